@@ -1,0 +1,1 @@
+//! Reliable messaging patterns built on the public API of `sinew`.
