@@ -8,7 +8,9 @@
 
 mod frame;
 mod message;
+mod pipe;
 mod socket_type;
+mod sync;
 
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
 pub use socket_type::SocketType;

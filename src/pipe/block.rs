@@ -1,0 +1,155 @@
+//! Blocks and nodes: the memory of a pipe, and the list that puts it in order.
+//!
+//! Everything here is reached through raw pointers, because writer and reader use disjoint parts of
+//! one block at the same time. The rules are short: octets before the published position are never
+//! written again; octets behind it are touched by the writer only; a node or block is freed by the
+//! reader when it has passed it, or by whoever drops the whole pipe.
+
+use bytes::Bytes;
+
+use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+/// The `end` of a node that the writer still appends to.
+pub(super) const OPEN: usize = usize::MAX;
+
+/// One stretch of the stream.
+pub(super) struct Node {
+    /// Set once by the writer, before anything behind it is published (and reset by a rollback,
+    /// before anything behind it was). `Release`/`Acquire`, though `published` orders it already.
+    pub(super) next: AtomicPtr<Node>,
+    /// Offset behind the last octet, or [`OPEN`]. Written by the writer, before anything behind this
+    /// node is published.
+    pub(super) end: AtomicUsize,
+    /// Offset of the first octet.
+    pub(super) start: usize,
+    /// Whole messages in the stream before this node.
+    pub(super) messages_before: u64,
+    /// Whether a message begins where this node begins.
+    pub(super) at_boundary: bool,
+    pub(super) data: Data,
+}
+
+pub(super) enum Data {
+    /// A view of a block, `start..end`.
+    View(*mut Block),
+    /// A payload, or received octets, held by reference: all of it.
+    Shared(Bytes),
+}
+
+impl Node {
+    /// The empty node that every list begins with.
+    pub(super) fn sentinel() -> *mut Node {
+        Node::boxed(0, Some(0), 0, true, Data::Shared(Bytes::new()))
+    }
+
+    pub(super) fn boxed(
+        start: usize,
+        end: Option<usize>,
+        messages_before: u64,
+        at_boundary: bool,
+        data: Data,
+    ) -> *mut Node {
+        Box::into_raw(Box::new(Node {
+            next: AtomicPtr::new(std::ptr::null_mut()),
+            end: AtomicUsize::new(end.unwrap_or(OPEN)),
+            start,
+            messages_before,
+            at_boundary,
+            data,
+        }))
+    }
+}
+
+/// A fixed piece of memory, initialised throughout.
+pub(super) struct Block {
+    data: *mut u8,
+    capacity: usize,
+    /// In a model check every octet is tracked, so that a read of an unpublished one is found.
+    #[cfg(loom)]
+    tracked: Vec<crate::sync::UnsafeCell<()>>,
+}
+
+impl Block {
+    pub(super) fn boxed(capacity: usize) -> *mut Block {
+        let data = vec![0u8; capacity].into_boxed_slice();
+        Box::into_raw(Box::new(Block {
+            data: Box::into_raw(data).cast::<u8>(),
+            capacity,
+            #[cfg(loom)]
+            tracked: (0..capacity)
+                .map(|_| crate::sync::UnsafeCell::new(()))
+                .collect(),
+        }))
+    }
+
+    #[inline(always)]
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    #[inline(always)]
+    pub(super) fn base(&self) -> *mut u8 {
+        self.data
+    }
+
+    /// Tells the model checker that the writer is about to write there.
+    #[cfg(loom)]
+    pub(super) fn track_write(&self, at: usize, len: usize) {
+        for cell in &self.tracked[at..at + len] {
+            cell.with_mut(|_| ());
+        }
+    }
+
+    /// Tells the model checker that the reader reads there.
+    #[cfg(loom)]
+    pub(super) fn track_read(&self, at: usize, len: usize) {
+        for cell in &self.tracked[at..at + len] {
+            cell.with(|_| ());
+        }
+    }
+
+    /// Frees a block.
+    ///
+    /// # Safety
+    /// `block` came from [`Block::boxed`] and nobody uses it or will.
+    #[allow(unsafe_code, reason = "frees what `boxed` made")]
+    pub(super) unsafe fn free(block: *mut Block) {
+        // SAFETY: by contract `block` is a live, unshared allocation of `boxed`; `data` and
+        // `capacity` are the parts of the boxed slice it was made from.
+        unsafe {
+            let block = Box::from_raw(block);
+            drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
+                block.data,
+                block.capacity,
+            )));
+        }
+    }
+}
+
+/// Frees the nodes from `node` on and every block they refer to, as well as `block`, which the nodes
+/// before `node` referred to last (or null).
+///
+/// # Safety
+/// The list and its blocks belong to the caller alone. Views of one block are neighbours but for
+/// bodies between them.
+#[allow(unsafe_code, reason = "frees what `boxed` made")]
+pub(super) unsafe fn free_list(mut node: *mut Node, mut block: *mut Block) {
+    while !node.is_null() {
+        // SAFETY: `node` is live and ours by contract; it is unlinked before the next is looked at.
+        let this = unsafe { Box::from_raw(node) };
+        node = this.next.load(Ordering::Acquire);
+        if let Data::View(of) = this.data {
+            if of != block {
+                if !block.is_null() {
+                    // SAFETY: no node behind this one refers to `block` any more.
+                    unsafe { Block::free(block) };
+                }
+                block = of;
+            }
+        }
+    }
+    if !block.is_null() {
+        // SAFETY: the last block referred to; the list is gone.
+        unsafe { Block::free(block) };
+    }
+}

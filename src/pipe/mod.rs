@@ -1,0 +1,264 @@
+//! The wire-segment pipe: a lock-free single-producer single-consumer queue of ZMTP octets.
+//!
+//! ```text
+//!  Writer (one thread)                                                Reader (one thread)
+//!     │ append frames, publish                                           │ decode, or writev
+//!     ▼                                                                  ▼
+//!  ┌ node ─────────────┐  next  ┌ node ──────────┐  next  ┌ node ─────────────┐
+//!  │ view of block A   │ ◀───── │ body (Bytes)   │ ◀───── │ view of block A/B │ ◀─ first unread
+//!  │ [start..open      │ ─────▶ │ by reference   │ ─────▶ │ [start..end)      │
+//!  └───────────────────┘        └────────────────┘        └───────────────────┘
+//!
+//!  own cache lines:  writer: published octets, published messages
+//!                    reader: acknowledged octets, acknowledged messages
+//!                    both:   reader asleep, writer waits, dense, closed
+//! ```
+//!
+//! # The algorithm
+//! The octets in the pipe form one stream. The writer appends frames to a *block*, or links a large
+//! payload as a *body* of its own; both are nodes of a list. Nothing that was appended is visible
+//! until the stream position after it is stored to `published`: one `Release` store makes a whole
+//! message, of any number of frames and nodes, visible at once. The reader never looks behind the
+//! position that it loaded (`Acquire`), and follows a `next` pointer only when published octets lie
+//! behind it. So an unfinished message can be rolled back by resetting the writer's own state.
+//!
+//! A header never straddles two nodes, and a body either follows its header in the same node or is
+//! the whole next node: the reader decodes without reassembly.
+//!
+//! # Sleeping
+//! A reader about to sleep sets `asleep`, passes a barrier and looks once more. A writer stores
+//! `published`, passes a barrier and looks at `asleep`. In *dense* mode the writer's barrier is only
+//! a compiler fence and the reader pays with [`barrier::heavy`]; in *sparse* mode both use a `SeqCst`
+//! fence. The mode is the writer's; see [`Writer::publish`] for why changing it is safe.
+//!
+//! # Credit
+//! The writer may publish while fewer than `Limits::messages` messages and `Limits::bytes` octets
+//! are unacknowledged. It counts by itself and looks at the reader's counts only when its own view
+//! says that there is no credit left; the reader acknowledges in strides.
+//!
+//! This module and `sync::barrier` are the only places with `unsafe` code. It is checked by loom
+//! models (`loom_tests`), a naive model under proptest (`model_tests`) and valgrind (CONTRIBUTING).
+
+mod block;
+mod reader;
+mod writer;
+
+use std::fmt;
+
+use crate::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
+
+use block::{Block, Node};
+
+pub(crate) use reader::{Reader, SLICE_MIN};
+pub(crate) use writer::Writer;
+
+/// How much may be published and not yet acknowledged. `u64::MAX` is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    /// Whole messages. At least 1.
+    pub(crate) messages: u64,
+    /// Octets on the wire. A message is accepted while fewer than this many are unacknowledged, so
+    /// that a single message larger than the limit still passes.
+    pub(crate) bytes: u64,
+}
+
+/// Sizes that only tests change.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tuning {
+    /// Capacity of the first block.
+    pub(crate) first_block: usize,
+    /// Blocks double up to this while the reader cannot keep up.
+    pub(crate) max_block: usize,
+    /// Shared payloads of at least this many octets are linked, not copied.
+    pub(crate) by_reference: usize,
+}
+
+impl Tuning {
+    /// For a pipe that ends in a kernel socket: an extra entry in a vectored write and two list
+    /// nodes cost about as much as copying this much.
+    pub(crate) const WIRE: Tuning = Tuning {
+        first_block: 1024,
+        max_block: 64 * 1024,
+        by_reference: 8 * 1024,
+    };
+
+    /// For a pipe between two sockets of this process: the receiver would have to allocate for a
+    /// copy, so references win earlier.
+    pub(crate) const INPROC: Tuning = Tuning {
+        first_block: 1024,
+        max_block: 64 * 1024,
+        by_reference: 512,
+    };
+}
+
+/// Tells the thread at one end of a pipe that the other end has something for it.
+pub(crate) trait Signal: Send + Sync {
+    fn signal(&self);
+}
+
+/// A new pipe, with no memory beyond its own counters.
+pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
+    let sentinel = Node::sentinel();
+    let shared = Arc::new(Shared {
+        writer: CachePadded(WriterLine {
+            published_bytes: AtomicU64::new(0),
+            published_messages: AtomicU64::new(0),
+        }),
+        reader: CachePadded(ReaderLine {
+            acked_bytes: AtomicU64::new(0),
+            acked_messages: AtomicU64::new(0),
+        }),
+        sleep: CachePadded(SleepLine {
+            reader_asleep: AtomicBool::new(false),
+            writer_waits: AtomicBool::new(false),
+            dense: AtomicBool::new(false),
+            writer_closed: AtomicBool::new(false),
+            reader_closed: AtomicBool::new(false),
+        }),
+        limits,
+        spare: AtomicPtr::new(std::ptr::null_mut()),
+        rest: UnsafeCell::new(Rest {
+            node: sentinel,
+            block: std::ptr::null_mut(),
+        }),
+        wake_reader: Mutex::new(None),
+        wake_writer: Mutex::new(None),
+    });
+    (
+        Writer::new(Arc::clone(&shared), sentinel, tuning),
+        Reader::new(shared, sentinel),
+    )
+}
+
+/// What both ends share.
+struct Shared {
+    writer: CachePadded<WriterLine>,
+    reader: CachePadded<ReaderLine>,
+    sleep: CachePadded<SleepLine>,
+    limits: Limits,
+    /// One block on its way back from the reader to the writer, or null.
+    spare: AtomicPtr<Block>,
+    /// Where the list begins for whoever drops it: the reader stores it when it goes.
+    rest: UnsafeCell<Rest>,
+    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
+    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
+}
+
+/// Written by the writer only.
+struct WriterLine {
+    /// Stream position behind the last published message. `Release`d after everything it covers.
+    published_bytes: AtomicU64,
+    /// Whole messages published. Stored after `published_bytes`: who sees *m* messages here
+    /// (`Acquire`) also sees at least their octets there.
+    published_messages: AtomicU64,
+}
+
+/// Written by the reader only.
+struct ReaderLine {
+    acked_bytes: AtomicU64,
+    acked_messages: AtomicU64,
+}
+
+/// Rarely written by either.
+struct SleepLine {
+    /// Set by the reader before it sleeps; cleared by whoever undertakes to wake it, or by itself.
+    reader_asleep: AtomicBool,
+    /// Set by the writer before it waits for credit; cleared by the reader when it signals.
+    writer_waits: AtomicBool,
+    /// The writer publishes without a fence. Written by the writer only.
+    dense: AtomicBool,
+    writer_closed: AtomicBool,
+    reader_closed: AtomicBool,
+}
+
+struct Rest {
+    node: *mut Node,
+    block: *mut Block,
+}
+
+// SAFETY: the raw pointers in `rest` and `spare` own their targets; `rest` is accessed by the reader
+// end only (once, when it is dropped) and by the last owner in `Drop`.
+#[allow(unsafe_code, reason = "see SAFETY")]
+unsafe impl Send for Shared {}
+// SAFETY: as above; everything else is atomics, locks or immutable.
+#[allow(unsafe_code, reason = "see SAFETY")]
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn signal(slot: &Mutex<Option<Arc<dyn Signal>>>) {
+        let signal = lock(slot).clone();
+        if let Some(signal) = signal {
+            signal.signal();
+        }
+    }
+
+    /// Claims the duty to wake the reader; `false` if it is awake or somebody else has claimed it.
+    fn claim_reader(&self) -> bool {
+        self.sleep.reader_asleep.swap(false, Ordering::AcqRel)
+    }
+
+    fn close_writer(&self) {
+        self.sleep.writer_closed.store(true, Ordering::Release);
+        // Rare, so the symmetric barrier: it is right in either mode (a heavy barrier on the other
+        // side is also a fence there).
+        fence(Ordering::SeqCst);
+        if self.claim_reader() {
+            Shared::signal(&self.wake_reader);
+        }
+    }
+
+    fn close_reader(&self) {
+        self.sleep.reader_closed.store(true, Ordering::Release);
+        fence(Ordering::SeqCst);
+        if self.sleep.writer_waits.swap(false, Ordering::AcqRel) {
+            Shared::signal(&self.wake_writer);
+        }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let spare = self.spare.load(Ordering::Acquire);
+        let rest = self
+            .rest
+            // SAFETY: `&mut self`: both ends are gone, nobody else has access.
+            .with_mut(|rest| {
+                #[allow(unsafe_code, reason = "see SAFETY")]
+                unsafe {
+                    std::ptr::replace(
+                        rest,
+                        Rest {
+                            node: std::ptr::null_mut(),
+                            block: std::ptr::null_mut(),
+                        },
+                    )
+                }
+            });
+        // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,
+        // `rest.block` is the block the reader was in, and a spare block is in no list.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            block::free_list(rest.node, rest.block);
+            if !spare.is_null() {
+                Block::free(spare);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pipe")
+            .field(
+                "published",
+                &self.writer.published_messages.load(Ordering::Relaxed),
+            )
+            .field("acked", &self.reader.acked_messages.load(Ordering::Relaxed))
+            .field("limits", &self.limits)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,0 +1,549 @@
+//! The reading end, in two manners: decode whole messages (sockets), or lend octets for a vectored
+//! write (pumps). Both acknowledge what they have passed.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use super::block::{Block, Data, Node, OPEN};
+use super::{fence, Arc, Ordering, Rest, Shared, Signal};
+use crate::frame;
+use crate::message::{Frame, Message};
+use crate::sync::lock;
+
+/// A received payload of at least this many octets is a slice of the block it was read into; a
+/// shorter one is copied, so that a small message never keeps a large block alive. Read blocks are
+/// 64 KiB, so a message pins at most 16 times its size.
+pub(crate) const SLICE_MIN: usize = 4 * 1024;
+
+/// A body in a node of its own is always taken by reference; this names the copying limit for those
+/// that lie in a block of the pipe, which has no owner that could be shared.
+const STRIDE_MAX: u64 = 64;
+
+/// The reading end of a pipe. Dropping it tells the writer, and discards what was not read.
+pub(crate) struct Reader {
+    shared: Arc<Shared>,
+    /// The node being read. Never null.
+    node: *mut Node,
+    /// The block that the last view passed or entered refers to, or null.
+    block: *mut Block,
+    /// First octet of the node's data.
+    base: *const u8,
+    /// Unread octets known to be published: `base[offset..limit]`.
+    offset: usize,
+    limit: usize,
+    /// Stream position of `offset`.
+    stream: u64,
+    /// The published position when it was last looked at.
+    published: u64,
+    /// Messages read, and when they were last acknowledged.
+    messages: u64,
+    acked_messages: u64,
+    acked_bytes: u64,
+    /// Acknowledge after this many messages or octets.
+    stride_messages: u64,
+    stride_bytes: u64,
+    /// Pump manner: the boundary being written towards, with the messages complete there.
+    target: Target,
+}
+
+/// A message boundary in the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Target {
+    stream: u64,
+    messages: u64,
+}
+
+// SAFETY: the pointers lead to memory owned by the pipe, of which a reader uses only the published
+// part, from whichever thread holds the reader.
+#[allow(unsafe_code, reason = "see SAFETY")]
+unsafe impl Send for Reader {}
+
+impl Reader {
+    pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node) -> Self {
+        let limits = shared.limits;
+        Reader {
+            shared,
+            node: sentinel,
+            block: std::ptr::null_mut(),
+            base: std::ptr::null(),
+            offset: 0,
+            limit: 0,
+            stream: 0,
+            published: 0,
+            messages: 0,
+            acked_messages: 0,
+            acked_bytes: 0,
+            stride_messages: (limits.messages / 8).clamp(1, STRIDE_MAX),
+            stride_bytes: (limits.bytes / 8).max(1),
+            target: Target {
+                stream: 0,
+                messages: 0,
+            },
+        }
+    }
+
+    /// Who is told when a sleeping reader has something to read.
+    pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
+        *lock(&self.shared.wake_reader) = Some(signal);
+    }
+
+    /// Whether octets are there to be read. One `Acquire` load if none were known.
+    #[inline]
+    pub(crate) fn has_data(&mut self) -> bool {
+        if self.stream != self.published {
+            return true;
+        }
+        self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
+        self.stream != self.published
+    }
+
+    /// Whether the writer is gone and everything published has been read.
+    pub(crate) fn is_finished(&mut self) -> bool {
+        // Closed is looked at first: what was published before closing is then visible.
+        self.shared.sleep.writer_closed.load(Ordering::Acquire) && !self.has_data()
+    }
+
+    /// Messages published and not yet read (pump manner: not yet acknowledged).
+    pub(crate) fn queued_messages(&self) -> u64 {
+        self.shared
+            .writer
+            .published_messages
+            .load(Ordering::Acquire)
+            .saturating_sub(self.messages.max(self.acked_messages))
+    }
+
+    /// Announces sleep. The caller arms all the pipes it sleeps on, then passes a heavy barrier if
+    /// any of these calls returned `true`, and then asks each with [`Reader::stay_awake`].
+    #[must_use]
+    pub(crate) fn arm(&mut self) -> bool {
+        self.acknowledge();
+        let sleep = &self.shared.sleep;
+        sleep.reader_asleep.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `Writer::publish` (sparse) and orders the look at the mode.
+        fence(Ordering::SeqCst);
+        sleep.dense.load(Ordering::Acquire)
+    }
+
+    /// After [`Reader::arm`]: `true` if there is something to read (or the writer is gone) after
+    /// all; the announcement is then withdrawn. If `false`, the writer's next publish will signal.
+    #[must_use]
+    pub(crate) fn stay_awake(&mut self) -> bool {
+        let awake = self.has_data() || self.shared.sleep.writer_closed.load(Ordering::Acquire);
+        if awake {
+            self.disarm();
+        }
+        awake
+    }
+
+    /// Withdraws the announcement of sleep. A signal may be on its way nevertheless.
+    pub(crate) fn disarm(&mut self) {
+        // A swap: what the writer published before claiming is then visible.
+        self.shared
+            .sleep
+            .reader_asleep
+            .swap(false, Ordering::AcqRel);
+    }
+
+    /// Announces sleep for one pipe whose writer is the calling thread itself, so that no barrier is
+    /// needed: after a pump ran inline in `send`.
+    pub(crate) fn arm_for_own_writer(&mut self) {
+        self.shared
+            .sleep
+            .reader_asleep
+            .store(true, Ordering::Relaxed);
+    }
+
+    /// Tells the writer everything that has been read, and signals if it waits for enough of it.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.acked_messages == self.messages && self.acked_bytes == self.stream {
+            return;
+        }
+        self.acked_messages = self.messages;
+        self.acked_bytes = self.stream;
+        let shared = &*self.shared;
+        let line = &shared.reader;
+        line.acked_bytes.store(self.stream, Ordering::Release);
+        line.acked_messages.store(self.messages, Ordering::Release);
+        // Pairs with the fence in `Writer::arm`. Once per stride, so an ordinary one will do.
+        fence(Ordering::SeqCst);
+        if shared.sleep.writer_waits.load(Ordering::Relaxed) && self.enough_credit() {
+            let shared = &*self.shared;
+            if shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
+                Shared::signal(&shared.wake_writer);
+            }
+        }
+    }
+
+    /// A waiting writer is woken when half of its limits is free, so that it is not woken for every
+    /// message; an emptied pipe is always enough.
+    fn enough_credit(&mut self) -> bool {
+        let limits = self.shared.limits;
+        let line = &self.shared.writer;
+        let bytes = line.published_bytes.load(Ordering::Acquire);
+        let messages = line.published_messages.load(Ordering::Acquire);
+        let queued = messages.saturating_sub(self.messages);
+        let queued_bytes = bytes.saturating_sub(self.stream);
+        queued_bytes == 0 || (queued <= limits.messages / 2 && queued_bytes <= limits.bytes / 2)
+    }
+
+    /// Reads one message. `None` if there is none.
+    #[inline]
+    pub(crate) fn read_message(&mut self) -> Option<Message> {
+        let (frame, more) = self.read_frame()?;
+        let message = if more {
+            self.read_rest(frame)
+        } else {
+            Message::new(frame)
+        };
+        self.messages += 1;
+        if self.messages - self.acked_messages >= self.stride_messages
+            || self.stream - self.acked_bytes >= self.stride_bytes
+        {
+            self.acknowledge();
+        }
+        Some(message)
+    }
+
+    #[cold]
+    fn read_rest(&mut self, first: Frame) -> Message {
+        let mut frames = Vec::with_capacity(4);
+        frames.push(first);
+        // Whole messages are published at once: the remaining frames are there.
+        while let Some((frame, more)) = self.read_frame() {
+            frames.push(frame);
+            if !more {
+                break;
+            }
+        }
+        Message::multipart(frames)
+    }
+
+    #[inline]
+    fn read_frame(&mut self) -> Option<(Frame, bool)> {
+        if !self.fill() {
+            return None;
+        }
+        let input = self.readable();
+        let Ok(Some(header)) = frame::decode_header(input) else {
+            debug_assert!(false, "the writer's side checks every header it publishes");
+            return None;
+        };
+        let (at, len) = (header.header_len, header.body_len);
+        if let Some(rest) = input.get(at..).filter(|rest| rest.len() >= len) {
+            let frame = if len >= SLICE_MIN {
+                self.slice_or_copy(at, len)
+            } else {
+                Frame::copy_from_prefix(rest, len)
+            };
+            self.skip(at + len);
+            return Some((frame, header.more));
+        }
+        self.skip(at);
+        let body = self.take_body(len)?;
+        Some((Frame::from(body), header.more))
+    }
+
+    /// A payload that lies in the current node, by reference if the node can be shared.
+    #[cold]
+    fn slice_or_copy(&self, at: usize, len: usize) -> Frame {
+        // SAFETY: `self.node` is live until the reader itself passes it.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        let data = unsafe { &(*self.node).data };
+        match data {
+            Data::Shared(bytes) => {
+                let from = self.offset + at;
+                Frame::from(bytes.slice(from..from + len))
+            }
+            Data::View(_) => Frame::copy_from_slice(&self.readable()[at..at + len]),
+        }
+    }
+
+    /// The body that is the whole of the next node.
+    fn take_body(&mut self, len: usize) -> Option<Bytes> {
+        if len == 0 {
+            return Some(Bytes::new());
+        }
+        if !self.fill() || self.offset != 0 || self.limit != len {
+            debug_assert!(false, "a header was published without its body");
+            return None;
+        }
+        // SAFETY: `self.node` is live and published as a whole; the writer does not touch the data
+        // of a linked node again, so the reader may take it out.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        let data = unsafe { &mut (*self.node).data };
+        let Data::Shared(bytes) = data else {
+            debug_assert!(false, "a body node is shared");
+            return None;
+        };
+        let body = std::mem::take(bytes);
+        self.skip(len);
+        Some(body)
+    }
+
+    /// Known unread octets of the current node.
+    #[inline(always)]
+    fn readable(&self) -> &[u8] {
+        if self.offset == self.limit {
+            return &[];
+        }
+        #[cfg(loom)]
+        self.track_read();
+        // SAFETY: `base..base+limit` lies in the current node's data and before the published
+        // position, which was loaded with `Acquire`: it is initialised, and nobody writes it again.
+        // The node is not freed while `&self` is borrowed.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            std::slice::from_raw_parts(self.base.add(self.offset), self.limit - self.offset)
+        }
+    }
+
+    #[cfg(loom)]
+    fn track_read(&self) {
+        // SAFETY: the node and, for a view, its block are live until the reader passes them.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            if let Data::View(block) = (*self.node).data {
+                (*block).track_read(self.offset, self.limit - self.offset);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn skip(&mut self, len: usize) {
+        self.offset += len;
+        self.stream += len as u64;
+    }
+
+    /// Makes `offset < limit` if anything published is unread.
+    #[inline(always)]
+    fn fill(&mut self) -> bool {
+        self.offset < self.limit || self.fill_slow()
+    }
+
+    fn fill_slow(&mut self) -> bool {
+        loop {
+            if !self.has_data() {
+                return false;
+            }
+            // SAFETY: `self.node` is live until the reader itself passes it. Published octets are
+            // unread, so if none of them are in this node, a next one was linked before them.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            let end = unsafe { (*self.node).end.load(Ordering::Acquire) };
+            if end == OPEN || self.offset < end {
+                let published = self.offset as u64 + (self.published - self.stream);
+                // If the node was sealed since `published` was loaded, its end lies behind that.
+                self.limit = if (end as u64) < published {
+                    end
+                } else {
+                    published as usize
+                };
+                return true;
+            }
+            self.next_node();
+        }
+    }
+
+    /// Passes the current node, which has been read to its end, and frees it.
+    fn next_node(&mut self) {
+        let old = self.node;
+        // SAFETY: as in `fill_slow`; a next node was linked before anything behind it was published.
+        // `old` is unreachable for the writer: its tail lies behind.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            let next = (*old).next.load(Ordering::Acquire);
+            debug_assert!(!next.is_null(), "octets are published behind the last node");
+            self.node = next;
+            self.offset = (*next).start;
+            self.limit = self.offset;
+            match &(*next).data {
+                Data::View(block) => {
+                    self.base = (**block).base();
+                    if *block != self.block {
+                        self.recycle(*block);
+                    }
+                }
+                Data::Shared(bytes) => self.base = bytes.as_ptr(),
+            }
+            drop(Box::from_raw(old));
+        }
+    }
+
+    /// Enters another block; the one before goes back to the writer, or away.
+    fn recycle(&mut self, entered: *mut Block) {
+        let left = std::mem::replace(&mut self.block, entered);
+        if left.is_null() {
+            return;
+        }
+        let before = self.shared.spare.swap(left, Ordering::AcqRel);
+        if !before.is_null() {
+            // SAFETY: the swap made `before` ours; a spare block is in no list.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                Block::free(before);
+            }
+        }
+    }
+
+    // ---- pump manner ------------------------------------------------------------------------
+
+    /// Whether everything up to the chosen boundary has been consumed: between two messages.
+    pub(crate) fn at_boundary(&self) -> bool {
+        self.stream == self.target.stream
+    }
+
+    /// Lends the octets up to a message boundary, at most `slices.len()` slices of them, and returns
+    /// how many slices it filled. A new boundary, about `budget` octets ahead, is only chosen when
+    /// the last one has been reached.
+    pub(crate) fn lend<'a>(&'a mut self, budget: u64, slices: &mut [IoSlice<'a>]) -> usize {
+        if self.at_boundary() && !self.choose_target(budget) {
+            return 0;
+        }
+        if !self.fill() {
+            return 0;
+        }
+        let mut left = self.target.stream - self.stream;
+        let mut count = 0;
+        let mut node = self.node;
+        let mut offset = self.offset;
+        while left > 0 && count < slices.len() && !node.is_null() {
+            // SAFETY: nodes up to the target are published: linked, live until passed, their octets
+            // before the published position never written again. The borrow of `self` keeps the
+            // reader from passing them.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            let octets: &'a [u8] = unsafe {
+                let end = (*node).end.load(Ordering::Acquire);
+                let len = if end == OPEN {
+                    left
+                } else {
+                    left.min((end - offset) as u64)
+                } as usize;
+                let base = match &(*node).data {
+                    Data::View(block) => {
+                        #[cfg(loom)]
+                        (**block).track_read(offset, len);
+                        (**block).base().cast_const()
+                    }
+                    Data::Shared(bytes) => bytes.as_ptr(),
+                };
+                let octets = std::slice::from_raw_parts(base.add(offset), len);
+                node = (*node).next.load(Ordering::Acquire);
+                if !node.is_null() {
+                    offset = (*node).start;
+                }
+                octets
+            };
+            left -= octets.len() as u64;
+            if !octets.is_empty() {
+                slices[count] = IoSlice::new(octets);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Consumes octets that were lent, and acknowledges the messages that end in them.
+    pub(crate) fn consume(&mut self, mut count: u64) {
+        while count > 0 {
+            if !self.fill() {
+                debug_assert!(false, "more was consumed than lent");
+                break;
+            }
+            let step = count.min((self.limit - self.offset) as u64);
+            self.skip(step as usize);
+            count -= step;
+            // SAFETY: the node is live until the reader passes it.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            let before = unsafe { (*self.node).messages_before };
+            self.messages = self.messages.max(before);
+        }
+        if self.at_boundary() {
+            self.messages = self.target.messages;
+        }
+        self.acknowledge();
+    }
+
+    /// The furthest message boundary within `budget` octets, or the nearest one behind that.
+    fn choose_target(&mut self, budget: u64) -> bool {
+        let line = &self.shared.writer;
+        // In this order: the octets of the messages counted are then among the octets counted.
+        let messages = line.published_messages.load(Ordering::Acquire);
+        let published = line.published_bytes.load(Ordering::Acquire);
+        self.published = published;
+        if published == self.stream {
+            return false;
+        }
+        let end = Target {
+            stream: published,
+            messages,
+        };
+        self.target = if published - self.stream <= budget {
+            end
+        } else {
+            self.boundary_near(budget, published).unwrap_or(end)
+        };
+        true
+    }
+
+    /// Boundaries inside the stream are known where a node begins with one.
+    fn boundary_near(&mut self, budget: u64, published: u64) -> Option<Target> {
+        if !self.fill() {
+            return None;
+        }
+        let mut found = None;
+        let mut node = self.node;
+        let mut offset = self.offset;
+        let mut stream = self.stream;
+        loop {
+            // SAFETY: as in `lend`: nodes that begin before the published position are linked and
+            // live; whether one does is checked before it is looked into.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                let end = (*node).end.load(Ordering::Acquire);
+                if end == OPEN {
+                    return found;
+                }
+                stream += (end - offset) as u64;
+                if stream >= published {
+                    return found;
+                }
+                node = (*node).next.load(Ordering::Acquire);
+                if node.is_null() {
+                    return found;
+                }
+                offset = (*node).start;
+                if (*node).at_boundary {
+                    let within = stream - self.stream <= budget;
+                    if within || found.is_none() {
+                        found = Some(Target {
+                            stream,
+                            messages: (*node).messages_before,
+                        });
+                    }
+                    if !within {
+                        return found;
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let rest = Rest {
+            node: self.node,
+            block: self.block,
+        };
+        // SAFETY: only a reader stores here, once; `Shared::drop` looks after both ends are gone.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        self.shared.rest.with_mut(|slot| unsafe { *slot = rest });
+        self.shared.close_reader();
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.shared.fmt(f)
+    }
+}

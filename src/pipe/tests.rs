@@ -1,0 +1,288 @@
+//! Plain tests of the pipe: order, visibility, rollback, credit, sleep, both reading manners.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::message::{Frame, Message};
+use crate::sync::Event;
+
+pub(super) struct Wake(pub(super) Event);
+
+impl Signal for Wake {
+    fn signal(&self) {
+        self.0.notify();
+    }
+}
+
+fn limits(messages: u64) -> Limits {
+    Limits {
+        messages,
+        bytes: u64::MAX,
+    }
+}
+
+fn send(writer: &mut Writer, message: impl Into<Message>) {
+    writer.append_message(&message.into());
+    writer.publish_and_signal();
+}
+
+#[test]
+fn messages_come_out_whole_and_in_order() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    assert!(r.read_message().is_none());
+    let big = Bytes::from(vec![7u8; 100_000]);
+    let mut sent = Vec::new();
+    for i in 0..2000usize {
+        let m = match i % 5 {
+            0 => Message::from(i.to_string()),
+            1 => Message::default(),
+            2 => Message::from(big.clone()),
+            3 => Message::multipart([
+                Frame::from(vec![i as u8; i % 600]),
+                Frame::from(big.clone()),
+                Frame::default(),
+            ]),
+            _ => Message::from(vec![i as u8; i * 3]),
+        };
+        send(&mut w, m.clone());
+        sent.push(m);
+        if i % 7 == 0 {
+            for expect in sent.drain(..) {
+                assert_eq!(r.read_message(), Some(expect));
+            }
+        }
+    }
+    for expect in sent {
+        assert_eq!(r.read_message(), Some(expect));
+    }
+    assert!(r.read_message().is_none());
+    assert!(!r.is_finished());
+    drop(w);
+    assert!(r.is_finished());
+}
+
+#[test]
+fn a_large_body_is_not_copied() {
+    let (mut w, mut r) = pipe(limits(10), Tuning::INPROC);
+    let body = Bytes::from(vec![1u8; 1 << 20]);
+    send(&mut w, body.clone());
+    let got = r.read_message().unwrap().into_bytes();
+    assert_eq!(got.as_ptr(), body.as_ptr());
+}
+
+#[test]
+fn an_unfinished_message_is_invisible_and_can_be_rolled_back() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    let big = Frame::from(vec![1u8; 5000]);
+    for round in 0..200 {
+        send(&mut w, format!("before {round}"));
+        for n in 0..(round % 7) {
+            w.append_frame(&Frame::from(vec![n as u8; 300 * n]), true);
+            w.append_frame(&big, true);
+        }
+        assert_eq!(
+            r.read_message().unwrap(),
+            Message::from(format!("before {round}"))
+        );
+        assert!(r.read_message().is_none());
+        w.rollback();
+        assert!(r.read_message().is_none());
+    }
+    w.append_frame(&big, true);
+    drop(w);
+    assert!(r.read_message().is_none());
+    assert!(r.is_finished());
+}
+
+#[test]
+fn credit_is_exact_and_comes_back() {
+    for limit in [1u64, 2, 3, 10, 1000] {
+        let (mut w, mut r) = pipe(limits(limit), Tuning::INPROC);
+        for round in 0..3 {
+            let mut n = 0;
+            while w.has_credit() {
+                send(&mut w, "x");
+                n += 1;
+            }
+            assert_eq!(n, limit, "round {round}");
+            assert_eq!(w.queued_messages(), limit);
+            while r.read_message().is_some() {}
+            r.acknowledge();
+        }
+    }
+}
+
+#[test]
+fn byte_credit_lets_one_oversized_message_pass() {
+    let (mut w, mut r) = pipe(
+        Limits {
+            messages: 1000,
+            bytes: 100,
+        },
+        Tuning::INPROC,
+    );
+    assert!(w.has_credit());
+    send(&mut w, vec![0; 5000]);
+    assert!(!w.has_credit());
+    assert!(r.read_message().is_some());
+    assert!(w.has_credit());
+}
+
+#[test]
+fn a_waiting_writer_is_signalled_once_there_is_room() {
+    let (mut w, mut r) = pipe(limits(4), Tuning::INPROC);
+    let wake = Arc::new(Wake(Event::new()));
+    w.set_signal(wake.clone());
+    for _ in 0..4 {
+        send(&mut w, "x");
+    }
+    assert!(!w.arm());
+    r.read_message();
+    assert!(!wake.0.take(), "three of four are still queued");
+    r.read_message();
+    assert!(wake.0.take());
+    assert!(w.has_credit());
+}
+
+#[test]
+fn a_sleeping_reader_is_signalled_once() {
+    let (mut w, mut r) = pipe(limits(100), Tuning::INPROC);
+    let wake = Arc::new(Wake(Event::new()));
+    r.set_signal(wake.clone());
+    assert!(!r.arm(), "a fresh pipe is sparse");
+    assert!(!r.stay_awake());
+    send(&mut w, "a");
+    assert!(wake.0.take());
+    send(&mut w, "b");
+    assert!(!wake.0.take(), "the reader is awake");
+    let _dense = r.arm();
+    assert!(r.stay_awake(), "there is something to read");
+    while r.read_message().is_some() {}
+    let _dense = r.arm();
+    assert!(!r.stay_awake());
+    drop(w);
+    assert!(wake.0.take(), "closing wakes too");
+    let _dense = r.arm();
+    assert!(r.stay_awake());
+    assert!(r.is_finished());
+}
+
+#[test]
+fn dropping_the_reader_frees_the_writer() {
+    let (mut w, r) = pipe(limits(1), Tuning::WIRE);
+    let wake = Arc::new(Wake(Event::new()));
+    w.set_signal(wake.clone());
+    send(&mut w, "x");
+    assert!(!w.arm());
+    drop(r);
+    assert!(wake.0.take());
+    assert!(w.is_reader_closed());
+}
+
+/// Everything the pump manner yields, taken in pieces of at most `piece` octets.
+fn pump_all(r: &mut Reader, budget: u64, piece: usize) -> Vec<u8> {
+    let mut out = Vec::new();
+    loop {
+        let mut slices = [IoSlice::new(&[]); 3];
+        let n = r.lend(budget, &mut slices);
+        if n == 0 {
+            return out;
+        }
+        let mut taken = 0;
+        for s in &slices[..n] {
+            let part = &s[..s.len().min(piece - taken)];
+            out.extend_from_slice(part);
+            taken += part.len();
+            if taken == piece {
+                break;
+            }
+        }
+        r.consume(taken as u64);
+    }
+}
+
+#[test]
+fn the_pump_sees_the_same_octets_and_stops_at_boundaries() {
+    for piece in [1, 7, 1000, usize::MAX] {
+        let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::WIRE);
+        let mut wire = Vec::new();
+        for i in 0..40usize {
+            let m = Message::multipart([
+                Frame::from(vec![i as u8; i]),
+                Frame::from(vec![i as u8; (i % 4) * 5000]),
+            ]);
+            for (k, f) in m.frames().iter().enumerate() {
+                let (h, n) = crate::frame::header(k == 0, false, f.len());
+                wire.extend_from_slice(&h[..n]);
+                wire.extend_from_slice(f);
+            }
+            send(&mut w, m);
+        }
+        assert_eq!(pump_all(&mut r, 3000, piece), wire);
+        assert!(r.at_boundary());
+        assert_eq!(w.queued_messages(), 0);
+    }
+}
+
+#[test]
+fn the_pump_returns_credit_message_by_message_for_large_bodies() {
+    let (mut w, mut r) = pipe(limits(4), Tuning::WIRE);
+    let body = Bytes::from(vec![3u8; 20_000]);
+    for _ in 0..4 {
+        send(&mut w, body.clone());
+    }
+    assert!(!w.has_credit());
+    let mut slices = [IoSlice::new(&[]); 64];
+    assert!(r.lend(1000, &mut slices) >= 2);
+    r.consume(20_009);
+    assert!(r.at_boundary());
+    assert_eq!(w.queued_messages(), 3);
+}
+
+#[test]
+fn a_million_messages_between_threads() {
+    const COUNT: u64 = 1_000_000;
+    let (mut w, mut r) = pipe(limits(1000), Tuning::INPROC);
+    let (readable, writable) = (Arc::new(Wake(Event::new())), Arc::new(Wake(Event::new())));
+    r.set_signal(readable.clone());
+    w.set_signal(writable.clone());
+    let t = std::thread::spawn(move || {
+        let mut payload = [0u8; 64];
+        for i in 0..COUNT {
+            payload[..8].copy_from_slice(&i.to_le_bytes());
+            while !w.has_credit() {
+                if !w.arm() {
+                    writable.0.wait(None);
+                }
+            }
+            send(&mut w, payload);
+        }
+    });
+    let mut spins = 0;
+    for i in 0..COUNT {
+        let m = loop {
+            if let Some(m) = r.read_message() {
+                break m;
+            }
+            if spins < 200 {
+                spins += 1;
+                std::hint::spin_loop();
+                continue;
+            }
+            spins = 0;
+            if r.arm() {
+                barrier::heavy();
+            }
+            if !r.stay_awake() {
+                readable.0.wait(None);
+                r.disarm();
+            }
+        };
+        assert_eq!(m.as_bytes()[..8], i.to_le_bytes());
+    }
+    assert!(r.read_message().is_none());
+    t.join().unwrap();
+    assert!(r.is_finished());
+}

@@ -1,0 +1,471 @@
+//! The writing end: append, publish, roll back, count credit.
+
+use bytes::Bytes;
+
+use super::block::{Block, Data, Node, OPEN};
+use super::{barrier, fence, Arc, Ordering, Shared, Signal, Tuning};
+use crate::frame;
+use crate::message::{Frame, Message};
+use crate::sync::lock;
+
+/// How many publishes in a row must meet an awake reader before the pipe turns dense. Large enough
+/// that a request-reply exchange never does, small enough that a burst soon does.
+const DENSE_AFTER: u32 = 32;
+
+/// The writing end of a pipe. Dropping it rolls an unfinished message back and closes the pipe; what
+/// was published stays readable.
+pub(crate) struct Writer {
+    shared: Arc<Shared>,
+    tuning: Tuning,
+    /// Where appending goes on.
+    at: Position,
+    /// Where it goes on after a rollback: the position of the last publish.
+    mark: Position,
+    /// Messages and octets that may be published before looking at the reader's counts again.
+    credit_messages: u64,
+    credit_bytes: u64,
+    /// Capacity of the next block.
+    next_block: usize,
+    dense: bool,
+    awake_run: u32,
+    /// An appended frame announced more frames.
+    in_message: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Position {
+    /// The last node of the list. Never null.
+    tail: *mut Node,
+    /// The block appended to, or null; a null block has `base` null and `offset == capacity == 0`.
+    block: *mut Block,
+    base: *mut u8,
+    offset: usize,
+    capacity: usize,
+    /// `tail` is a view of `block` that ends, for now, at `offset`.
+    open: bool,
+    /// Stream position.
+    stream: u64,
+    /// Messages completed since the pipe began, published or not.
+    messages: u64,
+}
+
+// SAFETY: the pointers lead to memory owned by the pipe, of which a writer uses only its own part,
+// from whichever thread holds the writer.
+#[allow(unsafe_code, reason = "see SAFETY")]
+unsafe impl Send for Writer {}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node, tuning: Tuning) -> Self {
+        let at = Position {
+            tail: sentinel,
+            block: std::ptr::null_mut(),
+            base: std::ptr::null_mut(),
+            offset: 0,
+            capacity: 0,
+            open: false,
+            stream: 0,
+            messages: 0,
+        };
+        Writer {
+            credit_messages: shared.limits.messages,
+            credit_bytes: shared.limits.bytes,
+            shared,
+            tuning,
+            at,
+            mark: at,
+            next_block: tuning.first_block,
+            dense: false,
+            awake_run: 0,
+            in_message: false,
+        }
+    }
+
+    /// Who is told when a reader returns credit that this writer waits for.
+    pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
+        *lock(&self.shared.wake_writer) = Some(signal);
+    }
+
+    /// Whether one more message may be published now.
+    #[inline]
+    pub(crate) fn has_credit(&mut self) -> bool {
+        (self.at.messages < self.credit_messages && self.mark.stream < self.credit_bytes)
+            || self.refresh_credit()
+    }
+
+    /// How many whole messages may be published now (a lower bound, without a fresh look).
+    pub(crate) fn message_credit(&self) -> u64 {
+        self.credit_messages.saturating_sub(self.at.messages)
+    }
+
+    #[cold]
+    fn refresh_credit(&mut self) -> bool {
+        let reader = &self.shared.reader;
+        let limits = self.shared.limits;
+        let messages = reader.acked_messages.load(Ordering::Acquire);
+        let bytes = reader.acked_bytes.load(Ordering::Acquire);
+        self.credit_messages = messages.saturating_add(limits.messages);
+        self.credit_bytes = bytes.saturating_add(limits.bytes);
+        self.at.messages < self.credit_messages && self.mark.stream < self.credit_bytes
+    }
+
+    /// Announces that this writer waits for credit; then looks once more. `true`: there is credit
+    /// after all, do not wait. Otherwise the signal will come when enough has been acknowledged.
+    pub(crate) fn arm(&mut self) -> bool {
+        self.shared
+            .sleep
+            .writer_waits
+            .store(true, Ordering::Relaxed);
+        // Pairs with the fence in `Reader::acknowledge`.
+        fence(Ordering::SeqCst);
+        let ready = self.has_credit() || self.is_reader_closed();
+        if ready {
+            self.disarm();
+        }
+        ready
+    }
+
+    /// Takes back [`Writer::arm`].
+    pub(crate) fn disarm(&mut self) {
+        self.shared
+            .sleep
+            .writer_waits
+            .store(false, Ordering::Relaxed);
+    }
+
+    /// Whether nobody will ever read what is published from now on.
+    pub(crate) fn is_reader_closed(&self) -> bool {
+        self.shared.sleep.reader_closed.load(Ordering::Acquire)
+    }
+
+    /// Messages published and not yet acknowledged.
+    pub(crate) fn queued_messages(&self) -> u64 {
+        self.at
+            .messages
+            .saturating_sub(self.shared.reader.acked_messages.load(Ordering::Relaxed))
+    }
+
+    /// Appends a whole message, unpublished.
+    #[inline]
+    pub(crate) fn append_message(&mut self, message: &Message) {
+        let (last, head) = match message.frames() {
+            [only] => (only, &[][..]),
+            [head @ .., last] => (last, head),
+            [] => return,
+        };
+        for frame in head {
+            self.append_frame(frame, true);
+        }
+        self.append_frame(last, false);
+    }
+
+    /// Appends one frame, unpublished. `more` says that the message goes on with another frame.
+    #[inline]
+    pub(crate) fn append_frame(&mut self, frame: &Frame, more: bool) {
+        let len = frame.len();
+        if len >= self.tuning.by_reference {
+            if let Some(bytes) = frame.as_shared() {
+                let header_len = frame::header_len(len);
+                self.reserve(header_len);
+                self.put_header(more, len);
+                self.in_message = true;
+                self.link(Data::Shared(bytes.clone()), len);
+                self.finish_frame(more);
+                return;
+            }
+        }
+        self.reserve(frame::header_len(len) + len);
+        self.put_header(more, len);
+        self.put(frame);
+        self.finish_frame(more);
+    }
+
+    /// Appends octets that are whole encoded frames, by copy, unpublished. `messages` says how many
+    /// messages end in them, `in_message` whether another frame of the last one must follow.
+    pub(crate) fn append_wire(&mut self, wire: &[u8], messages: u64, in_message: bool) {
+        self.reserve(wire.len());
+        self.put(wire);
+        self.at.messages += messages;
+        self.in_message = in_message;
+    }
+
+    /// As [`Writer::append_wire`], but by reference. The octets may also be a body whose header was
+    /// appended just before.
+    pub(crate) fn append_shared(&mut self, wire: Bytes, messages: u64, in_message: bool) {
+        let len = wire.len();
+        self.link(Data::Shared(wire), len);
+        self.at.messages += messages;
+        self.in_message = in_message;
+    }
+
+    /// Makes everything appended visible to the reader: to be called at the end of a message.
+    ///
+    /// `true`: the reader was asleep, and the caller has undertaken to see that it runs, for example
+    /// with [`Writer::signal`].
+    ///
+    /// # Why the mode may change
+    /// Sparse to dense: the writer stores `dense`, passes a fence, and only then publishes without
+    /// one. A reader that armed and then read `dense == false` passed its fence before that one (or
+    /// it would have seen the store), so the writer's looks after its fence see the reader armed.
+    /// Dense to sparse: the writer stores `dense = false` with `Release`. A reader that armed and
+    /// read `false` (`Acquire`) sees all earlier publishes; later ones pass a fence each. A reader
+    /// that still read `true` pays a heavy barrier, which is also a fence.
+    #[inline]
+    pub(crate) fn publish(&mut self) -> bool {
+        debug_assert!(!self.in_message, "published in mid-message");
+        self.publish_to(self.at.stream)
+    }
+
+    /// As [`Writer::publish`], but only up to a stream position, a message boundary that was passed
+    /// while appending. [`Writer::rollback`] then returns to where appending stands now.
+    #[inline]
+    pub(crate) fn publish_to(&mut self, stream: u64) -> bool {
+        self.mark = self.at;
+        let line = &self.shared.writer;
+        line.published_bytes.store(stream, Ordering::Release);
+        line.published_messages
+            .store(self.at.messages, Ordering::Release);
+        let sleep = &self.shared.sleep;
+        if self.dense {
+            barrier::light();
+            if sleep.reader_asleep.load(Ordering::Relaxed) {
+                return self.claim_sleeper();
+            }
+        } else {
+            fence(Ordering::SeqCst);
+            if sleep.reader_asleep.load(Ordering::Relaxed) {
+                return self.claim_sleeper();
+            }
+            self.awake_run += 1;
+            if self.awake_run == DENSE_AFTER {
+                self.turn_dense();
+            }
+        }
+        false
+    }
+
+    /// The stream position behind everything appended.
+    pub(crate) fn stream_position(&self) -> u64 {
+        self.at.stream
+    }
+
+    #[cold]
+    fn turn_dense(&mut self) {
+        self.dense = true;
+        self.shared.sleep.dense.store(true, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+        // A reader that armed before the fence saw (or could have seen) the sparse mode; the look
+        // that follows the fence is the next publish's, or, as there may be none, this one:
+        if self.shared.sleep.reader_asleep.load(Ordering::Relaxed) && self.claim_sleeper() {
+            self.signal();
+        }
+    }
+
+    #[cold]
+    fn claim_sleeper(&mut self) -> bool {
+        self.awake_run = 0;
+        if self.dense {
+            self.dense = false;
+            self.shared.sleep.dense.store(false, Ordering::Release);
+        }
+        self.shared.claim_reader()
+    }
+
+    /// Wakes the reader, whose sleep this writer has claimed.
+    pub(crate) fn signal(&self) {
+        Shared::signal(&self.shared.wake_reader);
+    }
+
+    /// Publishes and wakes the reader if it sleeps.
+    #[inline]
+    pub(crate) fn publish_and_signal(&mut self) {
+        if self.publish() {
+            self.signal();
+        }
+    }
+
+    /// Takes back everything appended since the last publish.
+    pub(crate) fn rollback(&mut self) {
+        self.in_message = false;
+        let unread = self.mark.tail;
+        // SAFETY: the mark's tail is in the list: the reader frees a node only after it has followed
+        // its `next`, which it does only when octets behind the node are published; none are behind
+        // the last published position. The nodes behind are ours alone for the same reason.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            let first = (*unread).next.swap(std::ptr::null_mut(), Ordering::Relaxed);
+            if self.mark.open {
+                (*unread).end.store(OPEN, Ordering::Relaxed);
+            }
+            let mut node = first;
+            let mut last_block = self.mark.block;
+            while !node.is_null() {
+                let this = Box::from_raw(node);
+                node = this.next.load(Ordering::Relaxed);
+                if let Data::View(block) = this.data {
+                    if block != last_block {
+                        if last_block != self.mark.block {
+                            Block::free(last_block);
+                        }
+                        last_block = block;
+                    }
+                }
+            }
+            if last_block != self.mark.block {
+                Block::free(last_block);
+            }
+        }
+        self.at = self.mark;
+    }
+
+    /// Whether something is appended and not published.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.at.stream != self.mark.stream
+    }
+
+    #[inline(always)]
+    fn finish_frame(&mut self, more: bool) {
+        self.in_message = more;
+        if !more {
+            self.at.messages += 1;
+        }
+    }
+
+    /// Makes room for `len` octets in one node.
+    #[inline(always)]
+    fn reserve(&mut self, len: usize) {
+        if !self.at.open || self.at.capacity - self.at.offset < len {
+            self.open_view(len);
+        }
+    }
+
+    #[inline(always)]
+    fn put_header(&mut self, more: bool, body_len: usize) {
+        let (header, len) = frame::header(more, false, body_len);
+        self.put(&header[..len]);
+    }
+
+    /// Copies octets to where `reserve` made room.
+    #[inline(always)]
+    fn put(&mut self, octets: &[u8]) {
+        let at = &mut self.at;
+        debug_assert!(at.open && at.capacity - at.offset >= octets.len());
+        #[cfg(loom)]
+        #[allow(unsafe_code, reason = "the block is live while it is appended to")]
+        // SAFETY: see below.
+        unsafe {
+            (*at.block).track_write(at.offset, octets.len());
+        }
+        // SAFETY: `reserve` was called with at least this length, so the range lies in the block;
+        // it lies behind the published position, so only this writer touches it; `octets` is not
+        // part of the block, as nobody has a reference into its unpublished part.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            std::ptr::copy_nonoverlapping(octets.as_ptr(), at.base.add(at.offset), octets.len());
+        }
+        at.offset += octets.len();
+        at.stream += octets.len() as u64;
+    }
+
+    /// Begins a new view with room for `len` octets, in the current block if they fit.
+    #[cold]
+    fn open_view(&mut self, len: usize) {
+        if self.at.capacity - self.at.offset >= len && !self.at.block.is_null() {
+            self.push_view();
+            return;
+        }
+        let block = self.take_block(len);
+        self.seal();
+        self.at.block = block;
+        // SAFETY: `block` was just made or taken over, and is live.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            self.at.base = (*block).base();
+            self.at.capacity = (*block).capacity();
+        }
+        self.at.offset = 0;
+        self.push_view();
+    }
+
+    fn push_view(&mut self) {
+        let node = Node::boxed(
+            self.at.offset,
+            None,
+            self.at.messages,
+            !self.in_message,
+            Data::View(self.at.block),
+        );
+        self.push_node(node);
+        self.at.open = true;
+    }
+
+    /// Links data by reference as the next node.
+    fn link(&mut self, data: Data, len: usize) {
+        let node = Node::boxed(0, Some(len), self.at.messages, !self.in_message, data);
+        self.push_node(node);
+        self.at.stream += len as u64;
+    }
+
+    fn push_node(&mut self, node: *mut Node) {
+        self.seal();
+        // SAFETY: `tail` is live (see `rollback`), and its `next` is only followed by the reader
+        // once octets behind it are published, which happens after this store.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            (*self.at.tail).next.store(node, Ordering::Release);
+        }
+        self.at.tail = node;
+    }
+
+    /// Ends the open view, if there is one.
+    fn seal(&mut self) {
+        if self.at.open {
+            // SAFETY: `tail` is live, see `rollback`.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                (*self.at.tail).end.store(self.at.offset, Ordering::Release);
+            }
+            self.at.open = false;
+        }
+    }
+
+    /// A block with room for at least `len` octets: the one that came back, or a new one.
+    fn take_block(&mut self, len: usize) -> *mut Block {
+        // A reader that keeps falling behind gets larger blocks, an idle pipe small ones.
+        let wanted = if self.dense {
+            self.next_block = (self.next_block * 4).min(self.tuning.max_block);
+            self.next_block
+        } else {
+            self.next_block = self.tuning.first_block;
+            self.tuning.first_block
+        };
+        let spare = self
+            .shared
+            .spare
+            .swap(std::ptr::null_mut(), Ordering::AcqRel);
+        if !spare.is_null() {
+            // SAFETY: a spare block is live and in no list; the swap made it ours.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                let capacity = (*spare).capacity();
+                if capacity >= len && capacity >= wanted {
+                    return spare;
+                }
+                Block::free(spare);
+            }
+        }
+        Block::boxed(wanted.max(len))
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.rollback();
+        self.shared.close_writer();
+    }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.shared.fmt(f)
+    }
+}

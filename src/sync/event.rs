@@ -1,0 +1,218 @@
+//! What a thread (or a task, or a poll loop) sleeps on until somebody has something for it.
+//!
+//! One sleeper at a time; any number of notifiers. A notification is remembered, so one that comes
+//! just before the sleep ends it at once: no wake-up is lost. Several notifications are one.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::atomic::{AtomicU8, Ordering};
+use super::{clock, lock, thread, Arc, Mutex};
+
+/// Nobody sleeps, nothing to tell.
+const IDLE: u8 = 0;
+/// Notified since the last sleep.
+const NOTIFIED: u8 = 1;
+/// Somebody sleeps; `waiter` says how to wake it.
+const PARKED: u8 = 2;
+
+/// How a sleeper that is not a plain thread is woken, such as one that waits in `epoll`.
+pub(crate) trait Unpark: Send + Sync {
+    fn unpark(&self);
+}
+
+/// See the module.
+pub(crate) struct Event {
+    state: AtomicU8,
+    waiter: Mutex<Option<Waiter>>,
+}
+
+enum Waiter {
+    Thread(thread::Thread),
+    Custom(Arc<dyn Unpark>),
+}
+
+impl Event {
+    pub(crate) fn new() -> Self {
+        Event {
+            state: AtomicU8::new(IDLE),
+            waiter: Mutex::new(None),
+        }
+    }
+
+    /// Ends the current sleep, or the next one if nobody sleeps.
+    pub(crate) fn notify(&self) {
+        // Already notified: whoever consumes that notification acquires what was published before it
+        // only if it synchronises with us too, hence a read-modify-write even then.
+        if self.state.swap(NOTIFIED, Ordering::AcqRel) == PARKED {
+            let waiter = lock(&self.waiter).take();
+            match waiter {
+                Some(Waiter::Thread(thread)) => thread.unpark(),
+                Some(Waiter::Custom(unpark)) => unpark.unpark(),
+                // The sleeper woke by itself and took its waiter back; it will see NOTIFIED.
+                None => {}
+            }
+        }
+    }
+
+    /// Takes a pending notification.
+    pub(crate) fn take(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NOTIFIED
+            && self
+                .state
+                .compare_exchange(NOTIFIED, IDLE, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+    }
+
+    /// Sleeps until notified (`true`) or until `deadline` (`false`). Consumes the notification.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        loop {
+            if self.take() {
+                return true;
+            }
+            if !self.park_as(Waiter::Thread(thread::current())) {
+                continue;
+            }
+            let timed_out = park_until(deadline);
+            if self.unpark_self() {
+                return true;
+            }
+            if timed_out {
+                return false;
+            }
+        }
+    }
+
+    /// Announces a sleeper that will wait elsewhere and be woken through `unpark`.
+    ///
+    /// `false`: there is a notification already, consumed by this call; do not sleep. After `true`
+    /// the sleeper must call [`Event::end_custom`] when it is awake again.
+    pub(crate) fn begin_custom(&self, unpark: Arc<dyn Unpark>) -> bool {
+        !self.take() && (self.park_as(Waiter::Custom(unpark)) || !self.take())
+    }
+
+    /// Ends what [`Event::begin_custom`] began; whether a notification came meanwhile.
+    pub(crate) fn end_custom(&self) -> bool {
+        self.unpark_self()
+    }
+
+    /// IDLE to PARKED; fails if there is a notification.
+    fn park_as(&self, waiter: Waiter) -> bool {
+        *lock(&self.waiter) = Some(waiter);
+        let parked = self
+            .state
+            .compare_exchange(IDLE, PARKED, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok();
+        if !parked {
+            lock(&self.waiter).take();
+        }
+        parked
+    }
+
+    /// Back to IDLE from PARKED or NOTIFIED; whether there was a notification.
+    fn unpark_self(&self) -> bool {
+        let notified = self.state.swap(IDLE, Ordering::AcqRel) == NOTIFIED;
+        lock(&self.waiter).take();
+        notified
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Event").finish_non_exhaustive()
+    }
+}
+
+/// Parks the thread; whether the deadline has passed. May return early for no reason.
+fn park_until(deadline: Option<Instant>) -> bool {
+    let Some(deadline) = deadline else {
+        thread::park();
+        return false;
+    };
+    let left = deadline.saturating_duration_since(clock::now());
+    if left.is_zero() {
+        return true;
+    }
+    park_timeout(left);
+    clock::now() >= deadline
+}
+
+#[cfg(not(loom))]
+fn park_timeout(left: Duration) {
+    thread::park_timeout(left);
+}
+
+/// loom has no time: a sleep with a deadline is one without.
+#[cfg(loom)]
+fn park_timeout(_left: Duration) {
+    thread::park();
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_before_the_sleep_is_kept_and_consumed() {
+        let event = Event::new();
+        event.notify();
+        event.notify();
+        assert!(event.wait(None));
+        assert!(!event.wait(Some(clock::now())));
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_from_another_thread() {
+        let event = Arc::new(Event::new());
+        let other = Arc::clone(&event);
+        let t = std::thread::spawn(move || other.notify());
+        assert!(event.wait(None));
+        t.join().unwrap();
+    }
+
+    struct Flag(Event);
+    impl Unpark for Flag {
+        fn unpark(&self) {
+            self.0.notify();
+        }
+    }
+
+    #[test]
+    fn a_custom_sleeper_is_woken_through_its_own_means() {
+        let event = Event::new();
+        let flag = Arc::new(Flag(Event::new()));
+        assert!(event.begin_custom(Arc::clone(&flag) as Arc<dyn Unpark>));
+        event.notify();
+        assert!(flag.0.take());
+        assert!(event.end_custom());
+        event.notify();
+        assert!(
+            !event.begin_custom(flag),
+            "a pending notification forbids sleep"
+        );
+        assert!(!event.take(), "and is consumed");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::*;
+
+    #[test]
+    fn loom_event_never_loses_a_notification() {
+        loom::model(|| {
+            let event = Arc::new(Event::new());
+            let data = Arc::new(super::super::atomic::AtomicUsize::new(0));
+            let t = {
+                let (event, data) = (Arc::clone(&event), Arc::clone(&data));
+                thread::spawn(move || {
+                    data.store(1, Ordering::Relaxed);
+                    event.notify();
+                })
+            };
+            assert!(event.wait(None));
+            assert_eq!(data.load(Ordering::Relaxed), 1);
+            t.join().unwrap();
+        });
+    }
+}

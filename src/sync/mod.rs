@@ -1,0 +1,72 @@
+//! The only door to atomics, locks and threads: `std` in a build, `loom` in a model check.
+//!
+//! Everything lock-free in the crate takes its primitives from here, so that the same source is
+//! compiled against [loom](https://github.com/tokio-rs/loom) with `--cfg loom` and every legal
+//! interleaving of a small case can be tried.
+
+pub(crate) mod barrier;
+pub(crate) mod clock;
+mod event;
+mod mailbox;
+
+pub(crate) use event::{Event, Unpark};
+pub(crate) use mailbox::Mailbox;
+
+#[cfg(not(loom))]
+pub(crate) use std::sync::{atomic, Arc, Mutex, MutexGuard};
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{atomic, Arc, Mutex, MutexGuard};
+
+#[cfg(not(loom))]
+pub(crate) use std::thread;
+
+#[cfg(loom)]
+pub(crate) use loom::thread;
+
+/// A cell that may be shared between threads by those who prove that they take turns.
+///
+/// The closure form is loom's: in a model check every access is tracked.
+#[cfg(loom)]
+pub(crate) use loom::cell::UnsafeCell;
+
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) const fn new(value: T) -> Self {
+        UnsafeCell(std::cell::UnsafeCell::new(value))
+    }
+
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        f(self.0.get())
+    }
+}
+
+/// Locks a mutex, whatever happened to an earlier holder.
+///
+/// A panic while a lock is held can only come from a bug in this crate; the data under every lock
+/// stays valid between its statements, so going on is better than a second panic.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    match mutex.lock() {
+        Ok(guard) => guard,
+        Err(poisoned) => poisoned.into_inner(),
+    }
+}
+
+/// Keeps a value on cache lines of its own: 128 octets, since x86 fetches lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct CachePadded<T>(pub(crate) T);
+
+impl<T> std::ops::Deref for CachePadded<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
