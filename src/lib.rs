@@ -8,6 +8,7 @@
 
 mod frame;
 mod message;
+mod routing;
 mod socket_type;
 
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
