@@ -156,10 +156,10 @@ impl<V: Value> RadixTree<V> {
             .map(|(id, node)| (id as NodeId, &node.value))
     }
 
-    /// Gives memory back if most of it is unused. Costs time in proportion to that memory: to be
-    /// called after as much work.
-    pub(super) fn shrink(&mut self) {
-        if self.nodes.len() < self.nodes.capacity() / 2 {
+    /// Gives the unused end of the arena back, if `removed` keys are as much work as looking for it.
+    pub(super) fn shrink(&mut self, removed: usize) {
+        let capacity = self.nodes.capacity();
+        if removed >= capacity / 4 && self.nodes.len() < capacity / 2 {
             self.nodes.shrink_to_fit();
         }
     }
@@ -226,7 +226,10 @@ impl<'a, V: Value> Iterator for Prefixes<'a, V> {
 /// The octets between a node and its parent: in the node itself if they are few.
 #[derive(Debug)]
 enum Label {
-    Inline { len: u8, octets: [u8; Label::INLINE] },
+    Inline {
+        len: u8,
+        octets: [u8; Label::INLINE],
+    },
     Heap(Box<[u8]>),
 }
 
@@ -380,7 +383,9 @@ impl Children {
                 table.clear(octet);
                 if table.len == 12 {
                     let mut narrower = Box::new(Fan::EMPTY);
-                    table.iter().for_each(|(octet, id)| narrower.push(octet, id));
+                    table
+                        .iter()
+                        .for_each(|(octet, id)| narrower.push(octet, id));
                     *self = Children::UpTo16(narrower);
                 }
             }

@@ -166,7 +166,11 @@ mod tests {
                 let wire = Message::multipart(frames(envelope).into_iter().chain(body.clone()));
                 assert_eq!(rep.check_receive(), Ok(()));
                 // An envelope of one frame makes a body of any.
-                let expected = if envelope.is_empty() { wire.clone() } else { body.clone() };
+                let expected = if envelope.is_empty() {
+                    wire.clone()
+                } else {
+                    body.clone()
+                };
                 assert_eq!(rep.accept(PEER, wire.clone()), Ok(expected));
                 assert_eq!(rep.check_receive(), Err(OutOfTurn::ReplyOwed));
                 assert_eq!(rep.owed_to(), Some(PEER));
@@ -190,7 +194,10 @@ mod tests {
             (frames(&[b"x", b"y"]), RequestDiscarded::NoDelimiter),
             (frames(&[b""]), RequestDiscarded::NoBody),
             (frames(&[b"x", b""]), RequestDiscarded::NoBody),
-            (frames(&[b"x", b"y", b"", b"z"]), RequestDiscarded::EnvelopeTooLong),
+            (
+                frames(&[b"x", b"y", b"", b"z"]),
+                RequestDiscarded::EnvelopeTooLong,
+            ),
         ] {
             assert_eq!(rep.accept(PEER, message), Err(why));
             assert_eq!(rep.owed_to(), None);
@@ -207,7 +214,10 @@ mod tests {
         rep.accept(PEER, frames(&[b"old", b"", b"b"])).unwrap();
         rep.replied();
         rep.accept(PEER, frames(&[b"", b"b"])).unwrap();
-        assert_eq!(rep.reply(Message::from("r")).unwrap().1, frames(&[b"", b"r"]));
+        assert_eq!(
+            rep.reply(Message::from("r")).unwrap().1,
+            frames(&[b"", b"r"])
+        );
     }
 
     #[test]

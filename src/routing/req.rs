@@ -263,13 +263,19 @@ mod tests {
         for (from, message, why) in [
             (OTHER, frames(&[b"", b"x"]), ReplyDiscarded::OtherPeer),
             (PEER, frames(&[b"x"]), ReplyDiscarded::NoDelimiter),
-            (PEER, frames(&[b"x", b"", b"y"]), ReplyDiscarded::NoDelimiter),
+            (
+                PEER,
+                frames(&[b"x", b"", b"y"]),
+                ReplyDiscarded::NoDelimiter,
+            ),
             (PEER, frames(&[b""]), ReplyDiscarded::NoBody),
         ] {
             assert_eq!(req.accept(from, message), Err(why));
             assert_eq!(req.awaiting(), Some(PEER));
         }
-        let body = req.accept(PEER, frames(&[b"", b"answer", b"more"])).unwrap();
+        let body = req
+            .accept(PEER, frames(&[b"", b"answer", b"more"]))
+            .unwrap();
         assert_eq!(body, frames(&[b"answer", b"more"]));
         assert_eq!(
             req.accept(PEER, frames(&[b"", b"answer"])),
@@ -283,7 +289,10 @@ mod tests {
         let mut req = req(false, false);
         req.begin(Message::default()).unwrap();
         req.sent_to(PEER);
-        assert_eq!(req.accept(PEER, frames(&[b"", b""])), Ok(Message::default()));
+        assert_eq!(
+            req.accept(PEER, frames(&[b"", b""])),
+            Ok(Message::default())
+        );
     }
 
     #[test]
@@ -346,7 +355,10 @@ mod tests {
         let begun = req.begin(Message::from("q")).unwrap();
         req.sent_to(PEER);
         req.cancel();
-        assert_eq!(req.accept(PEER, begun.clone()), Err(ReplyDiscarded::NotAwaited));
+        assert_eq!(
+            req.accept(PEER, begun.clone()),
+            Err(ReplyDiscarded::NotAwaited)
+        );
         req.begin(Message::from("r")).unwrap();
         req.sent_to(PEER);
         assert_eq!(req.accept(PEER, begun), Err(ReplyDiscarded::OtherId));
