@@ -9,6 +9,7 @@
 mod frame;
 mod message;
 mod pipe;
+mod routing;
 mod socket_type;
 mod sync;
 

@@ -1,0 +1,35 @@
+//! Pure pattern logic: who gets a message, whose message is next, and whose turn it is.
+//!
+//! Everything here is a value driven by calls: no threads, no input or output, no clock. Socket types
+//! are thin compositions of these parts:
+//!
+//! - [`PeerTable`]: what a socket keeps per peer, under [`PeerKey`]s that never mean another peer.
+//! - [`Rotation`]: the round over active peers, both for fair queueing and for load balancing.
+//! - [`SubscriptionTrie`]: the publisher's side of topic matching; [`TopicSet`]: the subscriber's.
+//! - [`ReqState`], [`RepState`]: the lock-step automata and their envelopes.
+//!
+//! What is not here: pipes, high-water marks, and the decision to wait. A part never asks whether a
+//! peer can take a message; the socket tells it.
+
+mod peer_key;
+mod prefix_trie;
+mod radix;
+mod rep;
+mod req;
+mod rotation;
+mod topic_set;
+mod turn;
+
+#[allow(
+    unused_imports,
+    reason = "layers are assembled bottom-up; removed with the first socket"
+)]
+pub(crate) use self::{
+    peer_key::{PeerKey, PeerTable},
+    prefix_trie::{Cancelled, LimitError, SubscriptionTrie, TrieConfig},
+    rep::{RepState, RequestDiscarded},
+    req::{is_reply_shape, ReplyDiscarded, ReqConfig, ReqState},
+    rotation::Rotation,
+    topic_set::{TopicSet, Unsubscribed},
+    turn::{OutOfTurn, Refused},
+};
