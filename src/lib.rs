@@ -6,9 +6,11 @@
     reason = "layers are assembled bottom-up; removed with the first socket"
 )]
 
+mod endpoint;
 mod frame;
 mod message;
 mod socket_type;
 
+pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
 pub use socket_type::SocketType;
