@@ -3,14 +3,17 @@
 //! This page is completed with the public sockets.
 #![allow(
     dead_code,
+    unused_imports,
     reason = "layers are assembled bottom-up; removed with the first socket"
 )]
 
+mod config;
 mod endpoint;
 mod frame;
 mod message;
 mod socket_type;
 
+pub use config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
 pub use socket_type::SocketType;
