@@ -12,6 +12,7 @@ mod endpoint;
 mod frame;
 mod message;
 mod socket_type;
+mod transport;
 
 pub use config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
