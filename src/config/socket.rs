@@ -1,0 +1,324 @@
+//! Configuration of a socket and of the connections it makes.
+
+use std::time::Duration;
+
+use super::timing::LONGEST;
+use super::{
+    Heartbeat, HighWaterMark, MessageLimits, OptionError, ReconnectPolicy, SubscriptionLimits,
+};
+use crate::message::RoutingId;
+
+/// Everything a socket is built with. One value per socket; it does not change afterwards.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SocketConfig {
+    /// Per connection, towards the peer.
+    pub(crate) send_hwm: HighWaterMark,
+    /// Per connection, from the peer.
+    pub(crate) recv_hwm: HighWaterMark,
+    /// How long unsent messages outlive the socket; `None` for ever. Default 30 s. Kinds that send
+    /// no data (SUB and the like) set 0.
+    pub(crate) linger: Option<Duration>,
+    /// How long a blocking send waits; `None` for ever, the default.
+    pub(crate) send_timeout: Option<Duration>,
+    /// How long a blocking receive waits; `None` for ever, the default.
+    pub(crate) recv_timeout: Option<Duration>,
+    pub(crate) reconnect: ReconnectPolicy,
+    /// Limit for one attempt to connect; `None`, the default, leaves it to the system.
+    pub(crate) connect_timeout: Option<Duration>,
+    /// From the connection until the handshake is complete; `None` for no limit. Default 10 s.
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) limits: MessageLimits,
+    pub(crate) subscriptions: SubscriptionLimits,
+    /// Announced to peers; `None` announces an empty one.
+    pub(crate) routing_id: Option<RoutingId>,
+    /// Whether messages are queued only to completed connections. Default no.
+    pub(crate) immediate: bool,
+    /// The listen queue. Default 1024: the kernel caps it at its own limit, and 100, the classic
+    /// value, refuses connections when a few hundred peers come back at once.
+    pub(crate) backlog: u32,
+    /// The I/O threads this socket may use, bit *i* for thread *i*; 0, the default, for any.
+    pub(crate) affinity: u64,
+    /// Accepted connections per listener that have not completed their handshake. Default 1024.
+    pub(crate) max_pending_handshakes: u32,
+    /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
+    pub(crate) max_connections: Option<u32>,
+    pub(crate) tcp: TcpConfig,
+}
+
+/// What is set on every TCP connection. `None` leaves the system's default.
+///
+/// An option the system refuses fails the one connection (or bind) it was refused for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TcpConfig {
+    pub(crate) keepalive: Option<bool>,
+    /// Idle time before the first probe. This and the next two need `keepalive` to be on.
+    pub(crate) keepalive_idle: Option<Duration>,
+    pub(crate) keepalive_interval: Option<Duration>,
+    pub(crate) keepalive_count: Option<u32>,
+    /// `IP_TOS` and `IPV6_TCLASS`.
+    pub(crate) tos: Option<u8>,
+    /// `SO_PRIORITY`, Linux; above 6 is privileged.
+    pub(crate) priority: Option<u32>,
+    pub(crate) send_buffer: Option<usize>,
+    pub(crate) recv_buffer: Option<usize>,
+    /// How long sent data may stay unacknowledged (`TCP_USER_TIMEOUT`).
+    pub(crate) user_timeout: Option<Duration>,
+    /// The interface all traffic must use (`SO_BINDTODEVICE`), Linux.
+    pub(crate) bind_to_device: Option<String>,
+    /// Whether IPv6 is used: host names resolve to both families, and `*` listens on both. Default
+    /// yes; without IPv6 on this host, IPv4 alone is used.
+    pub(crate) ipv6: bool,
+}
+
+impl SocketConfig {
+    /// Checks every option and the relations between them.
+    ///
+    /// # Errors
+    /// If one has an impossible value.
+    pub(crate) fn validate(&self) -> Result<(), OptionError> {
+        self.send_hwm.validate("send_hwm")?;
+        self.recv_hwm.validate("recv_hwm")?;
+        self.reconnect.validate()?;
+        self.heartbeat.validate()?;
+        self.limits.validate()?;
+        self.subscriptions.validate()?;
+        for (option, value) in [
+            ("connect_timeout", self.connect_timeout),
+            ("handshake_timeout", self.handshake_timeout),
+            ("user_timeout", self.tcp.user_timeout),
+            ("keepalive_idle", self.tcp.keepalive_idle),
+            ("keepalive_interval", self.tcp.keepalive_interval),
+        ] {
+            if let Some(given) = value {
+                if given < Duration::from_millis(1) || given > LONGEST {
+                    return Err(OptionError::new(
+                        option,
+                        format_args!("{given:?}"),
+                        "from 1 ms to 30 days, or `None`",
+                    ));
+                }
+            }
+        }
+        for (option, given) in [
+            ("backlog", u64::from(self.backlog)),
+            (
+                "max_pending_handshakes",
+                u64::from(self.max_pending_handshakes),
+            ),
+            (
+                "max_connections",
+                u64::from(self.max_connections.unwrap_or(1)),
+            ),
+            ("send_buffer", to_u64(self.tcp.send_buffer.unwrap_or(1))),
+            ("recv_buffer", to_u64(self.tcp.recv_buffer.unwrap_or(1))),
+            (
+                "keepalive_count",
+                u64::from(self.tcp.keepalive_count.unwrap_or(1)),
+            ),
+        ] {
+            // The system takes all of these as a C int.
+            if given == 0 || given > u64::from(i32::MAX.unsigned_abs()) {
+                return Err(OptionError::new(option, given, "from 1 to 2147483647"));
+            }
+        }
+        self.tcp.validate()
+    }
+}
+
+impl TcpConfig {
+    fn validate(&self) -> Result<(), OptionError> {
+        let detail = self.keepalive_idle.is_some()
+            || self.keepalive_interval.is_some()
+            || self.keepalive_count.is_some();
+        if detail && self.keepalive != Some(true) {
+            return Err(OptionError::new(
+                "keepalive",
+                "off while its times are set",
+                "`keepalive` on, or no times",
+            ));
+        }
+        for (option, value) in [
+            ("keepalive_idle", self.keepalive_idle),
+            ("keepalive_interval", self.keepalive_interval),
+        ] {
+            // The system counts seconds; a fraction would silently become 0 or another number.
+            if let Some(given) = value.filter(|v| v.subsec_nanos() != 0) {
+                return Err(OptionError::new(
+                    option,
+                    format_args!("{given:?}"),
+                    "whole seconds",
+                ));
+            }
+        }
+        if let Some(device) = &self.bind_to_device {
+            if device.is_empty() || device.len() > 15 || device.contains('\0') {
+                return Err(OptionError::new(
+                    "bind_to_device",
+                    format_args!("{device:?}"),
+                    "an interface name of 1 to 15 octets",
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for SocketConfig {
+    fn default() -> Self {
+        SocketConfig {
+            send_hwm: HighWaterMark::default(),
+            recv_hwm: HighWaterMark::default(),
+            linger: Some(Duration::from_secs(30)),
+            send_timeout: None,
+            recv_timeout: None,
+            reconnect: ReconnectPolicy::default(),
+            connect_timeout: None,
+            handshake_timeout: Some(Duration::from_secs(10)),
+            heartbeat: Heartbeat::default(),
+            limits: MessageLimits::default(),
+            subscriptions: SubscriptionLimits::default(),
+            routing_id: None,
+            immediate: false,
+            backlog: 1024,
+            affinity: 0,
+            max_pending_handshakes: 1024,
+            max_connections: None,
+            tcp: TcpConfig::default(),
+        }
+    }
+}
+
+impl Default for TcpConfig {
+    fn default() -> Self {
+        TcpConfig {
+            keepalive: None,
+            keepalive_idle: None,
+            keepalive_interval: None,
+            keepalive_count: None,
+            tos: None,
+            priority: None,
+            send_buffer: None,
+            recv_buffer: None,
+            user_timeout: None,
+            bind_to_device: None,
+            ipv6: true,
+        }
+    }
+}
+
+fn to_u64(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::SocketConfig;
+    use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy};
+
+    #[test]
+    fn defaults_are_valid() {
+        assert_eq!(SocketConfig::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn extreme_but_possible_values_are_valid() {
+        let mut config = SocketConfig {
+            send_hwm: HighWaterMark::unlimited(),
+            recv_hwm: HighWaterMark::new(1).with_bytes(1),
+            linger: None,
+            send_timeout: Some(Duration::ZERO),
+            reconnect: ReconnectPolicy::never(),
+            handshake_timeout: None,
+            heartbeat: Heartbeat::off(),
+            ..SocketConfig::default()
+        };
+        config.limits.frame_bytes = u64::MAX;
+        config.limits.message_bytes = u64::MAX;
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn impossible_values_are_named() {
+        type Change = fn(&mut SocketConfig);
+        let table: [(Change, &str); 16] = [
+            (
+                |c| c.send_hwm = 0.into(),
+                "option `send_hwm` cannot be 0 messages: expected at least 1, or `HighWaterMark::unlimited()` for no limit",
+            ),
+            (
+                |c| c.recv_hwm = HighWaterMark::new(1).with_bytes(0),
+                "option `recv_hwm` cannot be 0 bytes: expected at least 1, or `HighWaterMark::unlimited()` for no limit",
+            ),
+            (
+                |c| c.reconnect = ReconnectPolicy::backoff(Duration::ZERO, Duration::from_secs(1)),
+                "option `reconnect` cannot be an initial delay of 0ns: expected at least 1 ms, or `ReconnectPolicy::never()`",
+            ),
+            (
+                |c| {
+                    c.reconnect =
+                        ReconnectPolicy::backoff(Duration::from_secs(2), Duration::from_secs(1));
+                },
+                "option `reconnect` cannot be a longest delay of 1s: expected from the initial delay to 30 days",
+            ),
+            (
+                |c| c.heartbeat = Heartbeat::every(Duration::ZERO),
+                "option `heartbeat` cannot be interval 0ns: expected from 1 ms to 30 days, or `Heartbeat::off()`",
+            ),
+            (
+                |c| c.heartbeat = Heartbeat::default().ttl(Duration::from_secs(6554)),
+                "option `heartbeat` cannot be a ttl of 6554s: expected at most 6553.5 s",
+            ),
+            (
+                |c| c.handshake_timeout = Some(Duration::ZERO),
+                "option `handshake_timeout` cannot be 0ns: expected from 1 ms to 30 days, or `None`",
+            ),
+            (
+                |c| c.limits.frame_bytes = 0,
+                "option `max_message_size` cannot be 0: expected at least 1 byte",
+            ),
+            (
+                |c| c.limits.message_bytes = 1,
+                "option `max_message_total` cannot be 1: expected at least `max_message_size`",
+            ),
+            (
+                |c| c.limits.frames = 0,
+                "option `max_frames` cannot be 0: expected at least 1 frame",
+            ),
+            (
+                |c| c.subscriptions.total_bytes = 1,
+                "option `max_topic_length` cannot be 65536: expected at most the budget for all topics of a peer",
+            ),
+            (
+                |c| c.backlog = 0,
+                "option `backlog` cannot be 0: expected from 1 to 2147483647",
+            ),
+            (
+                |c| c.tcp.send_buffer = Some(0),
+                "option `send_buffer` cannot be 0: expected from 1 to 2147483647",
+            ),
+            (
+                |c| c.tcp.keepalive_count = Some(3),
+                "option `keepalive` cannot be off while its times are set: expected `keepalive` on, or no times",
+            ),
+            (
+                |c| {
+                    c.tcp.keepalive = Some(true);
+                    c.tcp.keepalive_idle = Some(Duration::from_millis(1500));
+                },
+                "option `keepalive_idle` cannot be 1.5s: expected whole seconds",
+            ),
+            (
+                |c| c.tcp.bind_to_device = Some(String::new()),
+                "option `bind_to_device` cannot be \"\": expected an interface name of 1 to 15 octets",
+            ),
+        ];
+        for (change, text) in table {
+            let mut config = SocketConfig::default();
+            change(&mut config);
+            assert_eq!(config.validate().unwrap_err().to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! When to reconnect and when to take a silent peer for dead.
+
+use std::time::Duration;
+
+use super::OptionError;
+
+/// What to do when a connection to a peer is lost or cannot be made.
+///
+/// By default the endpoint is tried again for ever: the first delay is drawn from 0 to 100 ms, and
+/// the upper end doubles up to 30 s. Drawing from the whole range ("full jitter") keeps peers that
+/// lost the same server from coming back in one moment. The range starts over only after a
+/// completed handshake, so a server that accepts and then refuses is not hammered.
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::ReconnectPolicy;
+///
+/// let quick = ReconnectPolicy::backoff(Duration::from_millis(10), Duration::from_secs(1));
+/// assert_ne!(quick, ReconnectPolicy::never());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ReconnectPolicy(Option<Range>);
+
+/// The upper end of the first delay, and the upper end of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Range {
+    pub(super) initial: Duration,
+    pub(super) max: Duration,
+}
+
+/// Pings on an idle connection, so that a dead link is noticed.
+///
+/// By default a peer that has sent nothing for 10 s is pinged, and the connection is dropped if
+/// nothing arrives for 30 s after that.
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::Heartbeat;
+///
+/// let lively = Heartbeat::every(Duration::from_secs(1)).timeout(Duration::from_secs(3));
+/// assert_eq!(lively.interval(), Some(Duration::from_secs(1)));
+/// assert_eq!(Heartbeat::off().interval(), None);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Heartbeat {
+    interval: Option<Duration>,
+    timeout: Duration,
+    ttl: Duration,
+}
+
+impl ReconnectPolicy {
+    /// Tries again for ever, with delays drawn from a range whose upper end starts at `initial` and
+    /// doubles up to `max`.
+    #[must_use]
+    pub const fn backoff(initial: Duration, max: Duration) -> Self {
+        ReconnectPolicy(Some(Range { initial, max }))
+    }
+
+    /// Gives the endpoint up when its connection is lost or cannot be made.
+    #[must_use]
+    pub const fn never() -> Self {
+        ReconnectPolicy(None)
+    }
+
+    pub(super) const fn range(&self) -> Option<Range> {
+        self.0
+    }
+
+    pub(super) fn validate(&self) -> Result<(), OptionError> {
+        let Some(range) = self.0 else {
+            return Ok(());
+        };
+        if range.initial < MIN_RECONNECT {
+            return Err(OptionError::new(
+                "reconnect",
+                format_args!("an initial delay of {:?}", range.initial),
+                "at least 1 ms, or `ReconnectPolicy::never()`",
+            ));
+        }
+        if range.max < range.initial || range.max > LONGEST {
+            return Err(OptionError::new(
+                "reconnect",
+                format_args!("a longest delay of {:?}", range.max),
+                "from the initial delay to 30 days",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for ReconnectPolicy {
+    fn default() -> Self {
+        ReconnectPolicy::backoff(Duration::from_millis(100), Duration::from_secs(30))
+    }
+}
+
+impl Heartbeat {
+    /// Pings after every `interval` without incoming traffic; the connection is dropped when
+    /// nothing arrives for three times that after a ping.
+    #[must_use]
+    pub const fn every(interval: Duration) -> Self {
+        Heartbeat {
+            interval: Some(interval),
+            timeout: interval.saturating_mul(3),
+            ttl: Duration::ZERO,
+        }
+    }
+
+    /// No pings. Those of the peer are still answered.
+    #[must_use]
+    pub const fn off() -> Self {
+        Heartbeat {
+            interval: None,
+            timeout: Duration::ZERO,
+            ttl: Duration::ZERO,
+        }
+    }
+
+    /// The same with this time to wait for traffic after a ping.
+    #[must_use]
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// The same, asking the *peer* to drop the connection when it hears nothing for this long. Sent
+    /// in steps of 100 ms, at most 6553.5 s; zero, the default, asks nothing.
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = ttl;
+        self
+    }
+
+    /// The time without incoming traffic after which the peer is pinged; `None` if never.
+    #[must_use]
+    pub const fn interval(&self) -> Option<Duration> {
+        self.interval
+    }
+
+    /// The time without traffic after a ping that ends the connection.
+    pub(crate) const fn wait(&self) -> Duration {
+        self.timeout
+    }
+
+    /// The ttl field of a PING: tenths of a second (37/ZMTP 3.1, "Connection Heartbeating").
+    pub(crate) fn ttl_deciseconds(&self) -> u16 {
+        u16::try_from(self.ttl.as_millis() / 100).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn validate(&self) -> Result<(), OptionError> {
+        let Some(interval) = self.interval else {
+            return Ok(());
+        };
+        let (what, given) = if !(MIN_HEARTBEAT..=LONGEST).contains(&interval) {
+            ("interval", interval)
+        } else if !(MIN_HEARTBEAT..=LONGEST).contains(&self.timeout) {
+            ("timeout", self.timeout)
+        } else if self.ttl > MAX_TTL {
+            return Err(OptionError::new(
+                "heartbeat",
+                format_args!("a ttl of {:?}", self.ttl),
+                "at most 6553.5 s",
+            ));
+        } else {
+            return Ok(());
+        };
+        Err(OptionError::new(
+            "heartbeat",
+            format_args!("{what} {given:?}"),
+            "from 1 ms to 30 days, or `Heartbeat::off()`",
+        ))
+    }
+}
+
+impl Default for Heartbeat {
+    fn default() -> Self {
+        Heartbeat::every(Duration::from_secs(10))
+    }
+}
+
+/// Durations above this are taken for a unit mixed up; below, sums of them cannot overflow.
+pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Less would be a busy loop on a refusing peer.
+const MIN_RECONNECT: Duration = Duration::from_millis(1);
+const MIN_HEARTBEAT: Duration = Duration::from_millis(1);
+
+/// A 16-bit count of tenths of a second.
+const MAX_TTL: Duration = Duration::from_millis(6_553_500);
