@@ -17,7 +17,7 @@ use thiserror::Error;
 ///
 /// | transport | bind | connect |
 /// | --- | --- | --- |
-/// | tcp | `tcp://*:5555`, `tcp://127.0.0.1:*`, `tcp://[::1]:5555` | `tcp://example.org:5555`, `tcp://10.0.0.1:*;10.0.0.2:5555` (local address before the `;`) |
+/// | tcp | `tcp://*:5555`, `tcp://127.0.0.1:*`, `tcp://[::1]:5555`, `tcp://eth0:5555` (interfaces: Linux) | `tcp://example.org:5555`, `tcp://10.0.0.1:*;10.0.0.2:5555` (local address before the `;`) |
 /// | ipc | `ipc:///run/app.sock`, `ipc://@name` (Linux, no file), `ipc://*` | `ipc:///run/app.sock`, `ipc://@name` |
 /// | inproc | `inproc://name` | `inproc://name` |
 ///

@@ -25,6 +25,7 @@
 //! sides to each other and is done.
 
 mod inproc;
+mod interface;
 #[cfg(unix)]
 mod ipc;
 mod listener;
@@ -62,7 +63,7 @@ impl ConnectTarget {
     /// The target for one of the addresses that `endpoint`'s host was resolved to.
     ///
     /// # Errors
-    /// If the endpoint's source part is of the other family, or names an interface.
+    /// If the endpoint's source part has no address of that family on this host.
     pub(crate) fn tcp(endpoint: &TcpAddress, addr: SocketAddr) -> io::Result<Self> {
         let source = match &endpoint.source {
             Some(source) => Some(tcp::source_addr(source, addr)?),

@@ -28,6 +28,17 @@ pub(crate) enum Family {
     Both,
 }
 
+impl Family {
+    /// What the `ipv6` option asks for.
+    pub(crate) fn with_ipv6(ipv6: bool) -> Self {
+        if ipv6 {
+            Family::Both
+        } else {
+            Family::V4Only
+        }
+    }
+}
+
 /// Called exactly once per look-up.
 type Callback = Box<dyn FnOnce(io::Result<Vec<SocketAddr>>) + Send>;
 type Lookup = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;

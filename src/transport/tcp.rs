@@ -1,10 +1,12 @@
 //! TCP: binding, connecting, and the options of a connection.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::interface;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 use super::unsupported;
 use crate::config::{SocketConfig, TcpConfig};
 use crate::endpoint::{Host, HostPort};
@@ -96,36 +98,48 @@ pub(super) fn source_addr(source: &HostPort, target: SocketAddr) -> io::Result<S
             format!("the local address {source} is of another family than {target}"),
         )
     };
-    let addr = match (&source.host, target) {
+    let found = match (&source.host, target) {
         (Host::Any, SocketAddr::V4(_)) => {
-            SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), source.port)
+            vec![SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), source.port)]
         }
         (Host::Any, SocketAddr::V6(_)) => {
-            SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), source.port)
+            vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), source.port)]
         }
-        // Names would need a look-up, and this runs on an I/O thread.
-        (Host::Name(_), _) => return Err(unsupported("an interface name as local address")),
-        (Host::V4(_) | Host::V6(..), _) => *local_addrs(source)?
-            .first()
-            .ok_or_else(|| unknown_host(source))?,
+        // Interfaces only: a host name would need a look-up, and this runs on an I/O thread.
+        (Host::Name(name), _) => interface_addrs(name, source.port),
+        (Host::V4(_) | Host::V6(..), _) => local_addrs(source)?,
     };
-    if addr.is_ipv4() != target.is_ipv4() {
-        return Err(other_family());
+    if found.is_empty() {
+        return Err(unknown_host(source));
     }
-    Ok(addr)
+    found
+        .into_iter()
+        .find(|addr| addr.is_ipv4() == target.is_ipv4())
+        .ok_or_else(other_family)
 }
 
-/// The addresses of a host on this machine. Literals are answered without asking anyone but the
-/// interface table (for a zone given by name).
+/// The addresses of a host on this machine: an interface, or else a host by its name. Literals are
+/// answered without asking anyone but the interface table (for a zone given by name).
 fn local_addrs(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
     if let Some(addr) = target.socket_addr() {
         return Ok(vec![addr]);
+    }
+    if let Host::Name(name) = &target.host {
+        let found = interface_addrs(name, target.port);
+        if !found.is_empty() {
+            return Ok(found);
+        }
     }
     let host = target.host_text().unwrap_or_default();
     match (host.as_str(), target.port).to_socket_addrs() {
         Ok(found) => Ok(found.collect()),
         Err(_) => Err(unknown_host(target)),
     }
+}
+
+fn interface_addrs(name: &str, port: u16) -> Vec<SocketAddr> {
+    let found = interface::addresses(name).into_iter();
+    found.map(|ip| SocketAddr::new(ip, port)).collect()
 }
 
 /// A non-blocking socket with the options that must be set before it has a name.
@@ -236,6 +250,6 @@ fn ipv6_is_off() -> io::Error {
 fn unknown_host(target: &HostPort) -> io::Error {
     io::Error::new(
         io::ErrorKind::AddrNotAvailable,
-        format!("{target} names no address of this host; for an interface, give its address"),
+        format!("{target} names no host and no interface with an address"),
     )
 }

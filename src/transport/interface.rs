@@ -1,0 +1,135 @@
+//! The addresses of a network interface, by its name. Linux only; elsewhere no name is known.
+//!
+//! The call made for this (`getifaddrs`) cannot be made without `unsafe`. Instead the kernel is asked
+//! which address it would send from: a datagram socket that may use this interface only is
+//! "connected", which sends nothing, and then tells its own address. IPv6 addresses are listed in
+//! `/proc/net/if_inet6`. Nothing here blocks.
+
+use std::net::IpAddr;
+#[cfg(target_os = "linux")]
+use std::net::Ipv4Addr;
+
+/// The addresses of the interface, IPv4 first; none if there is no such interface.
+#[cfg(target_os = "linux")]
+pub(super) fn addresses(name: &str) -> Vec<IpAddr> {
+    if !std::path::Path::new("/sys/class/net").join(name).exists() {
+        return Vec::new();
+    }
+    let v6 = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    v4(name).into_iter().chain(v6_in_table(name, &v6)).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn addresses(_name: &str) -> Vec<IpAddr> {
+    Vec::new()
+}
+
+#[cfg(target_os = "linux")]
+fn v4(name: &str) -> Option<IpAddr> {
+    // Loopback cannot reach the one, other interfaces not the other. The second is kept for
+    // documentation (RFC 5737); with the interface given, no route to it is needed.
+    if let Some(addr) = v4_towards(name, Ipv4Addr::LOCALHOST).filter(Ipv4Addr::is_loopback) {
+        return Some(addr.into());
+    }
+    let addr = v4_towards(name, Ipv4Addr::new(192, 0, 2, 1))?;
+    // An interface without an address borrows that of another, and to bind that would open the wrong
+    // door. So the address must belong to a network that the interface is connected to.
+    let routes = std::fs::read_to_string("/proc/net/route").ok()?;
+    is_connected(name, addr, &routes).then_some(addr.into())
+}
+
+/// The address the interface would send from.
+#[cfg(target_os = "linux")]
+fn v4_towards(name: &str, destination: Ipv4Addr) -> Option<Ipv4Addr> {
+    use socket2::{Domain, Socket, Type};
+
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).ok()?;
+    socket.bind_device(Some(name.as_bytes())).ok()?;
+    let destination = std::net::SocketAddr::new(destination.into(), 9);
+    socket.connect(&destination.into()).ok()?;
+    Some(*socket.local_addr().ok()?.as_socket_ipv4()?.ip())
+}
+
+#[cfg(target_os = "linux")]
+fn is_connected(name: &str, addr: Ipv4Addr, routes: &str) -> bool {
+    // Interface, destination, gateway, flags, references, use, metric, mask, …; addresses are in
+    // network order, printed as a number of this machine.
+    let hex = |text: &str| u32::from_str_radix(text, 16).ok();
+    let addr = u32::from_ne_bytes(addr.octets());
+    routes.lines().any(|line| {
+        let fields: Vec<_> = line.split_ascii_whitespace().collect();
+        let [interface, network, gateway, _, _, _, _, mask, ..] = fields[..] else {
+            return false;
+        };
+        match (hex(network), hex(gateway), hex(mask)) {
+            (Some(network), Some(0), Some(mask)) => {
+                interface == name && mask != 0 && addr & mask == network
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Link-local addresses are left out: they are of no use without a zone, which can be written.
+#[cfg(target_os = "linux")]
+fn v6_in_table<'a>(name: &'a str, table: &'a str) -> impl Iterator<Item = IpAddr> + 'a {
+    table.lines().filter_map(move |line| {
+        // Address, index, prefix length, scope, flags, name.
+        let mut fields = line.split_ascii_whitespace();
+        let bits = u128::from_str_radix(fields.next()?, 16).ok()?;
+        let scope = fields.nth(2)?;
+        let found = fields.nth(1)?;
+        (found == name && scope != "20").then(|| IpAddr::V6(bits.into()))
+    })
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::{addresses, is_connected, v6_in_table};
+
+    #[test]
+    fn loopback_has_loopback_addresses() {
+        let found = addresses("lo");
+        assert!(!found.is_empty());
+        assert!(found.iter().all(|ip| ip.is_loopback()), "{found:?}");
+    }
+
+    #[test]
+    fn unknown_names_have_none() {
+        for name in ["no-such-if", "..", "."] {
+            assert!(addresses(name).is_empty(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_borrowed_address_is_told_from_an_own_one() {
+        let be = |a, b, c, d| format!("{:08X}", u32::from_ne_bytes([a, b, c, d]));
+        let routes = format!(
+            "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n\
+             eth0 {zero} {gateway} 0003 0 0 0 {zero} 0 0 0\n\
+             eth0 {network} {zero} 0001 0 0 0 {mask} 0 0 0\n",
+            zero = be(0, 0, 0, 0),
+            gateway = be(10, 1, 2, 1),
+            network = be(10, 1, 2, 0),
+            mask = be(255, 255, 255, 0),
+        );
+        assert!(is_connected("eth0", Ipv4Addr::new(10, 1, 2, 3), &routes));
+        assert!(!is_connected("eth0", Ipv4Addr::new(10, 1, 3, 3), &routes));
+        assert!(!is_connected("eth1", Ipv4Addr::new(10, 1, 2, 3), &routes));
+    }
+
+    #[test]
+    fn the_table_is_read_by_name_without_link_local_addresses() {
+        let table = "00000000000000000000000000000001 01 80 10 80       lo\n\
+                     fd000000000000000000000000000002 04 40 00 82     eth0\n\
+                     fe8000000000000000fc00fffe000001 04 40 20 80     eth0\n\
+                     garbage\n\n";
+        let eth0: Vec<_> = v6_in_table("eth0", table)
+            .map(|ip| ip.to_string())
+            .collect();
+        assert_eq!(eth0, ["fd00::2"]);
+        assert_eq!(v6_in_table("eth", table).count(), 0);
+    }
+}
