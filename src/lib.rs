@@ -8,7 +8,12 @@
 
 mod frame;
 mod message;
+mod proto;
 mod socket_type;
 
+pub use frame::FrameError;
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
+pub use proto::{
+    Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
+};
 pub use socket_type::SocketType;
