@@ -19,6 +19,13 @@ const MAX_SENT_BEFORE_READY: usize = 64 + 9 + 34 + 268 + 60;
 /// `PING`.
 const MAX_SENT_PER_CALL: usize = 23 + 9;
 
+/// The beginning of virtual time. An `Instant` can only be had from the clock, so it is read once
+/// and never again, here only.
+pub(super) fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
+}
+
 /// Interprets `data` as a configuration and what a peer and the clock do, and asserts what must hold
 /// whatever they do.
 ///
@@ -45,9 +52,7 @@ pub(crate) fn fuzz_connection(data: &[u8]) {
     config.max_topic_len = usize::from(*options);
     let max_topic_len = config.max_topic_len;
 
-    // Virtual time begins somewhere; only an `Instant` can say where.
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    let mut now = *ORIGIN.get_or_init(Instant::now);
+    let mut now = origin();
     let mut connection = Connection::new(Arc::new(config), now);
     let mut sent_before_ready = 0;
     let mut failed = None;

@@ -5,20 +5,14 @@
 //! [`Pair::advance`] jumps from one happening to the next.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
+pub(super) use super::fuzz::origin;
 use super::{Connection, ConnectionConfig, Event, ProtocolError};
 use crate::frame;
-
-/// The beginning of virtual time. An `Instant` can only be had from the clock, so it is read once
-/// and never again.
-pub(super) fn origin() -> Instant {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
-}
 
 /// A small deterministic generator (xorshift64*).
 #[derive(Debug)]

@@ -123,3 +123,9 @@ fn traffic_behind_the_handshake_arrives_whole() {
         assert_eq!(end.connection.ignored_commands(), 1);
     }
 }
+
+#[test]
+fn an_idle_connection_is_small() {
+    // Of the 4 KiB that an idle connection may have in all.
+    assert!(std::mem::size_of::<crate::proto::Connection>() <= 384);
+}
