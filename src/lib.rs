@@ -12,6 +12,7 @@ mod endpoint;
 mod frame;
 mod message;
 mod pipe;
+mod proto;
 mod routing;
 mod socket_type;
 mod sync;
@@ -19,5 +20,9 @@ mod transport;
 
 pub use config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
+pub use frame::FrameError;
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
 pub use socket_type::SocketType;
+pub use proto::{
+    Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
+};

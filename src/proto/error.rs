@@ -1,0 +1,545 @@
+//! What can be wrong with a peer, grouped by fault.
+//!
+//! The groups answer "whose fault is it, and would trying again help": a peer that is
+//! [`Incompatible`] is sound but not for us, [`Malformed`] octets are no ZMTP, a peer that
+//! [`Misbehaved`] sent well-formed commands at the wrong time, [`LimitExceeded`] names a bound of
+//! ours, [`TimedOut`] is silence, and a [`Refusal`] is the peer's own `ERROR` command.
+//!
+//! Values are small and never build a `String` from peer octets: names are kept in fixed arrays
+//! ([`PeerName`]), and only `ERROR` keeps its reason, at most 255 octets.
+
+use std::fmt;
+
+use thiserror::Error;
+
+use crate::frame::FrameError;
+use crate::socket_type::SocketType;
+
+/// Why a connection to a peer ended for reasons of the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ProtocolError {
+    /// The peer cannot talk to this socket, though it may be sound by itself.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
+    /// The peer sent octets that no sound peer sends.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// The peer sent something well-formed where it is not allowed.
+    #[error(transparent)]
+    Misbehaved(#[from] Misbehaved),
+    /// The peer asked for more than this side allows.
+    #[error(transparent)]
+    LimitExceeded(#[from] LimitExceeded),
+    /// The peer was silent for too long.
+    #[error(transparent)]
+    TimedOut(#[from] TimedOut),
+    /// The peer ended the connection with an `ERROR` command.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+/// A peer that cannot talk to this socket.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Incompatible {
+    /// The first octet is not that of a ZMTP greeting: the peer speaks another protocol, or
+    /// unversioned ZMTP 1.0.
+    #[error("the first octet is 0x{first:02x}, a ZMTP greeting starts with 0xff")]
+    NotZmtp {
+        /// The first octet received.
+        first: u8,
+    },
+    /// The signature ends like the frame header of a ZMTP 1.0 peer.
+    #[error("octet 9 of the greeting is 0x{octet:02x}, expected 0x7f: the peer speaks ZMTP 1.0, which is refused")]
+    Unversioned {
+        /// Octet 9 of the greeting.
+        octet: u8,
+    },
+    /// The peer's major version is below 3.
+    #[error("the peer speaks ZMTP of major revision {major}, at least 3 is required")]
+    Version {
+        /// Octet 10 of the greeting.
+        major: u8,
+    },
+    /// The peer wants another security mechanism.
+    #[error("the peer's security mechanism is \"{theirs}\", ours is \"{ours}\"")]
+    Mechanism {
+        /// The mechanism this side is configured for.
+        ours: &'static str,
+        /// The peer's mechanism field without its padding.
+        theirs: PeerName,
+    },
+    /// The peer's `READY` has no `Socket-Type`.
+    #[error("the peer announced no Socket-Type to this {ours} socket")]
+    SocketTypeMissing {
+        /// This socket's type.
+        ours: SocketType,
+    },
+    /// The peer's `Socket-Type` is no type at all.
+    #[error("the peer announced the unknown Socket-Type \"{theirs}\" to this {ours} socket")]
+    SocketTypeUnknown {
+        /// This socket's type.
+        ours: SocketType,
+        /// What the peer announced.
+        theirs: PeerName,
+    },
+    /// A socket of the peer's type cannot talk to one of ours.
+    #[error("a {theirs} peer cannot talk to this {ours} socket")]
+    SocketType {
+        /// This socket's type.
+        ours: SocketType,
+        /// The peer's type.
+        theirs: SocketType,
+    },
+}
+
+/// Octets that no sound peer sends.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Malformed {
+    /// A frame header is malformed.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// A command frame without a body.
+    #[error("a command frame is empty, expected a command name")]
+    EmptyCommand,
+    /// A command name of length zero.
+    #[error("a command name has length 0, expected 1 to 255")]
+    EmptyCommandName,
+    /// A command name that runs past the end of its frame.
+    #[error("a command name of {name_len} octets does not fit a frame of {body_len}")]
+    CommandName {
+        /// The announced length of the name.
+        name_len: u8,
+        /// The length of the frame's body.
+        body_len: usize,
+    },
+    /// A property name of length zero.
+    #[error("property {index} has an empty name")]
+    EmptyPropertyName {
+        /// Which property, counted from 0.
+        index: usize,
+    },
+    /// A property name with a character that is not allowed in one.
+    #[error("the name of property {index} contains the octet 0x{octet:02x}, expected letters, digits and -_.+")]
+    PropertyName {
+        /// Which property, counted from 0.
+        index: usize,
+        /// The first octet that is not allowed.
+        octet: u8,
+    },
+    /// A property value that announces more than 2^31-1 octets.
+    #[error("the value of property {index} announces {len} octets, at most 2^31-1 are allowed")]
+    PropertyLength {
+        /// Which property, counted from 0.
+        index: usize,
+        /// The announced length.
+        len: u32,
+    },
+    /// A property that runs past the end of its command.
+    #[error("property {index} runs past the end of its command")]
+    PropertyTruncated {
+        /// Which property, counted from 0.
+        index: usize,
+    },
+    /// A routing id that is longer than 255 octets.
+    #[error("the peer's Identity has {len} octets, at most 255 are allowed")]
+    IdentityLength {
+        /// The length of the identity.
+        len: usize,
+    },
+    /// A routing id that starts with a zero octet, which is kept for ids made by the library.
+    #[error("the peer's Identity starts with a zero octet")]
+    IdentityLeadingZero,
+    /// An `ERROR` command whose reason does not fill it exactly.
+    #[error("an ERROR command carries {len} octets, which is no length octet and a reason of that length")]
+    Error {
+        /// Octets after the command name.
+        len: usize,
+    },
+    /// A `PING` without a complete time to live.
+    #[error("a PING carries {len} octets, at least the 2 of its TTL are required")]
+    Ping {
+        /// Octets after the command name.
+        len: usize,
+    },
+    /// A `PING` whose context is too long.
+    #[error("a PING carries a context of {len} octets, at most 16 are allowed")]
+    PingContext {
+        /// Octets after the TTL.
+        len: usize,
+    },
+    /// A `PONG` whose context is too long.
+    #[error("a PONG carries a context of {len} octets, at most 16 are allowed")]
+    PongContext {
+        /// Octets after the command name.
+        len: usize,
+    },
+    /// A `JOIN` or `LEAVE` with a group of more than 255 octets.
+    #[error("a group name has {len} octets, at most 255 are allowed")]
+    GroupLength {
+        /// The length of the group.
+        len: usize,
+    },
+    /// A `JOIN` or `LEAVE` with a zero octet in its group.
+    #[error("a group name contains a zero octet")]
+    GroupZero,
+}
+
+/// Well-formed, but not allowed at that time or for that socket.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Misbehaved {
+    /// A command other than the one the handshake expects.
+    #[error("the peer sent \"{command}\" during the handshake, expected \"{expected}\"")]
+    CommandDuringHandshake {
+        /// The command that came.
+        command: PeerName,
+        /// The command that was expected.
+        expected: &'static str,
+    },
+    /// A message frame before the handshake was done.
+    #[error("the peer sent a message frame during the handshake, expected a command")]
+    MessageDuringHandshake,
+    /// A handshake command after the handshake.
+    #[error("the peer sent \"{command}\" after the handshake")]
+    HandshakeCommandInTraffic {
+        /// The command that came.
+        command: PeerName,
+    },
+    /// A command that means nothing to this type of socket.
+    #[error("the peer sent \"{command}\" to a {ours} socket")]
+    CommandForOtherSocket {
+        /// The command that came.
+        command: PeerName,
+        /// This socket's type.
+        ours: SocketType,
+    },
+}
+
+/// More than this side allows.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum LimitExceeded {
+    /// A frame of the handshake is too large.
+    #[error("a handshake frame announces {size} octets, at most {limit} are accepted")]
+    HandshakeFrame {
+        /// The announced size of the body.
+        size: usize,
+        /// The largest body accepted.
+        limit: usize,
+    },
+    /// The handshake as a whole is too large.
+    #[error("the handshake needs {size} octets, at most {limit} are accepted")]
+    HandshakeOctets {
+        /// Octets received so far and announced.
+        size: usize,
+        /// The most accepted before the handshake is done.
+        limit: usize,
+    },
+    /// Too many properties in one command.
+    #[error("the peer sent more than {limit} properties")]
+    Properties {
+        /// The most accepted.
+        limit: usize,
+    },
+    /// A subscription is too long.
+    #[error("the peer subscribed to a topic of {len} octets, at most {limit} are accepted")]
+    TopicLength {
+        /// The length of the topic.
+        len: usize,
+        /// The longest accepted.
+        limit: usize,
+    },
+    /// Too many subscriptions. Raised by the layer that keeps them.
+    #[error("the peer subscribed to more than {limit} topics")]
+    Topics {
+        /// The most accepted.
+        limit: usize,
+    },
+}
+
+/// Silence for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TimedOut {
+    /// The handshake was not done in time.
+    #[error("the handshake did not finish in time")]
+    Handshake,
+    /// Nothing came after our `PING`, or within the time to live of the peer's.
+    #[error("the peer was silent for longer than the heartbeat allows")]
+    Heartbeat,
+}
+
+/// The peer's `ERROR` command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    reason: Box<[u8]>,
+}
+
+impl Refusal {
+    /// A refusal for this reason. Callers have checked that it has at most 255 octets.
+    pub(crate) fn new(reason: &[u8]) -> Self {
+        Refusal {
+            reason: reason.into(),
+        }
+    }
+
+    /// What the peer said: 0 to 255 octets, usually text.
+    #[must_use]
+    pub fn reason(&self) -> &[u8] {
+        &self.reason
+    }
+
+    /// The status, if the reason is one of authentication (27/ZAP): 300 for a temporary failure,
+    /// 400 for refused credentials, 500 for a failure of the peer's handler.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match &*self.reason {
+            b"300" => Some(300),
+            b"400" => Some(400),
+            b"500" => Some(500),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the peer refused the connection: \"{}\"",
+            self.reason.escape_ascii()
+        )
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The first 20 octets a peer sent where a name was expected; shown escaped.
+///
+/// Fixed in size, so that a peer cannot make an error value large. 20 is the length of the
+/// mechanism field and more than any command or socket type needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct PeerName {
+    octets: [u8; PeerName::MAX],
+    len: u8,
+    cut: bool,
+}
+
+impl PeerName {
+    const MAX: usize = 20;
+
+    /// The start of this name.
+    pub(crate) fn new(name: &[u8]) -> Self {
+        let len = name.len().min(PeerName::MAX);
+        let mut octets = [0; PeerName::MAX];
+        octets[..len].copy_from_slice(&name[..len]);
+        PeerName {
+            octets,
+            len: len as u8,
+            cut: name.len() > PeerName::MAX,
+        }
+    }
+
+    /// The octets kept, at most 20.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.octets[..usize::from(self.len)]
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_bytes().escape_ascii())?;
+        if self.cut {
+            f.write_str("...")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+impl From<FrameError> for ProtocolError {
+    fn from(error: FrameError) -> Self {
+        ProtocolError::Malformed(Malformed::Frame(error))
+    }
+}
+
+impl ProtocolError {
+    /// The number of the `HANDSHAKE_FAILED_PROTOCOL` monitor event, where there is one.
+    ///
+    /// `None` for greetings and frame headers that are no ZMTP 3, for time-outs, and for
+    /// [`Refused`](ProtocolError::Refused), whose [`Refusal::status`] belongs to another event.
+    #[must_use]
+    pub fn monitor_code(&self) -> Option<u32> {
+        match self {
+            ProtocolError::Incompatible(fault) => match fault {
+                Incompatible::NotZmtp { .. }
+                | Incompatible::Unversioned { .. }
+                | Incompatible::Version { .. } => None,
+                Incompatible::Mechanism { .. } => Some(CODE_MECHANISM_MISMATCH),
+                Incompatible::SocketTypeMissing { .. }
+                | Incompatible::SocketTypeUnknown { .. }
+                | Incompatible::SocketType { .. } => Some(CODE_INVALID_METADATA),
+            },
+            ProtocolError::Malformed(fault) => match fault {
+                Malformed::Frame(_) => None,
+                Malformed::EmptyCommand
+                | Malformed::EmptyCommandName
+                | Malformed::CommandName { .. }
+                | Malformed::Ping { .. }
+                | Malformed::PingContext { .. }
+                | Malformed::PongContext { .. }
+                | Malformed::GroupLength { .. }
+                | Malformed::GroupZero => Some(CODE_MALFORMED_COMMAND),
+                Malformed::EmptyPropertyName { .. }
+                | Malformed::PropertyName { .. }
+                | Malformed::PropertyLength { .. }
+                | Malformed::PropertyTruncated { .. }
+                | Malformed::IdentityLength { .. }
+                | Malformed::IdentityLeadingZero => Some(CODE_INVALID_METADATA),
+                Malformed::Error { .. } => Some(CODE_MALFORMED_ERROR),
+            },
+            ProtocolError::Misbehaved(fault) => match fault {
+                Misbehaved::CommandDuringHandshake { .. }
+                | Misbehaved::HandshakeCommandInTraffic { .. }
+                | Misbehaved::CommandForOtherSocket { .. } => Some(CODE_UNEXPECTED_COMMAND),
+                Misbehaved::MessageDuringHandshake => Some(CODE_MALFORMED_COMMAND),
+            },
+            ProtocolError::LimitExceeded(fault) => match fault {
+                LimitExceeded::HandshakeFrame { .. }
+                | LimitExceeded::HandshakeOctets { .. }
+                | LimitExceeded::TopicLength { .. }
+                | LimitExceeded::Topics { .. } => Some(CODE_UNSPECIFIED),
+                LimitExceeded::Properties { .. } => Some(CODE_INVALID_METADATA),
+            },
+            ProtocolError::TimedOut(_) | ProtocolError::Refused(_) => None,
+        }
+    }
+
+    /// Whether connecting again, with back-off, may help.
+    ///
+    /// Peers are restarted and reconfigured, so nearly everything is worth another attempt; only
+    /// refused credentials are not, for they would be refused again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            ProtocolError::Incompatible(_)
+            | ProtocolError::Malformed(_)
+            | ProtocolError::Misbehaved(_)
+            | ProtocolError::LimitExceeded(_)
+            | ProtocolError::TimedOut(_) => true,
+            ProtocolError::Refused(refusal) => !matches!(refusal.status(), Some(400 | 500)),
+        }
+    }
+
+    /// The reason of the `ERROR` command that tells the peer before the connection is closed.
+    ///
+    /// Only what the peer's operator can mend and could not see otherwise is answered. Octets that
+    /// are no ZMTP get no answer, for nobody there would understand it.
+    pub(crate) fn wire_reply(&self) -> Option<&'static str> {
+        match self {
+            ProtocolError::Incompatible(fault) => match fault {
+                Incompatible::NotZmtp { .. }
+                | Incompatible::Unversioned { .. }
+                | Incompatible::Version { .. }
+                | Incompatible::Mechanism { .. } => None,
+                Incompatible::SocketTypeMissing { .. } => Some("Socket-Type is missing"),
+                Incompatible::SocketTypeUnknown { .. } => Some("Socket-Type is unknown"),
+                Incompatible::SocketType { .. } => Some("Socket-Type is not compatible"),
+            },
+            ProtocolError::Malformed(fault) => match fault {
+                Malformed::IdentityLength { .. } | Malformed::IdentityLeadingZero => {
+                    Some("Identity is not valid")
+                }
+                Malformed::Frame(_)
+                | Malformed::EmptyCommand
+                | Malformed::EmptyCommandName
+                | Malformed::CommandName { .. }
+                | Malformed::EmptyPropertyName { .. }
+                | Malformed::PropertyName { .. }
+                | Malformed::PropertyLength { .. }
+                | Malformed::PropertyTruncated { .. }
+                | Malformed::Error { .. }
+                | Malformed::Ping { .. }
+                | Malformed::PingContext { .. }
+                | Malformed::PongContext { .. }
+                | Malformed::GroupLength { .. }
+                | Malformed::GroupZero => None,
+            },
+            ProtocolError::Misbehaved(_)
+            | ProtocolError::LimitExceeded(_)
+            | ProtocolError::TimedOut(_)
+            | ProtocolError::Refused(_) => None,
+        }
+    }
+}
+
+// The numbers of ZMQ_PROTOCOL_ERROR_ZMTP_*, which applications compare with.
+const CODE_UNSPECIFIED: u32 = 0x1000_0000;
+const CODE_UNEXPECTED_COMMAND: u32 = 0x1000_0001;
+const CODE_MALFORMED_COMMAND: u32 = 0x1000_0011;
+const CODE_MALFORMED_ERROR: u32 = 0x1000_0015;
+const CODE_INVALID_METADATA: u32 = 0x1000_0018;
+const CODE_MECHANISM_MISMATCH: u32 = 0x1100_0002;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peer_octets_are_escaped_and_cut() {
+        assert_eq!(PeerName::new(b"A\x00\xff").to_string(), r"A\x00\xff");
+        assert_eq!(
+            PeerName::new(&[b'x'; 200]).to_string(),
+            format!("{}...", "x".repeat(20))
+        );
+        assert_eq!(PeerName::new(&[b'x'; 20]).to_string(), "x".repeat(20));
+        let refused = ProtocolError::from(Refusal::new(b"no\n\"way"));
+        assert_eq!(
+            refused.to_string(),
+            r#"the peer refused the connection: "no\n\"way""#
+        );
+    }
+
+    #[test]
+    fn only_refused_credentials_end_the_attempts() {
+        for (reason, status, retry) in [
+            (&b"300"[..], Some(300), true),
+            (b"400", Some(400), false),
+            (b"500", Some(500), false),
+            (b"4000", None, true),
+            (b"", None, true),
+        ] {
+            let refusal = Refusal::new(reason);
+            assert_eq!(refusal.status(), status);
+            let error = ProtocolError::from(refusal);
+            assert_eq!(error.is_retryable(), retry);
+            assert_eq!(error.monitor_code(), None);
+            assert_eq!(error.wire_reply(), None);
+        }
+        assert!(ProtocolError::from(TimedOut::Handshake).is_retryable());
+    }
+
+    #[test]
+    fn errors_stay_small() {
+        assert!(std::mem::size_of::<ProtocolError>() <= 48);
+    }
+
+    #[test]
+    fn too_many_topics_is_an_error_of_this_vocabulary() {
+        let error = ProtocolError::from(LimitExceeded::Topics { limit: 7 });
+        assert_eq!(
+            error.to_string(),
+            "the peer subscribed to more than 7 topics"
+        );
+        assert_eq!(error.monitor_code(), Some(0x1000_0000));
+    }
+}
