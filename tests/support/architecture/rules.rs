@@ -150,12 +150,12 @@ enum Target<'a> {
 fn target<'a>(file: &[&'a str], import: &Import<'a>) -> Option<Target<'a>> {
     let mut rest = import.path.as_slice();
     let mut here: Vec<&str> = file.iter().chain(&import.inside).copied().collect();
-    match rest.first()? {
-        &"crate" => here.clear(),
-        &("self" | "super") => {}
+    match *rest.first()? {
+        "crate" => here.clear(),
+        "self" | "super" => {}
         _ => return None,
     }
-    while let Some((&(step @ ("crate" | "self" | "super")), tail)) = rest.split_first() {
+    while let Some((&step @ ("crate" | "self" | "super"), tail)) = rest.split_first() {
         if step == "super" {
             here.pop();
         }
