@@ -1,6 +1,7 @@
 //! Where and when a run took place, and a guard against a run that stands still.
 
 use std::fs;
+use std::io::IsTerminal;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -18,6 +19,13 @@ pub(crate) fn watchdog(what: String) -> mpsc::Sender<()> {
         }
     });
     guard
+}
+
+/// Says what is going on, on one line of the terminal; a log file is spared it.
+pub(crate) fn progress(now: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{now}");
+    }
 }
 
 /// Two lines: processor, cores, kernel, load; and the date.

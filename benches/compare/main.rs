@@ -106,17 +106,17 @@ fn compare(
     }
     for round in 0..rounds {
         for (subject, plan, samples) in &mut contenders {
-            eprint!(
-                "\r\x1b[K{work} round {} of {rounds}: {}",
+            machine::progress(&format!(
+                "{work} round {} of {rounds}: {}",
                 round + 1,
                 subject.name()
-            );
+            ));
             let guard = machine::watchdog(format!("{} at {work}", subject.name()));
             samples.extend(subject.run(work, plan)?);
             drop(guard);
         }
     }
-    eprint!("\r\x1b[K");
+    machine::progress("");
     Ok(contenders
         .into_iter()
         .map(|(subject, plan, samples)| Row::new(work, subject.name(), plan.count, &samples))
