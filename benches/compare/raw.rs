@@ -82,16 +82,24 @@ fn octets<S: Read + Write + Send>(mut near: S, mut far: S, plan: &Plan) -> Sampl
     let frame = header_len + size;
     both(
         move || {
-            // As many whole frames as a block holds. A longer frame is one write: cut into blocks it
-            // ended in a write of a few octets, and ran at a quarter of the speed.
-            let per_batch = (BLOCK / frame).max(1) as u64;
             let mut payload = vec![0x5a; size];
+            let total = warmup + count;
+            if frame > BLOCK {
+                // Long frames are laid out once and not copied.
+                let mut whole = [&header[..header_len], &payload].concat();
+                for number in 0..total {
+                    stamp(&mut whole[header_len..], number);
+                    near.write_all(&whole)?;
+                }
+                return Ok(near);
+            }
+            let per_batch = (BLOCK / frame) as u64;
             let mut batch = Vec::with_capacity(per_batch as usize * frame);
-            for number in 0..warmup + count {
+            for number in 0..total {
                 stamp(&mut payload, number);
                 batch.extend_from_slice(&header[..header_len]);
                 batch.extend_from_slice(&payload);
-                if (number + 1) % per_batch == 0 || number + 1 == warmup + count {
+                if (number + 1) % per_batch == 0 || number + 1 == total {
                     near.write_all(&batch)?;
                     batch.clear();
                 }
