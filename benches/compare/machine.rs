@@ -1,0 +1,75 @@
+//! Where and when a run took place, and a guard against a run that stands still.
+
+use std::fs;
+use std::io::IsTerminal;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Far beyond any measurement; a subject that loses a message waits for it for ever.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// Ends the programme unless the returned value is dropped in time.
+pub(crate) fn watchdog(what: String) -> mpsc::Sender<()> {
+    let (guard, dropped) = mpsc::channel();
+    thread::spawn(move || {
+        if dropped.recv_timeout(STALLED) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("\nerror: {what} has not finished within {STALLED:?}");
+            std::process::exit(1);
+        }
+    });
+    guard
+}
+
+/// Says what is going on, on one line of the terminal; a log file is spared it.
+pub(crate) fn progress(now: &str) {
+    if std::io::stderr().is_terminal() {
+        eprint!("\r\x1b[K{now}");
+    }
+}
+
+/// Two lines: processor, cores, kernel, load; and the date.
+pub(crate) fn description() -> String {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .map_or("unknown processor", |rest| {
+            rest.trim_start_matches([' ', '\t', ':'])
+        });
+    let cores = thread::available_parallelism().map_or(0, usize::from);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let load = read("/proc/loadavg");
+    let load = load.split(' ').next().unwrap_or("unknown");
+    let (major, minor, patch) = zmq::version();
+    format!(
+        "{model}, {cores} cores, {} {}, load {load}\n{} UTC, libzmq {major}.{minor}.{patch}\n",
+        std::env::consts::OS,
+        kernel.trim(),
+        date(),
+    )
+}
+
+/// Year, month, day, hour and minute. Days to date after Howard Hinnant's `civil_from_days`.
+fn date() -> String {
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let days = seconds / 86_400 + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era =
+        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    // Months are counted from March, so that the leap day is the last of a year.
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let (month, next) = if month < 10 {
+        (month + 3, 0)
+    } else {
+        (month - 9, 1)
+    };
+    let year = era * 400 + year_of_era + next;
+    let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+}
