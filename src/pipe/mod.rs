@@ -116,7 +116,10 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             writer_closed: AtomicBool::new(false),
             reader_closed: AtomicBool::new(false),
         }),
-        limits,
+        limits: LimitLine {
+            messages: AtomicU64::new(limits.messages),
+            bytes: AtomicU64::new(limits.bytes),
+        },
         spare: AtomicPtr::new(std::ptr::null_mut()),
         rest: UnsafeCell::new(Rest {
             node: sentinel,
@@ -127,7 +130,7 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
     });
     (
         Writer::new(Arc::clone(&shared), sentinel, tuning),
-        Reader::new(shared, sentinel),
+        Reader::new(shared, sentinel, limits),
     )
 }
 
@@ -136,7 +139,7 @@ struct Shared {
     writer: CachePadded<WriterLine>,
     reader: CachePadded<ReaderLine>,
     sleep: CachePadded<SleepLine>,
-    limits: Limits,
+    limits: LimitLine,
     /// One block on its way back from the reader to the writer, or null.
     spare: AtomicPtr<Block>,
     /// Where the list begins for whoever drops it: the reader stores it when it goes.
@@ -170,6 +173,32 @@ struct SleepLine {
     dense: AtomicBool,
     writer_closed: AtomicBool,
     reader_closed: AtomicBool,
+}
+
+/// Read when credit is counted anew; written when an inproc peer adds its own limits.
+struct LimitLine {
+    messages: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl LimitLine {
+    fn get(&self) -> Limits {
+        Limits {
+            messages: self.messages.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    fn add(&self, more: Limits) {
+        let now = self.get();
+        // One of the ends does this, once, so nothing is lost between load and store.
+        self.messages.store(
+            now.messages.saturating_add(more.messages),
+            Ordering::Relaxed,
+        );
+        self.bytes
+            .store(now.bytes.saturating_add(more.bytes), Ordering::Relaxed);
+    }
 }
 
 struct Rest {
@@ -255,7 +284,7 @@ impl fmt::Debug for Shared {
                 &self.writer.published_messages.load(Ordering::Relaxed),
             )
             .field("acked", &self.reader.acked_messages.load(Ordering::Relaxed))
-            .field("limits", &self.limits)
+            .field("limits", &self.limits.get())
             .finish_non_exhaustive()
     }
 }

@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
-use super::{fence, Arc, Ordering, Rest, Shared, Signal};
+use super::{fence, Arc, Limits, Ordering, Rest, Shared, Signal};
 use crate::frame;
 use crate::message::{Frame, Message};
 use crate::sync::lock;
@@ -45,6 +45,59 @@ pub(crate) struct Reader {
     stride_bytes: u64,
     /// Pump manner: the boundary being written towards, with the messages complete there.
     target: Target,
+    /// How far into a message a consumption that stopped short of the target has come.
+    walk: Walk,
+}
+
+/// Follows frames over octets consumed in pieces.
+#[derive(Debug, Default)]
+struct Walk {
+    header: [u8; frame::MAX_HEADER],
+    header_len: usize,
+    body_left: usize,
+    more: bool,
+    in_message: bool,
+    /// Messages that ended since the last boundary chosen.
+    messages: u64,
+}
+
+impl Walk {
+    /// Passes over `octets`, at most to the end of a message if `stop`; returns how many it passed.
+    fn pass(&mut self, octets: &[u8], stop: bool) -> usize {
+        let mut at = 0;
+        while at < octets.len() {
+            self.in_message = true;
+            if self.body_left > 0 {
+                let step = self.body_left.min(octets.len() - at);
+                self.body_left -= step;
+                at += step;
+            } else {
+                self.header[self.header_len] = octets[at];
+                self.header_len += 1;
+                at += 1;
+                match frame::decode_header(&self.header[..self.header_len]) {
+                    Ok(Some(header)) => {
+                        self.header_len = 0;
+                        self.body_left = header.body_len;
+                        self.more = header.more;
+                    }
+                    Ok(None) => continue,
+                    Err(_) => {
+                        debug_assert!(false, "a pipe holds frames that were encoded here");
+                        return octets.len();
+                    }
+                }
+            }
+            if self.body_left == 0 && !self.more {
+                self.in_message = false;
+                self.messages += 1;
+                if stop {
+                    break;
+                }
+            }
+        }
+        at
+    }
 }
 
 /// A message boundary in the stream.
@@ -60,8 +113,7 @@ struct Target {
 unsafe impl Send for Reader {}
 
 impl Reader {
-    pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node) -> Self {
-        let limits = shared.limits;
+    pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node, limits: Limits) -> Self {
         Reader {
             shared,
             node: sentinel,
@@ -80,12 +132,22 @@ impl Reader {
                 stream: 0,
                 messages: 0,
             },
+            walk: Walk::default(),
         }
     }
 
     /// Who is told when a sleeping reader has something to read.
     pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
         *lock(&self.shared.wake_reader) = Some(signal);
+    }
+
+    /// Adds what this end allows on top, for a pipe between two sockets.
+    pub(crate) fn add_limits(&mut self, more: Limits) {
+        self.shared.limits.add(more);
+        // A writer may wait for less than there is now.
+        if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
+            Shared::signal(&self.shared.wake_writer);
+        }
     }
 
     /// Whether octets are there to be read. One `Acquire` load if none were known.
@@ -178,7 +240,7 @@ impl Reader {
     /// A waiting writer is woken when half of its limits is free, so that it is not woken for every
     /// message; an emptied pipe is always enough.
     fn enough_credit(&mut self) -> bool {
-        let limits = self.shared.limits;
+        let limits = self.shared.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -444,23 +506,49 @@ impl Reader {
 
     /// Consumes octets that were lent, and acknowledges the messages that end in them.
     pub(crate) fn consume(&mut self, mut count: u64) {
+        let short = self.stream + count < self.target.stream;
+        let before = self.messages - self.walk.messages;
         while count > 0 {
             if !self.fill() {
                 debug_assert!(false, "more was consumed than lent");
                 break;
             }
             let step = count.min((self.limit - self.offset) as u64);
+            if short {
+                let mut walk = std::mem::take(&mut self.walk);
+                walk.pass(&self.readable()[..step as usize], false);
+                self.walk = walk;
+            }
             self.skip(step as usize);
             count -= step;
-            // SAFETY: the node is live until the reader passes it.
-            #[allow(unsafe_code, reason = "see SAFETY")]
-            let before = unsafe { (*self.node).messages_before };
-            self.messages = self.messages.max(before);
         }
-        if self.at_boundary() {
+        if short {
+            self.messages = before + self.walk.messages;
+        } else {
             self.messages = self.target.messages;
+            self.walk = Walk::default();
         }
         self.acknowledge();
+    }
+
+    /// Passes the rest of a message that has been consumed in part, so that reading goes on at the
+    /// beginning of the next. Whether there was one.
+    pub(crate) fn discard_partial(&mut self) -> bool {
+        let partial = self.walk.in_message;
+        while self.walk.in_message && self.fill() {
+            let mut walk = std::mem::take(&mut self.walk);
+            let step = walk.pass(self.readable(), true);
+            self.walk = walk;
+            self.skip(step);
+            self.messages += u64::from(!self.walk.in_message);
+        }
+        self.walk = Walk::default();
+        self.target = Target {
+            stream: self.stream,
+            messages: self.messages,
+        };
+        self.acknowledge();
+        partial
     }
 
     /// The furthest message boundary within `budget` octets, or the nearest one behind that.

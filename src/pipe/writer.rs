@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
-use super::{barrier, fence, Arc, Ordering, Shared, Signal, Tuning};
+use super::{barrier, fence, Arc, Limits, Ordering, Shared, Signal, Tuning};
 use crate::frame;
 use crate::message::{Frame, Message};
 use crate::sync::lock;
@@ -67,8 +67,8 @@ impl Writer {
             messages: 0,
         };
         Writer {
-            credit_messages: shared.limits.messages,
-            credit_bytes: shared.limits.bytes,
+            credit_messages: shared.limits.get().messages,
+            credit_bytes: shared.limits.get().bytes,
             shared,
             tuning,
             at,
@@ -85,6 +85,12 @@ impl Writer {
         *lock(&self.shared.wake_writer) = Some(signal);
     }
 
+    /// Adds what the other end allows on top, for a pipe between two sockets.
+    pub(crate) fn add_limits(&mut self, more: Limits) {
+        self.shared.limits.add(more);
+        self.refresh_credit();
+    }
+
     /// Whether one more message may be published now.
     #[inline]
     pub(crate) fn has_credit(&mut self) -> bool {
@@ -94,13 +100,16 @@ impl Writer {
 
     /// How many whole messages may be published now (a lower bound, without a fresh look).
     pub(crate) fn message_credit(&self) -> u64 {
+        if self.mark.stream >= self.credit_bytes {
+            return 0;
+        }
         self.credit_messages.saturating_sub(self.at.messages)
     }
 
     #[cold]
     fn refresh_credit(&mut self) -> bool {
         let reader = &self.shared.reader;
-        let limits = self.shared.limits;
+        let limits = self.shared.limits.get();
         let messages = reader.acked_messages.load(Ordering::Acquire);
         let bytes = reader.acked_bytes.load(Ordering::Acquire);
         self.credit_messages = messages.saturating_add(limits.messages);

@@ -68,6 +68,7 @@ pub use error::{
 #[cfg(any(test, fuzzing))]
 #[allow(unused_imports, reason = "for tests and for fuzz targets")]
 pub(crate) use fuzz::fuzz_connection;
+pub(crate) use handshake::MAX_HANDSHAKE_FRAME;
 
 use greeting::Greeting;
 use null::NullHandshake;

@@ -4,13 +4,17 @@
 //! compiled against [loom](https://github.com/tokio-rs/loom) with `--cfg loom` and every legal
 //! interleaving of a small case can be tried.
 
+mod affinity;
 pub(crate) mod barrier;
 pub(crate) mod clock;
 mod event;
 mod mailbox;
+mod token;
 
+pub(crate) use affinity::pin_thread;
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;
+pub(crate) use token::Token;
 
 #[cfg(not(loom))]
 pub(crate) use std::sync::{atomic, Arc, Mutex, MutexGuard};

@@ -1,0 +1,219 @@
+//! What can go wrong, per operation. A failed send gives the message back.
+
+use std::fmt;
+use std::io;
+
+use thiserror::Error;
+
+pub use crate::config::OptionError;
+use crate::endpoint::{Endpoint, EndpointError};
+use crate::message::Message;
+use crate::socket_type::SocketType;
+
+/// Why an endpoint was not bound. The socket is unchanged.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The endpoint is malformed, or cannot be bound.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The address, path or name is taken.
+    #[error("`{endpoint}` is in use, expected an endpoint nobody is bound to")]
+    InUse {
+        /// The endpoint given.
+        endpoint: Endpoint,
+    },
+    /// The system refused.
+    #[error("`{endpoint}` cannot be bound: {source}")]
+    Io {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Why an endpoint was not connected to. The socket is unchanged.
+///
+/// What goes wrong later (nobody listens, a name is not known) is an event of the socket's
+/// [`Monitor`](crate::Monitor), and is tried again.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The endpoint is malformed, or cannot be connected to.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// The inproc peer is of a type this socket may not talk to.
+    #[error("`{endpoint}` is bound by a {theirs} socket, which a {ours} socket cannot talk to")]
+    Incompatible {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// This socket's type.
+        ours: SocketType,
+        /// The type of the socket bound there.
+        theirs: SocketType,
+    },
+    /// The system refused, for example to start an I/O thread.
+    #[error("`{endpoint}` cannot be connected to: {source}")]
+    Io {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// No such endpoint: it is not bound to, or connected to, by this socket.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UnknownEndpoint {
+    /// The text is no endpoint.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// It is one, but not one of this socket's.
+    #[error(
+        "`{endpoint}` is not an endpoint of this socket, expected one it is bound or connected to"
+    )]
+    NotHere {
+        /// The endpoint given.
+        endpoint: Endpoint,
+    },
+}
+
+/// Why a socket was not made.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An option has an impossible value.
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    /// The endpoint could not be bound.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The endpoint could not be connected to.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+}
+
+/// Why a message was not sent. It is in here, untouched.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SendError {
+    reason: SendFailure,
+    message: Message,
+}
+
+/// The reason of a [`SendError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SendFailure {
+    /// No peer could take the message now: there is none, or each is at its high-water mark.
+    #[error("no peer can take a message now")]
+    WouldBlock,
+    /// No peer could take the message in time.
+    #[error("no peer could take the message in time")]
+    Timeout,
+    /// A REQ socket still waits for a reply, or a REP socket has no request to reply to.
+    #[error("not this socket's turn to send: {expected}")]
+    OutOfTurn {
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The peer that a reply was for is gone.
+    #[error("the peer this reply is for is gone")]
+    PeerLost,
+}
+
+impl SendError {
+    pub(crate) fn new(reason: SendFailure, message: Message) -> Self {
+        SendError { reason, message }
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn reason(&self) -> SendFailure {
+        self.reason
+    }
+
+    /// The message that was not sent.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        self.message
+    }
+
+    /// Whether waiting could have helped: the reason is [`SendFailure::WouldBlock`] or
+    /// [`SendFailure::Timeout`].
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason, SendFailure::WouldBlock | SendFailure::Timeout)
+    }
+}
+
+impl fmt::Debug for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError")
+            .field("reason", &self.reason)
+            .field("message", &self.message)
+            .finish()
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.reason.fmt(f)
+    }
+}
+
+impl std::error::Error for SendError {}
+
+/// Why no message was received. Nothing was consumed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecvError {
+    /// There is no message now.
+    #[error("there is no message now")]
+    WouldBlock,
+    /// No message came in time.
+    #[error("no message came in time")]
+    Timeout,
+    /// A REQ socket has no request outstanding, or a REP socket owes a reply.
+    #[error("not this socket's turn to receive: {expected}")]
+    OutOfTurn {
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The peer that a request went to is lost, and the reply with it. The request may have been
+    /// carried out. The socket is ready for another.
+    #[error("the peer was lost before it replied")]
+    PeerLost,
+}
+
+impl RecvError {
+    /// Whether waiting longer could have helped.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self, RecvError::WouldBlock | RecvError::Timeout)
+    }
+}
+
+/// Why a request got no reply.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The request was not sent; it is in here.
+    #[error("the request was not sent: {0}")]
+    Send(#[from] SendError),
+    /// It was sent, and no reply came.
+    #[error("the request was sent: {0}")]
+    Recv(#[from] RecvError),
+}
+
+/// A wait for peers or subscribers took too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{present} of {wanted} {what} were there when the time was over")]
+pub struct WaitTimeout {
+    pub(crate) what: &'static str,
+    /// How many there were.
+    pub present: usize,
+    /// How many were waited for.
+    pub wanted: usize,
+}

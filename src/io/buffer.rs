@@ -1,0 +1,172 @@
+//! Receive buffers: where octets lie between the kernel and a pipe.
+//!
+//! A connection holds a buffer only while an unfinished frame is in it; at other times buffers lie in
+//! a [`BufferPool`], one per thread that runs pumps. Octets that are handed on by reference keep their
+//! buffer alive; the pool takes it into use again once the last of them is gone.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes, BytesMut};
+
+/// How much one read may bring. Measured: 64 KiB is where the cost of a system call over loopback is
+/// lost in that of copying, and it still fits the caches it passes through.
+pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
+
+/// Buffers that wait for octets handed on by reference to be dropped. More than these are freed.
+const POOLED: usize = 4;
+
+/// Octets read and not yet handed on.
+#[derive(Debug, Default)]
+pub(crate) struct ReadBuffer {
+    /// Initialised throughout; the first `filled` octets are unread input.
+    memory: BytesMut,
+    filled: usize,
+}
+
+impl ReadBuffer {
+    /// Unread input.
+    #[inline]
+    pub(crate) fn input(&self) -> &[u8] {
+        &self.memory[..self.filled]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Room behind the input.
+    #[inline]
+    pub(crate) fn space(&mut self) -> &mut [u8] {
+        &mut self.memory[self.filled..]
+    }
+
+    pub(crate) fn space_len(&self) -> usize {
+        self.memory.len() - self.filled
+    }
+
+    /// Octets were read into [`ReadBuffer::space`].
+    #[inline]
+    pub(crate) fn fill(&mut self, count: usize) {
+        self.filled += count;
+        debug_assert!(self.filled <= self.memory.len());
+    }
+
+    /// Drops octets at the front.
+    pub(crate) fn skip(&mut self, count: usize) {
+        if count == self.filled {
+            // The memory behind was never used: keep what was before it, by starting over.
+            self.filled = 0;
+        } else {
+            self.memory.advance(count);
+            self.filled -= count;
+        }
+    }
+
+    /// Takes octets off the front by reference.
+    pub(crate) fn split(&mut self, count: usize) -> Bytes {
+        self.filled -= count;
+        self.memory.split_to(count).freeze()
+    }
+
+    /// Makes room for at least `total` octets of input, the unread ones included.
+    pub(crate) fn reserve(&mut self, total: usize, pool: &mut BufferPool) {
+        if self.memory.len() >= total {
+            return;
+        }
+        let mut fresh = pool.take(total);
+        fresh[..self.filled].copy_from_slice(&self.memory[..self.filled]);
+        pool.give(std::mem::replace(&mut self.memory, fresh));
+    }
+
+    /// Gives the memory back if nothing unread is in it.
+    pub(crate) fn release(&mut self, pool: &mut BufferPool) {
+        if self.filled == 0 && !self.memory.is_empty() {
+            pool.give(std::mem::take(&mut self.memory));
+        }
+    }
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    /// Whole buffers, ready for use.
+    ready: Option<BytesMut>,
+    /// What is left of buffers of which octets were handed on.
+    lent: VecDeque<BytesMut>,
+}
+
+impl BufferPool {
+    /// Initialised memory of at least `len` octets.
+    fn take(&mut self, len: usize) -> BytesMut {
+        if len > BUFFER_SIZE {
+            return BytesMut::zeroed(len);
+        }
+        if let Some(ready) = self.ready.take() {
+            return ready;
+        }
+        for _ in 0..self.lent.len() {
+            if let Some(mut memory) = self.lent.pop_front() {
+                memory.clear();
+                if memory.try_reclaim(BUFFER_SIZE) {
+                    memory.resize(BUFFER_SIZE, 0);
+                    return memory;
+                }
+                self.lent.push_back(memory);
+            }
+        }
+        BytesMut::zeroed(BUFFER_SIZE)
+    }
+
+    fn give(&mut self, memory: BytesMut) {
+        if memory.len() == BUFFER_SIZE {
+            self.ready = Some(memory);
+        } else if memory.capacity() <= BUFFER_SIZE && !memory.is_empty() {
+            if self.lent.len() == POOLED {
+                self.lent.pop_front();
+            }
+            self.lent.push_back(memory);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn input_survives_growing_and_splitting() {
+        let mut pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.reserve(10, &mut pool);
+        assert_eq!(buffer.space_len(), BUFFER_SIZE);
+        buffer.space()[..6].copy_from_slice(b"abcdef");
+        buffer.fill(6);
+        assert_eq!(buffer.split(2), "ab");
+        buffer.skip(1);
+        buffer.reserve(BUFFER_SIZE * 3, &mut pool);
+        assert_eq!(buffer.input(), b"def");
+        assert!(buffer.space_len() >= BUFFER_SIZE * 3 - 3);
+        buffer.skip(3);
+        buffer.release(&mut pool);
+        assert!(buffer.is_empty());
+        assert_eq!(buffer.space_len(), 0);
+    }
+
+    #[test]
+    fn a_buffer_is_used_again_when_its_octets_are_gone() {
+        let mut pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.reserve(1, &mut pool);
+        let memory = buffer.space().as_ptr();
+        buffer.fill(100);
+        let lent = buffer.split(100);
+        buffer.release(&mut pool);
+        buffer.reserve(1, &mut pool);
+        assert_ne!(buffer.space().as_ptr(), memory, "still lent");
+        drop(lent);
+        let other = std::mem::take(&mut buffer);
+        buffer.reserve(1, &mut pool);
+        assert_eq!(buffer.space().as_ptr(), memory);
+        drop(other);
+    }
+}

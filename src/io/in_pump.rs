@@ -1,0 +1,597 @@
+//! The in-pump: from the kernel to a pipe, by block and not by message.
+//!
+//! It reads as much as there is, walks the frame headers once (limits, MORE, COMMAND) and publishes
+//! whole messages. Octets are handed on by reference when there are many of them, copied into the
+//! pipe's own blocks when there are few, and a large body is read into memory of its own, which grows
+//! as the octets arrive and never ahead of them by more than what has come.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use bytes::BytesMut;
+
+use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
+use super::link::Link;
+use super::monitor::DisconnectReason;
+use super::port::Counters;
+use crate::frame::{self, FrameError, Header};
+use crate::pipe::Writer;
+use crate::proto::{Event, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
+use crate::sync::{clock, lock};
+
+/// A body of at least this many octets that is not in the buffer as a whole gets memory of its own.
+const OWN_BODY: usize = 16 * 1024;
+
+/// By how much the memory of a body may exceed what has arrived (and then by as much again).
+const BODY_STEP: usize = 256 * 1024;
+
+/// Whole frames of fewer octets than this are copied into the pipe: that is cheaper than a list node
+/// and a reference, and they do not keep a receive buffer alive.
+const COPY_BELOW: usize = 2 * 1024;
+
+/// The largest command frame accepted after the handshake, its header not counted: the largest
+/// topic, with the name of the command.
+fn command_limit(link: &Link) -> usize {
+    (link.port.protocol.max_topic_len + 256).max(MAX_HANDSHAKE_FRAME)
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InOutcome {
+    /// The kernel has no more for now.
+    Drained,
+    /// There is more, and others must have their turn.
+    More,
+    /// The pipe is full. The signal of its writer will tell when to go on.
+    Paused,
+    /// The handshake is complete: the pump waits to be opened.
+    Ready,
+    /// The connection is beyond use; [`InPump::failure`] says why.
+    Closed,
+}
+
+/// Where messages go.
+pub(crate) enum Sink {
+    /// To a socket.
+    Pipe(Writer),
+    /// Messages are subscriptions, or of no use.
+    Topics,
+    /// Messages are of no use.
+    Discard,
+}
+
+/// See the module.
+pub(crate) struct InPump {
+    phase: Phase,
+    buffer: ReadBuffer,
+    sink: Sink,
+    body: Option<Body>,
+    /// Octets of a frame nobody wants that are still to come.
+    skip: usize,
+    /// The unfinished message so far, for the limits on whole messages.
+    message_frames: u32,
+    message_bytes: u64,
+    failure: Option<DisconnectReason>,
+    /// A full pipe is to signal when it has room.
+    signal: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Handshake,
+    Ready,
+    Traffic,
+    Closed,
+}
+
+/// A large body on its way.
+struct Body {
+    /// Initialised memory; the first `filled` octets have arrived.
+    memory: BytesMut,
+    filled: usize,
+    len: usize,
+    more: bool,
+}
+
+/// What processing the buffered octets came to.
+enum Step {
+    /// More octets are needed: at least so many in the buffer.
+    NeedInput(usize),
+    Paused,
+    Ready,
+}
+
+impl InPump {
+    pub(super) fn new() -> Self {
+        InPump {
+            phase: Phase::Handshake,
+            buffer: ReadBuffer::default(),
+            sink: Sink::Discard,
+            body: None,
+            skip: 0,
+            message_frames: 0,
+            message_bytes: 0,
+            failure: None,
+            signal: true,
+        }
+    }
+
+    /// The handshake is done: messages go to `sink`.
+    pub(super) fn open(&mut self, sink: Sink) {
+        self.sink = sink;
+        self.phase = Phase::Traffic;
+    }
+
+    /// Stops, and takes the pipe's end out. An unfinished message is taken back.
+    pub(super) fn take_writer(&mut self) -> Option<Writer> {
+        self.phase = Phase::Closed;
+        self.body = None;
+        self.buffer = ReadBuffer::default();
+        match std::mem::replace(&mut self.sink, Sink::Discard) {
+            Sink::Pipe(mut writer) => {
+                writer.rollback();
+                writer.disarm();
+                Some(writer)
+            }
+            Sink::Topics | Sink::Discard => None,
+        }
+    }
+
+    /// From now on everything received is thrown away.
+    pub(super) fn discard(&mut self) {
+        if self.phase == Phase::Traffic {
+            drop(std::mem::replace(&mut self.sink, Sink::Discard));
+        }
+    }
+
+    pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
+        self.failure.take()
+    }
+
+    /// Reads and hands on until the kernel has no more, the pipe is full, or `budget` octets have
+    /// been read. `until_empty` reads until the kernel says that there is nothing more, which is
+    /// needed to see the end of the stream; otherwise a read that did not fill the buffer is taken
+    /// for the last.
+    pub(super) fn run(
+        &mut self,
+        link: &Link,
+        pool: &mut BufferPool,
+        budget: usize,
+        until_empty: bool,
+        signal: bool,
+    ) -> InOutcome {
+        self.signal = signal;
+        if self.failure.is_some() {
+            return InOutcome::Closed;
+        }
+        match self.phase {
+            Phase::Closed => return InOutcome::Closed,
+            Phase::Ready => return InOutcome::Ready,
+            Phase::Handshake | Phase::Traffic => {}
+        }
+        let outcome = match self.run_inner(link, pool, budget, until_empty) {
+            Ok(outcome) => outcome,
+            Err(reason) => {
+                self.failure = Some(reason);
+                InOutcome::Closed
+            }
+        };
+        self.buffer.release(pool);
+        outcome
+    }
+
+    fn run_inner(
+        &mut self,
+        link: &Link,
+        pool: &mut BufferPool,
+        budget: usize,
+        until_empty: bool,
+    ) -> Result<InOutcome, DisconnectReason> {
+        let mut read = 0;
+        let mut short = false;
+        loop {
+            let needed = match self.process(link, pool)? {
+                Step::NeedInput(needed) => needed,
+                Step::Paused => return Ok(InOutcome::Paused),
+                Step::Ready => return Ok(InOutcome::Ready),
+            };
+            if short && !until_empty {
+                return Ok(InOutcome::Drained);
+            }
+            if read >= budget {
+                return Ok(InOutcome::More);
+            }
+            let into = match &mut self.body {
+                Some(body) => body.space(),
+                None => {
+                    self.buffer.reserve(needed, pool);
+                    if self.buffer.space_len() < BUFFER_SIZE / 8 {
+                        // A new buffer, rather than many small reads into the end of this one.
+                        let total = self.buffer.input().len() + BUFFER_SIZE / 2;
+                        self.buffer.reserve(total.max(needed), pool);
+                    }
+                    self.buffer.space()
+                }
+            };
+            let space = into.len();
+            match link.stream.read(into) {
+                Ok(0) => return Err(DisconnectReason::PeerClosed),
+                Ok(n) => {
+                    match &mut self.body {
+                        Some(body) => body.filled += n,
+                        None => self.buffer.fill(n),
+                    }
+                    read += n;
+                    short = n < space;
+                    link.traffic.store(true, Ordering::Relaxed);
+                    Counters::add(&link.port.counters.bytes_received, n as u64);
+                    Counters::add_owned(&link.bytes_in, n as u64);
+                }
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(InOutcome::Drained),
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+                        return Err(DisconnectReason::PeerClosed)
+                    }
+                    _ => return Err(error.into()),
+                },
+            }
+        }
+    }
+
+    fn process(&mut self, link: &Link, pool: &mut BufferPool) -> Result<Step, DisconnectReason> {
+        if self.phase == Phase::Handshake {
+            return self.process_handshake(link);
+        }
+        if self.body.as_ref().is_some_and(|b| b.filled < b.len) {
+            return Ok(Step::NeedInput(0));
+        }
+        if let Some(body) = self.body.take() {
+            self.finish_body(body);
+        }
+        self.walk_frames(link, pool)
+    }
+
+    fn process_handshake(&mut self, link: &Link) -> Result<Step, DisconnectReason> {
+        if self.buffer.is_empty() {
+            return Ok(Step::NeedInput(1));
+        }
+        let mut proto = lock(&link.proto);
+        let taken = proto.handle_input(self.buffer.input(), clock::now())?;
+        self.buffer.skip(taken);
+        let ready = proto.is_ready();
+        let answer = proto.wants_transmit();
+        drop(proto);
+        if answer {
+            link.attend();
+        }
+        if ready {
+            self.phase = Phase::Ready;
+            return Ok(Step::Ready);
+        }
+        Ok(Step::NeedInput(1))
+    }
+
+    fn finish_body(&mut self, mut body: Body) {
+        body.memory.truncate(body.len);
+        if let Sink::Pipe(writer) = &mut self.sink {
+            writer.append_shared(body.memory.freeze(), u64::from(!body.more), body.more);
+            if !body.more {
+                writer.publish_and_signal();
+            }
+        }
+        self.end_frame(body.more);
+    }
+
+    fn end_frame(&mut self, more: bool) {
+        if !more {
+            self.message_frames = 0;
+            self.message_bytes = 0;
+        }
+    }
+
+    /// Whether another message may begin: the pipe has credit for it. If not, its writer is armed.
+    fn may_begin(&mut self) -> bool {
+        match &mut self.sink {
+            Sink::Pipe(writer) => writer.has_credit() || (self.signal && writer.arm()),
+            Sink::Topics | Sink::Discard => true,
+        }
+    }
+
+    /// Walks the frames in the buffer, hands on those that are whole.
+    fn walk_frames(
+        &mut self,
+        link: &Link,
+        pool: &mut BufferPool,
+    ) -> Result<Step, DisconnectReason> {
+        loop {
+            if self.skip > 0 {
+                let step = self.skip.min(self.buffer.input().len());
+                self.buffer.skip(step);
+                self.skip -= step;
+                if self.skip > 0 {
+                    return Ok(Step::NeedInput(1));
+                }
+            }
+            // A batch of whole frames, as many as there is credit for.
+            let mut batch = Batch::default();
+            let stop = self.scan(link, &mut batch)?;
+            self.hand_on(&batch);
+            match stop {
+                Stop::Need(octets) => return Ok(Step::NeedInput(octets)),
+                Stop::Credit => {
+                    if matches!(&self.sink, Sink::Pipe(writer) if writer.is_reader_closed()) {
+                        // Nobody will read it: the socket is going away.
+                        self.sink = Sink::Discard;
+                    } else if !self.may_begin() {
+                        return Ok(Step::Paused);
+                    }
+                }
+                Stop::Command(header) => self.take_command(link, header)?,
+                Stop::Body(header) => {
+                    self.begin_body(header, pool);
+                    return Ok(Step::NeedInput(0));
+                }
+                Stop::Topic(header) => self.take_topic(link, header)?,
+                Stop::Unwanted(header) => self.drop_frame(link, header),
+            }
+        }
+    }
+
+    /// Finds how far the buffer holds whole frames that can be handed on together.
+    fn scan(&mut self, link: &Link, batch: &mut Batch) -> Result<Stop, DisconnectReason> {
+        let limits = &link.port.config.limits;
+        let input = self.buffer.input();
+        let wanted = matches!(self.sink, Sink::Pipe(_));
+        let mut credit = match &self.sink {
+            Sink::Pipe(writer) => writer.message_credit(),
+            Sink::Topics | Sink::Discard => u64::MAX,
+        };
+        loop {
+            let rest = &input[batch.len..];
+            let Some(header) = frame::decode_header(rest).map_err(malformed)? else {
+                return Ok(Stop::Need(rest.len() + frame::MAX_HEADER));
+            };
+            let total = header.header_len + header.body_len;
+            if header.command {
+                let limit = command_limit(link);
+                if header.body_len > limit {
+                    return Err(too_large(
+                        "command frame, in octets,",
+                        header.body_len,
+                        limit as u64,
+                    ));
+                }
+                if rest.len() < total {
+                    return Ok(Stop::Need(total));
+                }
+                return Ok(Stop::Command(header));
+            }
+            if header.body_len as u64 > limits.frame_bytes {
+                return Err(too_large(
+                    "frame, in octets,",
+                    header.body_len,
+                    limits.frame_bytes,
+                ));
+            }
+            let frames = self.message_frames + 1;
+            let bytes = self.message_bytes.saturating_add(header.body_len as u64);
+            if bytes > limits.message_bytes {
+                return Err(DisconnectReason::TooLarge {
+                    what: "message, in octets,",
+                    size: bytes,
+                    limit: limits.message_bytes,
+                });
+            }
+            if frames > limits.frames {
+                return Err(too_large(
+                    "message, in frames,",
+                    frames as usize,
+                    u64::from(limits.frames),
+                ));
+            }
+            if !wanted {
+                // A subscription in the form of a message is looked at as a whole.
+                let topic = matches!(self.sink, Sink::Topics)
+                    && self.message_frames == 0
+                    && !header.more
+                    && header.body_len <= command_limit(link);
+                if topic && rest.len() < total {
+                    return Ok(Stop::Need(total));
+                }
+                return Ok(if topic {
+                    Stop::Topic(header)
+                } else {
+                    Stop::Unwanted(header)
+                });
+            }
+            if self.message_frames == 0 && credit == 0 {
+                return Ok(Stop::Credit);
+            }
+            if rest.len() < total {
+                if header.body_len >= OWN_BODY {
+                    self.message_frames = frames;
+                    self.message_bytes = bytes;
+                    return Ok(Stop::Body(header));
+                }
+                return Ok(Stop::Need(total));
+            }
+            batch.len += total;
+            batch.in_message = header.more;
+            if header.more {
+                self.message_frames = frames;
+                self.message_bytes = bytes;
+            } else {
+                self.message_frames = 0;
+                self.message_bytes = 0;
+                batch.messages += 1;
+                batch.boundary = batch.len;
+                credit -= 1;
+            }
+        }
+    }
+
+    /// Appends a batch of whole frames to the pipe and publishes the messages that end in it.
+    fn hand_on(&mut self, batch: &Batch) {
+        let Sink::Pipe(writer) = &mut self.sink else {
+            return;
+        };
+        if batch.len == 0 {
+            return;
+        }
+        let base = writer.stream_position();
+        if batch.len < COPY_BELOW {
+            writer.append_wire(
+                &self.buffer.input()[..batch.len],
+                batch.messages,
+                batch.in_message,
+            );
+            self.buffer.skip(batch.len);
+        } else {
+            let octets = self.buffer.split(batch.len);
+            writer.append_shared(octets, batch.messages, batch.in_message);
+        }
+        if batch.messages > 0 && writer.publish_to(base + batch.boundary as u64) {
+            writer.signal();
+        }
+    }
+
+    /// Handles the command frame at the front of the buffer.
+    fn take_command(&mut self, link: &Link, header: Header) -> Result<(), DisconnectReason> {
+        let now = clock::now();
+        let mut proto = lock(&link.proto);
+        // In this order: what the command arms must not be disarmed by its own octets.
+        proto.handle_traffic(now);
+        link.traffic.store(false, Ordering::Relaxed);
+        let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
+        let result = proto.handle_command(body, now);
+        let event = proto.poll_event();
+        drop(proto);
+        self.buffer.skip(header.header_len + header.body_len);
+        // Whatever it was, timers or control frames may have changed.
+        link.attend();
+        result?;
+        event.map_or(Ok(()), |event| notify(link, &event))
+    }
+
+    /// Gives a body memory of its own; its header goes into the pipe.
+    fn begin_body(&mut self, header: Header, pool: &mut BufferPool) {
+        if let Sink::Pipe(writer) = &mut self.sink {
+            writer.append_wire(&self.buffer.input()[..header.header_len], 0, true);
+        }
+        self.buffer.skip(header.header_len);
+        let mut body = Body {
+            memory: BytesMut::new(),
+            filled: 0,
+            len: header.body_len,
+            more: header.more,
+        };
+        let arrived = self.buffer.input().len().min(body.len);
+        body.grow(arrived);
+        body.memory[..arrived].copy_from_slice(&self.buffer.input()[..arrived]);
+        body.filled = arrived;
+        self.buffer.skip(arrived);
+        self.buffer.release(pool);
+        self.body = Some(body);
+    }
+
+    /// A whole single-frame message at the front of the buffer of a socket that takes subscriptions.
+    fn take_topic(&mut self, link: &Link, header: Header) -> Result<(), DisconnectReason> {
+        let mut proto = lock(&link.proto);
+        let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
+        let is_topic = proto.handle_subscription_message(body)?;
+        let event = proto.poll_event();
+        drop(proto);
+        self.buffer.skip(header.header_len + header.body_len);
+        if !is_topic {
+            Counters::add(&link.port.counters.dropped_unexpected, 1);
+        }
+        event.map_or(Ok(()), |event| notify(link, &event))
+    }
+
+    /// A message frame that this socket has no use for.
+    fn drop_frame(&mut self, link: &Link, header: Header) {
+        if header.more {
+            self.message_frames += 1;
+            self.message_bytes += header.body_len as u64;
+        } else {
+            Counters::add(&link.port.counters.dropped_unexpected, 1);
+        }
+        self.end_frame(header.more);
+        self.buffer.skip(header.header_len);
+        self.skip = header.body_len;
+    }
+}
+
+/// Whole frames at the front of a buffer.
+#[derive(Debug, Default)]
+struct Batch {
+    /// Octets.
+    len: usize,
+    /// Messages that end in it.
+    messages: u64,
+    /// Octets up to the end of the last of them.
+    boundary: usize,
+    /// The last frame announced another.
+    in_message: bool,
+}
+
+/// Why a scan ended.
+enum Stop {
+    /// The next frame is not there as a whole: the buffer must hold so many octets.
+    Need(usize),
+    /// There is no credit for the message that begins here.
+    Credit,
+    /// A whole command frame.
+    Command(Header),
+    /// A large body of which a part is there.
+    Body(Header),
+    /// A whole message that may be a subscription.
+    Topic(Header),
+    /// A message frame that this socket has no use for.
+    Unwanted(Header),
+}
+
+impl Body {
+    /// Room for what comes next.
+    fn space(&mut self) -> &mut [u8] {
+        if self.filled == self.memory.len() {
+            self.grow(self.filled);
+        }
+        &mut self.memory[self.filled..]
+    }
+
+    /// Makes the memory exceed what has arrived, by no more than as much again or one step.
+    fn grow(&mut self, arrived: usize) {
+        let size = arrived.saturating_add(arrived.max(BODY_STEP)).min(self.len);
+        self.memory.resize(size, 0);
+    }
+}
+
+fn notify(link: &Link, event: &Event) -> Result<(), DisconnectReason> {
+    let key = link.key();
+    let (subscribe, topic) = match event {
+        Event::Subscribe(topic) => (true, topic),
+        Event::Cancel(topic) => (false, topic),
+        // Group membership comes with the group sockets.
+        _ => return Ok(()),
+    };
+    match key {
+        Some(key) => link.port.hooks.subscription(key, subscribe, topic),
+        None => Ok(()),
+    }
+}
+
+#[cold]
+fn malformed(error: FrameError) -> DisconnectReason {
+    ProtocolError::from(Malformed::from(error)).into()
+}
+
+#[cold]
+fn too_large(what: &'static str, size: usize, limit: u64) -> DisconnectReason {
+    DisconnectReason::TooLarge {
+        what,
+        size: size as u64,
+        limit,
+    }
+}

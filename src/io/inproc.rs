@@ -1,0 +1,269 @@
+//! Connections between two sockets of one context: two pipes, and nothing else.
+//!
+//! The out-pipe of one socket is the in-pipe of the other; no I/O thread has a part in it. Connecting
+//! before binding works: the connector's messages collect in its pipe. Each direction may hold what
+//! its sender and its receiver allow together.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, Weak};
+
+use super::monitor::{DisconnectReason, SocketEvent};
+use super::port::{Flow, Inbound, Outbound, PipeKey, Port};
+use super::thread::PipeEnds;
+use crate::endpoint::Endpoint;
+use crate::pipe::{pipe, Limits, Tuning};
+use crate::proto::{Incompatible, ProtocolError};
+use crate::socket_type::SocketType;
+use crate::sync::lock;
+use crate::transport::{BoundId, Connect, PendingId, Registry};
+
+/// The names of one context.
+pub(crate) struct Names(Registry<Weak<Port>, Waiting>);
+
+/// A connector's side, until somebody binds the name.
+struct Waiting {
+    port: Weak<Port>,
+    ends: PipeEnds,
+    endpoint: Endpoint,
+}
+
+/// One binding or connection of a socket, to be ended later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InprocId {
+    Bound(BoundId),
+    /// Waits for its name to be bound, or is connected; `key` is the connector's pipe.
+    Connected {
+        pending: Option<PendingId>,
+        key: PipeKey,
+    },
+}
+
+/// Why an inproc endpoint could not be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum InprocError {
+    NameTaken,
+    Incompatible {
+        ours: SocketType,
+        theirs: SocketType,
+    },
+}
+
+/// The inproc peers of a socket, by its own keys.
+#[derive(Debug, Default)]
+pub(crate) struct InprocPeers(Mutex<HashMap<PipeKey, Peer>>);
+
+#[derive(Debug, Clone)]
+struct Peer {
+    port: Weak<Port>,
+    key: PipeKey,
+}
+
+impl Names {
+    pub(crate) fn new() -> Self {
+        Names(Registry::new())
+    }
+
+    pub(crate) fn bind(
+        &self,
+        name: &str,
+        endpoint: &Endpoint,
+        port: &Arc<Port>,
+    ) -> Result<InprocId, InprocError> {
+        let bound = self
+            .0
+            .bind(name, Arc::downgrade(port))
+            .map_err(|_| InprocError::NameTaken)?;
+        port.monitors.report(|| SocketEvent::Listening {
+            endpoint: endpoint.clone(),
+        });
+        for (_, waiting) in bound.waiting {
+            // A connector that is gone has left a pipe behind; dropping it is all there is to do.
+            let _ = attach(waiting, port);
+        }
+        Ok(InprocId::Bound(bound.id))
+    }
+
+    pub(crate) fn connect(
+        &self,
+        name: &str,
+        endpoint: &Endpoint,
+        port: &Arc<Port>,
+    ) -> Result<InprocId, InprocError> {
+        let flow = port.flow();
+        let key = port.new_key();
+        let (writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
+        let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
+        let waiting = Waiting {
+            port: Arc::downgrade(port),
+            ends: PipeEnds {
+                key,
+                reader: flow.sends.then_some(reader),
+                writer: flow.receives.then_some(back_writer),
+            },
+            endpoint: endpoint.clone(),
+        };
+        // The socket gets its ends first: what the other side does next must find them.
+        if flow.sends {
+            port.offer_writer(key, writer);
+        }
+        if flow.receives {
+            port.offer_reader(key, back_reader);
+        }
+        match self.0.connect(name, waiting) {
+            Connect::Queued(pending) => Ok(InprocId::Connected {
+                pending: Some(pending),
+                key,
+            }),
+            Connect::Connected(binder, waiting) => {
+                match binder.upgrade() {
+                    Some(binder) => attach(waiting, &binder)?,
+                    None => down(port, key),
+                }
+                Ok(InprocId::Connected { pending: None, key })
+            }
+        }
+    }
+
+    /// Ends one binding (its connections live on) or one connection.
+    pub(crate) fn close(&self, name: &str, id: InprocId, port: &Arc<Port>) {
+        match id {
+            InprocId::Bound(id) => {
+                self.0.unbind(name, id);
+            }
+            InprocId::Connected { pending, key } => {
+                let waiting = pending.and_then(|pending| self.0.cancel(name, pending));
+                if let Some(waiting) = waiting {
+                    if let Some(reader) = &waiting.ends.reader {
+                        super::Counters::add(&port.counters.unsent, reader.queued_messages());
+                    }
+                    drop(waiting);
+                    down(port, key);
+                } else {
+                    port.inproc.disconnect(port, key);
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Names {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Names").finish_non_exhaustive()
+    }
+}
+
+/// Gives the binder its ends of a connector's pipes.
+fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
+    let Some(connector) = waiting.port.upgrade() else {
+        return Ok(());
+    };
+    let Waiting { ends, endpoint, .. } = waiting;
+    let (ours, theirs) = (connector.socket_type, binder.socket_type);
+    if !ours.is_compatible_with(theirs) {
+        refuse(&connector, &endpoint, ours, theirs);
+        refuse(binder, &endpoint, theirs, ours);
+        let key = ends.key;
+        drop(ends);
+        down(&connector, key);
+        return Err(InprocError::Incompatible { ours, theirs });
+    }
+    let key = binder.new_key();
+    let peer_key = ends.key;
+    // Each knows the other before either can send, so that an end is never missed.
+    lock(&connector.inproc.0).insert(
+        peer_key,
+        Peer {
+            port: Arc::downgrade(binder),
+            key,
+        },
+    );
+    lock(&binder.inproc.0).insert(
+        key,
+        Peer {
+            port: Arc::downgrade(&connector),
+            key: peer_key,
+        },
+    );
+    let Flow {
+        sends, receives, ..
+    } = binder.flow();
+    if let Some(mut reader) = ends.reader.filter(|_| receives) {
+        reader.add_limits(binder.in_limits());
+        binder.offer_reader(key, reader);
+    } else if receives {
+        // The connector sends nothing this way: an ended pipe stands for that.
+        let (_, reader) = pipe(ONE, Tuning::INPROC);
+        binder.offer_reader(key, reader);
+    }
+    if let Some(mut writer) = ends.writer.filter(|_| sends) {
+        writer.add_limits(binder.out_limits());
+        binder.offer_writer(key, writer);
+    }
+    binder.peer_up();
+    connector.peer_up();
+    binder.hooks.inproc_up(key, &connector, peer_key);
+    connector.hooks.inproc_up(peer_key, binder, key);
+    Ok(())
+}
+
+const ONE: Limits = Limits {
+    messages: 1,
+    bytes: 1,
+};
+
+fn refuse(port: &Port, endpoint: &Endpoint, ours: SocketType, theirs: SocketType) {
+    port.monitors.report(|| SocketEvent::ConnectFailed {
+        endpoint: endpoint.clone(),
+        reason: DisconnectReason::Protocol(ProtocolError::Incompatible(Incompatible::SocketType {
+            ours,
+            theirs,
+        })),
+    });
+}
+
+/// Tells a socket's halves that a pipe is gone.
+fn down(port: &Port, key: PipeKey) {
+    let flow = port.flow();
+    if flow.sends {
+        port.outbound.post(Outbound::Down { key, rest: None });
+    }
+    if flow.receives {
+        port.inbound.post(Inbound::Down { key });
+    }
+}
+
+impl InprocPeers {
+    /// The peer at the other end of a pipe.
+    pub(crate) fn peer(&self, key: PipeKey) -> Option<(Arc<Port>, PipeKey)> {
+        let peer = lock(&self.0).get(&key).cloned()?;
+        Some((peer.port.upgrade()?, peer.key))
+    }
+
+    /// Ends one connection, for both sides.
+    pub(crate) fn disconnect(&self, port: &Arc<Port>, key: PipeKey) {
+        let Some(peer) = lock(&self.0).remove(&key) else {
+            return;
+        };
+        ended(port, key);
+        if let Some(other) = peer.port.upgrade() {
+            if lock(&other.inproc.0).remove(&peer.key).is_some() {
+                ended(&other, peer.key);
+            }
+        }
+    }
+
+    /// Ends all connections of a socket that is being closed.
+    pub(crate) fn disconnect_all(&self, port: &Arc<Port>) {
+        let keys: Vec<PipeKey> = lock(&self.0).keys().copied().collect();
+        for key in keys {
+            self.disconnect(port, key);
+        }
+    }
+}
+
+fn ended(port: &Arc<Port>, key: PipeKey) {
+    port.peer_down();
+    port.hooks.link_down(key);
+    down(port, key);
+}

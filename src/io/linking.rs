@@ -1,0 +1,615 @@
+//! The life of a connection on its I/O thread: handshake, traffic, timers, and its end.
+
+use std::net::Shutdown;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use mio::event::Event as MioEvent;
+
+use super::dialing::release_ends;
+use super::in_pump::{InOutcome, Sink};
+use super::link::{InputSignal, Link, OutputSignal};
+use super::listening::Pending;
+use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
+use super::port::{Counters, Inbound, Lease, Outbound, Port};
+use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
+use super::READ_TURN;
+use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
+use crate::pipe::{pipe, Tuning};
+use crate::sync::{clock, lock};
+use crate::transport::Stream;
+
+/// A connection on its I/O thread.
+pub(super) struct LinkSlot {
+    pub(super) link: Arc<Link>,
+    origin: Origin,
+    state: State,
+    /// Reading is paused because the pipe is full.
+    paused: bool,
+    /// When to give up what is unsent, once closing has begun; `Some(None)`: never.
+    closing: Option<Option<Instant>>,
+    lease: Option<Lease>,
+}
+
+enum Origin {
+    /// Through a listener; the guard counts it while its handshake is unfinished.
+    Accepted {
+        listener: EndpointId,
+        pending: Option<Pending>,
+    },
+    /// By a dialer, in that slot.
+    Dialed { slot: usize },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Handshake,
+    Open,
+    /// Everything is written and our direction is shut; waits for the peer's end, so that closing
+    /// cannot destroy what is still on its way.
+    Shut,
+}
+
+impl IoThread {
+    // ---- beginnings -------------------------------------------------------------------------
+
+    pub(super) fn adopt(
+        &mut self,
+        port: Arc<Port>,
+        stream: Stream,
+        endpoint: Endpoint,
+        listener: EndpointId,
+        pending: Pending,
+        lease: Lease,
+    ) {
+        if port.is_closing() {
+            return;
+        }
+        let origin = Origin::Accepted {
+            listener,
+            pending: Some(pending),
+        };
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease));
+        link.port.monitors.report(|| SocketEvent::Accepted {
+            connection: link.id,
+            endpoint: link.endpoint.clone(),
+            peer: link.peer.clone(),
+        });
+        self.start_link(link.slot);
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        dialer: usize,
+        port: Arc<Port>,
+        endpoint: Endpoint,
+        stream: Stream,
+    ) -> (usize, ConnectionId) {
+        let origin = Origin::Dialed { slot: dialer };
+        let link = self.insert_link(port, stream, endpoint, origin, None);
+        link.port.monitors.report(|| SocketEvent::Connected {
+            connection: link.id,
+            endpoint: link.endpoint.clone(),
+            peer: link.peer.clone(),
+        });
+        (link.slot, link.id)
+    }
+
+    fn insert_link(
+        &mut self,
+        port: Arc<Port>,
+        stream: Stream,
+        endpoint: Endpoint,
+        origin: Origin,
+        lease: Option<Lease>,
+    ) -> Arc<Link> {
+        let slot = self.slots.insert(Slot::Freed);
+        let peer = stream.peer_label();
+        let link = Link::new(
+            ConnectionId(next_id()),
+            port,
+            stream,
+            endpoint,
+            peer,
+            self.handle.clone(),
+            slot,
+            clock::now(),
+        );
+        self.slots[slot] = Slot::Link(LinkSlot {
+            link: Arc::clone(&link),
+            origin,
+            state: State::Handshake,
+            paused: false,
+            closing: None,
+            lease,
+        });
+        link
+    }
+
+    /// Sends the greeting and begins to read.
+    pub(super) fn start_link(&mut self, slot: usize) {
+        if let Some(Slot::Link(this)) = self.slots.get(slot) {
+            this.link.want_read(true);
+        }
+        self.attend(slot);
+        self.read_link(slot, false);
+    }
+
+    // ---- events -----------------------------------------------------------------------------
+
+    pub(super) fn link_ready(&mut self, slot: usize, event: &MioEvent) {
+        if event.is_writable() {
+            if let Some(Slot::Link(this)) = self.slots.get(slot) {
+                let link = Arc::clone(&this.link);
+                link.want_write(false);
+                self.heat(link);
+            }
+        }
+        let ending = event.is_read_closed() || event.is_error();
+        if event.is_readable() || ending {
+            self.read_link(slot, ending);
+        }
+    }
+
+    /// Runs the in-pump.
+    pub(super) fn read_link(&mut self, slot: usize, until_empty: bool) {
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
+        let link = Arc::clone(&this.link);
+        let was_paused = this.paused;
+        let outcome = link.run_input(&mut self.buffers, READ_TURN, until_empty || was_paused);
+        let Some(outcome) = outcome else {
+            // The socket's `recv` is at it, and will look again.
+            return;
+        };
+        self.input_done(slot, &link, was_paused, outcome);
+    }
+
+    fn input_done(&mut self, slot: usize, link: &Arc<Link>, was_paused: bool, outcome: InOutcome) {
+        match outcome {
+            InOutcome::Drained => self.set_paused(slot, was_paused, false),
+            InOutcome::More => {
+                self.set_paused(slot, was_paused, false);
+                self.unread.push((slot, link.id));
+            }
+            InOutcome::Paused => self.set_paused(slot, was_paused, true),
+            InOutcome::Ready => self.open_link(slot),
+            InOutcome::Closed => {
+                let reason = link.input.lock().failure();
+                self.close_link(slot, reason.unwrap_or(DisconnectReason::ClosedLocally));
+            }
+        }
+    }
+
+    fn set_paused(&mut self, slot: usize, before: bool, paused: bool) {
+        if before == paused {
+            return;
+        }
+        if let Some(Slot::Link(this)) = self.slots.get_mut(slot) {
+            this.paused = paused;
+            lock(&this.link.proto).set_paused(paused, clock::now());
+            self.retime_link(slot);
+        }
+    }
+
+    /// Looks at everything: control frames to send, failures that a caller-driven pump met, timers.
+    pub(super) fn attend(&mut self, slot: usize) {
+        let Some(Slot::Link(this)) = self.slots.get(slot) else {
+            return;
+        };
+        let link = Arc::clone(&this.link);
+        let failure = link.input.lock().failure().or_else(|| {
+            link.run_output();
+            link.output.lock().failure()
+        });
+        match failure {
+            Some(reason) => self.close_link(slot, reason),
+            None => {
+                self.retime_link(slot);
+                self.check_drained(slot);
+            }
+        }
+    }
+
+    /// Whether an idle out-pump stays on the list of busy ones.
+    pub(super) fn output_idle(&mut self, link: &Arc<Link>) -> bool {
+        let Some(Slot::Link(this)) = self.slots.get(link.slot) else {
+            return false;
+        };
+        if this.link.id != link.id {
+            return false;
+        }
+        self.check_drained(link.slot);
+        matches!(self.slots.get(link.slot), Some(Slot::Link(this)) if this.state == State::Open)
+    }
+
+    pub(super) fn link_timeout(&mut self, slot: usize, now: Instant) {
+        let Some(Slot::Link(this)) = self.slots.get(slot) else {
+            return;
+        };
+        if this.closing.flatten().is_some_and(|at| at <= now) {
+            self.close_link(slot, DisconnectReason::ClosedLocally);
+            return;
+        }
+        let link = Arc::clone(&this.link);
+        // What is readable is read first: silence is judged by what has come.
+        if !this.paused && !link.is_with_caller() {
+            self.read_link(slot, false);
+            if self.link(slot, link.id).is_none() {
+                return;
+            }
+        }
+        let result = {
+            let mut proto = lock(&link.proto);
+            if link.traffic.swap(false, Ordering::Relaxed) {
+                proto.handle_traffic(now);
+            }
+            proto.handle_timeout(now)
+        };
+        match result {
+            Ok(()) => self.attend(slot),
+            Err(error) => self.close_link(slot, error.into()),
+        }
+    }
+
+    fn retime_link(&mut self, slot: usize) {
+        let Some(Slot::Link(this)) = self.slots.get(slot) else {
+            return;
+        };
+        let protocol = lock(&this.link.proto).poll_timeout();
+        let at = [protocol, this.closing.flatten()]
+            .into_iter()
+            .flatten()
+            .min();
+        self.timers.set(slot, at);
+    }
+
+    // ---- the handshake is done --------------------------------------------------------------
+
+    fn open_link(&mut self, slot: usize) {
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if this.state != State::Handshake {
+            return;
+        }
+        let link = Arc::clone(&this.link);
+        let port = Arc::clone(&link.port);
+        let Some(peer) = lock(&link.proto).peer().cloned() else {
+            return;
+        };
+        if let Some(limit) = port.config.max_connections {
+            if port.peer_count() >= limit as usize {
+                self.close_link(slot, DisconnectReason::TooManyConnections { limit });
+                return;
+            }
+        }
+        this.state = State::Open;
+        this.closing = None;
+        let dialer = match &mut this.origin {
+            Origin::Accepted { pending, .. } => {
+                drop(pending.take());
+                None
+            }
+            Origin::Dialed { slot } => Some(*slot),
+        };
+        let held = dialer.and_then(|dialer| self.dialer_ready(dialer));
+        let ends = held.unwrap_or_else(|| new_ends(&port));
+        let PipeEnds {
+            key,
+            reader,
+            writer,
+        } = ends;
+        link.set_key(key);
+        if let Some(reader) = &reader {
+            reader.set_signal(Arc::new(OutputSignal(Arc::downgrade(&link))));
+        }
+        if let Some(writer) = &writer {
+            writer.set_signal(Arc::new(InputSignal(Arc::downgrade(&link))));
+        }
+        // Our own part of the handshake comes before anything else.
+        let mut control = BytesMut::new();
+        lock(&link.proto).poll_transmit(&mut control);
+        link.push_control(&control);
+        port.hooks.link_up(key, &link, peer.version);
+        link.output.lock().open(reader);
+        let sink = match writer {
+            Some(writer) => Sink::Pipe(writer),
+            None if port.flow().topics => Sink::Topics,
+            None => Sink::Discard,
+        };
+        link.input.lock().open(sink);
+        Counters::add(&port.counters.handshakes, 1);
+        port.monitors.report(|| SocketEvent::HandshakeSucceeded {
+            connection: link.id,
+            endpoint: link.endpoint.clone(),
+            socket_type: peer.socket_type,
+            routing_id: RoutingId::new(&peer.identity).ok(),
+        });
+        let flow = port.flow();
+        if flow.sends {
+            port.outbound.post(Outbound::Linked {
+                key,
+                link: Arc::clone(&link),
+            });
+        }
+        if flow.receives {
+            port.inbound.post(Inbound::Linked {
+                key,
+                link: Arc::clone(&link),
+            });
+        }
+        port.peer_up();
+        self.retime_link(slot);
+        self.heat(Arc::clone(&link));
+        self.read_link(slot, false);
+        // The endpoint may have been closed while the handshake was under way.
+        if let Some(deadline) = dialer.and_then(|dialer| self.dialer_closing(dialer)) {
+            if self.link(slot, link.id).is_some() {
+                self.close_link_gently(slot, deadline);
+            }
+        }
+    }
+
+    // ---- ends -------------------------------------------------------------------------------
+
+    /// Closes what belongs to an endpoint: the listener or dialer, and its connections.
+    pub(super) fn close_endpoint(&mut self, id: EndpointId, linger: Option<Duration>) {
+        let deadline = deadline_after(linger);
+        let slots: Vec<usize> = self.slots.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            match self.slots.get(slot) {
+                Some(Slot::Listener(listening)) if listening.id == id => {
+                    self.close_listener(slot);
+                }
+                Some(Slot::Dialer(dialer)) if dialer.id == id => self.close_dialer(slot, deadline),
+                Some(Slot::Link(link)) if matches!(link.origin, Origin::Accepted { listener, .. } if listener == id) =>
+                {
+                    self.close_link_gently(slot, deadline);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Closes everything of a socket that is on this thread.
+    pub(super) fn close_socket(&mut self, port: &Arc<Port>, deadline: Option<Instant>) {
+        let slots: Vec<usize> = self.slots.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            match self.slots.get(slot) {
+                Some(Slot::Listener(listening)) if Arc::ptr_eq(&listening.port, port) => {
+                    self.close_listener(slot);
+                }
+                Some(Slot::Dialer(dialer)) if Arc::ptr_eq(&dialer.port, port) => {
+                    self.close_dialer(slot, deadline);
+                }
+                Some(Slot::Link(link))
+                    if Arc::ptr_eq(&link.link.port, port)
+                        && matches!(link.origin, Origin::Accepted { .. }) =>
+                {
+                    self.close_link_gently(slot, deadline);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Closes a connection when what is queued for it has been written, or at the deadline.
+    pub(super) fn close_link_gently(&mut self, slot: usize, deadline: Option<Instant>) {
+        let now = clock::now();
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if this.closing.is_some() {
+            return;
+        }
+        this.closing = Some(deadline);
+        let link = Arc::clone(&this.link);
+        if this.state == State::Handshake {
+            // A dialer's messages wait for this very connection; an accepted one has none.
+            if matches!(this.origin, Origin::Accepted { .. })
+                || deadline.is_some_and(|at| at <= now)
+            {
+                self.close_link(slot, DisconnectReason::ClosedLocally);
+            } else if let Origin::Dialed { slot: dialer } = this.origin {
+                if self.dialer_is_drained(dialer) {
+                    self.close_link(slot, DisconnectReason::ClosedLocally);
+                } else {
+                    self.retime_link(slot);
+                }
+            }
+            return;
+        }
+        // The socket lets go of its ends: no more comes after what is queued.
+        if let Some(key) = link.key() {
+            let flow = link.port.flow();
+            if flow.sends {
+                link.port.outbound.post(Outbound::Down { key, rest: None });
+            }
+            link.input.lock().discard();
+            if flow.receives {
+                link.port.inbound.post(Inbound::Down { key });
+            }
+        }
+        if link.take_from_caller() {
+            link.want_read(true);
+        }
+        if deadline.is_some_and(|at| at <= now) && !link.output.lock().is_drained() {
+            self.close_link(slot, DisconnectReason::ClosedLocally);
+            return;
+        }
+        self.retime_link(slot);
+        self.heat(link);
+    }
+
+    /// A closing connection whose queue is empty is shut, and waits for the peer's end.
+    fn check_drained(&mut self, slot: usize) {
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if this.closing.is_none() || this.state != State::Open {
+            return;
+        }
+        let mut output = this.link.output.lock();
+        // The socket may not have let go of its end yet; while it lives it may, but a closing socket
+        // writes no more.
+        let finished = output.is_finished() || (this.link.port.is_closing() && output.is_drained());
+        drop(output);
+        if finished {
+            this.state = State::Shut;
+            let _ = this.link.stream.shutdown(Shutdown::Write);
+            // What was to be sent has left the process: nobody needs to wait for the rest.
+            drop(this.lease.take());
+            if let Origin::Dialed { slot: dialer } = this.origin {
+                self.end_dialer(dialer);
+            }
+            let grace = clock::now() + SHUT_GRACE;
+            if let Some(Slot::Link(this)) = self.slots.get_mut(slot) {
+                let deadline = this.closing.flatten().map_or(grace, |at| at.max(grace));
+                this.closing = Some(Some(deadline));
+            }
+            self.retime_link(slot);
+            self.read_link(slot, true);
+        }
+    }
+
+    /// The end of a connection.
+    fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
+        let Slot::Link(this) = self.free_slot(slot) else {
+            return;
+        };
+        let LinkSlot {
+            link,
+            origin,
+            state,
+            closing,
+            lease,
+            ..
+        } = this;
+        let port = Arc::clone(&link.port);
+        // What the protocol has to say last, such as why.
+        let _ = link.run_output();
+        link.deregister();
+        let taken = link.output.lock().take_reader();
+        let writer = link.input.lock().take_writer();
+        let _ = link.stream.shutdown(Shutdown::Both);
+        self.report_end(&link, state, &reason);
+        if state == State::Handshake {
+            if let Origin::Dialed { slot: dialer } = origin {
+                let last =
+                    matches!(&reason, DisconnectReason::Protocol(error) if !error.is_retryable());
+                self.dialer_lost(dialer, None, last);
+            }
+            return;
+        }
+        port.peer_down();
+        let Some(key) = link.key() else {
+            return;
+        };
+        port.hooks.link_down(key);
+        let (reader, lost) = match taken {
+            Some((reader, lost)) => (Some(reader), u64::from(lost)),
+            None => (None, 0),
+        };
+        Counters::add(&port.counters.dropped_peer_lost, lost);
+        let ends = PipeEnds {
+            key,
+            reader,
+            writer,
+        };
+        if state == State::Shut {
+            return;
+        }
+        if closing.is_some() {
+            let unsent = ends
+                .reader
+                .as_ref()
+                .map_or(0, crate::pipe::Reader::queued_messages);
+            Counters::add(&port.counters.unsent, unsent + lost);
+            drop(ends);
+            if let Origin::Dialed { slot: dialer } = origin {
+                self.end_dialer(dialer);
+            }
+            drop(lease);
+            return;
+        }
+        match origin {
+            Origin::Dialed { slot: dialer } if !port.config.immediate => {
+                let flow = port.flow();
+                if flow.sends {
+                    port.outbound.post(Outbound::Unlinked { key });
+                }
+                if flow.receives {
+                    port.inbound.post(Inbound::Unlinked { key });
+                }
+                self.dialer_lost(dialer, Some(ends), false);
+            }
+            Origin::Dialed { slot: dialer } => {
+                release_ends(&port, ends, false);
+                self.dialer_lost(dialer, None, false);
+            }
+            Origin::Accepted { .. } => release_ends(&port, ends, false),
+        }
+    }
+
+    fn report_end(&self, link: &Link, state: State, reason: &DisconnectReason) {
+        let port = &link.port;
+        if state == State::Handshake {
+            Counters::add(&port.counters.handshake_failures, 1);
+            port.monitors.report(|| SocketEvent::HandshakeFailed {
+                connection: link.id,
+                endpoint: link.endpoint.clone(),
+                peer: link.peer.clone(),
+                reason: reason.clone(),
+            });
+        } else {
+            Counters::add(&port.counters.disconnects, 1);
+            port.monitors.report(|| SocketEvent::Disconnected {
+                connection: link.id,
+                endpoint: link.endpoint.clone(),
+                peer: link.peer.clone(),
+                reason: reason.clone(),
+            });
+        }
+    }
+}
+
+/// How long a connection that has written everything waits for the peer to close its side. Closing
+/// with input unread would make the kernel reset the connection and drop what is on its way.
+const SHUT_GRACE: Duration = Duration::from_secs(2);
+
+/// New pipes for a peer; the socket is told of its ends.
+pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
+    let flow = port.flow();
+    let key = port.new_key();
+    let reader = flow.sends.then(|| {
+        let (writer, reader) = pipe(port.out_limits(), Tuning::WIRE);
+        port.offer_writer(key, writer);
+        reader
+    });
+    let writer = flow.receives.then(|| {
+        let (writer, reader) = pipe(port.in_limits(), Tuning::WIRE);
+        port.offer_reader(key, reader);
+        writer
+    });
+    PipeEnds {
+        key,
+        reader,
+        writer,
+    }
+}
+
+/// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
+/// there is a connection, unless the socket wants to queue to connections only.
+pub(crate) fn dial_ends(port: &Arc<Port>) -> Option<PipeEnds> {
+    (!port.config.immediate).then(|| new_ends(port))
+}
+
+/// `None` is never.
+fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
+    linger.and_then(|linger| clock::now().checked_add(linger))
+}

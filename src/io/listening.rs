@@ -1,0 +1,180 @@
+//! Accepting connections.
+
+use std::io;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+use mio::{Interest, Token as MioToken};
+
+use super::monitor::{DisconnectReason, SocketEvent};
+use super::port::{Counters, Lease, Port};
+use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
+use super::{ACCEPT_PAUSE, ACCEPT_TURN};
+use crate::endpoint::Endpoint;
+use crate::sync::clock;
+use crate::transport::{AcceptFailure, Listener, Stream};
+
+/// A bound endpoint on its I/O thread.
+pub(super) struct ListenerSlot {
+    pub(super) port: Arc<Port>,
+    listener: Listener,
+    pub(super) endpoint: Endpoint,
+    pub(super) id: EndpointId,
+    pending: Arc<AtomicU32>,
+    /// Held while the endpoint is bound.
+    _lease: Lease,
+}
+
+/// Binds an endpoint on the caller's thread and hands the listener to an I/O thread; returns the
+/// endpoint really bound.
+pub(crate) fn bind_stream(
+    endpoint: &Endpoint,
+    port: &Arc<Port>,
+    home: &IoHandle,
+    id: EndpointId,
+) -> io::Result<Endpoint> {
+    let (listener, real) = Listener::bind(endpoint, &port.config)?;
+    home.post(Command::Listen {
+        port: Arc::clone(port),
+        listener,
+        endpoint: real.clone(),
+        id,
+        lease: port.lease(),
+    });
+    Ok(real)
+}
+
+/// One of the unfinished handshakes of a listener.
+#[derive(Debug)]
+pub(crate) struct Pending(Arc<AtomicU32>);
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl IoThread {
+    pub(super) fn listen(
+        &mut self,
+        port: Arc<Port>,
+        mut listener: Listener,
+        endpoint: Endpoint,
+        id: EndpointId,
+        lease: Lease,
+    ) {
+        if port.is_closing() {
+            return;
+        }
+        let slot = self.slots.insert(Slot::Freed);
+        let registered =
+            self.handle
+                .registry()
+                .register(&mut listener, MioToken(slot), Interest::READABLE);
+        port.monitors.report(|| SocketEvent::Listening {
+            endpoint: endpoint.clone(),
+        });
+        if let Err(error) = &registered {
+            port.monitors.report(|| SocketEvent::AcceptFailed {
+                endpoint: endpoint.clone(),
+                reason: DisconnectReason::Io {
+                    kind: error.kind(),
+                    message: error.to_string().into(),
+                },
+                retry_in: Some(ACCEPT_PAUSE),
+            });
+        }
+        self.slots[slot] = Slot::Listener(ListenerSlot {
+            port,
+            listener,
+            endpoint,
+            id,
+            pending: Arc::new(AtomicU32::new(0)),
+            _lease: lease,
+        });
+        // Connections may have come before the listener was registered.
+        self.accept(slot);
+    }
+
+    /// Accepts what waits, up to a turn's worth.
+    pub(super) fn accept(&mut self, slot: usize) {
+        for _ in 0..ACCEPT_TURN {
+            let Some(Slot::Listener(listening)) = self.slots.get(slot) else {
+                return;
+            };
+            let failure = match listening.listener.accept() {
+                Ok(stream) => {
+                    self.accepted(slot, stream);
+                    continue;
+                }
+                Err(failure) => failure,
+            };
+            let (error, pause) = match failure {
+                AcceptFailure::Drained => return,
+                AcceptFailure::Connection(error) => (error, None),
+                AcceptFailure::Pause(error) => (error, Some(ACCEPT_PAUSE)),
+            };
+            let port = &listening.port;
+            Counters::add(&port.counters.accept_failures, 1);
+            port.monitors.report(|| SocketEvent::AcceptFailed {
+                endpoint: listening.endpoint.clone(),
+                reason: error.into(),
+                retry_in: pause,
+            });
+            if let Some(pause) = pause {
+                self.timers.set(slot, Some(clock::now() + pause));
+                return;
+            }
+        }
+        // No event will tell of the rest.
+        self.timers.set(slot, Some(clock::now()));
+    }
+
+    fn accepted(&mut self, slot: usize, stream: Stream) {
+        let Some(Slot::Listener(listening)) = self.slots.get(slot) else {
+            return;
+        };
+        let port = Arc::clone(&listening.port);
+        let limit = port.config.max_pending_handshakes;
+        if listening.pending.load(Ordering::Acquire) >= limit {
+            Counters::add(&port.counters.accept_failures, 1);
+            port.monitors.report(|| SocketEvent::AcceptFailed {
+                endpoint: listening.endpoint.clone(),
+                reason: DisconnectReason::TooManyHandshakes { limit },
+                retry_in: None,
+            });
+            return;
+        }
+        listening.pending.fetch_add(1, Ordering::AcqRel);
+        let pending = Pending(Arc::clone(&listening.pending));
+        let endpoint = listening.endpoint.clone();
+        let listener = listening.id;
+        let lease = port.lease();
+        let home = self
+            .pool
+            .upgrade()
+            .and_then(|pool| pool.place(port.config.affinity).ok());
+        match home {
+            Some(home) if !self.is_here(&home) => home.post(Command::Adopt {
+                port,
+                stream,
+                endpoint,
+                listener,
+                pending,
+                lease,
+            }),
+            // No thread can be started: this one will do.
+            _ => self.adopt(port, stream, endpoint, listener, pending, lease),
+        }
+    }
+
+    /// Stops listening. The endpoint is free when this returns.
+    pub(super) fn close_listener(&mut self, slot: usize) {
+        if let Slot::Listener(mut listening) = self.free_slot(slot) {
+            let _ = self.handle.registry().deregister(&mut listening.listener);
+            listening.port.monitors.report(|| SocketEvent::Closed {
+                endpoint: listening.endpoint.clone(),
+            });
+        }
+    }
+}

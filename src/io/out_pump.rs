@@ -1,0 +1,206 @@
+//! The out-pump: from a pipe to the kernel, many messages and several segments per system call.
+//!
+//! Control frames (handshake, heartbeats, subscriptions) go in between two messages. What is written
+//! is chosen up to a message boundary about [`BUDGET`] octets ahead, so that a control frame never
+//! waits for more than that, and one message.
+
+use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering;
+
+use bytes::{Buf, BytesMut};
+
+use super::link::Link;
+use super::monitor::DisconnectReason;
+use super::port::Counters;
+use crate::pipe::Reader;
+use crate::sync::lock;
+
+/// How far ahead a boundary is chosen, in octets.
+const BUDGET: u64 = 256 * 1024;
+
+/// Octets one run may write before others get their turn.
+const TURN: usize = 1024 * 1024;
+
+/// Segments per vectored write: enough for a block full of small messages between large bodies, and
+/// little enough to keep on the stack.
+const SLICES: usize = 64;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OutOutcome {
+    /// Everything published has been written.
+    Idle,
+    /// The kernel takes no more for now.
+    Blocked,
+    /// There is more, and others must have their turn.
+    More,
+    /// The connection is beyond use; [`OutPump::failure`] says why.
+    Closed,
+}
+
+/// See the module.
+pub(crate) struct OutPump {
+    reader: Option<Reader>,
+    control: BytesMut,
+    failure: Option<DisconnectReason>,
+    /// A write was refused since the last one that got on.
+    was_blocked: bool,
+    /// The connection is ready for messages.
+    open: bool,
+    /// Nothing is written any more.
+    shut: bool,
+}
+
+impl OutPump {
+    pub(super) fn new() -> Self {
+        OutPump {
+            reader: None,
+            control: BytesMut::new(),
+            failure: None,
+            was_blocked: false,
+            open: false,
+            shut: false,
+        }
+    }
+
+    /// The handshake is done: messages may flow, after the control frames pushed so far.
+    pub(super) fn open(&mut self, reader: Option<Reader>) {
+        self.reader = reader;
+        self.open = true;
+    }
+
+    /// Appends whole control frames.
+    pub(crate) fn push_control(&mut self, frames: &[u8]) {
+        if !self.shut {
+            self.control.extend_from_slice(frames);
+        }
+    }
+
+    /// Control frames that wait to be written, in octets.
+    pub(crate) fn control_len(&self) -> usize {
+        self.control.len()
+    }
+
+    /// Takes the pipe's end out, placed at the beginning of a message: one of which a part had been
+    /// written to a connection now lost is gone.
+    pub(super) fn take_reader(&mut self) -> Option<(Reader, bool)> {
+        self.shut = true;
+        let mut reader = self.reader.take()?;
+        reader.disarm();
+        let lost = reader.discard_partial();
+        Some((reader, lost))
+    }
+
+    pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
+        self.failure.take()
+    }
+
+    /// Whether everything has been written and nothing more can come.
+    pub(super) fn is_finished(&mut self) -> bool {
+        self.control.is_empty() && self.reader.as_mut().map_or(true, Reader::is_finished)
+    }
+
+    /// Whether everything published has been written.
+    pub(super) fn is_drained(&mut self) -> bool {
+        self.control.is_empty() && self.reader.as_mut().map_or(true, |r| !r.has_data())
+    }
+
+    pub(super) fn queued(&self) -> u64 {
+        self.reader.as_ref().map_or(0, Reader::queued_messages)
+    }
+
+    /// Announces that nobody runs this pump until signalled; see [`Reader::arm`].
+    pub(super) fn arm(&mut self) -> bool {
+        self.reader.as_mut().is_some_and(Reader::arm)
+    }
+
+    /// After [`OutPump::arm`] and a barrier: whether there is something after all.
+    pub(super) fn stay_awake(&mut self) -> bool {
+        self.reader.as_mut().is_some_and(Reader::stay_awake)
+    }
+
+    /// Runs for a `send` whose message ended the idleness of the pipe. If it is idle again after, the
+    /// next `send` will find it so.
+    pub(super) fn run_for_sender(&mut self, link: &Link) -> OutOutcome {
+        let outcome = self.run(link);
+        if outcome == OutOutcome::Idle && !link.hot.load(Ordering::Acquire) {
+            if let Some(reader) = &mut self.reader {
+                reader.arm_for_own_writer();
+            }
+        }
+        outcome
+    }
+
+    /// Writes until the pipe is empty, the kernel refuses, or others must have their turn.
+    pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
+        if self.failure.is_some() || self.shut {
+            return OutOutcome::Closed;
+        }
+        let mut written = 0;
+        loop {
+            let between = self.reader.as_ref().map_or(true, Reader::at_boundary);
+            if between && self.control.is_empty() {
+                let mut proto = lock(&link.proto);
+                if proto.wants_transmit() {
+                    proto.poll_transmit(&mut self.control);
+                }
+            }
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let mut count = 0;
+            let mut control = 0;
+            if between && !self.control.is_empty() {
+                // On its own: a boundary further on must not be chosen before it is out whole.
+                slices[0] = IoSlice::new(&self.control);
+                control = self.control.len();
+                count = 1;
+            } else if let Some(reader) = self.reader.as_mut().filter(|_| self.open) {
+                count = reader.lend(BUDGET, &mut slices);
+            }
+            if count == 0 {
+                return OutOutcome::Idle;
+            }
+            let offered: usize = slices[..count].iter().map(|s| s.len()).sum();
+            match link.stream.write_vectored(&slices[..count]) {
+                Ok(n) => {
+                    if std::mem::take(&mut self.was_blocked) {
+                        lock(&link.proto).handle_write_progress();
+                    }
+                    if control > 0 {
+                        self.control.advance(n);
+                        if self.control.is_empty() {
+                            // A connection that has nothing to say holds no memory for it.
+                            self.control = BytesMut::new();
+                        }
+                    } else if let Some(reader) = &mut self.reader {
+                        reader.consume(n as u64);
+                    }
+                    Counters::add(&link.port.counters.bytes_sent, n as u64);
+                    Counters::add_owned(&link.bytes_out, n as u64);
+                    written += n;
+                    if n < offered {
+                        // A short write says that the kernel is full.
+                        self.was_blocked = true;
+                        return OutOutcome::Blocked;
+                    }
+                    if written >= TURN {
+                        return OutOutcome::More;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.was_blocked = true;
+                    return OutOutcome::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.failure = Some(match error.kind() {
+                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+                            DisconnectReason::PeerClosed
+                        }
+                        _ => error.into(),
+                    });
+                    return OutOutcome::Closed;
+                }
+            }
+        }
+    }
+}

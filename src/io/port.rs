@@ -1,0 +1,359 @@
+//! Where a socket and the I/O threads meet: mailboxes one way, commands the other, counters between.
+//!
+//! A [`Port`] is shared by a socket's two halves and by everything that works for the socket on I/O
+//! threads. It knows no pattern: what a pattern wants to hear (subscriptions, for one) goes through
+//! [`Hooks`].
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use super::inproc::InprocPeers;
+use super::link::Link;
+use super::monitor::{DisconnectReason, Monitors};
+use super::pool::IoPool;
+use crate::config::SocketConfig;
+use crate::pipe::{Limits, Reader, Signal, Writer};
+use crate::proto::{ConnectionConfig, Version};
+use crate::socket_type::SocketType;
+use crate::sync::{lock, Event, Mailbox};
+
+/// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct PipeKey {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+/// What the receiving half of a socket is told.
+#[derive(Debug)]
+pub(crate) enum Inbound {
+    /// A pipe to read from.
+    Up { key: PipeKey, reader: Reader },
+    /// The connection behind a pipe.
+    Linked { key: PipeKey, link: Arc<Link> },
+    /// The connection behind a pipe is lost; the pipe stays for the next one.
+    Unlinked { key: PipeKey },
+    /// The pipe's other end is gone for good. What it holds can still be read.
+    Down { key: PipeKey },
+    /// A pipe that was found empty has something.
+    Readable(PipeKey),
+}
+
+/// What the sending half of a socket is told.
+#[derive(Debug)]
+pub(crate) enum Outbound {
+    /// A pipe to write to.
+    Up { key: PipeKey, writer: Writer },
+    /// The connection behind a pipe.
+    Linked { key: PipeKey, link: Arc<Link> },
+    /// The connection behind a pipe is lost; the pipe stays for the next one.
+    Unlinked { key: PipeKey },
+    /// The pipe is gone for good; `rest` holds what was not sent.
+    Down { key: PipeKey, rest: Option<Reader> },
+    /// A pipe that had no credit has some.
+    Writable(PipeKey),
+}
+
+/// What a pattern wants to hear from its connections. Called on I/O threads (and, for commands that
+/// are found by a caller-driven read, on the caller's); must be quick.
+pub(crate) trait Hooks: Send + Sync {
+    /// A pipe is connected to a peer that speaks `version`. State that must reach the peer before
+    /// anything else is pushed to the link as control frames.
+    fn link_up(&self, key: PipeKey, link: &Arc<Link>, version: Version);
+
+    /// A pipe is connected to another socket of this process, in which it has `peer_key`.
+    fn inproc_up(&self, key: PipeKey, peer: &Arc<Port>, peer_key: PipeKey);
+
+    /// The connection behind a pipe is lost.
+    fn link_down(&self, key: PipeKey);
+
+    /// The peer subscribed, or took a subscription back.
+    fn subscription(
+        &self,
+        key: PipeKey,
+        subscribe: bool,
+        topic: &[u8],
+    ) -> Result<(), DisconnectReason>;
+}
+
+/// For patterns without subscriptions.
+pub(crate) struct NoHooks;
+
+impl Hooks for NoHooks {
+    fn link_up(&self, _: PipeKey, _: &Arc<Link>, _: Version) {}
+    fn inproc_up(&self, _: PipeKey, _: &Arc<Port>, _: PipeKey) {}
+    fn link_down(&self, _: PipeKey) {}
+    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
+        Ok(())
+    }
+}
+
+/// See the module.
+pub(crate) struct Port {
+    pub(crate) socket_type: SocketType,
+    pub(crate) config: SocketConfig,
+    pub(crate) protocol: Arc<ConnectionConfig>,
+    pub(crate) hooks: Arc<dyn Hooks>,
+    pub(crate) pool: Arc<IoPool>,
+    pub(crate) inbound: Mailbox<Inbound>,
+    pub(crate) outbound: Mailbox<Outbound>,
+    pub(crate) monitors: Monitors,
+    pub(crate) counters: Counters,
+    pub(crate) inproc: InprocPeers,
+    keys: Mutex<Keys>,
+    /// Peers with a completed handshake (and inproc peers).
+    peers: AtomicUsize,
+    /// Endpoints and connections that I/O threads still work on.
+    leases: AtomicUsize,
+    /// The socket is being closed.
+    closing: AtomicBool,
+    /// Notified when the last lease is returned.
+    released: Event,
+}
+
+#[derive(Debug, Default)]
+struct Keys {
+    free: Vec<u32>,
+    /// By index: how many halves still have the pipe.
+    held: Vec<u8>,
+    next_generation: u32,
+}
+
+/// Which pipes a socket type has towards a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) sends: bool,
+    pub(crate) receives: bool,
+    /// Receives subscriptions instead of messages.
+    pub(crate) topics: bool,
+}
+
+impl Flow {
+    pub(crate) fn of(socket_type: SocketType) -> Flow {
+        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub};
+        let sends = !matches!(socket_type, Pull | Sub | Gather | Dish);
+        let topics = matches!(socket_type, Pub);
+        let receives = !topics && !matches!(socket_type, Push | Scatter | Radio);
+        Flow {
+            sends,
+            receives,
+            topics,
+        }
+    }
+}
+
+/// Counters of a socket, always on. Relaxed: they are for people, not for decisions.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) messages_sent: AtomicU64,
+    pub(crate) messages_received: AtomicU64,
+    pub(crate) bytes_sent: AtomicU64,
+    pub(crate) bytes_received: AtomicU64,
+    /// Dropped because the pipe to a peer was full (PUB).
+    pub(crate) dropped_full: AtomicU64,
+    /// Dropped because nobody wanted it (PUB without a matching subscriber).
+    pub(crate) dropped_unmatched: AtomicU64,
+    /// Dropped because the peer it was for is gone.
+    pub(crate) dropped_peer_lost: AtomicU64,
+    /// Received where the pattern has no use for it.
+    pub(crate) dropped_unexpected: AtomicU64,
+    /// Not sent when the linger time was over.
+    pub(crate) unsent: AtomicU64,
+    pub(crate) handshakes: AtomicU64,
+    pub(crate) handshake_failures: AtomicU64,
+    pub(crate) disconnects: AtomicU64,
+    pub(crate) reconnects: AtomicU64,
+    pub(crate) accept_failures: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn add(counter: &AtomicU64, n: u64) {
+        counter.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// For a counter that only one thread ever writes: no locked instruction.
+    pub(crate) fn add_owned(counter: &AtomicU64, n: u64) {
+        counter.store(
+            counter.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+}
+
+impl Port {
+    pub(crate) fn new(
+        socket_type: SocketType,
+        config: SocketConfig,
+        hooks: Arc<dyn Hooks>,
+        pool: Arc<IoPool>,
+    ) -> Arc<Port> {
+        let protocol = ConnectionConfig {
+            routing_id: config
+                .routing_id
+                .as_ref()
+                .map(|id| bytes::Bytes::copy_from_slice(id.as_bytes()))
+                .unwrap_or_default(),
+            handshake_timeout: config.handshake_timeout,
+            heartbeat_interval: config.heartbeat.interval(),
+            heartbeat_timeout: Some(config.heartbeat.wait()),
+            heartbeat_ttl: std::time::Duration::from_millis(
+                u64::from(config.heartbeat.ttl_deciseconds()) * 100,
+            ),
+            max_topic_len: config.subscriptions.topic_bytes as usize,
+            max_topics: config.subscriptions.topics as usize,
+            ..ConnectionConfig::new(socket_type)
+        };
+        Arc::new(Port {
+            socket_type,
+            config,
+            protocol: Arc::new(protocol),
+            hooks,
+            pool,
+            inbound: Mailbox::new(),
+            outbound: Mailbox::new(),
+            monitors: Monitors::default(),
+            counters: Counters::default(),
+            inproc: InprocPeers::default(),
+            keys: Mutex::new(Keys::default()),
+            peers: AtomicUsize::new(0),
+            leases: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            released: Event::new(),
+        })
+    }
+
+    pub(crate) fn flow(&self) -> Flow {
+        Flow::of(self.socket_type)
+    }
+
+    /// A key for a new pipe. Each half that is told of it calls [`Port::free_key`] in the end.
+    pub(crate) fn new_key(&self) -> PipeKey {
+        let flow = self.flow();
+        let halves = u8::from(flow.sends) + u8::from(flow.receives);
+        let mut keys = lock(&self.keys);
+        let index = match keys.free.pop() {
+            Some(index) => index,
+            None => {
+                keys.held.push(0);
+                (keys.held.len() - 1) as u32
+            }
+        };
+        keys.held[index as usize] = halves;
+        keys.next_generation = keys.next_generation.wrapping_add(1);
+        PipeKey {
+            index,
+            generation: keys.next_generation,
+        }
+    }
+
+    /// A half has no more use for a key. When none has, its index is used again.
+    pub(crate) fn free_key(&self, key: PipeKey) {
+        let mut keys = lock(&self.keys);
+        let held = &mut keys.held[key.index as usize];
+        *held = held.saturating_sub(1);
+        if *held == 0 {
+            keys.free.push(key.index);
+        }
+    }
+
+    /// The credit of an outgoing (incoming) pipe over a stream transport.
+    pub(crate) fn out_limits(&self) -> Limits {
+        Limits {
+            messages: self.config.send_hwm.message_credit(),
+            bytes: self.config.send_hwm.byte_credit(),
+        }
+    }
+
+    pub(crate) fn in_limits(&self) -> Limits {
+        Limits {
+            messages: self.config.recv_hwm.message_credit(),
+            bytes: self.config.recv_hwm.byte_credit(),
+        }
+    }
+
+    /// Tells the receiving half; its pipe's reader then wakes it by itself.
+    pub(crate) fn offer_reader(self: &Arc<Self>, key: PipeKey, reader: Reader) {
+        reader.set_signal(Arc::new(Readable(Arc::clone(self), key)));
+        self.inbound.post(Inbound::Up { key, reader });
+    }
+
+    /// Tells the sending half.
+    pub(crate) fn offer_writer(self: &Arc<Self>, key: PipeKey, writer: Writer) {
+        writer.set_signal(Arc::new(Writable(Arc::clone(self), key)));
+        self.outbound.post(Outbound::Up { key, writer });
+    }
+
+    /// Peers that messages can flow to or from now.
+    pub(crate) fn peer_count(&self) -> usize {
+        self.peers.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn peer_up(&self) {
+        self.peers.fetch_add(1, Ordering::AcqRel);
+        self.outbound.event().notify();
+    }
+
+    pub(crate) fn peer_down(&self) {
+        self.peers.fetch_sub(1, Ordering::AcqRel);
+        self.outbound.event().notify();
+    }
+
+    pub(crate) fn lease(self: &Arc<Self>) -> Lease {
+        self.leases.fetch_add(1, Ordering::AcqRel);
+        Lease(Arc::clone(self))
+    }
+
+    pub(crate) fn lease_count(&self) -> usize {
+        self.leases.load(Ordering::Acquire)
+    }
+
+    /// Sleeps until a lease count of zero may have been reached.
+    pub(crate) fn released(&self) -> &Event {
+        &self.released
+    }
+
+    pub(crate) fn set_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}
+
+impl fmt::Debug for Port {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Port")
+            .field("socket_type", &self.socket_type)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Held by everything an I/O thread does for a socket; a closing socket waits for all of them.
+#[derive(Debug)]
+pub(crate) struct Lease(Arc<Port>);
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.0.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.released.notify();
+        }
+    }
+}
+
+struct Readable(Arc<Port>, PipeKey);
+
+impl Signal for Readable {
+    fn signal(&self) {
+        self.0.inbound.post(Inbound::Readable(self.1));
+    }
+}
+
+struct Writable(Arc<Port>, PipeKey);
+
+impl Signal for Writable {
+    fn signal(&self) {
+        self.0.outbound.post(Outbound::Writable(self.1));
+    }
+}

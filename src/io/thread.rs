@@ -1,0 +1,538 @@
+//! The loop of one I/O thread.
+//!
+//! Each turn: wait for readiness (or only look, while there is work), run what became ready, carry out
+//! commands, fire timers, and run the out-pumps of busy connections. When a turn brings nothing, the
+//! thread yields a few times, then arms the pipes it watches, passes one heavy barrier for all of
+//! them, looks once more and sleeps.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Registry, Token as MioToken, Waker};
+use slab::Slab;
+
+use super::buffer::BufferPool;
+use super::dialing::DialerSlot;
+use super::link::Link;
+use super::linking::LinkSlot;
+use super::listening::ListenerSlot;
+use super::monitor::ConnectionId;
+use super::out_pump::OutOutcome;
+use super::pool::IoPool;
+use super::port::{Lease, PipeKey, Port};
+use super::timers::Timers;
+use super::CALLER_GONE;
+use crate::config::ContextConfig;
+use crate::endpoint::Endpoint;
+use crate::pipe::{Reader, Writer};
+use crate::sync::{barrier, clock, Event, Mailbox, Unpark};
+use crate::transport::{Listener, Stream};
+
+/// Turns without work before the thread sleeps. Each yields the processor, so an application thread
+/// that wants it gets it; on an idle machine they take a few microseconds together.
+const IDLE_TURNS: u32 = 24;
+
+/// Readiness events per look.
+const EVENTS: usize = 256;
+
+const WAKER: MioToken = MioToken(usize::MAX);
+
+/// Names one endpoint bound or connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct EndpointId(pub(crate) u64);
+
+/// Ids for connections and endpoints, unique in the process.
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// The I/O side's ends of the pipes of one peer.
+#[derive(Debug)]
+pub(crate) struct PipeEnds {
+    pub(crate) key: PipeKey,
+    /// Of the pipe that the socket writes to.
+    pub(crate) reader: Option<Reader>,
+    /// Of the pipe that the socket reads from.
+    pub(crate) writer: Option<Writer>,
+}
+
+/// What an I/O thread is asked to do.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// Accept connections.
+    Listen {
+        port: Arc<Port>,
+        listener: Listener,
+        endpoint: Endpoint,
+        id: EndpointId,
+        lease: Lease,
+    },
+    /// Connect, and connect again.
+    Dial {
+        port: Arc<Port>,
+        endpoint: Endpoint,
+        id: EndpointId,
+        ends: Option<PipeEnds>,
+        lease: Lease,
+    },
+    /// Look after a connection that was accepted.
+    Adopt {
+        port: Arc<Port>,
+        stream: Stream,
+        endpoint: Endpoint,
+        listener: EndpointId,
+        pending: super::listening::Pending,
+        lease: Lease,
+    },
+    /// A name was looked up for a dialer.
+    Resolved {
+        slot: usize,
+        id: EndpointId,
+        result: io::Result<Vec<SocketAddr>>,
+    },
+    /// Look at everything about a connection.
+    Attend(usize, ConnectionId),
+    /// Run an out-pump until its pipe is idle.
+    Output(usize, ConnectionId),
+    /// Run an in-pump.
+    Input(usize, ConnectionId),
+    /// A socket's `recv` reads this connection itself.
+    CallerReads(usize, ConnectionId),
+    /// Close an endpoint and every connection made through it; then notify.
+    CloseEndpoint {
+        id: EndpointId,
+        linger: Option<Duration>,
+        done: Option<Arc<Event>>,
+    },
+    /// Close everything of a socket.
+    CloseSocket {
+        port: Arc<Port>,
+        deadline: Option<Instant>,
+    },
+    /// End the thread.
+    Stop,
+}
+
+/// A thread, as others see it.
+#[derive(Clone)]
+pub(crate) struct IoHandle(Arc<Shared>);
+
+struct Shared {
+    mailbox: Mailbox<Command>,
+    registry: Registry,
+    waker: Arc<MioWaker>,
+    /// Endpoints and connections on this thread.
+    load: AtomicUsize,
+}
+
+struct MioWaker(Waker);
+
+impl Unpark for MioWaker {
+    fn unpark(&self) {
+        // A full eventfd counter means that the poll will wake anyway.
+        let _ = self.0.wake();
+    }
+}
+
+impl IoHandle {
+    pub(crate) fn post(&self, command: Command) {
+        self.0.mailbox.post(command);
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn load(&self) -> usize {
+        self.0.load.load(Ordering::Relaxed)
+    }
+
+    /// Whether both are the same thread.
+    pub(crate) fn is_same(&self, other: &IoHandle) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for IoHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IoHandle")
+            .field("load", &self.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Starts a thread.
+pub(super) fn start(
+    index: usize,
+    config: &ContextConfig,
+    pool: Weak<IoPool>,
+) -> io::Result<IoHandle> {
+    let poll = Poll::new()?;
+    let waker = Arc::new(MioWaker(Waker::new(poll.registry(), WAKER)?));
+    let handle = IoHandle(Arc::new(Shared {
+        mailbox: Mailbox::new(),
+        registry: poll.registry().try_clone()?,
+        waker,
+        load: AtomicUsize::new(0),
+    }));
+    let thread = IoThread {
+        handle: handle.clone(),
+        poll,
+        pool,
+        slots: Slab::new(),
+        freed: Vec::new(),
+        timers: Timers::default(),
+        hot: Vec::new(),
+        unread: Vec::new(),
+        with_caller: Vec::new(),
+        next_caller_look: None,
+        buffers: BufferPool::default(),
+        stopped: false,
+    };
+    let pin = config.pin_threads.then_some(index);
+    std::thread::Builder::new()
+        .name(format!("{}/io/{index}", config.thread_name_prefix))
+        .spawn(move || {
+            if let Some(core) = pin {
+                crate::sync::pin_thread(core);
+            }
+            thread.run();
+        })?;
+    Ok(handle)
+}
+
+/// What a slot holds.
+pub(super) enum Slot {
+    Listener(ListenerSlot),
+    Dialer(DialerSlot),
+    Link(LinkSlot),
+    /// Freed in this turn, while readiness events for it may still be about.
+    Freed,
+}
+
+/// See the module.
+pub(super) struct IoThread {
+    pub(super) handle: IoHandle,
+    poll: Poll,
+    pub(super) pool: Weak<IoPool>,
+    pub(super) slots: Slab<Slot>,
+    freed: Vec<usize>,
+    pub(super) timers: Timers,
+    /// Connections whose out-pump is run every turn.
+    hot: Vec<Arc<Link>>,
+    /// Connections with input left unread when their turn was over.
+    pub(super) unread: Vec<(usize, ConnectionId)>,
+    /// Connections that a socket's `recv` reads itself.
+    with_caller: Vec<Arc<Link>>,
+    next_caller_look: Option<Instant>,
+    pub(super) buffers: BufferPool,
+    stopped: bool,
+}
+
+impl IoThread {
+    fn run(mut self) {
+        let mut events = Events::with_capacity(EVENTS);
+        let mut idle = 0;
+        while !self.stopped {
+            let progress = self.turn(&mut events, idle);
+            idle = if progress { 0 } else { idle + 1 };
+        }
+    }
+
+    /// One turn; whether it found any work.
+    fn turn(&mut self, events: &mut Events, idle: u32) -> bool {
+        if idle > 0 && idle < IDLE_TURNS && !self.hot.is_empty() {
+            std::thread::yield_now();
+        }
+        let may_sleep = self.unread.is_empty()
+            && (self.hot.is_empty() || (idle >= IDLE_TURNS && self.arm_outputs()));
+        if may_sleep {
+            let waker = Arc::clone(&self.handle.0.waker) as Arc<dyn Unpark>;
+            if self.handle.0.mailbox.event().begin_custom(waker) {
+                let wakeup = [self.timers.next(), self.next_caller_look]
+                    .into_iter()
+                    .flatten()
+                    .min();
+                let timeout = wakeup.map(|at| at.saturating_duration_since(clock::now()));
+                self.poll_events(events, timeout.map(round_up));
+                self.handle.0.mailbox.event().end_custom();
+            } else {
+                self.poll_events(events, Some(Duration::ZERO));
+            }
+        } else {
+            self.poll_events(events, Some(Duration::ZERO));
+        }
+        let mut progress = self.handle_events(events);
+        progress |= self.handle_commands();
+        progress |= self.handle_timers();
+        progress |= self.handle_unread();
+        progress |= self.run_outputs();
+        for slot in self.freed.drain(..) {
+            self.slots.remove(slot);
+        }
+        self.handle
+            .0
+            .load
+            .store(self.slots.len(), Ordering::Relaxed);
+        progress
+    }
+
+    fn poll_events(&mut self, events: &mut Events, timeout: Option<Duration>) {
+        if self.poll.poll(events, timeout).is_err() {
+            // Interrupted, or out of memory: there are no events now; the loop goes on.
+            events.clear();
+        }
+    }
+
+    fn handle_events(&mut self, events: &Events) -> bool {
+        let mut any = false;
+        for event in events {
+            if event.token() == WAKER {
+                continue;
+            }
+            any = true;
+            let slot = event.token().0;
+            match self.slots.get(slot) {
+                Some(Slot::Listener(_)) => self.accept(slot),
+                Some(Slot::Dialer(_)) => self.connect_progress(slot),
+                Some(Slot::Link(_)) => self.link_ready(slot, event),
+                // Closed in this very turn, or a stale event of another use of the slot.
+                Some(Slot::Freed) | None => {}
+            }
+        }
+        any
+    }
+
+    fn handle_commands(&mut self) -> bool {
+        if !self.handle.0.mailbox.take_pending() {
+            return false;
+        }
+        while let Some(command) = self.handle.0.mailbox.pop() {
+            self.handle_command(command);
+        }
+        true
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::Listen {
+                port,
+                listener,
+                endpoint,
+                id,
+                lease,
+            } => self.listen(port, listener, endpoint, id, lease),
+            Command::Dial {
+                port,
+                endpoint,
+                id,
+                ends,
+                lease,
+            } => self.dial(port, endpoint, id, ends, lease),
+            Command::Adopt {
+                port,
+                stream,
+                endpoint,
+                listener,
+                pending,
+                lease,
+            } => self.adopt(port, stream, endpoint, listener, pending, lease),
+            Command::Resolved { slot, id, result } => self.resolved(slot, id, result),
+            Command::Attend(slot, id) => {
+                if let Some(link) = self.link(slot, id) {
+                    link.begin_attention();
+                    self.attend(slot);
+                }
+            }
+            Command::Output(slot, id) => {
+                if let Some(link) = self.link(slot, id) {
+                    self.heat(link);
+                }
+            }
+            Command::Input(slot, id) => {
+                if self.link(slot, id).is_some() {
+                    self.read_link(slot, false);
+                }
+            }
+            Command::CallerReads(slot, id) => {
+                if let Some(link) = self.link(slot, id) {
+                    self.with_caller.push(link);
+                    if self.next_caller_look.is_none() {
+                        self.next_caller_look = Some(clock::now() + CALLER_GONE);
+                    }
+                }
+            }
+            Command::CloseEndpoint { id, linger, done } => {
+                self.close_endpoint(id, linger);
+                if let Some(done) = done {
+                    done.notify();
+                }
+            }
+            Command::CloseSocket { port, deadline } => self.close_socket(&port, deadline),
+            Command::Stop => self.stopped = true,
+        }
+    }
+
+    fn handle_timers(&mut self) -> bool {
+        let mut any = false;
+        if self.timers.next().is_some() || self.next_caller_look.is_some() {
+            let now = clock::now();
+            while let Some(slot) = self.timers.pop_due(now) {
+                any = true;
+                match self.slots.get(slot) {
+                    Some(Slot::Listener(_)) => self.accept(slot),
+                    Some(Slot::Dialer(_)) => self.dialer_timeout(slot, now),
+                    Some(Slot::Link(_)) => self.link_timeout(slot, now),
+                    Some(Slot::Freed) | None => {}
+                }
+            }
+            if self.next_caller_look.is_some_and(|at| at <= now) {
+                self.look_at_callers(now);
+            }
+        }
+        any
+    }
+
+    /// Takes connections back from callers that have gone away.
+    fn look_at_callers(&mut self, now: Instant) {
+        let mut gone = Vec::new();
+        self.with_caller.retain(|link| {
+            if !link.is_with_caller() {
+                return false;
+            }
+            let present = link.caller_waits.load(Ordering::Relaxed)
+                || link.caller_seen.swap(false, Ordering::Relaxed);
+            if !present {
+                gone.push(Arc::clone(link));
+            }
+            present
+        });
+        for link in gone {
+            if link.take_from_caller() && self.link(link.slot, link.id).is_some() {
+                self.read_link(link.slot, true);
+            }
+        }
+        self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + CALLER_GONE);
+    }
+
+    fn handle_unread(&mut self) -> bool {
+        if self.unread.is_empty() {
+            return false;
+        }
+        for (slot, id) in std::mem::take(&mut self.unread) {
+            if self.link(slot, id).is_some() {
+                self.read_link(slot, false);
+            }
+        }
+        true
+    }
+
+    /// Puts an out-pump on the list of those that are run every turn.
+    pub(super) fn heat(&mut self, link: Arc<Link>) {
+        link.hot.store(true, Ordering::Release);
+        if !self.hot.iter().any(|hot| Arc::ptr_eq(hot, &link)) {
+            self.hot.push(link);
+        }
+    }
+
+    /// Runs the out-pumps of busy connections; whether any had something to write.
+    fn run_outputs(&mut self) -> bool {
+        let mut progress = false;
+        let mut index = 0;
+        while index < self.hot.len() {
+            let link = Arc::clone(&self.hot[index]);
+            let before = link.bytes_out.load(Ordering::Relaxed);
+            let outcome = link.run_output();
+            progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+            match outcome {
+                // Another thread runs it; look again next turn.
+                None => index += 1,
+                Some(OutOutcome::More) => {
+                    progress = true;
+                    index += 1;
+                }
+                Some(OutOutcome::Idle) => {
+                    if self.output_idle(&link) {
+                        index += 1;
+                    } else {
+                        self.cool(index);
+                    }
+                }
+                // An event will tell.
+                Some(OutOutcome::Blocked) => {
+                    self.cool(index);
+                }
+                Some(OutOutcome::Closed) => {
+                    self.cool(index);
+                    if self.link(link.slot, link.id).is_some() {
+                        self.attend(link.slot);
+                    }
+                }
+            }
+        }
+        progress
+    }
+
+    /// Takes an out-pump off the list without arming: something else will put it there again.
+    fn cool(&mut self, index: usize) {
+        let link = self.hot.swap_remove(index);
+        link.hot.store(false, Ordering::Release);
+    }
+
+    /// Arms every watched pipe; `true` if all of them are asleep now and the list is empty.
+    fn arm_outputs(&mut self) -> bool {
+        let mut dense = false;
+        let mut armed = Vec::with_capacity(self.hot.len());
+        for link in &self.hot {
+            // Off the list first: a signal that comes after arming must put it there again.
+            link.hot.store(false, Ordering::Release);
+            let done = link.output.run(|pump| pump.arm());
+            dense |= done == Some(true);
+            armed.push(done.is_some());
+        }
+        if dense {
+            barrier::heavy();
+        }
+        let mut index = 0;
+        for is_armed in armed {
+            let link = &self.hot[index];
+            let awake = !is_armed || link.output.run(|pump| pump.stay_awake()) != Some(false);
+            if awake {
+                link.hot.store(true, Ordering::Release);
+                index += 1;
+            } else {
+                self.hot.remove(index);
+            }
+        }
+        self.hot.is_empty()
+    }
+
+    /// The connection in a slot, if it is still the one meant.
+    pub(super) fn link(&self, slot: usize, id: ConnectionId) -> Option<Arc<Link>> {
+        match self.slots.get(slot) {
+            Some(Slot::Link(link)) if link.link.id == id => Some(Arc::clone(&link.link)),
+            _ => None,
+        }
+    }
+
+    /// Frees a slot at the end of this turn, and returns what was in it.
+    pub(super) fn free_slot(&mut self, slot: usize) -> Slot {
+        self.timers.set(slot, None);
+        self.freed.push(slot);
+        std::mem::replace(&mut self.slots[slot], Slot::Freed)
+    }
+
+    pub(super) fn is_here(&self, handle: &IoHandle) -> bool {
+        self.handle.is_same(handle)
+    }
+}
+
+/// `poll` takes milliseconds, and rounds down: a timer must not make it spin until it is due.
+fn round_up(timeout: Duration) -> Duration {
+    timeout + Duration::from_micros(999)
+}

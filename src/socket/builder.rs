@@ -1,0 +1,253 @@
+//! Building a socket: options first, checked once, then an endpoint or none.
+
+use std::time::Duration;
+
+use super::shell::Shell;
+use crate::config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SocketConfig};
+use crate::context::Context;
+use crate::endpoint::ToEndpoint;
+use crate::error::BuildError;
+use crate::message::RoutingId;
+
+/// A kind of socket that can be built. Implemented by the sockets of this crate.
+pub trait Kind: sealed::Assemble {}
+
+impl<K: sealed::Assemble> Kind for K {}
+
+pub(super) mod sealed {
+    //! What a kind of socket provides to its builder, out of reach of other crates.
+
+    use super::{Context, Shell, SocketConfig};
+
+    #[allow(
+        unreachable_pub,
+        private_interfaces,
+        reason = "a sealed trait is public so that it can bound a public one, and not nameable"
+    )]
+    pub trait Assemble: Sized {
+        /// Options of this kind alone.
+        type Options: Default + Clone + std::fmt::Debug;
+
+        /// The configuration that this kind begins with.
+        fn defaults() -> SocketConfig {
+            SocketConfig::default()
+        }
+
+        fn assemble(config: SocketConfig, options: Self::Options, context: Context) -> Self;
+
+        fn shell(&mut self) -> &mut Shell;
+    }
+}
+
+/// Options of a socket to be made. Every option has a default; impossible values are reported by the
+/// method that ends the chain.
+///
+/// ```
+/// use sinew::{Pull, Push};
+///
+/// let pull = Pull::builder().recv_hwm(500).bind("tcp://127.0.0.1:*")?;
+/// let push = Push::builder()
+///     .send_hwm(10_000)
+///     .connect(&pull.bound_endpoints()[0])?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct SocketBuilder<K: Kind> {
+    config: SocketConfig,
+    pub(super) options: K::Options,
+    context: Option<Context>,
+}
+
+impl<K: Kind> SocketBuilder<K> {
+    pub(super) fn new() -> Self {
+        SocketBuilder {
+            config: K::defaults(),
+            options: K::Options::default(),
+            context: None,
+        }
+    }
+
+    /// Makes the socket, with no endpoints yet.
+    ///
+    /// # Errors
+    /// If an option has an impossible value.
+    pub fn build(self) -> Result<K, OptionError> {
+        self.config.validate()?;
+        Ok(K::assemble(
+            self.config,
+            self.options,
+            self.context.unwrap_or_default(),
+        ))
+    }
+
+    /// Makes the socket and binds it.
+    ///
+    /// # Errors
+    /// If an option has an impossible value, or the endpoint cannot be bound.
+    pub fn bind(self, endpoint: impl ToEndpoint) -> Result<K, BuildError> {
+        let mut socket = self.build()?;
+        socket.shell().bind(endpoint)?;
+        Ok(socket)
+    }
+
+    /// Makes the socket and connects it. A peer need not be there yet.
+    ///
+    /// # Errors
+    /// If an option has an impossible value, or the endpoint cannot be connected to.
+    pub fn connect(self, endpoint: impl ToEndpoint) -> Result<K, BuildError> {
+        let mut socket = self.build()?;
+        socket.shell().connect(endpoint)?;
+        Ok(socket)
+    }
+
+    /// The context whose I/O threads and inproc names the socket uses. Default: the process-wide one.
+    pub fn context(mut self, context: &Context) -> Self {
+        self.context = Some(context.clone());
+        self
+    }
+
+    /// How many messages (and octets) may be queued per peer for sending. Default: 1000 messages and
+    /// 64 MiB. What the kernel has taken is no longer counted. Over inproc the limits of both sides
+    /// add up.
+    pub fn send_hwm(mut self, hwm: impl Into<HighWaterMark>) -> Self {
+        self.config.send_hwm = hwm.into();
+        self
+    }
+
+    /// How many received messages (and octets) may be queued per peer. Reading from a peer pauses
+    /// there. Default: 1000 messages and 64 MiB.
+    pub fn recv_hwm(mut self, hwm: impl Into<HighWaterMark>) -> Self {
+        self.config.recv_hwm = hwm.into();
+        self
+    }
+
+    /// How long queued messages outlive the socket; `None` for ever. Default: 30 s (0 for SUB).
+    pub fn linger(mut self, linger: impl Into<Option<Duration>>) -> Self {
+        self.config.linger = linger.into();
+        self
+    }
+
+    /// How long `send` waits; `None`, the default, for ever.
+    pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.send_timeout = timeout.into();
+        self
+    }
+
+    /// How long `recv` waits; `None`, the default, for ever.
+    pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.recv_timeout = timeout.into();
+        self
+    }
+
+    /// When to connect again after a connection was lost or not made. Default: 100 ms doubling up to
+    /// 30 s, with full jitter, reset by a completed handshake.
+    pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {
+        self.config.reconnect = policy;
+        self
+    }
+
+    /// Limit for one attempt to connect, from 1 ms to 30 days; `None`, the default, leaves it to the
+    /// system.
+    pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.connect_timeout = timeout.into();
+        self
+    }
+
+    /// Limit for the handshake, from 1 ms to 30 days; `None` for no limit. Default: 10 s.
+    pub fn handshake_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config.handshake_timeout = timeout.into();
+        self
+    }
+
+    /// How often to probe peers that are silent, and when to give them up. Default: every 10 s, given
+    /// up after 30 s.
+    pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
+        self.config.heartbeat = heartbeat;
+        self
+    }
+
+    /// The largest frame accepted from a peer, in octets. A peer that announces a larger one is
+    /// disconnected. Default: 64 MiB.
+    pub fn max_frame_size(mut self, octets: u64) -> Self {
+        self.config.limits.frame_bytes = octets;
+        self.config.limits.message_bytes = self.config.limits.message_bytes.max(octets);
+        self
+    }
+
+    /// The largest message accepted from a peer, all frames together, in octets. Default: 128 MiB.
+    pub fn max_message_size(mut self, octets: u64) -> Self {
+        self.config.limits.message_bytes = octets;
+        self.config.limits.frame_bytes = self.config.limits.frame_bytes.min(octets);
+        self
+    }
+
+    /// The most frames accepted in one message. Default: 65 536.
+    pub fn max_frames(mut self, frames: u32) -> Self {
+        self.config.limits.frames = frames;
+        self
+    }
+
+    /// The name announced to peers. Default: none.
+    pub fn routing_id(mut self, id: RoutingId) -> Self {
+        self.config.routing_id = Some(id);
+        self
+    }
+
+    /// Whether messages are queued only to peers with a completed connection. Default: no; an endpoint
+    /// connected to can be sent to at once, and its queue survives a reconnection.
+    pub fn immediate(mut self, immediate: bool) -> Self {
+        self.config.immediate = immediate;
+        self
+    }
+
+    /// The length of the queue of connections that wait to be accepted. Default: 1024, capped by the
+    /// system.
+    pub fn backlog(mut self, connections: u32) -> Self {
+        self.config.backlog = connections;
+        self
+    }
+
+    /// The I/O threads this socket may use: bit *i* allows thread *i*; 0, the default, allows all.
+    pub fn affinity(mut self, mask: u64) -> Self {
+        self.config.affinity = mask;
+        self
+    }
+
+    /// The most unfinished handshakes per listener; further connections are closed. Default: 1024.
+    pub fn max_pending_handshakes(mut self, connections: u32) -> Self {
+        self.config.max_pending_handshakes = connections;
+        self
+    }
+
+    /// The most peers of this socket; further ones are refused after their handshake. `None`, the
+    /// default, for no limit.
+    pub fn max_connections(mut self, connections: impl Into<Option<u32>>) -> Self {
+        self.config.max_connections = connections.into();
+        self
+    }
+
+    /// TCP keep-alive probes: off, on, or (`None`, the default) as the system likes.
+    pub fn tcp_keepalive(mut self, on: impl Into<Option<bool>>) -> Self {
+        self.config.tcp.keepalive = on.into();
+        self
+    }
+
+    /// The kernel's send buffer of each connection, in octets. Default: the system's.
+    pub fn kernel_send_buffer(mut self, octets: usize) -> Self {
+        self.config.tcp.send_buffer = Some(octets);
+        self
+    }
+
+    /// The kernel's receive buffer of each connection, in octets. Default: the system's.
+    pub fn kernel_recv_buffer(mut self, octets: usize) -> Self {
+        self.config.tcp.recv_buffer = Some(octets);
+        self
+    }
+
+    /// Whether IPv6 is used: names resolve to both families, `*` listens on both. Default: yes.
+    pub fn ipv6(mut self, on: bool) -> Self {
+        self.config.tcp.ipv6 = on;
+        self
+    }
+}

@@ -1,0 +1,189 @@
+//! Waiting for connections on the caller's own thread.
+//!
+//! A `recv` that would sleep until an I/O thread has read a message for it can as well wait for the
+//! descriptor itself: that saves a hop between threads, which is most of the time of a round trip.
+//! The I/O thread keeps everything else (heartbeats, closing), and takes reading back when the caller
+//! stays away.
+
+use std::fmt;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Registry, Token, Waker};
+
+use crate::io::{BufferPool, InOutcome, Link, Port};
+use crate::routing::PeerKey;
+use crate::sync::{clock, Unpark};
+
+/// A socket with more connections than this leaves all reading to its I/O threads: moving many
+/// descriptors between polls would cost more than the hop.
+pub(super) const CALLER_LINKS: usize = 4;
+
+/// A wait that lasts this long is left to the I/O thread: one wake-up more does not matter then.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Octets per run of a pump.
+const TURN: usize = 256 * 1024;
+
+const WAKER: Token = Token(usize::MAX);
+
+/// See the module.
+pub(super) struct CallerPoll {
+    poll: Poll,
+    registry: Arc<Registry>,
+    waker: Arc<MioWaker>,
+    events: Events,
+    buffers: BufferPool,
+    links: Vec<Driven>,
+}
+
+struct Driven {
+    key: PeerKey,
+    link: Arc<Link>,
+    /// An event told of input, or there may have been some before the poll knew the descriptor.
+    ready: bool,
+    /// Read until the kernel says that there is nothing more, to see the end of the stream.
+    ending: bool,
+}
+
+struct MioWaker(Waker);
+
+impl Unpark for MioWaker {
+    fn unpark(&self) {
+        // A full eventfd counter means that the poll will wake anyway.
+        let _ = self.0.wake();
+    }
+}
+
+impl CallerPoll {
+    /// `None` if the system has no descriptors left; the caller then waits in the ordinary way.
+    pub(super) fn new() -> Option<Self> {
+        let poll = Poll::new().ok()?;
+        let waker = Waker::new(poll.registry(), WAKER).ok()?;
+        let registry = poll.registry().try_clone().ok()?;
+        Some(CallerPoll {
+            poll,
+            registry: Arc::new(registry),
+            waker: Arc::new(MioWaker(waker)),
+            events: Events::with_capacity(8),
+            buffers: BufferPool::default(),
+            links: Vec::with_capacity(CALLER_LINKS),
+        })
+    }
+
+    /// Takes reading of a connection over, if it is not with this caller already.
+    pub(super) fn adopt(&mut self, key: PeerKey, link: &Arc<Link>) {
+        let known = self.links.iter_mut().find(|d| Arc::ptr_eq(&d.link, link));
+        if known.is_some() && link.is_with_caller() {
+            return;
+        }
+        let token = Token(key.index as usize);
+        if link.give_to_caller(&self.registry, token).is_err() {
+            return;
+        }
+        match known {
+            // The I/O thread had taken it back meanwhile.
+            Some(driven) => driven.ready = true,
+            None => self.links.push(Driven {
+                key,
+                link: Arc::clone(link),
+                ready: true,
+                ending: false,
+            }),
+        }
+    }
+
+    /// Gives every connection back to its I/O thread.
+    pub(super) fn release(&mut self) {
+        for driven in self.links.drain(..) {
+            if driven.link.take_from_caller() {
+                // It may hold input that was read and not handed on.
+                driven.link.resume_input();
+            }
+        }
+    }
+
+    /// Forgets a connection that is gone.
+    pub(super) fn forget(&mut self, key: PeerKey) {
+        self.links.retain(|driven| driven.key != key);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Whether a pump has something to do without waiting.
+    pub(super) fn has_ready(&self) -> bool {
+        self.links.iter().any(|driven| driven.ready)
+    }
+
+    /// Runs the in-pumps that have something to do, each after a call of `before`.
+    pub(super) fn pump(&mut self, mut before: impl FnMut(PeerKey)) {
+        let buffers = &mut self.buffers;
+        for driven in self.links.iter_mut().filter(|driven| driven.ready) {
+            before(driven.key);
+            driven.link.caller_seen.store(true, Ordering::Relaxed);
+            match driven.link.read_for_caller(buffers, TURN, driven.ending) {
+                Some(InOutcome::More | InOutcome::Paused) => {}
+                Some(InOutcome::Closed) => {
+                    driven.ready = false;
+                    driven.link.attend();
+                }
+                // `None`: another thread is at it, and that one tells.
+                Some(InOutcome::Drained | InOutcome::Ready) | None => driven.ready = false,
+            }
+        }
+    }
+
+    /// Sleeps until a descriptor is ready, the port has mail, or the time is over; `false` then.
+    pub(super) fn wait(&mut self, port: &Port, deadline: Option<Instant>) -> bool {
+        let now = clock::now();
+        let patience = now + PATIENCE;
+        let until = deadline.map_or(patience, |deadline| deadline.min(patience));
+        let event = port.inbound.event();
+        if !event.begin_custom(Arc::clone(&self.waker) as Arc<dyn Unpark>) {
+            return true;
+        }
+        for driven in &self.links {
+            driven.link.caller_waits.store(true, Ordering::Relaxed);
+        }
+        let timeout = until.saturating_duration_since(now);
+        let polled = self.poll.poll(&mut self.events, Some(timeout));
+        for driven in &self.links {
+            driven.link.caller_seen.store(true, Ordering::Relaxed);
+            driven.link.caller_waits.store(false, Ordering::Relaxed);
+        }
+        let mut any = event.end_custom() || polled.is_err();
+        if polled.is_err() {
+            self.events.clear();
+        }
+        for event in &self.events {
+            any = true;
+            let index = event.token().0;
+            let driven = self
+                .links
+                .iter_mut()
+                .find(|driven| driven.key.index as usize == index);
+            if let Some(driven) = driven {
+                driven.ready = true;
+                driven.ending |= event.is_read_closed() || event.is_error();
+            }
+        }
+        any
+    }
+}
+
+impl fmt::Debug for CallerPoll {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallerPoll")
+            .field("links", &self.links.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for CallerPoll {
+    fn drop(&mut self) {
+        self.release();
+    }
+}

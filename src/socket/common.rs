@@ -1,0 +1,219 @@
+//! The methods that sockets share, written once: every kind expands the ones it has.
+
+/// Making a socket, its endpoints, and what it tells about itself.
+macro_rules! shell_methods {
+    ($kind:ident) => {
+        /// A socket with the default options, in the process-wide context.
+        #[must_use]
+        pub fn new() -> Self {
+            Self::assemble(
+                <Self as Assemble>::defaults(),
+                Default::default(),
+                crate::context::Context::default(),
+            )
+        }
+
+        /// A builder with the default options.
+        pub fn builder() -> SocketBuilder<Self> {
+            SocketBuilder::new()
+        }
+
+        /// Binds to an endpoint, and returns the real one: wildcards and port 0 replaced. A socket can
+        /// be bound and connected to any number of endpoints.
+        ///
+        /// # Errors
+        /// If the endpoint is malformed, taken, or the system refuses. The socket is unchanged.
+        pub fn bind(
+            &mut self,
+            endpoint: impl crate::endpoint::ToEndpoint,
+        ) -> Result<crate::endpoint::Endpoint, crate::error::BindError> {
+            self.shell.bind(endpoint)
+        }
+
+        /// Connects to an endpoint. Nobody need be there yet: the connection is made, and made again,
+        /// in the background.
+        ///
+        /// # Errors
+        /// If the endpoint is malformed, or the inproc peer is of the wrong kind. What goes wrong
+        /// later is an event of the [`monitor`](Self::monitor), and is tried again.
+        pub fn connect(
+            &mut self,
+            endpoint: impl crate::endpoint::ToEndpoint,
+        ) -> Result<crate::endpoint::Endpoint, crate::error::ConnectError> {
+            self.shell.connect(endpoint)
+        }
+
+        /// Unbinds from an endpoint (the one [`bind`](Self::bind) returned), and ends the connections
+        /// accepted through it once what is queued for them is sent, at most after the linger time.
+        /// The address is free when this returns. Over inproc, connections live on.
+        ///
+        /// # Errors
+        /// If this socket is not bound to it.
+        pub fn unbind(
+            &mut self,
+            endpoint: impl crate::endpoint::ToEndpoint,
+        ) -> Result<(), crate::error::UnknownEndpoint> {
+            self.shell.close_endpoint(endpoint, true)
+        }
+
+        /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
+        /// linger time. Received messages that were not read yet are discarded.
+        ///
+        /// # Errors
+        /// If this socket is not connected to it.
+        pub fn disconnect(
+            &mut self,
+            endpoint: impl crate::endpoint::ToEndpoint,
+        ) -> Result<(), crate::error::UnknownEndpoint> {
+            self.shell.close_endpoint(endpoint, false)
+        }
+
+        /// The endpoints this socket is bound to, wildcards replaced.
+        #[must_use]
+        pub fn bound_endpoints(&self) -> Vec<crate::endpoint::Endpoint> {
+            self.shell.endpoints(true)
+        }
+
+        /// The endpoints this socket connects to.
+        #[must_use]
+        pub fn connected_endpoints(&self) -> Vec<crate::endpoint::Endpoint> {
+            self.shell.endpoints(false)
+        }
+
+        /// A stream of what happens to this socket's connections from now on.
+        #[must_use]
+        pub fn monitor(&self) -> crate::io::Monitor {
+            self.shell.monitor()
+        }
+
+        /// What this socket has done so far.
+        #[must_use]
+        pub fn stats(&self) -> super::SocketStats {
+            self.shell.stats()
+        }
+
+        /// Waits until there are at least this many peers with a completed handshake.
+        ///
+        /// # Errors
+        /// If there were fewer when the time was over.
+        pub fn wait_for_peers(
+            &self,
+            count: usize,
+            timeout: std::time::Duration,
+        ) -> Result<(), crate::error::WaitTimeout> {
+            self.shell.wait_for_peers(count, timeout)
+        }
+    };
+}
+
+/// Blocking, non-blocking and deadline forms of receiving.
+macro_rules! recv_methods {
+    () => {
+        /// Receives the next message, waiting for it (for ever, unless the option `recv_timeout` says
+        /// otherwise).
+        ///
+        /// # Errors
+        /// See [`RecvError`]; nothing is consumed then.
+        #[inline]
+        pub fn recv(&mut self) -> Result<Message, RecvError> {
+            let timeout = self.shell.port.config.recv_timeout;
+            match timeout {
+                None => self.recv_by(Deadline::Never),
+                Some(_) => self.recv_by(Deadline::after(timeout)),
+            }
+        }
+
+        /// Receives a message if one is there.
+        ///
+        /// # Errors
+        /// [`RecvError::WouldBlock`] if none is; see [`RecvError`] for others.
+        #[inline]
+        pub fn try_recv(&mut self) -> Result<Message, RecvError> {
+            self.recv_by(Deadline::Now)
+        }
+
+        /// Receives the next message, waiting at most this long.
+        ///
+        /// # Errors
+        /// [`RecvError::Timeout`] if none came in time; see [`RecvError`] for others.
+        pub fn recv_timeout(&mut self, timeout: std::time::Duration) -> Result<Message, RecvError> {
+            self.recv_by(Deadline::after(Some(timeout)))
+        }
+
+        /// Receives the next message, waiting at most until this time.
+        ///
+        /// # Errors
+        /// [`RecvError::Timeout`] if none came in time; see [`RecvError`] for others.
+        pub fn recv_deadline(
+            &mut self,
+            deadline: std::time::Instant,
+        ) -> Result<Message, RecvError> {
+            self.recv_by(Deadline::At(deadline))
+        }
+    };
+}
+
+/// Blocking, non-blocking and deadline forms of sending.
+macro_rules! send_methods {
+    () => {
+        /// Sends a message, waiting for a peer that can take it (for ever, unless the option
+        /// `send_timeout` says otherwise).
+        ///
+        /// # Errors
+        /// See [`SendFailure`](crate::SendFailure); the message is in the error.
+        #[inline]
+        pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+            let timeout = self.shell.port.config.send_timeout;
+            match timeout {
+                None => self.send_by(message.into(), Deadline::Never),
+                Some(_) => self.send_by(message.into(), Deadline::after(timeout)),
+            }
+        }
+
+        /// Sends a message if a peer can take it now.
+        ///
+        /// # Errors
+        /// [`WouldBlock`](crate::SendFailure::WouldBlock) if none can; the message is in the error.
+        #[inline]
+        pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+            self.send_by(message.into(), Deadline::Now)
+        }
+
+        /// Sends a message, waiting at most this long for a peer that can take it.
+        ///
+        /// # Errors
+        /// [`Timeout`](crate::SendFailure::Timeout) if none could; the message is in the error.
+        pub fn send_timeout(
+            &mut self,
+            message: impl Into<Message>,
+            timeout: std::time::Duration,
+        ) -> Result<(), SendError> {
+            self.send_by(message.into(), Deadline::after(Some(timeout)))
+        }
+
+        /// Sends a message, waiting at most until this time for a peer that can take it.
+        ///
+        /// # Errors
+        /// [`Timeout`](crate::SendFailure::Timeout) if none could; the message is in the error.
+        pub fn send_deadline(
+            &mut self,
+            message: impl Into<Message>,
+            deadline: std::time::Instant,
+        ) -> Result<(), SendError> {
+            self.send_by(message.into(), Deadline::At(deadline))
+        }
+    };
+}
+
+/// The traits of every socket.
+macro_rules! socket_traits {
+    ($kind:ident) => {
+        impl Default for $kind {
+            fn default() -> Self {
+                Self::new()
+            }
+        }
+    };
+}
+
+pub(super) use {recv_methods, send_methods, shell_methods, socket_traits};

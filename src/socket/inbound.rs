@@ -1,0 +1,366 @@
+//! The receiving half: pipes from peers, read in turn.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::caller::{CallerPoll, CALLER_LINKS};
+use super::outbound::Deadline;
+use super::{peer_key, pipe_key};
+use crate::error::RecvError;
+use crate::io::{Counters, Inbound, Link, Port};
+use crate::message::Message;
+use crate::pipe::Reader;
+use crate::routing::{PeerKey, Rotation};
+use crate::sync::{barrier, clock};
+
+/// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
+/// messages: a new peer waits for its turn no longer than that.
+const LOOK_EVERY: u32 = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct RecvHalf {
+    port: Arc<Port>,
+    pipes: Vec<Option<InPipe>>,
+    /// Pipes that have messages, as far as is known.
+    readable: Rotation,
+    /// Pipes found empty and not armed: they are looked at again before sleeping.
+    resting: Vec<PeerKey>,
+    since_look: u32,
+    /// Pipes with a connection.
+    links: usize,
+    caller: Option<CallerPoll>,
+    /// REQ: peers whose connection was lost since the last look.
+    lost: Vec<PeerKey>,
+    note_lost: bool,
+}
+
+#[derive(Debug)]
+struct InPipe {
+    key: PeerKey,
+    reader: Reader,
+    link: Option<Arc<Link>>,
+    state: State,
+    /// No more will come.
+    down: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// In the rotation.
+    Readable,
+    /// On the list of those found empty.
+    Resting,
+    /// Its writer signals the next message.
+    Armed,
+}
+
+impl RecvHalf {
+    pub(super) fn new(port: Arc<Port>) -> Self {
+        RecvHalf {
+            port,
+            pipes: Vec::new(),
+            readable: Rotation::new(),
+            resting: Vec::new(),
+            since_look: 0,
+            links: 0,
+            caller: None,
+            lost: Vec::new(),
+            note_lost: false,
+        }
+    }
+
+    /// For REQ.
+    pub(super) fn note_lost(mut self) -> Self {
+        self.note_lost = true;
+        self
+    }
+
+    /// Takes note of what has changed.
+    #[inline]
+    pub(super) fn refresh(&mut self) {
+        if self.port.inbound.is_pending() {
+            self.take_mail();
+        }
+    }
+
+    #[cold]
+    fn take_mail(&mut self) {
+        self.port.inbound.take_pending();
+        while let Some(mail) = self.port.inbound.pop() {
+            match mail {
+                Inbound::Up { key, reader } => {
+                    let key = peer_key(key);
+                    let index = key.index as usize;
+                    if self.pipes.len() <= index {
+                        self.pipes.resize_with(index + 1, || None);
+                    }
+                    self.pipes[index] = Some(InPipe {
+                        key,
+                        reader,
+                        link: None,
+                        state: State::Readable,
+                        down: false,
+                    });
+                    self.readable.activate(key);
+                }
+                Inbound::Linked { key, link } => {
+                    if let Some(pipe) = self.pipe(peer_key(key)) {
+                        if pipe.link.replace(link).is_none() {
+                            self.links += 1;
+                        }
+                    }
+                }
+                Inbound::Unlinked { key } => self.unlink(peer_key(key)),
+                Inbound::Down { key } => {
+                    let key = peer_key(key);
+                    self.unlink(key);
+                    if let Some(pipe) = self.pipe(key) {
+                        pipe.down = true;
+                    }
+                    self.wake(key);
+                }
+                Inbound::Readable(key) => self.wake(peer_key(key)),
+            }
+        }
+    }
+
+    fn unlink(&mut self, key: PeerKey) {
+        let Some(pipe) = self.pipe(key) else {
+            return;
+        };
+        if pipe.link.take().is_some() {
+            self.links -= 1;
+        }
+        if let Some(caller) = &mut self.caller {
+            caller.forget(key);
+        }
+        if self.note_lost {
+            self.lost.push(key);
+        }
+    }
+
+    fn pipe(&mut self, key: PeerKey) -> Option<&mut InPipe> {
+        self.pipes
+            .get_mut(key.index as usize)?
+            .as_mut()
+            .filter(|pipe| pipe.key == key)
+    }
+
+    /// Puts a pipe into the rotation.
+    fn wake(&mut self, key: PeerKey) {
+        let Some(pipe) = self.pipe(key) else {
+            return;
+        };
+        match std::mem::replace(&mut pipe.state, State::Readable) {
+            State::Readable => return,
+            State::Resting => self.resting.retain(|other| *other != key),
+            State::Armed => pipe.reader.disarm(),
+        }
+        self.readable.activate(key);
+    }
+
+    /// A peer whose connection was lost since the last call, one at a time.
+    pub(super) fn take_lost(&mut self) -> Option<PeerKey> {
+        self.lost.pop()
+    }
+
+    /// Takes the next message in turn.
+    #[inline]
+    pub(super) fn try_recv(&mut self) -> Option<(PeerKey, Message)> {
+        self.since_look += 1;
+        if self.since_look >= LOOK_EVERY {
+            self.look();
+        }
+        loop {
+            while let Some(key) = self.readable.current() {
+                if let Some(pipe) = self.pipe(key) {
+                    if let Some(message) = pipe.reader.read_message() {
+                        self.readable.advance();
+                        Counters::add_owned(&self.port.counters.messages_received, 1);
+                        return Some((key, message));
+                    }
+                }
+                self.rest(key);
+            }
+            if !self.look() {
+                return None;
+            }
+        }
+    }
+
+    /// The current pipe is empty.
+    #[cold]
+    fn rest(&mut self, key: PeerKey) {
+        self.readable.deactivate(key);
+        let Some(pipe) = self.pipe(key) else {
+            return;
+        };
+        if pipe.down && pipe.reader.is_finished() {
+            self.pipes[key.index as usize] = None;
+            self.port.free_key(pipe_key(key));
+            return;
+        }
+        pipe.state = State::Resting;
+        self.resting.push(key);
+    }
+
+    /// Looks at the mailbox and at the pipes found empty; whether any pipe is in the rotation.
+    #[cold]
+    fn look(&mut self) -> bool {
+        self.since_look = 0;
+        self.refresh();
+        let mut index = 0;
+        while index < self.resting.len() {
+            let key = self.resting[index];
+            let found = self.pipe(key).map(|pipe| {
+                let found = pipe.reader.has_data() || pipe.down;
+                if found {
+                    pipe.state = State::Readable;
+                }
+                found
+            });
+            if found == Some(false) {
+                index += 1;
+                continue;
+            }
+            self.resting.swap_remove(index);
+            if found.is_some() {
+                self.readable.activate(key);
+            }
+        }
+        !self.readable.is_empty()
+    }
+
+    /// Takes the next message in turn, waiting for it.
+    ///
+    /// # Errors
+    /// If there is none by the deadline.
+    #[inline]
+    pub(super) fn recv(&mut self, deadline: Deadline) -> Result<(PeerKey, Message), RecvError> {
+        match self.try_recv() {
+            Some(received) => Ok(received),
+            None => self.recv_slow(deadline),
+        }
+    }
+
+    #[cold]
+    fn recv_slow(&mut self, deadline: Deadline) -> Result<(PeerKey, Message), RecvError> {
+        if matches!(deadline, Deadline::Now) {
+            self.pump();
+            return self.try_recv().ok_or(RecvError::WouldBlock);
+        }
+        loop {
+            let awake = self.wait(deadline.at());
+            if let Some(received) = self.try_recv() {
+                return Ok(received);
+            }
+            if !awake {
+                return Err(RecvError::Timeout);
+            }
+        }
+    }
+
+    /// Looks for messages without waiting; whether any may be there.
+    pub(super) fn poll(&mut self) -> bool {
+        self.pump() || self.look()
+    }
+
+    /// Waits until a message may be there or something has changed; `false` if the time was over
+    /// first. May return early for no reason.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
+        self.adopt_links();
+        if self.pump() || self.arm() {
+            return true;
+        }
+        if let Some(caller) = self.caller.as_mut().filter(|caller| !caller.is_empty()) {
+            if caller.wait(&self.port, deadline) {
+                self.pump();
+                return true;
+            }
+            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+                return false;
+            }
+            // A long wait: the I/O threads read from here on.
+            caller.release();
+        }
+        self.port.inbound.event().wait(deadline)
+    }
+
+    /// Takes reading of the connections over, if there are few.
+    fn adopt_links(&mut self) {
+        if self.links == 0 || self.links > CALLER_LINKS {
+            if let Some(caller) = &mut self.caller {
+                caller.release();
+            }
+            return;
+        }
+        if self.caller.is_none() {
+            self.caller = CallerPoll::new();
+        }
+        if let Some(caller) = &mut self.caller {
+            for pipe in self.pipes.iter().flatten() {
+                if let Some(link) = &pipe.link {
+                    caller.adopt(pipe.key, link);
+                }
+            }
+        }
+    }
+
+    /// Runs the in-pumps that this half drives; whether anything is readable.
+    fn pump(&mut self) -> bool {
+        let Some(caller) = self.caller.as_mut().filter(|caller| caller.has_ready()) else {
+            return false;
+        };
+        let (pipes, resting) = (&mut self.pipes, &mut self.resting);
+        caller.pump(|key| {
+            // What this thread writes itself needs no signal.
+            if let Some(pipe) = pipes.get_mut(key.index as usize).and_then(Option::as_mut) {
+                if pipe.key == key && pipe.state == State::Armed {
+                    pipe.state = State::Resting;
+                    pipe.reader.disarm();
+                    resting.push(key);
+                }
+            }
+        });
+        self.look()
+    }
+
+    /// Arms every pipe found empty; `true` if one has something after all.
+    fn arm(&mut self) -> bool {
+        let mut dense = false;
+        let resting = std::mem::take(&mut self.resting);
+        for key in &resting {
+            if let Some(pipe) = self.pipe(*key) {
+                dense |= pipe.reader.arm();
+                pipe.state = State::Armed;
+            }
+        }
+        if dense {
+            barrier::heavy();
+        }
+        let mut awake = false;
+        for key in &resting {
+            let Some(pipe) = self.pipe(*key) else {
+                continue;
+            };
+            // A pipe whose writer is gone stays armed until the mail that says so.
+            if pipe.reader.stay_awake() && pipe.reader.has_data() {
+                pipe.state = State::Readable;
+                self.readable.activate(*key);
+                awake = true;
+            }
+        }
+        // Keep the memory of the list.
+        self.resting = resting;
+        self.resting.clear();
+        awake
+    }
+
+    /// Forgets every pipe, so that their other ends see the end.
+    pub(super) fn clear(&mut self) {
+        self.refresh();
+        self.caller = None;
+        self.pipes.clear();
+    }
+}

@@ -1,0 +1,41 @@
+//! The public sockets: thin compositions of routing and pipes.
+//!
+//! A socket is a shell (endpoints, close), a receiving half, a sending half, or both, and the
+//! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
+
+mod builder;
+mod caller;
+mod common;
+mod inbound;
+mod outbound;
+mod pub_sub;
+mod push_pull;
+mod req_rep;
+mod shell;
+mod stats;
+
+pub use builder::SocketBuilder;
+pub use pub_sub::{Pub, Sub};
+pub use push_pull::{Pull, Push};
+pub use req_rep::{Rep, Req};
+pub use shell::CloseReport;
+pub use stats::SocketStats;
+
+use crate::io::PipeKey;
+use crate::routing::PeerKey;
+
+/// The same peer, for the routing layer.
+fn peer_key(key: PipeKey) -> PeerKey {
+    PeerKey {
+        index: key.index,
+        generation: key.generation,
+    }
+}
+
+/// The same peer, for the I/O layer.
+fn pipe_key(key: PeerKey) -> PipeKey {
+    PipeKey {
+        index: key.index,
+        generation: key.generation,
+    }
+}

@@ -1,0 +1,332 @@
+//! The sending half: pipes to peers, and whose turn it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{peer_key, pipe_key};
+use crate::error::{SendError, SendFailure};
+use crate::io::{Counters, Link, Outbound, Port};
+use crate::message::Message;
+use crate::pipe::{Reader, Writer};
+use crate::routing::{PeerKey, Rotation};
+use crate::sync::clock;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct SendHalf {
+    port: Arc<Port>,
+    pipes: Vec<Option<OutPipe>>,
+    /// Pipes with credit, as far as is known.
+    writable: Rotation,
+    /// REQ and REP: a message is always the first after idleness, and lost peers are noted.
+    lock_step: bool,
+    lost: Vec<PeerKey>,
+    /// PUSH: what pipes that are gone had not sent goes to others.
+    keep_unsent: bool,
+    unsent: Vec<Reader>,
+}
+
+#[derive(Debug)]
+struct OutPipe {
+    key: PeerKey,
+    writer: Writer,
+    link: Option<Arc<Link>>,
+}
+
+/// What became of an attempt to give a message to one pipe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Given {
+    Done,
+    Full,
+    Gone,
+}
+
+impl SendHalf {
+    pub(super) fn new(port: Arc<Port>) -> Self {
+        SendHalf {
+            port,
+            pipes: Vec::new(),
+            writable: Rotation::new(),
+            lock_step: false,
+            lost: Vec::new(),
+            keep_unsent: false,
+            unsent: Vec::new(),
+        }
+    }
+
+    /// For REQ and REP.
+    pub(super) fn lock_step(mut self) -> Self {
+        self.lock_step = true;
+        self
+    }
+
+    /// For PUSH.
+    pub(super) fn keep_unsent(mut self) -> Self {
+        self.keep_unsent = true;
+        self
+    }
+
+    /// Takes note of what has changed.
+    #[inline]
+    pub(super) fn refresh(&mut self) {
+        if self.port.outbound.is_pending() {
+            self.take_mail();
+        }
+    }
+
+    #[cold]
+    fn take_mail(&mut self) {
+        self.port.outbound.take_pending();
+        while let Some(mail) = self.port.outbound.pop() {
+            match mail {
+                Outbound::Up { key, writer } => {
+                    let key = peer_key(key);
+                    let index = key.index as usize;
+                    if self.pipes.len() <= index {
+                        self.pipes.resize_with(index + 1, || None);
+                    }
+                    self.pipes[index] = Some(OutPipe {
+                        key,
+                        writer,
+                        link: None,
+                    });
+                    self.writable.activate(key);
+                }
+                Outbound::Linked { key, link } => {
+                    if let Some(pipe) = self.pipe(peer_key(key)) {
+                        pipe.link = Some(link);
+                    }
+                }
+                Outbound::Unlinked { key } => {
+                    let key = peer_key(key);
+                    if let Some(pipe) = self.pipe(key) {
+                        pipe.link = None;
+                        self.note_lost(key);
+                    }
+                }
+                Outbound::Down { key, rest } => self.remove(peer_key(key), rest),
+                Outbound::Writable(key) => {
+                    let key = peer_key(key);
+                    if self.pipe(key).is_some() {
+                        self.writable.activate(key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn pipe(&mut self, key: PeerKey) -> Option<&mut OutPipe> {
+        self.pipes
+            .get_mut(key.index as usize)?
+            .as_mut()
+            .filter(|pipe| pipe.key == key)
+    }
+
+    fn note_lost(&mut self, key: PeerKey) {
+        if self.lock_step {
+            self.lost.push(key);
+        }
+    }
+
+    fn remove(&mut self, key: PeerKey, rest: Option<Reader>) {
+        let Some(pipe) = self.pipe(key) else {
+            return;
+        };
+        // An inproc peer that is gone has left what it did not read.
+        let unread = match rest {
+            None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
+            _ => 0,
+        };
+        Counters::add(&self.port.counters.dropped_peer_lost, unread);
+        self.pipes[key.index as usize] = None;
+        self.writable.remove(key);
+        self.port.free_key(pipe_key(key));
+        self.note_lost(key);
+        match rest {
+            Some(rest) if self.keep_unsent => self.unsent.push(rest),
+            Some(rest) => Counters::add(
+                &self.port.counters.dropped_peer_lost,
+                rest.queued_messages(),
+            ),
+            None => {}
+        }
+    }
+
+    /// A peer whose connection was lost since the last call, one at a time.
+    pub(super) fn take_lost(&mut self) -> Option<PeerKey> {
+        self.lost.pop()
+    }
+
+    /// Gives a message to one pipe.
+    #[inline]
+    pub(super) fn give(&mut self, key: PeerKey, message: &Message) -> Given {
+        let lock_step = self.lock_step;
+        let Some(pipe) = self.pipe(key) else {
+            return Given::Gone;
+        };
+        if !pipe.writer.has_credit() && !pipe.make_room() {
+            return if pipe.writer.is_reader_closed() {
+                Given::Gone
+            } else {
+                Given::Full
+            };
+        }
+        pipe.writer.append_message(message);
+        if pipe.writer.publish() {
+            pipe.see_off(lock_step);
+        }
+        Counters::add_owned(&self.port.counters.messages_sent, 1);
+        Given::Done
+    }
+
+    /// Gives a message to the next pipe in turn that takes it; `None` if none does now.
+    #[inline]
+    pub(super) fn try_send(&mut self, message: &Message) -> Option<PeerKey> {
+        self.refresh();
+        while let Some(key) = self.writable.current() {
+            match self.give(key, message) {
+                Given::Done => {
+                    self.writable.advance();
+                    return Some(key);
+                }
+                Given::Full => {
+                    // If there still is no room once armed, a signal will put it back.
+                    if !self.pipe(key).is_some_and(|pipe| pipe.writer.arm()) {
+                        self.writable.deactivate(key);
+                    }
+                }
+                Given::Gone => {
+                    self.writable.deactivate(key);
+                }
+            }
+        }
+        None
+    }
+
+    /// As [`SendHalf::try_send`], but waits.
+    ///
+    /// # Errors
+    /// If no pipe takes the message by the deadline. It comes back.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        message: Message,
+        deadline: Deadline,
+    ) -> Result<PeerKey, SendError> {
+        match self.try_send(&message) {
+            Some(key) => Ok(key),
+            None => self.send_slow(message, deadline),
+        }
+    }
+
+    #[cold]
+    fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<PeerKey, SendError> {
+        if matches!(deadline, Deadline::Now) {
+            return Err(SendError::new(SendFailure::WouldBlock, message));
+        }
+        loop {
+            let notified = self.wait(deadline.at());
+            if let Some(key) = self.try_send(&message) {
+                return Ok(key);
+            }
+            if !notified {
+                return Err(SendError::new(SendFailure::Timeout, message));
+            }
+        }
+    }
+
+    /// Waits until something about the pipes has changed; `false` if the time was over first.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
+        self.port.outbound.event().wait(deadline)
+    }
+
+    /// Whether a pipe has no room, even after what the kernel takes has been written.
+    pub(super) fn is_full(&mut self, key: PeerKey) -> bool {
+        self.pipe(key).is_some_and(|pipe| {
+            !pipe.writer.has_credit() && !pipe.make_room() && !pipe.writer.is_reader_closed()
+        })
+    }
+
+    /// Waits until one pipe has room or is gone. `false` if the time was over first.
+    pub(super) fn wait_for_room(&mut self, key: PeerKey, deadline: Option<Instant>) -> bool {
+        loop {
+            if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
+                return true;
+            }
+            let notified = self.wait(deadline);
+            self.refresh();
+            if self.pipe(key).map_or(true, |pipe| pipe.writer.has_credit()) {
+                return true;
+            }
+            if !notified {
+                return false;
+            }
+        }
+    }
+
+    /// What a pipe that is gone had not sent.
+    pub(super) fn take_unsent(&mut self) -> Option<Reader> {
+        self.unsent.pop()
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty()
+    }
+
+    /// Forgets every pipe, so that their other ends see the end.
+    pub(super) fn clear(&mut self) {
+        self.refresh();
+        self.pipes.clear();
+    }
+}
+
+impl OutPipe {
+    /// The pipe is full: the caller's thread pumps what the kernel takes. Whether there is room now.
+    #[cold]
+    fn make_room(&mut self) -> bool {
+        match &self.link {
+            Some(link) => {
+                link.send_full();
+                self.writer.has_credit()
+            }
+            None => false,
+        }
+    }
+
+    /// A message ended the idleness of the pipe.
+    #[cold]
+    fn see_off(&mut self, lock_step: bool) {
+        match &self.link {
+            Some(link) => link.send_idle(lock_step),
+            None => self.writer.signal(),
+        }
+    }
+}
+
+/// How long an operation may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Deadline {
+    Now,
+    At(Instant),
+    Never,
+}
+
+impl Deadline {
+    /// After this long, or never.
+    pub(super) fn after(timeout: Option<Duration>) -> Self {
+        match timeout {
+            None => Deadline::Never,
+            Some(timeout) => clock::now()
+                .checked_add(timeout)
+                .map_or(Deadline::Never, Deadline::At),
+        }
+    }
+
+    pub(super) fn at(self) -> Option<Instant> {
+        match self {
+            Deadline::Now => Some(clock::now()),
+            Deadline::At(at) => Some(at),
+            Deadline::Never => None,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Request and reply (28/REQREP), in lock-step: REQ sends a request and receives its reply, REP
+//! receives a request and sends the reply.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::builder::sealed::Assemble;
+use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::inbound::RecvHalf;
+use super::outbound::{Deadline, Given, SendHalf};
+use super::shell::{CloseReport, Shell};
+use super::SocketBuilder;
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::error::{RecvError, RequestError, SendError, SendFailure};
+use crate::io::{random, Counters, NoHooks, Port};
+use crate::message::Message;
+use crate::routing::{OutOfTurn, RepState, ReqConfig, ReqState};
+use crate::socket_type::SocketType;
+
+/// Sends requests to its peers in turn, and receives the reply to each before the next.
+///
+/// By default requests are *correlated* (each carries an id that its reply must repeat, which every
+/// REP does) and *relaxed* (a new request may be sent while a reply is awaited; the old reply is then
+/// discarded). So no lost reply can wedge the socket. If the peer that has the request is lost,
+/// receiving reports [`RecvError::PeerLost`].
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::{Rep, Req};
+///
+/// let mut server = Rep::new();
+/// let endpoint = server.bind("tcp://127.0.0.1:*")?;
+/// let thread = std::thread::spawn(move || {
+///     let request = server.recv().unwrap();
+///     server.send([request.as_bytes(), b" world"].concat()).unwrap();
+///     server.close();
+/// });
+/// let mut client = Req::new();
+/// client.connect(&endpoint)?;
+/// let reply = client.request("hello", Duration::from_secs(10))?;
+/// assert_eq!(reply.as_bytes(), b"hello world");
+/// # thread.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Req {
+    out: SendHalf,
+    inbound: RecvHalf,
+    state: ReqState,
+    correlated: bool,
+    shell: Shell,
+}
+
+/// Options of REQ alone.
+#[derive(Debug, Clone)]
+#[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
+pub struct ReqOptions {
+    relaxed: bool,
+    correlated: bool,
+}
+
+impl Default for ReqOptions {
+    fn default() -> Self {
+        ReqOptions {
+            relaxed: true,
+            correlated: true,
+        }
+    }
+}
+
+impl SocketBuilder<Req> {
+    /// Whether a request may be sent while the reply to the last one is awaited. Default: yes.
+    pub fn relaxed(mut self, relaxed: bool) -> Self {
+        self.options.relaxed = relaxed;
+        self
+    }
+
+    /// Whether each request carries an id that its reply must repeat. Default: yes. For peers that do
+    /// not return the whole envelope, switch it off.
+    pub fn correlated(mut self, correlated: bool) -> Self {
+        self.options.correlated = correlated;
+        self
+    }
+}
+
+impl Assemble for Req {
+    type Options = ReqOptions;
+
+    fn assemble(config: SocketConfig, options: ReqOptions, context: Context) -> Self {
+        let port = Port::new(
+            SocketType::Req,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(context.pool()),
+        );
+        Req {
+            out: SendHalf::new(Arc::clone(&port)).lock_step(),
+            inbound: RecvHalf::new(Arc::clone(&port)).note_lost(),
+            state: ReqState::new(ReqConfig {
+                relaxed: options.relaxed,
+                correlated: options.correlated,
+                first_id: random() as u32,
+            }),
+            correlated: options.correlated,
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Req {
+    shell_methods!(Req);
+    send_methods!();
+    recv_methods!();
+
+    /// Sends a request and waits for its reply, both within `timeout`. When the time is over the
+    /// request is given up: its reply, should it still come, is discarded, and the socket is ready for
+    /// the next.
+    ///
+    /// # Errors
+    /// [`RequestError::Send`] if no peer could take the request (it is in the error),
+    /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
+    pub fn request(
+        &mut self,
+        message: impl Into<Message>,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        let deadline = Deadline::after(Some(timeout));
+        self.send_by(message.into(), deadline)?;
+        let reply = self.recv_by(deadline);
+        if reply.is_err() {
+            self.state.cancel();
+        }
+        Ok(reply?)
+    }
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.out.clear();
+        self.inbound.clear();
+        self.shell.close(deadline)
+    }
+
+    fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+        let begun = self.state.begin(message).map_err(|refused| {
+            SendError::new(
+                SendFailure::OutOfTurn {
+                    expected: expectation(refused.reason),
+                },
+                refused.message,
+            )
+        })?;
+        // What was lost until now has no bearing on this request.
+        self.inbound.refresh();
+        self.out.refresh();
+        while self.inbound.take_lost().is_some() || self.out.take_lost().is_some() {}
+        if !self.correlated {
+            // A late reply could not be told from the one to come.
+            while self.inbound.try_recv().is_some() {
+                Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            }
+        }
+        match self.out.send(begun, deadline) {
+            Ok(key) => {
+                self.state.sent_to(key);
+                Ok(())
+            }
+            Err(error) => {
+                let reason = error.reason();
+                let message = self.state.take_back(error.into_message());
+                Err(SendError::new(reason, message))
+            }
+        }
+    }
+
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.state
+            .check_receive()
+            .map_err(|reason| RecvError::OutOfTurn {
+                expected: expectation(reason),
+            })?;
+        let mut result = Ok(());
+        loop {
+            while let Some((from, message)) = self.inbound.try_recv() {
+                match self.state.accept(from, message) {
+                    Ok(reply) => return Ok(reply),
+                    Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+                }
+            }
+            // Only now, for a reply may have come before the connection was lost.
+            while let Some(lost) = self.inbound.take_lost() {
+                if self.state.peer_lost(lost) {
+                    return Err(RecvError::PeerLost);
+                }
+            }
+            result?;
+            match deadline {
+                Deadline::Now => {
+                    if !self.inbound.poll() {
+                        result = Err(RecvError::WouldBlock);
+                    }
+                }
+                other => {
+                    if !self.inbound.wait(other.at()) {
+                        result = Err(RecvError::Timeout);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Receives requests from all of its peers in turn, and sends the reply to each before the next.
+///
+/// See [`Req`] for an example.
+#[derive(Debug)]
+pub struct Rep {
+    out: SendHalf,
+    inbound: RecvHalf,
+    state: RepState,
+    shell: Shell,
+}
+
+/// The longest return path that is kept with a request, in frames: one for every router on the way.
+const ENVELOPE_LIMIT: usize = 64;
+
+impl Assemble for Rep {
+    type Options = ();
+
+    fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
+        let port = Port::new(
+            SocketType::Rep,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(context.pool()),
+        );
+        Rep {
+            out: SendHalf::new(Arc::clone(&port)).lock_step(),
+            inbound: RecvHalf::new(Arc::clone(&port)),
+            state: RepState::new(ENVELOPE_LIMIT),
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Rep {
+    shell_methods!(Rep);
+    send_methods!();
+    recv_methods!();
+
+    /// Gives up the reply that is owed, so that the next request can be received. The requester gets
+    /// none; whether any was owed.
+    pub fn skip_reply(&mut self) -> bool {
+        let owed = self.state.owed_to().is_some();
+        self.state.replied();
+        owed
+    }
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.out.clear();
+        self.inbound.clear();
+        self.shell.close(deadline)
+    }
+
+    fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+        let (peer, wire) = match self.state.envelope() {
+            Ok((peer, envelope)) => {
+                let frames = envelope.iter().chain(message.frames());
+                (peer, Message::multipart(frames))
+            }
+            Err(reason) => {
+                let expected = expectation(reason);
+                return Err(SendError::new(SendFailure::OutOfTurn { expected }, message));
+            }
+        };
+        self.out.refresh();
+        while self.out.take_lost().is_some() {}
+        loop {
+            match self.out.give(peer, &wire) {
+                Given::Done => {
+                    self.state.replied();
+                    return Ok(());
+                }
+                Given::Gone => {
+                    self.state.replied();
+                    Counters::add(&self.shell.port.counters.dropped_peer_lost, 1);
+                    return Err(SendError::new(SendFailure::PeerLost, message));
+                }
+                Given::Full if matches!(deadline, Deadline::Now) => {
+                    return Err(SendError::new(SendFailure::WouldBlock, message));
+                }
+                Given::Full => {
+                    if !self.out.wait_for_room(peer, deadline.at()) {
+                        return Err(SendError::new(SendFailure::Timeout, message));
+                    }
+                }
+            }
+        }
+    }
+
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.state
+            .check_receive()
+            .map_err(|reason| RecvError::OutOfTurn {
+                expected: expectation(reason),
+            })?;
+        loop {
+            let (from, message) = self.inbound.recv(deadline)?;
+            match self.state.accept(from, message) {
+                Ok(request) => return Ok(request),
+                Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+            }
+        }
+    }
+}
+
+fn expectation(reason: OutOfTurn) -> &'static str {
+    match reason {
+        OutOfTurn::ReplyAwaited => "a receive, since the reply to the last request is awaited",
+        OutOfTurn::NoRequestSent => "a send, since there is no request to receive a reply to",
+        OutOfTurn::ReplyOwed => "a send, since the reply to the last request is owed",
+        OutOfTurn::NoRequestReceived => "a receive, since there is no request to reply to",
+    }
+}
+
+socket_traits!(Req);
+socket_traits!(Rep);

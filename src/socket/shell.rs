@@ -1,0 +1,283 @@
+//! What every socket has: endpoints, a monitor, counters, and an end.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::stats::SocketStats;
+use crate::context::Context;
+use crate::endpoint::{Endpoint, ToEndpoint, Transport};
+use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
+use crate::io::{
+    bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor,
+    Port,
+};
+use crate::sync::{clock, Event};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shell {
+    pub(super) port: Arc<Port>,
+    context: Context,
+    entries: Vec<Entry>,
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    endpoint: Endpoint,
+    bound: bool,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Stream { id: EndpointId, home: IoHandle },
+    Inproc(InprocId),
+}
+
+/// What a socket could not get rid of before it was closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Messages that were accepted by `send` and had not left this process when the linger time was
+    /// over (or their peer was lost). They are gone.
+    pub unsent: u64,
+}
+
+impl Shell {
+    pub(super) fn new(port: Arc<Port>, context: Context) -> Self {
+        Shell {
+            port,
+            context,
+            entries: Vec::new(),
+            closed: false,
+        }
+    }
+
+    pub(super) fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
+        let endpoint = endpoint.to_endpoint()?;
+        endpoint.check_bind()?;
+        let port = &self.port;
+        if let Some(name) = inproc_name(&endpoint) {
+            let id = self
+                .context
+                .names()
+                .bind(name, &endpoint, port)
+                .map_err(|_| BindError::InUse {
+                    endpoint: endpoint.clone(),
+                })?;
+            self.entries.push(Entry {
+                endpoint: endpoint.clone(),
+                bound: true,
+                place: Place::Inproc(id),
+            });
+            return Ok(endpoint);
+        }
+        let failed = |source: io::Error| {
+            let endpoint = endpoint.clone();
+            match source.kind() {
+                io::ErrorKind::AddrInUse => BindError::InUse { endpoint },
+                _ => BindError::Io { endpoint, source },
+            }
+        };
+        let pool = self.context.pool();
+        let home = pool.place(port.config.affinity).map_err(failed)?;
+        let id = EndpointId(next_id());
+        let real = bind_stream(&endpoint, port, &home, id).map_err(failed)?;
+        self.entries.push(Entry {
+            endpoint: real.clone(),
+            bound: true,
+            place: Place::Stream { id, home },
+        });
+        Ok(real)
+    }
+
+    pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+        let endpoint = endpoint.to_endpoint()?;
+        endpoint.check_connect()?;
+        let port = &self.port;
+        let failed = |source: io::Error| ConnectError::Io {
+            endpoint: endpoint.clone(),
+            source,
+        };
+        let place = if let Some(name) = inproc_name(&endpoint) {
+            let connected = self.context.names().connect(name, &endpoint, port);
+            Place::Inproc(connected.map_err(|error| match error {
+                InprocError::Incompatible { ours, theirs } => ConnectError::Incompatible {
+                    endpoint: endpoint.clone(),
+                    ours,
+                    theirs,
+                },
+                InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
+            })?)
+        } else {
+            let pool = self.context.pool();
+            let home = pool.place(port.config.affinity).map_err(failed)?;
+            let id = EndpointId(next_id());
+            home.post(Command::Dial {
+                port: Arc::clone(port),
+                endpoint: endpoint.clone(),
+                id,
+                ends: dial_ends(port),
+                lease: port.lease(),
+            });
+            Place::Stream { id, home }
+        };
+        self.entries.push(Entry {
+            endpoint: endpoint.clone(),
+            bound: false,
+            place,
+        });
+        Ok(endpoint)
+    }
+
+    /// Ends everything bound (or connected) under this endpoint.
+    pub(super) fn close_endpoint(
+        &mut self,
+        endpoint: impl ToEndpoint,
+        bound: bool,
+    ) -> Result<(), UnknownEndpoint> {
+        let endpoint = endpoint.to_endpoint()?;
+        let linger = self.port.config.linger;
+        let before = self.entries.len();
+        let mut waits = Vec::new();
+        let (port, context) = (&self.port, &self.context);
+        self.entries.retain(|entry| {
+            if entry.bound != bound || entry.endpoint != endpoint {
+                return true;
+            }
+            match &entry.place {
+                Place::Inproc(id) => {
+                    if let Some(name) = inproc_name(&endpoint) {
+                        context.names().close(name, *id, port);
+                    }
+                }
+                Place::Stream { id, home } => {
+                    // Connections accepted through a listener may be on any thread; the listener
+                    // itself is closed before this returns, so that its address is free.
+                    for thread in context.pool().started() {
+                        let done = thread.is_same(home).then(|| Arc::new(Event::new()));
+                        thread.post(Command::CloseEndpoint {
+                            id: *id,
+                            linger,
+                            done: done.clone(),
+                        });
+                        waits.extend(done);
+                    }
+                }
+            }
+            false
+        });
+        for done in waits {
+            done.wait(None);
+        }
+        if self.entries.len() < before {
+            Ok(())
+        } else {
+            Err(UnknownEndpoint::NotHere { endpoint })
+        }
+    }
+
+    pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {
+        let of_kind = self.entries.iter().filter(|entry| entry.bound == bound);
+        of_kind.map(|entry| entry.endpoint.clone()).collect()
+    }
+
+    pub(super) fn monitor(&self) -> Monitor {
+        self.port.monitors.subscribe()
+    }
+
+    pub(super) fn stats(&self) -> SocketStats {
+        SocketStats::of(&self.port)
+    }
+
+    /// Sleeps on the sending half's event until there are enough.
+    pub(super) fn wait_until(
+        &self,
+        what: &'static str,
+        wanted: usize,
+        timeout: Duration,
+        mut present: impl FnMut() -> usize,
+    ) -> Result<(), WaitTimeout> {
+        let deadline = clock::now().checked_add(timeout);
+        let mut notified = true;
+        loop {
+            let now = present();
+            if now >= wanted {
+                return Ok(());
+            }
+            if !notified {
+                return Err(WaitTimeout {
+                    what,
+                    present: now,
+                    wanted,
+                });
+            }
+            notified = self.port.outbound.event().wait(deadline);
+        }
+    }
+
+    pub(super) fn wait_for_peers(
+        &self,
+        wanted: usize,
+        timeout: Duration,
+    ) -> Result<(), WaitTimeout> {
+        self.wait_until("peers", wanted, timeout, || self.port.peer_count())
+    }
+
+    /// When a close that begins now gives up what is unsent.
+    pub(super) fn linger_deadline(&self) -> Option<Instant> {
+        let linger = self.port.config.linger?;
+        clock::now().checked_add(linger)
+    }
+
+    /// Begins the end: nothing is accepted or received any more, what is queued is sent until the
+    /// deadline.
+    pub(super) fn begin_close(&mut self, deadline: Option<Instant>) {
+        if self.closed {
+            return;
+        }
+        self.closed = true;
+        self.port.set_closing();
+        let names = self.context.names();
+        for entry in &self.entries {
+            if let (Place::Inproc(id), Some(name)) = (&entry.place, inproc_name(&entry.endpoint)) {
+                names.close(name, *id, &self.port);
+            }
+        }
+        self.port.inproc.disconnect_all(&self.port);
+        for thread in self.context.pool().started() {
+            thread.post(Command::CloseSocket {
+                port: Arc::clone(&self.port),
+                deadline,
+            });
+        }
+    }
+
+    /// Closes and waits until everything is sent, or the deadline has passed.
+    pub(super) fn close(&mut self, deadline: Option<Instant>) -> CloseReport {
+        self.begin_close(deadline);
+        while self.port.lease_count() > 0 {
+            self.port.released().wait(None);
+        }
+        CloseReport {
+            unsent: self.port.counters.unsent.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let deadline = self.linger_deadline();
+        self.begin_close(deadline);
+    }
+}
+
+fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
+    match endpoint.transport() {
+        Transport::Inproc => endpoint.inproc_name(),
+        _ => None,
+    }
+}

@@ -1,0 +1,64 @@
+//! Counters of a socket, as a snapshot.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::io::Port;
+
+/// What a socket has done so far. Counted always, cheaply, and read at any time; the figures of one
+/// snapshot may be a few messages apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SocketStats {
+    /// Peers that messages can flow to or from now.
+    pub peers: usize,
+    /// Messages handed to a pipe. A published message counts once per subscriber.
+    pub messages_sent: u64,
+    /// Messages handed to the application.
+    pub messages_received: u64,
+    /// Octets written to connections, headers and handshakes included.
+    pub bytes_sent: u64,
+    /// Octets read from connections, headers and handshakes included.
+    pub bytes_received: u64,
+    /// Messages dropped because the pipe to a subscriber was at its high-water mark.
+    pub dropped_full: u64,
+    /// Messages published that no subscriber wanted.
+    pub dropped_unmatched: u64,
+    /// Messages dropped because the peer they were for is gone.
+    pub dropped_peer_lost: u64,
+    /// Messages received that this pattern has no use for: replies out of turn, requests without an
+    /// envelope, data sent to a sending socket.
+    pub dropped_unexpected: u64,
+    /// Handshakes completed.
+    pub handshakes: u64,
+    /// Connections that ended before their handshake was complete.
+    pub handshake_failures: u64,
+    /// Established connections that ended.
+    pub disconnects: u64,
+    /// Attempts to replace a connection that was lost or could not be made.
+    pub reconnects: u64,
+    /// Connections that could not be accepted.
+    pub accept_failures: u64,
+}
+
+impl SocketStats {
+    pub(super) fn of(port: &Port) -> Self {
+        let counters = &port.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        SocketStats {
+            peers: port.peer_count(),
+            messages_sent: read(&counters.messages_sent),
+            messages_received: read(&counters.messages_received),
+            bytes_sent: read(&counters.bytes_sent),
+            bytes_received: read(&counters.bytes_received),
+            dropped_full: read(&counters.dropped_full),
+            dropped_unmatched: read(&counters.dropped_unmatched),
+            dropped_peer_lost: read(&counters.dropped_peer_lost),
+            dropped_unexpected: read(&counters.dropped_unexpected),
+            handshakes: read(&counters.handshakes),
+            handshake_failures: read(&counters.handshake_failures),
+            disconnects: read(&counters.disconnects),
+            reconnects: read(&counters.reconnects),
+            accept_failures: read(&counters.accept_failures),
+        }
+    }
+}
