@@ -56,7 +56,7 @@ impl Frame {
     ///
     /// # Panics
     /// If `len` exceeds `source.len()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy_from_prefix(source: &[u8], len: usize) -> Self {
         if len <= Frame::INLINE {
             if let Some(Ok(buf)) = source
