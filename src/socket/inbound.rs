@@ -175,7 +175,7 @@ impl RecvHalf {
     ///
     /// # Errors
     /// [`RecvError::WouldBlock`] if there is none.
-    #[inline]
+    #[inline(always)]
     pub(super) fn try_recv(&mut self) -> Result<Message, RecvError> {
         self.since_look += 1;
         if self.since_look >= LOOK_EVERY {
@@ -183,14 +183,14 @@ impl RecvHalf {
         }
         loop {
             while let Some(key) = self.readable.current() {
-                if let Some(pipe) = self.pipe(key) {
-                    // Straight from the pipe into the caller's hands: a message is large enough for
-                    // every move between to cost as much as all the rest.
-                    if let Some(message) = pipe.reader.read_message() {
+                let slot = self.pipes.get_mut(key.index as usize);
+                if let Some(pipe) = slot.and_then(Option::as_mut) {
+                    if pipe.reader.has_message() {
                         self.from = key;
                         self.readable.advance();
                         Counters::add_owned(&self.port.counters.messages_received, 1);
-                        return Ok(message);
+                        // Last, so that the message goes straight into the caller's hands.
+                        return pipe.reader.take_message(RecvError::WouldBlock);
                     }
                 }
                 self.rest(key);
@@ -253,20 +253,32 @@ impl RecvHalf {
     ///
     /// # Errors
     /// If there is none by the deadline.
-    #[inline]
     pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        let received = self.try_recv();
-        if received.is_ok() {
-            return received;
+        if self.is_readable() {
+            return self.try_recv();
         }
         self.recv_slow(deadline)
+    }
+
+    /// Whether the current pipe has a message.
+    #[inline(always)]
+    fn is_readable(&mut self) -> bool {
+        let current = self.readable.current();
+        let pipe = current.and_then(|key| self.pipes.get_mut(key.index as usize)?.as_mut());
+        pipe.is_some_and(|pipe| pipe.reader.has_message())
     }
 
     #[cold]
     fn recv_slow(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         if matches!(deadline, Deadline::Now) {
-            self.pump();
+            if !self.look() {
+                self.pump();
+            }
             return self.try_recv();
+        }
+        let received = self.try_recv();
+        if received.is_ok() {
+            return received;
         }
         loop {
             let awake = self.wait(deadline.at());
