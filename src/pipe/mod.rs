@@ -262,3 +262,6 @@ impl fmt::Debug for Shared {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

@@ -22,7 +22,7 @@ const STRIDE_MAX: u64 = 64;
 
 /// The reading end of a pipe. Dropping it tells the writer, and discards what was not read.
 pub(crate) struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The node being read. Never null.
     node: *mut Node,
     /// The block that the last view passed or entered refers to, or null.
@@ -119,7 +119,9 @@ impl Reader {
     pub(crate) fn arm(&mut self) -> bool {
         self.acknowledge();
         let sleep = &self.shared.sleep;
-        sleep.reader_asleep.store(true, Ordering::Relaxed);
+        // A swap, as all changes of this flag: each then reads the one before, and the order of them
+        // is one that a model check can follow. What comes next costs more.
+        sleep.reader_asleep.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `Writer::publish` (sparse) and orders the look at the mode.
         fence(Ordering::SeqCst);
         sleep.dense.load(Ordering::Acquire)
@@ -329,7 +331,10 @@ impl Reader {
             // SAFETY: `self.node` is live until the reader itself passes it. Published octets are
             // unread, so if none of them are in this node, a next one was linked before them.
             #[allow(unsafe_code, reason = "see SAFETY")]
-            let end = unsafe { (*self.node).end.load(Ordering::Acquire) };
+            let end = unsafe {
+                (*self.node).track_use();
+                (*self.node).end.load(Ordering::Acquire)
+            };
             if end == OPEN || self.offset < end {
                 let published = self.offset as u64 + (self.published - self.stream);
                 // If the node was sealed since `published` was loaded, its end lies behind that.
@@ -353,6 +358,7 @@ impl Reader {
         unsafe {
             let next = (*old).next.load(Ordering::Acquire);
             debug_assert!(!next.is_null(), "octets are published behind the last node");
+            (*next).track_use();
             self.node = next;
             self.offset = (*next).start;
             self.limit = self.offset;
@@ -412,6 +418,7 @@ impl Reader {
             // reader from passing them.
             #[allow(unsafe_code, reason = "see SAFETY")]
             let octets: &'a [u8] = unsafe {
+                (*node).track_use();
                 let end = (*node).end.load(Ordering::Acquire);
                 let len = if end == OPEN {
                     left
@@ -429,6 +436,7 @@ impl Reader {
                 let octets = std::slice::from_raw_parts(base.add(offset), len);
                 node = (*node).next.load(Ordering::Acquire);
                 if !node.is_null() {
+                    (*node).track_use();
                     offset = (*node).start;
                 }
                 octets
@@ -511,6 +519,7 @@ impl Reader {
                 if node.is_null() {
                     return found;
                 }
+                (*node).track_use();
                 offset = (*node).start;
                 if (*node).at_boundary {
                     let within = stream - self.stream <= budget;

@@ -10,12 +10,17 @@ use crate::sync::lock;
 
 /// How many publishes in a row must meet an awake reader before the pipe turns dense. Large enough
 /// that a request-reply exchange never does, small enough that a burst soon does.
+#[cfg(not(loom))]
 const DENSE_AFTER: u32 = 32;
+
+/// Small enough for a model check to go through both changes.
+#[cfg(loom)]
+const DENSE_AFTER: u32 = 2;
 
 /// The writing end of a pipe. Dropping it rolls an unfinished message back and closes the pipe; what
 /// was published stays readable.
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     tuning: Tuning,
     /// Where appending goes on.
     at: Position,
@@ -111,10 +116,8 @@ impl Writer {
     /// Announces that this writer waits for credit; then looks once more. `true`: there is credit
     /// after all, do not wait. Otherwise the signal will come when enough has been acknowledged.
     pub(crate) fn arm(&mut self) -> bool {
-        self.shared
-            .sleep
-            .writer_waits
-            .store(true, Ordering::Relaxed);
+        // Swaps only, as for the reader's flag.
+        self.shared.sleep.writer_waits.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `Reader::acknowledge`.
         fence(Ordering::SeqCst);
         let ready = self.has_credit() || self.is_reader_closed();
@@ -126,10 +129,7 @@ impl Writer {
 
     /// Takes back [`Writer::arm`].
     pub(crate) fn disarm(&mut self) {
-        self.shared
-            .sleep
-            .writer_waits
-            .store(false, Ordering::Relaxed);
+        self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel);
     }
 
     /// Whether nobody will ever read what is published from now on.
