@@ -250,6 +250,25 @@ fn loom_rollback_beside_a_reader() {
 }
 
 #[test]
+fn loom_rollback_beside_a_pump() {
+    check(3, || {
+        let (mut w, mut r) = pipe(UNLIMITED, TINY);
+        let t = thread::spawn(move || {
+            w.append_message(&small(1));
+            w.publish_and_signal();
+            w.append_frame(&body(), true);
+            w.append_frame(&Frame::from([9, 9]), true);
+            w.rollback();
+        });
+        let mut lent = lend_and_consume(&mut r, u64::MAX);
+        lent.extend(lend_and_consume(&mut r, u64::MAX));
+        t.join().unwrap();
+        lent.extend(lend_and_consume(&mut r, u64::MAX));
+        assert_eq!(lent, wire(&[small(1)]));
+    });
+}
+
+#[test]
 fn loom_a_pump_stops_at_boundaries_within_its_budget() {
     check(3, || {
         let (mut w, mut r) = ends(UNLIMITED);

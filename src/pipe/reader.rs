@@ -412,7 +412,7 @@ impl Reader {
         let mut count = 0;
         let mut node = self.node;
         let mut offset = self.offset;
-        while left > 0 && count < slices.len() && !node.is_null() {
+        while left > 0 && count < slices.len() {
             // SAFETY: nodes up to the target are published: linked, live until passed, their octets
             // before the published position never written again. The borrow of `self` keeps the
             // reader from passing them.
@@ -433,18 +433,22 @@ impl Reader {
                     }
                     Data::Shared(bytes) => bytes.as_ptr(),
                 };
-                let octets = std::slice::from_raw_parts(base.add(offset), len);
-                node = (*node).next.load(Ordering::Acquire);
-                if !node.is_null() {
-                    (*node).track_use();
-                    offset = (*node).start;
-                }
-                octets
+                std::slice::from_raw_parts(base.add(offset), len)
             };
             left -= octets.len() as u64;
             if !octets.is_empty() {
                 slices[count] = IoSlice::new(octets);
                 count += 1;
+            }
+            // A node behind the target may be unpublished, and its writer may be rolling it back.
+            if left > 0 {
+                // SAFETY: octets before the target lie behind this node, so the next is published.
+                #[allow(unsafe_code, reason = "see SAFETY")]
+                unsafe {
+                    node = (*node).next.load(Ordering::Acquire);
+                    (*node).track_use();
+                    offset = (*node).start;
+                }
             }
         }
         count
