@@ -420,6 +420,29 @@ fn loom_a_writer_without_credit_is_woken() {
 }
 
 #[test]
+fn loom_a_writer_without_credit_is_woken_by_a_pump() {
+    check(2, || {
+        let (mut w, mut r) = ends(Limits {
+            messages: 1,
+            bytes: u64::MAX,
+        });
+        let t = thread::spawn(move || {
+            for id in 0..2 {
+                assert!(w.send(&small(id)));
+            }
+            // The pump acknowledges the last one too before it sleeps.
+            assert!(w.wait_for_credit());
+        });
+        let mut lent = Vec::new();
+        while let Some(octets) = r.pump(u64::MAX) {
+            lent.extend(octets);
+        }
+        assert_eq!(lent, wire(&[small(0), small(1)]));
+        t.join().unwrap();
+    });
+}
+
+#[test]
 fn loom_a_writer_without_byte_credit_is_woken() {
     check(3, || {
         let (mut w, mut r) = ends(Limits {

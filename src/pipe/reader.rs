@@ -131,9 +131,17 @@ impl Reader {
     /// all; the announcement is then withdrawn. If `false`, the writer's next publish will signal.
     #[must_use]
     pub(crate) fn stay_awake(&mut self) -> bool {
+        // Before the octets, for `all_read`.
+        let counted = self
+            .shared
+            .writer
+            .published_messages
+            .load(Ordering::Acquire);
         let awake = self.has_data() || self.shared.sleep.writer_closed.load(Ordering::Acquire);
         if awake {
             self.disarm();
+        } else {
+            self.all_read(counted);
         }
         awake
     }
@@ -475,6 +483,18 @@ impl Reader {
         self.acknowledge();
     }
 
+    /// All messages `counted` have been read: the count was loaded before the published position,
+    /// and no octet is left before that.
+    ///
+    /// The writer counts a message after its octets, so a pump may pass the end of a message that is
+    /// not counted yet. A writer without credit would wait for ever if it were never acknowledged.
+    fn all_read(&mut self, counted: u64) {
+        if counted > self.messages {
+            self.messages = counted;
+            self.acknowledge();
+        }
+    }
+
     /// The furthest message boundary within `budget` octets, or the nearest one behind that.
     fn choose_target(&mut self, budget: u64) -> bool {
         let line = &self.shared.writer;
@@ -483,6 +503,7 @@ impl Reader {
         let published = line.published_bytes.load(Ordering::Acquire);
         self.published = published;
         if published == self.stream {
+            self.all_read(messages);
             return false;
         }
         let end = Target {
