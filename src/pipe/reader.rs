@@ -403,7 +403,8 @@ impl Reader {
 
     /// Whether everything up to the chosen boundary has been consumed: between two messages.
     pub(crate) fn at_boundary(&self) -> bool {
-        self.stream == self.target.stream
+        // Behind the target are those who read messages since it was reached.
+        self.stream >= self.target.stream
     }
 
     /// Lends the octets up to a message boundary, at most `slices.len()` slices of them, and returns
@@ -478,7 +479,7 @@ impl Reader {
             self.messages = self.messages.max(before);
         }
         if self.at_boundary() {
-            self.messages = self.target.messages;
+            self.messages = self.messages.max(self.target.messages);
         }
         self.acknowledge();
     }

@@ -33,8 +33,8 @@ pub(crate) struct Writer {
     next_block: usize,
     dense: bool,
     awake_run: u32,
-    /// An appended frame announced more frames.
-    in_message: bool,
+    /// The last published position. Before `mark.stream` if octets behind a boundary were held back.
+    published: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -48,6 +48,8 @@ struct Position {
     capacity: usize,
     /// `tail` is a view of `block` that ends, for now, at `offset`.
     open: bool,
+    /// An appended frame announced more frames.
+    in_message: bool,
     /// Stream position.
     stream: u64,
     /// Messages completed since the pipe began, published or not.
@@ -68,6 +70,7 @@ impl Writer {
             offset: 0,
             capacity: 0,
             open: false,
+            in_message: false,
             stream: 0,
             messages: 0,
         };
@@ -81,7 +84,7 @@ impl Writer {
             next_block: tuning.first_block,
             dense: false,
             awake_run: 0,
-            in_message: false,
+            published: 0,
         }
     }
 
@@ -93,8 +96,19 @@ impl Writer {
     /// Whether one more message may be published now.
     #[inline]
     pub(crate) fn has_credit(&mut self) -> bool {
-        (self.at.messages < self.credit_messages && self.mark.stream < self.credit_bytes)
-            || self.refresh_credit()
+        self.within_credit() || self.refresh_credit()
+    }
+
+    /// Octets of complete messages count, published or not. Those of an unfinished message do not:
+    /// nothing could be acknowledged before it is finished, and finishing it must stay possible.
+    #[inline]
+    fn within_credit(&self) -> bool {
+        let complete = if self.at.in_message {
+            self.published
+        } else {
+            self.at.stream
+        };
+        self.at.messages < self.credit_messages && complete < self.credit_bytes
     }
 
     /// How many whole messages may be published now (a lower bound, without a fresh look).
@@ -110,7 +124,7 @@ impl Writer {
         let bytes = reader.acked_bytes.load(Ordering::Acquire);
         self.credit_messages = messages.saturating_add(limits.messages);
         self.credit_bytes = bytes.saturating_add(limits.bytes);
-        self.at.messages < self.credit_messages && self.mark.stream < self.credit_bytes
+        self.within_credit()
     }
 
     /// Announces that this writer waits for credit; then looks once more. `true`: there is credit
@@ -167,7 +181,7 @@ impl Writer {
                 let header_len = frame::header_len(len);
                 self.reserve(header_len);
                 self.put_header(more, len);
-                self.in_message = true;
+                self.at.in_message = true;
                 self.link(Data::Shared(bytes.clone()), len);
                 self.finish_frame(more);
                 return;
@@ -185,7 +199,7 @@ impl Writer {
         self.reserve(wire.len());
         self.put(wire);
         self.at.messages += messages;
-        self.in_message = in_message;
+        self.at.in_message = in_message;
     }
 
     /// As [`Writer::append_wire`], but by reference. The octets may also be a body whose header was
@@ -194,7 +208,7 @@ impl Writer {
         let len = wire.len();
         self.link(Data::Shared(wire), len);
         self.at.messages += messages;
-        self.in_message = in_message;
+        self.at.in_message = in_message;
     }
 
     /// Makes everything appended visible to the reader: to be called at the end of a message.
@@ -211,15 +225,20 @@ impl Writer {
     /// that still read `true` pays a heavy barrier, which is also a fence.
     #[inline]
     pub(crate) fn publish(&mut self) -> bool {
-        debug_assert!(!self.in_message, "published in mid-message");
+        debug_assert!(!self.at.in_message, "published in mid-message");
         self.publish_to(self.at.stream)
     }
 
-    /// As [`Writer::publish`], but only up to a stream position, a message boundary that was passed
-    /// while appending. [`Writer::rollback`] then returns to where appending stands now.
+    /// As [`Writer::publish`], but only up to a stream position: the last message boundary that was
+    /// passed while appending. [`Writer::rollback`] then returns to where appending stands now.
     #[inline]
     pub(crate) fn publish_to(&mut self, stream: u64) -> bool {
+        debug_assert!(
+            self.published <= stream && stream <= self.at.stream,
+            "published what is not appended, or less than before"
+        );
         self.mark = self.at;
+        self.published = stream;
         let line = &self.shared.writer;
         line.published_bytes.store(stream, Ordering::Release);
         line.published_messages
@@ -285,7 +304,6 @@ impl Writer {
 
     /// Takes back everything appended since the last publish.
     pub(crate) fn rollback(&mut self) {
-        self.in_message = false;
         let unread = self.mark.tail;
         // SAFETY: the mark's tail is in the list: the reader frees a node only after it has followed
         // its `next`, which it does only when octets behind the node are published; none are behind
@@ -319,12 +337,12 @@ impl Writer {
 
     /// Whether something is appended and not published.
     pub(crate) fn is_unfinished(&self) -> bool {
-        self.at.stream != self.mark.stream
+        self.at.stream != self.published
     }
 
     #[inline(always)]
     fn finish_frame(&mut self, more: bool) {
-        self.in_message = more;
+        self.at.in_message = more;
         if !more {
             self.at.messages += 1;
         }
@@ -391,7 +409,7 @@ impl Writer {
             self.at.offset,
             None,
             self.at.messages,
-            !self.in_message,
+            !self.at.in_message,
             Data::View(self.at.block),
         );
         self.push_node(node);
@@ -400,7 +418,7 @@ impl Writer {
 
     /// Links data by reference as the next node.
     fn link(&mut self, data: Data, len: usize) {
-        let node = Node::boxed(0, Some(len), self.at.messages, !self.in_message, data);
+        let node = Node::boxed(0, Some(len), self.at.messages, !self.at.in_message, data);
         self.push_node(node);
         self.at.stream += len as u64;
     }
