@@ -263,5 +263,8 @@ impl fmt::Debug for Shared {
 #[cfg(all(test, not(loom)))]
 mod tests;
 
+#[cfg(all(test, not(loom)))]
+mod model_tests;
+
 #[cfg(all(test, loom))]
 mod loom_tests;

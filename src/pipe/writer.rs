@@ -128,7 +128,8 @@ impl Writer {
     }
 
     /// Announces that this writer waits for credit; then looks once more. `true`: there is credit
-    /// after all, do not wait. Otherwise the signal will come when enough has been acknowledged.
+    /// after all, do not wait. Otherwise the signal will come when enough has been acknowledged, so
+    /// complete messages are to be published before: they use credit, and nobody could return it.
     pub(crate) fn arm(&mut self) -> bool {
         // Swaps only, as for the reader's flag.
         self.shared.sleep.writer_waits.swap(true, Ordering::AcqRel);
