@@ -497,6 +497,13 @@ impl IoThread {
         let taken = link.output.lock().take_reader();
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
+        // The event comes when its consequences can be seen: a peer fewer, its subscriptions gone.
+        if state != State::Handshake {
+            port.peer_down();
+            if let Some(key) = link.key() {
+                port.hooks.link_down(key);
+            }
+        }
         self.report_end(&link, state, &reason);
         if state == State::Handshake {
             if let Origin::Dialed { slot: dialer } = origin {
@@ -506,11 +513,9 @@ impl IoThread {
             }
             return;
         }
-        port.peer_down();
         let Some(key) = link.key() else {
             return;
         };
-        port.hooks.link_down(key);
         let (reader, lost) = match taken {
             Some((reader, lost)) => (Some(reader), u64::from(lost)),
             None => (None, 0),
