@@ -475,10 +475,10 @@ fn a_peer_that_says_nothing_is_given_up() {
 #[test]
 fn a_trickle_does_not_extend_the_deadline() {
     for at in TRANSPORTS {
-        let mut stage = PullStage::with(at, |b| b.handshake_timeout(Duration::from_millis(300)));
+        let mut stage = PullStage::with(at, |b| b.handshake_timeout(Duration::from_millis(100)));
         let mut raw = Raw::connect(stage.endpoint());
         raw.read_octets(64);
-        // A sound start, and then a READY that never ends: 60 000 octets, one by one.
+        // A sound start, and then a READY that would take far longer: 60 000 octets, one by one.
         raw.send(&[greeting(), announce(COMMAND, 60_000)].concat());
         let mut sent = 0_u64;
         let mut read = stage.stats().bytes_received;

@@ -9,12 +9,12 @@
 //! the memory or the descriptors of the whole process runs in a [process of its own](isolated).
 
 //mod descriptors;
-//mod endings;
+mod endings;
 //mod flood;
 mod handshake;
 mod heap;
 //mod heartbeat;
-//mod input;
+mod input;
 mod isolated;
 //mod memory;
 mod raw;
