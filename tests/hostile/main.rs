@@ -16,7 +16,7 @@ mod heap;
 //mod heartbeat;
 mod input;
 mod isolated;
-//mod memory;
+mod memory;
 mod raw;
 mod stage;
 mod traffic;
