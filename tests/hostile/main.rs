@@ -8,12 +8,12 @@
 //! Nothing here sleeps: tests wait for events, octets and counters, under a watchdog. What measures
 //! the memory or the descriptors of the whole process runs in a [process of its own](isolated).
 
-//mod descriptors;
+mod descriptors;
 mod endings;
-//mod flood;
+mod flood;
 mod handshake;
 mod heap;
-//mod heartbeat;
+mod heartbeat;
 mod input;
 mod isolated;
 mod memory;
