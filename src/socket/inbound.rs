@@ -1,6 +1,6 @@
 //! The receiving half: pipes from peers, read in turn.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::outbound::Deadline;
@@ -40,7 +40,8 @@ pub(super) struct RecvHalf {
 struct InPipe {
     key: PeerKey,
     reader: Reader,
-    link: Option<Arc<Link>>,
+    /// Not kept alive: the descriptor of a lost connection must not wait for the next call.
+    link: Option<Weak<Link>>,
     state: State,
     /// No more will come.
     down: bool,
@@ -330,8 +331,8 @@ impl RecvHalf {
         }
         if let Some(caller) = &mut self.caller {
             for pipe in self.pipes.iter().flatten() {
-                if let Some(link) = &pipe.link {
-                    caller.adopt(pipe_key(pipe.key), link);
+                if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
+                    caller.adopt(pipe_key(pipe.key), &link);
                 }
             }
         }
