@@ -466,10 +466,20 @@ impl IoThread {
             return;
         }
         let mut output = this.link.output.lock();
-        // The socket may not have let go of its end yet; while it lives it may, but a closing socket
-        // writes no more.
-        let finished = output.is_finished() || (this.link.port.is_closing() && output.is_drained());
+        let finished = output.is_finished();
+        let drained = output.is_drained();
+        // The socket lets go of its end when it next looks at its mail, which may be never. Until then
+        // it may write, and gets what it wrote back.
+        let rest = match drained && !finished && !this.link.port.is_closing() {
+            true => output.take_reader().map(|(reader, _)| reader),
+            false => None,
+        };
         drop(output);
+        if let (Some(reader), Some(key)) = (rest, this.link.key()) {
+            let rest = Some(reader);
+            this.link.port.outbound.post(Outbound::Down { key, rest });
+        }
+        let finished = finished || drained;
         if finished {
             this.state = State::Shut;
             let _ = this.link.stream.shutdown(Shutdown::Write);

@@ -213,7 +213,9 @@ impl RecvHalf {
         let Some(pipe) = self.pipe(key) else {
             return;
         };
-        if pipe.down && pipe.reader.is_finished() {
+        // Not `is_finished`: over inproc the other socket lets go of its end only when it next looks at
+        // its mail, which may be never.
+        if pipe.down && !pipe.reader.has_data() {
             self.pipes[key.index as usize] = None;
             self.port.free_key(pipe_key(key));
             return;

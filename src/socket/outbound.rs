@@ -130,19 +130,19 @@ impl SendHalf {
     }
 
     fn remove(&mut self, key: PeerKey, rest: Option<Reader>) {
-        let Some(pipe) = self.pipe(key) else {
-            return;
-        };
-        // An inproc peer that is gone has left what it did not read.
-        let unread = match rest {
-            None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
-            _ => 0,
-        };
-        Counters::add(&self.port.counters.dropped_peer_lost, unread);
-        self.pipes[key.index as usize] = None;
-        self.writable.remove(key);
-        self.port.free_key(pipe_key(key));
-        self.note_lost(key);
+        if let Some(pipe) = self.pipe(key) {
+            // An inproc peer that is gone has left what it did not read.
+            let unread = match rest {
+                None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
+                _ => 0,
+            };
+            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.pipes[key.index as usize] = None;
+            self.writable.remove(key);
+            self.port.free_key(pipe_key(key));
+            self.note_lost(key);
+        }
+        // It may come after the end of the pipe was told.
         match rest {
             Some(rest) if self.keep_unsent => self.unsent.push(rest),
             Some(rest) => Counters::add(
