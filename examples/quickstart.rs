@@ -28,11 +28,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// How often an idle worker looks whether the work is done.
 const GLANCE: Duration = Duration::from_millis(20);
 
-const TASKS: u64 = 200_000;
+const TASKS: u64 = 1_000_000;
 const WORKERS: usize = 2;
 const CLIENTS: u64 = 4;
-const REQUESTS_EACH: u64 = 1_000;
-const NEWS: u64 = 90_000;
+const REQUESTS_EACH: u64 = 5_000;
+const NEWS: u64 = 600_000;
 const TOPICS: [&str; 3] = ["weather.", "sports.", "music."];
 
 fn main() -> Result<(), Failure> {
