@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use crate::config::ContextConfig;
-use crate::error::OptionError;
+use crate::config::{ContextConfig, OptionError};
 use crate::io::{IoPool, Names};
 
 /// I/O threads and inproc names for a group of sockets. A clone is the same context.
@@ -31,7 +30,6 @@ struct Inner {
 
 impl Context {
     /// A builder with the default options.
-    #[must_use]
     pub fn builder() -> ContextBuilder {
         ContextBuilder(ContextConfig::default())
     }

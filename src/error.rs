@@ -5,7 +5,7 @@ use std::io;
 
 use thiserror::Error;
 
-pub use crate::config::OptionError;
+use crate::config::OptionError;
 use crate::endpoint::{Endpoint, EndpointError};
 use crate::message::Message;
 use crate::socket_type::SocketType;

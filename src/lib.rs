@@ -1,11 +1,45 @@
-//! Sinew: brokerless messaging sockets, wire-compatible with every ZeroMQ peer (ZMTP 3.1).
+//! Sinew: brokerless messaging sockets in pure Rust, wire-compatible with every ZeroMQ peer (ZMTP 3.1).
 //!
-//! This page is completed with the public sockets.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "layers are assembled bottom-up; removed with the first socket"
-)]
+//! A socket is bound and connected to any number of endpoints (`tcp://`, `ipc://`, `inproc://`), and
+//! moves whole messages to and from peers that come and go. What it does with them is its pattern:
+//!
+//! | socket | does |
+//! | --- | --- |
+//! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
+//! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
+//!
+//! ```
+//! use sinew::{Pull, Push};
+//!
+//! let mut pull = Pull::new();
+//! let endpoint = pull.bind("tcp://127.0.0.1:*")?;
+//! let mut push = Push::builder().connect(&endpoint)?;
+//! push.send("hello")?;
+//! assert_eq!(pull.recv()?.as_bytes(), b"hello");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Blocking, and not
+//! Every operation has four forms: `send` waits, `try_send` does not, `send_timeout` and
+//! `send_deadline` wait for so long; the same for `recv`. A failed send gives the message back, a
+//! timeout consumes nothing.
+//!
+//! # Threads
+//! Sockets are `Send`. Sending and receiving take `&mut self`, so the compiler proves that one thread
+//! at a time uses a socket. Connections are looked after by I/O threads, one per core, which are
+//! started when the first endpoint needs one and shared by all sockets of a [`Context`].
+//!
+//! # What is never lost, and what may be
+//! A message that `send` accepted is delivered whole, at most once, and in order per peer. It is lost
+//! if the process ends, the peer or its connection dies after the message left this process, or the
+//! linger time is over; `close` waits for the queues to empty and reports what was not sent, while
+//! dropping a socket never waits. PUB leaves out a subscriber that is at its high-water mark, and
+//! counts that ([`SocketStats`]).
+//!
+//! # What happens inside
+//! [`Monitor`] is a stream of typed events (connected, refused and why, lost and why), and
+//! [`SocketStats`] counts what was sent, received, and dropped by cause.
 
 mod config;
 mod context;
@@ -37,3 +71,8 @@ pub use proto::{
 };
 pub use socket::{CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketStats, Sub};
 pub use socket_type::SocketType;
+
+/// Bodies of the fuzz targets in `fuzz/`; not part of the API.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;

@@ -10,7 +10,7 @@ use crate::message::RoutingId;
 
 /// Everything a socket is built with. One value per socket; it does not change afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SocketConfig {
+pub struct SocketConfig {
     /// Per connection, towards the peer.
     pub(crate) send_hwm: HighWaterMark,
     /// Per connection, from the peer.

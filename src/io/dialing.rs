@@ -61,7 +61,7 @@ impl IoThread {
         ends: Option<PipeEnds>,
         lease: Lease,
     ) {
-        let backoff = Backoff::new(port.config.reconnect.clone());
+        let backoff = Backoff::new(port.config.reconnect);
         let slot = self.slots.insert(Slot::Dialer(DialerSlot {
             port,
             endpoint,

@@ -234,12 +234,6 @@ fn down(port: &Port, key: PipeKey) {
 }
 
 impl InprocPeers {
-    /// The peer at the other end of a pipe.
-    pub(crate) fn peer(&self, key: PipeKey) -> Option<(Arc<Port>, PipeKey)> {
-        let peer = lock(&self.0).get(&key).cloned()?;
-        Some((peer.port.upgrade()?, peer.key))
-    }
-
     /// Ends one connection, for both sides.
     pub(crate) fn disconnect(&self, port: &Arc<Port>, key: PipeKey) {
         let Some(peer) = lock(&self.0).remove(&key) else {

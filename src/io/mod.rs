@@ -8,6 +8,7 @@
 //! What this layer does not know: patterns. It moves whole messages between pipes and connections.
 
 mod buffer;
+mod caller;
 mod dialing;
 mod in_pump;
 mod inproc;
@@ -25,17 +26,16 @@ mod timers;
 use std::time::Duration;
 
 pub(crate) use crate::proto::{encode_subscription, Version as PeerVersion};
-pub(crate) use buffer::BufferPool;
-pub(crate) use in_pump::InOutcome;
+pub(crate) use caller::{CallerPoll, CALLER_LINKS};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;
 pub(crate) use linking::dial_ends;
 pub(crate) use listening::bind_stream;
 pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub(crate) use pool::IoPool;
-pub(crate) use port::{Counters, Flow, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
+pub(crate) use port::{Counters, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
-pub(crate) use thread::{next_id, Command, EndpointId, IoHandle, PipeEnds};
+pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread
 /// to batch; one after a longer pause is written on the sender's thread. A wake-up costs about 20 µs

@@ -76,11 +76,6 @@ impl OutPump {
         }
     }
 
-    /// Control frames that wait to be written, in octets.
-    pub(crate) fn control_len(&self) -> usize {
-        self.control.len()
-    }
-
     /// Takes the pipe's end out, placed at the beginning of a message: one of which a part had been
     /// written to a connection now lost is gone.
     pub(super) fn take_reader(&mut self) -> Option<(Reader, bool)> {
@@ -103,10 +98,6 @@ impl OutPump {
     /// Whether everything published has been written.
     pub(super) fn is_drained(&mut self) -> bool {
         self.control.is_empty() && self.reader.as_mut().map_or(true, |r| !r.has_data())
-    }
-
-    pub(super) fn queued(&self) -> u64 {
-        self.reader.as_ref().map_or(0, Reader::queued_messages)
     }
 
     /// Announces that nobody runs this pump until signalled; see [`Reader::arm`].

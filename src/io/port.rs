@@ -95,7 +95,8 @@ pub(crate) struct Port {
     pub(crate) config: SocketConfig,
     pub(crate) protocol: Arc<ConnectionConfig>,
     pub(crate) hooks: Arc<dyn Hooks>,
-    pub(crate) pool: Arc<IoPool>,
+    /// The threads live at least as long as what they work for.
+    _pool: Arc<IoPool>,
     pub(crate) inbound: Mailbox<Inbound>,
     pub(crate) outbound: Mailbox<Outbound>,
     pub(crate) monitors: Monitors,
@@ -201,7 +202,6 @@ impl Port {
                 u64::from(config.heartbeat.ttl_deciseconds()) * 100,
             ),
             max_topic_len: config.subscriptions.topic_bytes as usize,
-            max_topics: config.subscriptions.topics as usize,
             ..ConnectionConfig::new(socket_type)
         };
         Arc::new(Port {
@@ -209,7 +209,7 @@ impl Port {
             config,
             protocol: Arc::new(protocol),
             hooks,
-            pool,
+            _pool: pool,
             inbound: Mailbox::new(),
             outbound: Mailbox::new(),
             monitors: Monitors::default(),

@@ -62,6 +62,10 @@ pub(crate) struct PipeEnds {
 }
 
 /// What an I/O thread is asked to do.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the frequent ones are small and the large ones rare; a queue holds few of either"
+)]
 #[derive(Debug)]
 pub(crate) enum Command {
     /// Accept connections.
@@ -207,6 +211,10 @@ pub(super) fn start(
 }
 
 /// What a slot holds.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "slots live in a slab: a box each would cost more than the difference"
+)]
 pub(super) enum Slot {
     Listener(ListenerSlot),
     Dialer(DialerSlot),

@@ -50,7 +50,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
 
 use block::{Block, Node};
 
-pub(crate) use reader::{Reader, SLICE_MIN};
+pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
 
 /// How much may be published and not yet acknowledged. `u64::MAX` is unlimited.
@@ -260,21 +260,15 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let spare = self.spare.load(Ordering::Acquire);
+        let nothing = Rest {
+            node: std::ptr::null_mut(),
+            block: std::ptr::null_mut(),
+        };
+        // SAFETY: `&mut self`: both ends are gone, nobody else has access to the cell.
+        #[allow(unsafe_code, reason = "see SAFETY")]
         let rest = self
             .rest
-            // SAFETY: `&mut self`: both ends are gone, nobody else has access.
-            .with_mut(|rest| {
-                #[allow(unsafe_code, reason = "see SAFETY")]
-                unsafe {
-                    std::ptr::replace(
-                        rest,
-                        Rest {
-                            node: std::ptr::null_mut(),
-                            block: std::ptr::null_mut(),
-                        },
-                    )
-                }
-            });
+            .with_mut(|rest| unsafe { std::ptr::replace(rest, nothing) });
         // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,
         // `rest.block` is the block the reader was in, and a spare block is in no list.
         #[allow(unsafe_code, reason = "see SAFETY")]

@@ -14,10 +14,10 @@ use crate::sync::lock;
 /// A received payload of at least this many octets is a slice of the block it was read into; a
 /// shorter one is copied, so that a small message never keeps a large block alive. Read blocks are
 /// 64 KiB, so a message pins at most 16 times its size.
-pub(crate) const SLICE_MIN: usize = 4 * 1024;
+const SLICE_MIN: usize = 4 * 1024;
 
-/// A body in a node of its own is always taken by reference; this names the copying limit for those
-/// that lie in a block of the pipe, which has no owner that could be shared.
+/// The most messages between two acknowledgements: enough to make their cost vanish, and few enough
+/// for a writer never to wait for one that could have been given.
 const STRIDE_MAX: u64 = 64;
 
 /// The reading end of a pipe. Dropping it tells the writer, and discards what was not read.

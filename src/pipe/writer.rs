@@ -326,11 +326,6 @@ impl Writer {
         self.at = self.mark;
     }
 
-    /// Whether something is appended and not published.
-    pub(crate) fn is_unfinished(&self) -> bool {
-        self.at.stream != self.mark.stream
-    }
-
     #[inline(always)]
     fn finish_frame(&mut self, more: bool) {
         self.in_message = more;

@@ -13,9 +13,6 @@ use crate::socket_type::SocketType;
 /// Real topics are short. 64 KiB bounds what a peer makes this side keep per subscription.
 pub(crate) const DEFAULT_MAX_TOPIC_LEN: usize = 64 * 1024;
 
-/// How many topics a peer may subscribe to, unless configured otherwise.
-pub(crate) const DEFAULT_MAX_TOPICS: usize = 1 << 20;
-
 /// Plain data shared by all connections of a socket.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionConfig {
@@ -40,10 +37,6 @@ pub(crate) struct ConnectionConfig {
     /// The longest topic, in octets, a peer may subscribe to or cancel. Default:
     /// [`DEFAULT_MAX_TOPIC_LEN`].
     pub(crate) max_topic_len: usize,
-    /// How many topics a peer may subscribe to. Subscriptions are kept, hence counted, elsewhere;
-    /// the layer that does so raises [`LimitExceeded::Topics`](super::LimitExceeded::Topics).
-    /// Default: [`DEFAULT_MAX_TOPICS`].
-    pub(crate) max_topics: usize,
 }
 
 impl ConnectionConfig {
@@ -58,7 +51,6 @@ impl ConnectionConfig {
             heartbeat_timeout: Some(Duration::from_secs(30)),
             heartbeat_ttl: Duration::ZERO,
             max_topic_len: DEFAULT_MAX_TOPIC_LEN,
-            max_topics: DEFAULT_MAX_TOPICS,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The fuzz body of the protocol core: a hostile peer and a careless clock against one
 //! [`Connection`]. Targets call [`fuzz_connection`] and nothing else.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,19 +19,12 @@ const MAX_SENT_BEFORE_READY: usize = 64 + 9 + 34 + 268 + 60;
 /// `PING`.
 const MAX_SENT_PER_CALL: usize = 23 + 9;
 
-/// The beginning of virtual time. An `Instant` can only be had from the clock, so it is read once
-/// and never again, here only.
-pub(super) fn origin() -> Instant {
-    static ORIGIN: OnceLock<Instant> = OnceLock::new();
-    *ORIGIN.get_or_init(Instant::now)
-}
-
 /// Interprets `data` as a configuration and what a peer and the clock do, and asserts what must hold
 /// whatever they do.
 ///
 /// The first octet is the socket type, the second sets options, and the third, if odd, lets the peer
 /// start with a good greeting. Then each octet chooses what happens, and the next how much.
-pub(crate) fn fuzz_connection(data: &[u8]) {
+pub(crate) fn fuzz_connection(data: &[u8], origin: Instant) {
     let [socket_type, options, start, script @ ..] = data else {
         return;
     };
@@ -52,7 +45,7 @@ pub(crate) fn fuzz_connection(data: &[u8]) {
     config.max_topic_len = usize::from(*options);
     let max_topic_len = config.max_topic_len;
 
-    let mut now = origin();
+    let mut now = origin;
     let mut connection = Connection::new(Arc::new(config), now);
     let mut sent_before_ready = 0;
     let mut failed = None;
@@ -163,6 +156,7 @@ fn check_sent(connection: &mut Connection, before_ready: &mut usize, was_ready: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::testing::origin;
     use crate::proto::testing::Rng;
 
     #[test]
@@ -178,7 +172,7 @@ mod tests {
                     _ => common[rng.up_to(common.len()) - 1],
                 })
                 .collect();
-            fuzz_connection(&data);
+            fuzz_connection(&data, origin());
         }
     }
 
@@ -197,6 +191,6 @@ mod tests {
             data.extend_from_slice(b"\x04\x07\x04PING\0\x01");
             data.extend_from_slice(b"\x06\x01\x05\xff\x06\x00");
         }
-        fuzz_connection(&data);
+        fuzz_connection(&data, origin());
     }
 }

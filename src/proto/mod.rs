@@ -383,6 +383,7 @@ impl Connection {
     }
 
     /// Commands of unknown names received since the handshake.
+    #[cfg(test)]
     pub(crate) fn ignored_commands(&self) -> u64 {
         match &self.state {
             State::Traffic(traffic) => traffic.ignored,

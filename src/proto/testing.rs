@@ -6,11 +6,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-pub(super) use super::fuzz::origin;
 use super::{Connection, ConnectionConfig, Event, ProtocolError};
 use crate::frame;
 
@@ -219,4 +219,11 @@ impl Pair {
             rest = &rest[n..];
         }
     }
+}
+
+/// The beginning of virtual time. An `Instant` can only be had from the clock, so it is read once and
+/// never again.
+pub(super) fn origin() -> Instant {
+    static ORIGIN: OnceLock<Instant> = OnceLock::new();
+    *ORIGIN.get_or_init(Instant::now)
 }

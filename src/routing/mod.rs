@@ -3,7 +3,7 @@
 //! Everything here is a value driven by calls: no threads, no input or output, no clock. Socket types
 //! are thin compositions of these parts:
 //!
-//! - [`PeerTable`]: what a socket keeps per peer, under [`PeerKey`]s that never mean another peer.
+//! - [`PeerKey`]: the name of a peer, which never means another.
 //! - [`Rotation`]: the round over active peers, both for fair queueing and for load balancing.
 //! - [`SubscriptionTrie`]: the publisher's side of topic matching; [`TopicSet`]: the subscriber's.
 //! - [`ReqState`], [`RepState`]: the lock-step automata and their envelopes.
@@ -25,10 +25,10 @@ mod turn;
     reason = "layers are assembled bottom-up; removed with the first socket"
 )]
 pub(crate) use self::{
-    peer_key::{PeerKey, PeerTable},
+    peer_key::PeerKey,
     prefix_trie::{Cancelled, LimitError, SubscriptionTrie, TrieConfig},
     rep::{RepState, RequestDiscarded},
-    req::{is_reply_shape, ReplyDiscarded, ReqConfig, ReqState},
+    req::{ReplyDiscarded, ReqConfig, ReqState},
     rotation::Rotation,
     topic_set::{TopicSet, Unsubscribed},
     turn::{OutOfTurn, Refused},

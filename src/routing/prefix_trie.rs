@@ -52,6 +52,7 @@ pub(crate) struct TrieConfig {
 
 impl TrieConfig {
     /// No limits but memory's, and each topic held once.
+    #[cfg(test)]
     pub(crate) const UNLIMITED: TrieConfig = TrieConfig {
         counted: false,
         topics_per_peer: usize::MAX,
@@ -329,6 +330,7 @@ impl SubscriptionTrie {
     }
 
     /// How many peers hold exactly this topic.
+    #[cfg(test)]
     pub(crate) fn holders_of(&self, topic: &[u8]) -> usize {
         self.tree
             .find(topic)
@@ -336,6 +338,7 @@ impl SubscriptionTrie {
     }
 
     /// Whether this peer holds exactly this topic.
+    #[cfg(test)]
     pub(crate) fn is_held_by(&self, peer: PeerKey, topic: &[u8]) -> bool {
         self.tree
             .find(topic)
@@ -348,6 +351,7 @@ impl SubscriptionTrie {
     }
 
     /// The number of pairs of a peer and a topic it holds.
+    #[cfg(test)]
     pub(crate) fn subscriptions(&self) -> usize {
         self.subscriptions
     }
@@ -358,6 +362,7 @@ impl SubscriptionTrie {
     }
 
     /// The octets of the distinct topics this peer holds, together.
+    #[cfg(test)]
     pub(crate) fn octets_of(&self, peer: PeerKey) -> usize {
         self.held(peer).map_or(0, |held| held.octets)
     }

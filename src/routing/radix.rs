@@ -61,6 +61,7 @@ impl<V: Value> RadixTree<V> {
     }
 
     #[inline]
+    #[cfg(test)]
     pub(super) fn value(&self, node: NodeId) -> &V {
         &self.nodes[node as usize].value
     }

@@ -10,7 +10,9 @@
 //! What this is not: it does not know whether the requester is still there. The reply names its peer,
 //! and the socket looks it up.
 
-use super::{OutOfTurn, PeerKey, Refused};
+#[cfg(test)]
+use super::Refused;
+use super::{OutOfTurn, PeerKey};
 use crate::message::{Frame, Message};
 
 /// A message from a peer that is no request, and is dropped.
@@ -99,6 +101,7 @@ impl RepState {
     ///
     /// # Errors
     /// If no reply is owed, with the message.
+    #[cfg(test)]
     pub(crate) fn reply(&mut self, message: Message) -> Result<(PeerKey, Message), Refused> {
         let Some(peer) = self.owed_to.take() else {
             return Err(Refused {

@@ -197,17 +197,6 @@ impl ReqState {
     }
 }
 
-/// Whether a message has the shape of a reply, whoever it is for: `[4 octets]? [empty] [body]+`. On a
-/// requester's connection any other shape breaks the protocol (28/REQREP, "Request and Reply
-/// Envelopes").
-pub(crate) fn is_reply_shape(frames: &[Frame]) -> bool {
-    match frames {
-        [delimiter, _, ..] if delimiter.is_empty() => true,
-        [id, delimiter, _, ..] => id.len() == 4 && delimiter.is_empty(),
-        _ => false,
-    }
-}
-
 /// Four octets as they are in memory: an id has a meaning only to the process that made it.
 fn id_frame(id: u32) -> Frame {
     Frame::from(id.to_ne_bytes())
@@ -373,26 +362,5 @@ mod tests {
         assert_eq!(begun.frame(2).unwrap().as_ptr(), at);
         req.sent_to(PEER);
         assert_eq!(req.accept(PEER, begun).unwrap().as_bytes().as_ptr(), at);
-    }
-
-    #[test]
-    fn reply_shapes() {
-        for good in [
-            &[&b""[..], b"b"][..],
-            &[b"", b"", b""],
-            &[b"1234", b"", b"b"],
-            &[b"1234", b"", b"b", b""],
-        ] {
-            assert!(is_reply_shape(frames(good).frames()), "{good:?}");
-        }
-        for bad in [
-            &[&b""[..]][..],
-            &[b"b"],
-            &[b"1234", b""],
-            &[b"123", b"", b"b"],
-            &[b"1234", b"b", b""],
-        ] {
-            assert!(!is_reply_shape(frames(bad).frames()), "{bad:?}");
-        }
     }
 }

@@ -11,7 +11,7 @@
 //! last member into a gap behind the current one makes it miss its turn, every time it happens.)
 //!
 //! What this is not: it knows no pipes. Its user looks a key up in the
-//! [`PeerTable`](super::PeerTable) and takes it out of here when the pipe turns out empty, full, or
+//! tables and takes it out of here when the pipe turns out empty, full, or
 //! gone.
 
 use super::PeerKey;
@@ -41,7 +41,7 @@ impl Link {
     };
 }
 
-/// No slot: `PeerTable` has fewer than 2³² peers, so this is no slot number.
+/// No slot: a socket has fewer than 2³² peers, so this is no slot number.
 const NONE: u32 = u32::MAX;
 
 impl Rotation {
@@ -131,6 +131,7 @@ impl Rotation {
 
     /// The number of active members.
     #[inline]
+    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.active as usize
     }

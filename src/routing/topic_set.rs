@@ -108,11 +108,13 @@ impl TopicSet {
     }
 
     /// The number of distinct topics.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.topics
     }
 
     /// Whether there are no topics, so that nothing matches.
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.topics == 0
     }

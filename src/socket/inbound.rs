@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::caller::{CallerPoll, CALLER_LINKS};
 use super::outbound::Deadline;
 use super::{peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{Counters, Inbound, Link, Port};
+use crate::io::{CallerPoll, Counters, Inbound, Link, Port, CALLER_LINKS};
 use crate::message::Message;
 use crate::pipe::Reader;
 use crate::routing::{PeerKey, Rotation};
@@ -139,7 +138,7 @@ impl RecvHalf {
             self.links -= 1;
         }
         if let Some(caller) = &mut self.caller {
-            caller.forget(key);
+            caller.forget(pipe_key(key));
         }
         if self.note_lost {
             self.lost.push(key);
@@ -332,7 +331,7 @@ impl RecvHalf {
         if let Some(caller) = &mut self.caller {
             for pipe in self.pipes.iter().flatten() {
                 if let Some(link) = &pipe.link {
-                    caller.adopt(pipe.key, link);
+                    caller.adopt(pipe_key(pipe.key), link);
                 }
             }
         }
@@ -345,6 +344,7 @@ impl RecvHalf {
         };
         let (pipes, resting) = (&mut self.pipes, &mut self.resting);
         caller.pump(|key| {
+            let key = peer_key(key);
             // What this thread writes itself needs no signal.
             if let Some(pipe) = pipes.get_mut(key.index as usize).and_then(Option::as_mut) {
                 if pipe.key == key && pipe.state == State::Armed {

@@ -4,7 +4,6 @@
 //! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
 
 mod builder;
-mod caller;
 mod common;
 mod inbound;
 mod outbound;

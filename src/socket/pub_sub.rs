@@ -162,7 +162,7 @@ impl Assemble for Pub {
     type Options = PubOptions;
 
     fn assemble(config: SocketConfig, options: PubOptions, context: Context) -> Self {
-        let limits = config.subscriptions.clone();
+        let limits = config.subscriptions;
         let topics = Arc::new(Topics {
             state: Mutex::new(TopicState {
                 trie: SubscriptionTrie::new(TrieConfig {

@@ -17,7 +17,7 @@ use crate::sync::{clock, Event};
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shell {
+pub struct Shell {
     pub(super) port: Arc<Port>,
     context: Context,
     entries: Vec<Entry>,

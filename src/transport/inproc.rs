@@ -118,6 +118,7 @@ impl<T: Clone, C> Registry<T, C> {
     }
 
     /// Takes everyone who waits, so that a context can end while some do.
+    #[cfg(test)]
     pub(crate) fn cancel_all(&self) -> Vec<C> {
         let pending = std::mem::take(&mut self.lock().pending);
         pending

@@ -1,8 +1,6 @@
 //! A bound endpoint from which connections are accepted.
 
 use std::io;
-#[cfg(unix)]
-use std::os::fd::{AsRawFd, RawFd};
 
 use mio::event::Source;
 use mio::{Interest, Token};
@@ -18,7 +16,10 @@ use crate::endpoint::{Address, Endpoint};
 pub(crate) enum Listener {
     Tcp(mio::net::TcpListener, TcpConfig),
     #[cfg(unix)]
-    Ipc(mio::net::UnixListener, ipc::SocketFile),
+    Ipc(
+        mio::net::UnixListener,
+        #[allow(dead_code, reason = "removes the file when it is dropped")] ipc::SocketFile,
+    ),
 }
 
 /// Why no connection was accepted.
@@ -87,15 +88,6 @@ impl Listener {
                 no_signal(&stream).map_err(AcceptFailure::Connection)?;
                 Ok(Stream::Ipc(stream))
             }
-        }
-    }
-
-    /// The descriptor. It stays ours.
-    #[cfg(unix)]
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        match self {
-            Listener::Tcp(listener, _) => listener.as_raw_fd(),
-            Listener::Ipc(listener, _) => listener.as_raw_fd(),
         }
     }
 

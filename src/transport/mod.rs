@@ -42,7 +42,7 @@ use std::net::SocketAddr;
 use crate::config::SocketConfig;
 use crate::endpoint::{IpcAddress, TcpAddress};
 
-pub(crate) use inproc::{Bound, BoundId, Connect, InUse, PendingId, Registry};
+pub(crate) use inproc::{BoundId, Connect, PendingId, Registry};
 pub(crate) use listener::{AcceptFailure, Listener};
 pub(crate) use resolver::{Family, Resolver};
 pub(crate) use stream::Stream;

@@ -134,6 +134,7 @@ impl Stream {
     }
 
     /// The local address, in the form of [`Stream::peer_label`].
+    #[cfg(test)]
     pub(crate) fn local_label(&self) -> String {
         match self {
             Stream::Tcp(s) => s.local_addr().map_or_else(|_| String::new(), tcp_label),
@@ -165,6 +166,7 @@ impl Stream {
     }
 
     /// The peer's numeric address, for the transports that have one.
+    #[cfg(test)]
     pub(crate) fn peer_ip(&self) -> Option<std::net::IpAddr> {
         match self {
             Stream::Tcp(s) => s.peer_addr().ok().map(|addr| addr.ip().to_canonical()),

@@ -93,6 +93,6 @@ proptest! {
 
     #[test]
     fn any_script(data in proptest::collection::vec(any::<u8>(), 0..500)) {
-        fuzz_connection(&data);
+        fuzz_connection(&data, super::super::testing::origin());
     }
 }

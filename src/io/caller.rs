@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
-use crate::io::{BufferPool, InOutcome, Link, Port};
-use crate::routing::PeerKey;
+use super::buffer::BufferPool;
+use super::in_pump::InOutcome;
+use super::link::Link;
+use super::port::{PipeKey, Port};
 use crate::sync::{clock, Unpark};
 
 /// A socket with more connections than this leaves all reading to its I/O threads: moving many
 /// descriptors between polls would cost more than the hop.
-pub(super) const CALLER_LINKS: usize = 4;
+pub(crate) const CALLER_LINKS: usize = 4;
 
 /// A wait that lasts this long is left to the I/O thread: one wake-up more does not matter then.
 const PATIENCE: Duration = Duration::from_millis(20);
@@ -29,7 +31,7 @@ const TURN: usize = 256 * 1024;
 const WAKER: Token = Token(usize::MAX);
 
 /// See the module.
-pub(super) struct CallerPoll {
+pub(crate) struct CallerPoll {
     poll: Poll,
     registry: Arc<Registry>,
     waker: Arc<MioWaker>,
@@ -39,7 +41,7 @@ pub(super) struct CallerPoll {
 }
 
 struct Driven {
-    key: PeerKey,
+    key: PipeKey,
     link: Arc<Link>,
     /// An event told of input, or there may have been some before the poll knew the descriptor.
     ready: bool,
@@ -58,7 +60,7 @@ impl Unpark for MioWaker {
 
 impl CallerPoll {
     /// `None` if the system has no descriptors left; the caller then waits in the ordinary way.
-    pub(super) fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let poll = Poll::new().ok()?;
         let waker = Waker::new(poll.registry(), WAKER).ok()?;
         let registry = poll.registry().try_clone().ok()?;
@@ -73,7 +75,7 @@ impl CallerPoll {
     }
 
     /// Takes reading of a connection over, if it is not with this caller already.
-    pub(super) fn adopt(&mut self, key: PeerKey, link: &Arc<Link>) {
+    pub(crate) fn adopt(&mut self, key: PipeKey, link: &Arc<Link>) {
         let known = self.links.iter_mut().find(|d| Arc::ptr_eq(&d.link, link));
         if known.is_some() && link.is_with_caller() {
             return;
@@ -95,7 +97,7 @@ impl CallerPoll {
     }
 
     /// Gives every connection back to its I/O thread.
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         for driven in self.links.drain(..) {
             if driven.link.take_from_caller() {
                 // It may hold input that was read and not handed on.
@@ -105,21 +107,21 @@ impl CallerPoll {
     }
 
     /// Forgets a connection that is gone.
-    pub(super) fn forget(&mut self, key: PeerKey) {
+    pub(crate) fn forget(&mut self, key: PipeKey) {
         self.links.retain(|driven| driven.key != key);
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.links.is_empty()
     }
 
     /// Whether a pump has something to do without waiting.
-    pub(super) fn has_ready(&self) -> bool {
+    pub(crate) fn has_ready(&self) -> bool {
         self.links.iter().any(|driven| driven.ready)
     }
 
     /// Runs the in-pumps that have something to do, each after a call of `before`.
-    pub(super) fn pump(&mut self, mut before: impl FnMut(PeerKey)) {
+    pub(crate) fn pump(&mut self, mut before: impl FnMut(PipeKey)) {
         let buffers = &mut self.buffers;
         for driven in self.links.iter_mut().filter(|driven| driven.ready) {
             before(driven.key);
@@ -137,7 +139,7 @@ impl CallerPoll {
     }
 
     /// Sleeps until a descriptor is ready, the port has mail, or the time is over; `false` then.
-    pub(super) fn wait(&mut self, port: &Port, deadline: Option<Instant>) -> bool {
+    pub(crate) fn wait(&mut self, port: &Port, deadline: Option<Instant>) -> bool {
         let now = clock::now();
         let patience = now + PATIENCE;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
