@@ -1,6 +1,7 @@
 //! The requester against real servers: ones that lose requests, die, come back, or never were there.
 
 #[path = "../../tests/support/process.rs"]
+#[allow(dead_code, reason = "shared; not all of it is needed here")]
 mod process;
 
 use std::path::Path;

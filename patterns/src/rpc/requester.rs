@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sinew::{BuildError, Context, Endpoint, Message, ReconnectPolicy, RecvError, Req, ToEndpoint};
+use sinew::{BuildError, Context, Message, ReconnectPolicy, RecvError, Req, ToEndpoint};
 use thiserror::Error;
 
 use super::engine::{Action, CallId, Engine, Outcome};
@@ -47,7 +47,6 @@ use super::{CallOptions, Counters, RequesterConfig};
 /// ```
 #[derive(Debug)]
 pub struct Requester {
-    context: Context,
     lanes: Vec<Lane>,
     engine: Engine,
 }
@@ -55,7 +54,6 @@ pub struct Requester {
 /// The way to one endpoint.
 #[derive(Debug)]
 struct Lane {
-    endpoint: Endpoint,
     socket: Req,
     /// The call whose reply is awaited.
     asked: Option<CallId>,
@@ -110,16 +108,10 @@ impl Requester {
     ) -> Result<Self, BuildError> {
         let lanes = endpoints
             .iter()
-            .map(|endpoint| {
-                let endpoint = endpoint
-                    .to_endpoint()
-                    .map_err(|error| BuildError::Connect(error.into()))?;
-                Lane::open(context, endpoint)
-            })
+            .map(|endpoint| Lane::open(context, endpoint))
             .collect::<Result<Vec<_>, _>>()?;
         let seed = RandomState::new().build_hasher().finish();
         Ok(Requester {
-            context: context.clone(),
             engine: Engine::new(config, lanes.len(), seed),
             lanes,
         })
@@ -180,10 +172,7 @@ impl Requester {
             return;
         };
         let lane = &mut self.lanes[endpoint];
-        // Without a connection the request would be queued, and carried out when nobody waits for it.
-        let left = until.saturating_duration_since(Instant::now());
-        let sent = lane.socket.wait_for_peers(1, left).is_ok()
-            && lane.socket.send_deadline(body.clone(), until).is_ok();
+        let sent = lane.socket.send_deadline(body.clone(), until).is_ok();
         let now = Instant::now();
         if sent {
             lane.asked = Some(call);
@@ -229,13 +218,8 @@ impl Requester {
             }
             Err(error) if error.is_timeout() => {}
             Err(_) => {
-                let lost = lane.asked.take();
-                // A new socket: what the old one had not written yet must not be sent after all. If
-                // none can be made, the old one will do, since it connects again by itself.
-                if let Ok(fresh) = Lane::open(&self.context, lane.endpoint.clone()) {
-                    *lane = fresh;
-                }
-                if let Some(call) = lost {
+                // The connection is lost; the socket makes another by itself.
+                if let Some(call) = lane.asked.take() {
                     self.engine.handle_peer_lost(call, index, now);
                 }
             }
@@ -244,15 +228,16 @@ impl Requester {
 }
 
 impl Lane {
-    fn open(context: &Context, endpoint: Endpoint) -> Result<Self, BuildError> {
+    fn open(context: &Context, endpoint: &impl ToEndpoint) -> Result<Self, BuildError> {
         let socket = Req::builder()
             .context(context)
-            // A request that was given up is not to be carried out later.
+            // A request that was given up is not to be carried out later: none is queued for a server
+            // that is not connected, none outlives its connection, none this socket.
+            .immediate(true)
             .linger(Duration::ZERO)
             .reconnect(ReconnectPolicy::backoff(RECONNECT.0, RECONNECT.1))
-            .connect(&endpoint)?;
+            .connect(endpoint)?;
         Ok(Lane {
-            endpoint,
             socket,
             asked: None,
         })
