@@ -4,14 +4,12 @@
 //! cargo run --release --example quickstart
 //! ```
 //!
-//! - **pipeline**: a ventilator deals numbers out to two workers (PUSH to PULL), the workers square
-//!   them, a sink adds the squares up (PUSH to PULL).
+//! - **pipeline**: a ventilator deals numbers to two workers, a sink adds up their squares (PUSH, PULL).
 //! - **request-reply**: several clients (REQ) ask one service (REP).
 //! - **publish-subscribe**: one feed (PUB), three subscribers (SUB) that want different topics.
 //!
-//! Nothing changes between TCP, IPC and inproc but the endpoint. The programme ends with an exit code
-//! other than 0 if anything is lost, repeated or wrong. The rates include connecting and checking;
-//! they are for a first impression, and `cargo bench --bench compare` is for measuring.
+//! Only the endpoint differs between TCP, IPC and inproc. If anything is lost, repeated or wrong, the
+//! exit code is not 0. The rates include connecting; `cargo bench --bench compare` is for measuring.
 
 use std::error::Error;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -47,8 +45,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// An endpoint to bind to. The system chooses the port or the path, and `bind` tells which; an inproc
-/// endpoint is any name.
+/// An endpoint to bind to. The system chooses the port or the path; an inproc endpoint is any name.
 fn anywhere(transport: &str, role: &str) -> String {
     match transport {
         "tcp" => "tcp://127.0.0.1:*".into(),
@@ -213,8 +210,7 @@ fn publish_subscribe(transport: &str) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Receives `expected` news and checks that each is wanted and newer than the one before; returns how
-/// many there were.
+/// Receives `expected` news, and checks that each is wanted and newer than the one before.
 fn subscriber(endpoint: &Endpoint, filter: &str, expected: u64) -> Result<u64, Failure> {
     let mut socket = Sub::builder().recv_timeout(PATIENCE).build()?;
     socket.subscribe(filter);

@@ -111,7 +111,9 @@ fn a_request_that_may_be_sent_only_once() {
 
 #[test]
 fn no_server_at_all() {
-    let (server, endpoint) = server();
+    // A path of its own, which nobody else will bind to; a port might be given to another test.
+    let mut server = Rep::new();
+    let endpoint = server.bind("ipc://*").unwrap();
     server.close();
     let mut requester = requester(&[&endpoint], Duration::from_millis(20));
     let options = CallOptions {
@@ -153,6 +155,8 @@ fn a_late_reply_is_not_taken_for_another() {
     let (mut server, endpoint) = server();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let thread = thread::spawn(move || {
+        let request = server.recv().unwrap();
+        server.send(request).unwrap();
         let late = server.recv().unwrap();
         wait.recv().unwrap();
         server.send(late).unwrap();
@@ -161,6 +165,8 @@ fn a_late_reply_is_not_taken_for_another() {
         server.close();
     });
     let mut requester = requester(&[&endpoint], LONG.deadline);
+    // From here on there is a connection.
+    requester.call("hello", &LONG).unwrap();
     let short = CallOptions {
         deadline: Duration::from_millis(500),
         ..LONG

@@ -182,10 +182,9 @@ impl Requester {
         }
     }
 
-    /// Waits for a reply on the endpoint asked last, until the engine wants something else. Other
-    /// endpoints asked before are looked at once.
+    /// Waits for a reply on the endpoint asked last, until the engine wants something else. Then others
+    /// asked before are looked at once, before the engine asks anew.
     fn listen(&mut self, current: usize) {
-        self.glance();
         let Some(until) = self.engine.poll_timeout() else {
             return;
         };
@@ -195,6 +194,7 @@ impl Requester {
         } else {
             thread::sleep(until.saturating_duration_since(Instant::now()));
         }
+        self.glance();
     }
 
     /// Takes replies that are there already.
