@@ -40,35 +40,61 @@
 //! # What happens inside
 //! [`Monitor`] is a stream of typed events (connected, refused and why, lost and why), and
 //! [`SocketStats`] counts what was sent, received, and dropped by cause.
+#![cfg_attr(
+    loom,
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "only sync and pipe are model-checked"
+    )
+)]
 
+// In a model check (`--cfg loom`) only the lock-free parts are built, against loom's primitives.
+
+#[cfg(not(loom))]
 mod config;
+#[cfg(not(loom))]
 mod context;
+#[cfg(not(loom))]
 mod endpoint;
+#[cfg(not(loom))]
 mod error;
 mod frame;
+#[cfg(not(loom))]
 mod io;
 mod message;
 mod pipe;
+#[cfg(not(loom))]
 mod proto;
+#[cfg(not(loom))]
 mod routing;
+#[cfg(not(loom))]
 mod socket;
 mod socket_type;
 mod sync;
+#[cfg(not(loom))]
 mod transport;
 
+#[cfg(not(loom))]
 pub use config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy};
+#[cfg(not(loom))]
 pub use context::{Context, ContextBuilder};
+#[cfg(not(loom))]
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
+#[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
     UnknownEndpoint, WaitTimeout,
 };
 pub use frame::FrameError;
+#[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
+#[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
 };
+#[cfg(not(loom))]
 pub use socket::{CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketStats, Sub};
 pub use socket_type::SocketType;
 

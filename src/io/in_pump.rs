@@ -51,6 +51,10 @@ pub(crate) enum InOutcome {
 }
 
 /// Where messages go.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one per connection, in place: a box would be one more allocation for the common kind"
+)]
 pub(crate) enum Sink {
     /// To a socket.
     Pipe(Writer),

@@ -27,6 +27,9 @@ pub(super) struct Node {
     /// Whether a message begins where this node begins.
     pub(super) at_boundary: bool,
     pub(super) data: Data,
+    /// In a model check every use and the end of a node are tracked.
+    #[cfg(loom)]
+    life: Life,
 }
 
 pub(super) enum Data {
@@ -56,7 +59,50 @@ impl Node {
             messages_before,
             at_boundary,
             data,
+            #[cfg(loom)]
+            life: Life::new(),
         }))
+    }
+
+    /// Tells the model checker that the reader looks into this node.
+    #[inline(always)]
+    pub(super) fn track_use(&self) {
+        #[cfg(loom)]
+        self.life.used();
+    }
+}
+
+/// Whoever frees a node needs to have synchronised with everybody who used it.
+#[cfg(loom)]
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.life.ends();
+    }
+}
+
+/// The life of an allocation, as the model checker sees it: a use is a read and the end is a write,
+/// so that an unordered pair is found even where it happened to go well; a leak is found too.
+#[cfg(loom)]
+struct Life {
+    uses: crate::sync::UnsafeCell<()>,
+    _leak: loom::alloc::Track<()>,
+}
+
+#[cfg(loom)]
+impl Life {
+    fn new() -> Self {
+        Life {
+            uses: crate::sync::UnsafeCell::new(()),
+            _leak: loom::alloc::Track::new(()),
+        }
+    }
+
+    fn used(&self) {
+        self.uses.with(|_| ());
+    }
+
+    fn ends(&self) {
+        self.uses.with_mut(|_| ());
     }
 }
 
@@ -67,6 +113,8 @@ pub(super) struct Block {
     /// In a model check every octet is tracked, so that a read of an unpublished one is found.
     #[cfg(loom)]
     tracked: Vec<crate::sync::UnsafeCell<()>>,
+    #[cfg(loom)]
+    life: Life,
 }
 
 impl Block {
@@ -79,6 +127,8 @@ impl Block {
             tracked: (0..capacity)
                 .map(|_| crate::sync::UnsafeCell::new(()))
                 .collect(),
+            #[cfg(loom)]
+            life: Life::new(),
         }))
     }
 
@@ -95,6 +145,7 @@ impl Block {
     /// Tells the model checker that the writer is about to write there.
     #[cfg(loom)]
     pub(super) fn track_write(&self, at: usize, len: usize) {
+        self.life.used();
         for cell in &self.tracked[at..at + len] {
             cell.with_mut(|_| ());
         }
@@ -103,6 +154,7 @@ impl Block {
     /// Tells the model checker that the reader reads there.
     #[cfg(loom)]
     pub(super) fn track_read(&self, at: usize, len: usize) {
+        self.life.used();
         for cell in &self.tracked[at..at + len] {
             cell.with(|_| ());
         }
@@ -118,6 +170,11 @@ impl Block {
         // `capacity` are the parts of the boxed slice it was made from.
         unsafe {
             let block = Box::from_raw(block);
+            #[cfg(loom)]
+            {
+                block.life.ends();
+                block.track_write(0, block.capacity);
+            }
             drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
                 block.data,
                 block.capacity,

@@ -296,3 +296,9 @@ impl fmt::Debug for Shared {
 
 #[cfg(all(test, not(loom)))]
 mod tests;
+
+#[cfg(all(test, not(loom)))]
+mod model_tests;
+
+#[cfg(all(test, loom))]
+mod loom_tests;

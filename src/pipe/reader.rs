@@ -22,7 +22,7 @@ const STRIDE_MAX: u64 = 64;
 
 /// The reading end of a pipe. Dropping it tells the writer, and discards what was not read.
 pub(crate) struct Reader {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     /// The node being read. Never null.
     node: *mut Node,
     /// The block that the last view passed or entered refers to, or null.
@@ -181,7 +181,9 @@ impl Reader {
     pub(crate) fn arm(&mut self) -> bool {
         self.acknowledge();
         let sleep = &self.shared.sleep;
-        sleep.reader_asleep.store(true, Ordering::Relaxed);
+        // A swap, as all changes of this flag: each then reads the one before, and the order of them
+        // is one that a model check can follow. What comes next costs more.
+        sleep.reader_asleep.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `Writer::publish` (sparse) and orders the look at the mode.
         fence(Ordering::SeqCst);
         sleep.dense.load(Ordering::Acquire)
@@ -191,9 +193,17 @@ impl Reader {
     /// all; the announcement is then withdrawn. If `false`, the writer's next publish will signal.
     #[must_use]
     pub(crate) fn stay_awake(&mut self) -> bool {
+        // Before the octets, for `all_read`.
+        let counted = self
+            .shared
+            .writer
+            .published_messages
+            .load(Ordering::Acquire);
         let awake = self.has_data() || self.shared.sleep.writer_closed.load(Ordering::Acquire);
         if awake {
             self.disarm();
+        } else {
+            self.all_read(counted);
         }
         awake
     }
@@ -428,7 +438,10 @@ impl Reader {
             // SAFETY: `self.node` is live until the reader itself passes it. Published octets are
             // unread, so if none of them are in this node, a next one was linked before them.
             #[allow(unsafe_code, reason = "see SAFETY")]
-            let end = unsafe { (*self.node).end.load(Ordering::Acquire) };
+            let end = unsafe {
+                (*self.node).track_use();
+                (*self.node).end.load(Ordering::Acquire)
+            };
             if end == OPEN || self.offset < end {
                 let published = self.offset as u64 + (self.published - self.stream);
                 // If the node was sealed since `published` was loaded, its end lies behind that.
@@ -452,6 +465,7 @@ impl Reader {
         unsafe {
             let next = (*old).next.load(Ordering::Acquire);
             debug_assert!(!next.is_null(), "octets are published behind the last node");
+            (*next).track_use();
             self.node = next;
             self.offset = (*next).start;
             self.limit = self.offset;
@@ -488,7 +502,8 @@ impl Reader {
 
     /// Whether everything up to the chosen boundary has been consumed: between two messages.
     pub(crate) fn at_boundary(&self) -> bool {
-        self.stream == self.target.stream
+        // Behind the target are those who read messages since it was reached.
+        self.stream >= self.target.stream
     }
 
     /// Lends the octets up to a message boundary, at most `slices.len()` slices of them, and returns
@@ -505,12 +520,13 @@ impl Reader {
         let mut count = 0;
         let mut node = self.node;
         let mut offset = self.offset;
-        while left > 0 && count < slices.len() && !node.is_null() {
+        while left > 0 && count < slices.len() {
             // SAFETY: nodes up to the target are published: linked, live until passed, their octets
             // before the published position never written again. The borrow of `self` keeps the
             // reader from passing them.
             #[allow(unsafe_code, reason = "see SAFETY")]
             let octets: &'a [u8] = unsafe {
+                (*node).track_use();
                 let end = (*node).end.load(Ordering::Acquire);
                 let len = if end == OPEN {
                     left
@@ -525,17 +541,22 @@ impl Reader {
                     }
                     Data::Shared(bytes) => bytes.as_ptr(),
                 };
-                let octets = std::slice::from_raw_parts(base.add(offset), len);
-                node = (*node).next.load(Ordering::Acquire);
-                if !node.is_null() {
-                    offset = (*node).start;
-                }
-                octets
+                std::slice::from_raw_parts(base.add(offset), len)
             };
             left -= octets.len() as u64;
             if !octets.is_empty() {
                 slices[count] = IoSlice::new(octets);
                 count += 1;
+            }
+            // A node behind the target may be unpublished, and its writer may be rolling it back.
+            if left > 0 {
+                // SAFETY: octets before the target lie behind this node, so the next is published.
+                #[allow(unsafe_code, reason = "see SAFETY")]
+                unsafe {
+                    node = (*node).next.load(Ordering::Acquire);
+                    (*node).track_use();
+                    offset = (*node).start;
+                }
             }
         }
         count
@@ -562,7 +583,7 @@ impl Reader {
         if short {
             self.messages = before + self.walk.messages;
         } else {
-            self.messages = self.target.messages;
+            self.messages = self.messages.max(self.target.messages);
             self.walk = Walk::default();
         }
         self.acknowledge();
@@ -588,6 +609,18 @@ impl Reader {
         partial
     }
 
+    /// All messages `counted` have been read: the count was loaded before the published position,
+    /// and no octet is left before that.
+    ///
+    /// The writer counts a message after its octets, so a pump may pass the end of a message that is
+    /// not counted yet. A writer without credit would wait for ever if it were never acknowledged.
+    fn all_read(&mut self, counted: u64) {
+        if counted > self.messages {
+            self.messages = counted;
+            self.acknowledge();
+        }
+    }
+
     /// The furthest message boundary within `budget` octets, or the nearest one behind that.
     fn choose_target(&mut self, budget: u64) -> bool {
         let line = &self.shared.writer;
@@ -596,6 +629,7 @@ impl Reader {
         let published = line.published_bytes.load(Ordering::Acquire);
         self.published = published;
         if published == self.stream {
+            self.all_read(messages);
             return false;
         }
         let end = Target {
@@ -636,6 +670,7 @@ impl Reader {
                 if node.is_null() {
                     return found;
                 }
+                (*node).track_use();
                 offset = (*node).start;
                 if (*node).at_boundary {
                     let within = stream - self.stream <= budget;

@@ -131,6 +131,78 @@ fn byte_credit_lets_one_oversized_message_pass() {
 }
 
 #[test]
+fn octets_held_back_behind_a_boundary() {
+    let (mut w, mut r) = pipe(
+        Limits {
+            messages: 10,
+            bytes: 50,
+        },
+        Tuning::WIRE,
+    );
+    // A message, and the first frame of another, larger than the limit.
+    w.append_wire(&[0, 1, b'a'], 1, false);
+    let mut first = vec![1, 100];
+    first.extend([b'b'; 100]);
+    w.append_wire(&first, 0, true);
+    assert!(!w.publish_to(3));
+    assert!(w.is_unfinished());
+    assert_eq!(r.read_message(), Some(Message::from("a")));
+    r.acknowledge();
+    assert!(
+        w.has_credit(),
+        "octets that nobody can acknowledge use no credit"
+    );
+    // A rollback keeps what was held back, and that it is in mid-message.
+    w.append_frame(&Frame::from("lost"), true);
+    w.rollback();
+    w.append_shared(Bytes::from_static(&[1, 1, b'c']), 0, true);
+    w.append_wire(&[0, 1, b'd'], 1, false);
+    assert!(!w.publish());
+    assert!(!w.is_unfinished());
+    assert!(!w.has_credit());
+    let mut slices = [IoSlice::new(&[]); 4];
+    assert_eq!(r.lend(1, &mut slices), 3);
+    let lent: usize = slices.iter().map(|s| s.len()).sum();
+    assert_eq!(lent, 102 + 3 + 3, "no boundary inside the message");
+    r.consume(lent as u64);
+    assert_eq!(w.queued_messages(), 0);
+}
+
+#[test]
+fn messages_appended_and_not_yet_published_use_credit() {
+    let (mut w, _r) = pipe(
+        Limits {
+            messages: 10,
+            bytes: 50,
+        },
+        Tuning::WIRE,
+    );
+    w.append_message(&Message::from(vec![0; 60]));
+    assert!(!w.has_credit());
+    w.rollback();
+    assert!(w.has_credit());
+}
+
+#[test]
+fn a_reader_may_change_its_manner_between_messages() {
+    let (mut w, mut r) = pipe(limits(10), Tuning::WIRE);
+    for text in ["one", "two", "three"] {
+        send(&mut w, text);
+    }
+    assert!(r.read_message().is_some());
+    assert!(r.at_boundary());
+    assert_eq!(
+        pump_all(&mut r, u64::MAX, usize::MAX),
+        b"\0\x03two\0\x05three"
+    );
+    assert_eq!(w.queued_messages(), 0);
+    send(&mut w, "four");
+    assert_eq!(r.read_message(), Some(Message::from("four")));
+    r.consume(0);
+    assert_eq!(w.queued_messages(), 0);
+}
+
+#[test]
 fn a_waiting_writer_is_signalled_once_there_is_room() {
     let (mut w, mut r) = pipe(limits(4), Tuning::INPROC);
     let wake = Arc::new(Wake(Event::new()));

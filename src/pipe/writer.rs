@@ -10,12 +10,17 @@ use crate::sync::lock;
 
 /// How many publishes in a row must meet an awake reader before the pipe turns dense. Large enough
 /// that a request-reply exchange never does, small enough that a burst soon does.
+#[cfg(not(loom))]
 const DENSE_AFTER: u32 = 32;
+
+/// Small enough for a model check to go through both changes.
+#[cfg(loom)]
+const DENSE_AFTER: u32 = 2;
 
 /// The writing end of a pipe. Dropping it rolls an unfinished message back and closes the pipe; what
 /// was published stays readable.
 pub(crate) struct Writer {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     tuning: Tuning,
     /// Where appending goes on.
     at: Position,
@@ -28,8 +33,8 @@ pub(crate) struct Writer {
     next_block: usize,
     dense: bool,
     awake_run: u32,
-    /// An appended frame announced more frames.
-    in_message: bool,
+    /// The last published position. Before `mark.stream` if octets behind a boundary were held back.
+    published: u64,
 }
 
 #[derive(Clone, Copy)]
@@ -43,6 +48,8 @@ struct Position {
     capacity: usize,
     /// `tail` is a view of `block` that ends, for now, at `offset`.
     open: bool,
+    /// An appended frame announced more frames.
+    in_message: bool,
     /// Stream position.
     stream: u64,
     /// Messages completed since the pipe began, published or not.
@@ -63,6 +70,7 @@ impl Writer {
             offset: 0,
             capacity: 0,
             open: false,
+            in_message: false,
             stream: 0,
             messages: 0,
         };
@@ -76,7 +84,7 @@ impl Writer {
             next_block: tuning.first_block,
             dense: false,
             awake_run: 0,
-            in_message: false,
+            published: 0,
         }
     }
 
@@ -94,8 +102,19 @@ impl Writer {
     /// Whether one more message may be published now.
     #[inline]
     pub(crate) fn has_credit(&mut self) -> bool {
-        (self.at.messages < self.credit_messages && self.mark.stream < self.credit_bytes)
-            || self.refresh_credit()
+        self.within_credit() || self.refresh_credit()
+    }
+
+    /// Octets of complete messages count, published or not. Those of an unfinished message do not:
+    /// nothing could be acknowledged before it is finished, and finishing it must stay possible.
+    #[inline]
+    fn within_credit(&self) -> bool {
+        let complete = if self.at.in_message {
+            self.published
+        } else {
+            self.at.stream
+        };
+        self.at.messages < self.credit_messages && complete < self.credit_bytes
     }
 
     /// How many whole messages may be published now (a lower bound, without a fresh look).
@@ -114,16 +133,15 @@ impl Writer {
         let bytes = reader.acked_bytes.load(Ordering::Acquire);
         self.credit_messages = messages.saturating_add(limits.messages);
         self.credit_bytes = bytes.saturating_add(limits.bytes);
-        self.at.messages < self.credit_messages && self.mark.stream < self.credit_bytes
+        self.within_credit()
     }
 
     /// Announces that this writer waits for credit; then looks once more. `true`: there is credit
-    /// after all, do not wait. Otherwise the signal will come when enough has been acknowledged.
+    /// after all, do not wait. Otherwise the signal will come when enough has been acknowledged, so
+    /// complete messages are to be published before: they use credit, and nobody could return it.
     pub(crate) fn arm(&mut self) -> bool {
-        self.shared
-            .sleep
-            .writer_waits
-            .store(true, Ordering::Relaxed);
+        // Swaps only, as for the reader's flag.
+        self.shared.sleep.writer_waits.swap(true, Ordering::AcqRel);
         // Pairs with the fence in `Reader::acknowledge`.
         fence(Ordering::SeqCst);
         let ready = self.has_credit() || self.is_reader_closed();
@@ -135,10 +153,7 @@ impl Writer {
 
     /// Takes back [`Writer::arm`].
     pub(crate) fn disarm(&mut self) {
-        self.shared
-            .sleep
-            .writer_waits
-            .store(false, Ordering::Relaxed);
+        self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel);
     }
 
     /// Whether nobody will ever read what is published from now on.
@@ -176,7 +191,7 @@ impl Writer {
                 let header_len = frame::header_len(len);
                 self.reserve(header_len);
                 self.put_header(more, len);
-                self.in_message = true;
+                self.at.in_message = true;
                 self.link(Data::Shared(bytes.clone()), len);
                 self.finish_frame(more);
                 return;
@@ -194,7 +209,7 @@ impl Writer {
         self.reserve(wire.len());
         self.put(wire);
         self.at.messages += messages;
-        self.in_message = in_message;
+        self.at.in_message = in_message;
     }
 
     /// As [`Writer::append_wire`], but by reference. The octets may also be a body whose header was
@@ -203,7 +218,7 @@ impl Writer {
         let len = wire.len();
         self.link(Data::Shared(wire), len);
         self.at.messages += messages;
-        self.in_message = in_message;
+        self.at.in_message = in_message;
     }
 
     /// Makes everything appended visible to the reader: to be called at the end of a message.
@@ -220,15 +235,20 @@ impl Writer {
     /// that still read `true` pays a heavy barrier, which is also a fence.
     #[inline]
     pub(crate) fn publish(&mut self) -> bool {
-        debug_assert!(!self.in_message, "published in mid-message");
+        debug_assert!(!self.at.in_message, "published in mid-message");
         self.publish_to(self.at.stream)
     }
 
-    /// As [`Writer::publish`], but only up to a stream position, a message boundary that was passed
-    /// while appending. [`Writer::rollback`] then returns to where appending stands now.
+    /// As [`Writer::publish`], but only up to a stream position: the last message boundary that was
+    /// passed while appending. [`Writer::rollback`] then returns to where appending stands now.
     #[inline]
     pub(crate) fn publish_to(&mut self, stream: u64) -> bool {
+        debug_assert!(
+            self.published <= stream && stream <= self.at.stream,
+            "published what is not appended, or less than before"
+        );
         self.mark = self.at;
+        self.published = stream;
         let line = &self.shared.writer;
         line.published_bytes.store(stream, Ordering::Release);
         line.published_messages
@@ -294,7 +314,6 @@ impl Writer {
 
     /// Takes back everything appended since the last publish.
     pub(crate) fn rollback(&mut self) {
-        self.in_message = false;
         let unread = self.mark.tail;
         // SAFETY: the mark's tail is in the list: the reader frees a node only after it has followed
         // its `next`, which it does only when octets behind the node are published; none are behind
@@ -326,9 +345,15 @@ impl Writer {
         self.at = self.mark;
     }
 
+    /// Whether something is appended and not published.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.at.stream != self.published
+    }
+
     #[inline(always)]
     fn finish_frame(&mut self, more: bool) {
-        self.in_message = more;
+        self.at.in_message = more;
         if !more {
             self.at.messages += 1;
         }
@@ -395,7 +420,7 @@ impl Writer {
             self.at.offset,
             None,
             self.at.messages,
-            !self.in_message,
+            !self.at.in_message,
             Data::View(self.at.block),
         );
         self.push_node(node);
@@ -404,7 +429,7 @@ impl Writer {
 
     /// Links data by reference as the next node.
     fn link(&mut self, data: Data, len: usize) {
-        let node = Node::boxed(0, Some(len), self.at.messages, !self.in_message, data);
+        let node = Node::boxed(0, Some(len), self.at.messages, !self.at.in_message, data);
         self.push_node(node);
         self.at.stream += len as u64;
     }

@@ -61,9 +61,12 @@ mod real {
         match SUPPORT.load(Ordering::Acquire) {
             UNKNOWN => {
                 let found = if register() { MEMBARRIER } else { FENCES };
-                // A racing thread finds the same answer, the kernel does not change its mind.
-                SUPPORT.store(found, Ordering::Release);
-                found
+                // The first answer counts: a thread of its own sandbox may find another.
+                match SUPPORT.compare_exchange(UNKNOWN, found, Ordering::AcqRel, Ordering::Acquire)
+                {
+                    Ok(_) => found,
+                    Err(first) => first,
+                }
             }
             known => known,
         }

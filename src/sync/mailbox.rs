@@ -27,7 +27,9 @@ impl<T> Mailbox<T> {
     /// Hands `command` to the owner and wakes it if it sleeps.
     pub(crate) fn post(&self, command: T) {
         self.queue.push(command);
-        self.pending.store(true, Ordering::Release);
+        // A swap, not a store: the owner who clears the flag then synchronises with everyone who
+        // set it, not only with the last, and sees all their commands.
+        self.pending.swap(true, Ordering::AcqRel);
         self.event.notify();
     }
 
@@ -61,24 +63,83 @@ type Queue<T> = crossbeam_queue::SegQueue<T>;
 #[cfg(loom)]
 use model::Queue;
 
-/// crossbeam's queue does not know loom; a lock does for the model.
+/// crossbeam's queue does not know loom. This stands for it with no more order than crossbeam's:
+/// a `pop` may overlook a `push` that is not ordered before it.
 #[cfg(loom)]
 mod model {
-    use super::super::Mutex;
-    use std::collections::VecDeque;
+    use super::super::atomic::{fence, AtomicBool, AtomicUsize, Ordering};
+    use super::super::{lock, Mutex};
+
+    /// More commands than any model posts.
+    const SLOTS: usize = 3;
 
     #[derive(Debug)]
-    pub(crate) struct Queue<T>(Mutex<VecDeque<T>>);
+    pub(crate) struct Queue<T> {
+        slots: [(AtomicBool, Mutex<Option<T>>); SLOTS],
+        tail: AtomicUsize,
+        head: AtomicUsize,
+    }
 
     impl<T> Queue<T> {
         pub(crate) fn new() -> Self {
-            Queue(Mutex::new(VecDeque::new()))
+            Queue {
+                slots: std::array::from_fn(|_| (AtomicBool::new(false), Mutex::new(None))),
+                tail: AtomicUsize::new(0),
+                head: AtomicUsize::new(0),
+            }
         }
+
         pub(crate) fn push(&self, value: T) {
-            super::super::lock(&self.0).push_back(value);
+            let at = self.tail.fetch_add(1, Ordering::SeqCst);
+            *lock(&self.slots[at].1) = Some(value);
+            self.slots[at].0.store(true, Ordering::Release);
         }
+
+        /// By the owner only.
         pub(crate) fn pop(&self) -> Option<T> {
-            super::super::lock(&self.0).pop_front()
+            let head = self.head.load(Ordering::Relaxed);
+            fence(Ordering::SeqCst);
+            if head == self.tail.load(Ordering::Relaxed) {
+                return None;
+            }
+            self.head.store(head + 1, Ordering::Relaxed);
+            while !self.slots[head].0.load(Ordering::Acquire) {
+                super::super::thread::yield_now();
+            }
+            lock(&self.slots[head].1).take()
         }
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_tests {
+    use super::super::{thread, Arc};
+    use super::*;
+
+    /// Two post; the owner looks only after the flag is set, and sleeps if it is not.
+    #[test]
+    fn loom_mailbox_overlooks_no_command() {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(3);
+        builder.check(|| {
+            let mailbox = Arc::new(Mailbox::new());
+            let posters = [1, 2].map(|command| {
+                let mailbox = Arc::clone(&mailbox);
+                thread::spawn(move || mailbox.post(command))
+            });
+            let mut sum = 0;
+            while sum < 3 {
+                if mailbox.is_pending() && mailbox.take_pending() {
+                    while let Some(command) = mailbox.pop() {
+                        sum += command;
+                    }
+                } else {
+                    mailbox.event().wait(None);
+                }
+            }
+            for poster in posters {
+                poster.join().unwrap();
+            }
+        });
     }
 }

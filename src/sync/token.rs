@@ -28,13 +28,14 @@ impl<T> Token<T> {
     pub(crate) fn run<R>(&self, mut f: impl FnMut(&mut T) -> R) -> Option<R> {
         loop {
             let mut guard = self.try_lock().or_else(|| {
-                self.missed.store(true, Ordering::Relaxed);
+                self.missed.store(true, Ordering::Release);
                 // Either the holder's look (after its fence) sees the note, or it had let go of the
                 // token before ours, and the second try gets it.
                 fence(Ordering::SeqCst);
                 self.try_lock()
             })?;
-            self.missed.store(false, Ordering::Relaxed);
+            // A note wiped out here is one whose cause this run must see: hence acquire.
+            self.missed.swap(false, Ordering::AcqRel);
             let result = f(&mut guard);
             drop(guard);
             fence(Ordering::SeqCst);
