@@ -9,7 +9,7 @@ mod machine;
 mod meter;
 mod raw;
 mod report;
-// mod sinew_impl;
+mod sinew_impl;
 mod subject;
 mod work;
 
@@ -27,7 +27,7 @@ fn subjects() -> Vec<Box<dyn Subject>> {
     vec![
         Box::new(raw::Raw),
         Box::new(libzmq::Libzmq),
-        // Box::new(sinew_impl::Sinew),
+        Box::new(sinew_impl::Sinew),
     ]
 }
 

@@ -40,7 +40,7 @@ impl Subject for Sinew {
                 let mut subscribers = Vec::with_capacity(count);
                 for _ in 0..count {
                     let mut sub = sinew::Sub::new();
-                    sub.subscribe("")?;
+                    sub.subscribe("");
                     sub.connect(&at)?;
                     subscribers.push(Sub(sub));
                 }

@@ -260,6 +260,8 @@ impl InPump {
         let taken = proto.handle_input(self.buffer.input(), clock::now())?;
         self.buffer.skip(taken);
         let ready = proto.is_ready();
+        // That the handshake is done is all that it tells.
+        while proto.poll_event().is_some() {}
         let answer = proto.wants_transmit();
         drop(proto);
         if answer {

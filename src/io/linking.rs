@@ -592,7 +592,7 @@ pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
         reader
     });
     let writer = flow.receives.then(|| {
-        let (writer, reader) = pipe(port.in_limits(), Tuning::WIRE);
+        let (writer, reader) = pipe(port.in_limits(), Tuning::RECEIVED);
         port.offer_reader(key, reader);
         writer
     });

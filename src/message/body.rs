@@ -44,6 +44,15 @@ impl Frame {
         }
     }
 
+    /// The first `len` octets of `buffer`, at most all of them.
+    #[inline(always)]
+    pub(crate) fn inline(buffer: [u8; Frame::INLINE], len: usize) -> Self {
+        Frame(Repr::Inline {
+            len: len.min(Frame::INLINE) as u8,
+            buf: buffer,
+        })
+    }
+
     /// A frame that refers to `payload`, without copying it.
     #[inline]
     #[must_use]
@@ -56,7 +65,7 @@ impl Frame {
     ///
     /// # Panics
     /// If `len` exceeds `source.len()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn copy_from_prefix(source: &[u8], len: usize) -> Self {
         if len <= Frame::INLINE {
             if let Some(Ok(buf)) = source

@@ -47,6 +47,12 @@ impl Message {
         Message(Frames::One(frame.into()))
     }
 
+    /// A message of one frame, kept inline: the first `len` octets of `buffer`.
+    #[inline(always)]
+    pub(crate) fn inline(buffer: [u8; Frame::INLINE], len: usize) -> Self {
+        Message(Frames::One(Frame::inline(buffer, len)))
+    }
+
     /// A message of the given frames, in order. No frames at all make a message of one empty frame,
     /// for a message always has at least one.
     #[must_use]

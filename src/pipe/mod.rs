@@ -72,6 +72,9 @@ pub(crate) struct Tuning {
     pub(crate) max_block: usize,
     /// Shared payloads of at least this many octets are linked, not copied.
     pub(crate) by_reference: usize,
+    /// Whether the pipe may turn dense. Not worth it for a writer that publishes whole batches: a
+    /// fence for each costs it nothing, and sparing it would cost the reader a heavy barrier.
+    pub(crate) may_be_dense: bool,
 }
 
 impl Tuning {
@@ -81,6 +84,13 @@ impl Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
         by_reference: 8 * 1024,
+        may_be_dense: true,
+    };
+
+    /// For a pipe that an in-pump writes to.
+    pub(crate) const RECEIVED: Tuning = Tuning {
+        may_be_dense: false,
+        ..Tuning::WIRE
     };
 
     /// For a pipe between two sockets of this process: the receiver would have to allocate for a
@@ -89,6 +99,7 @@ impl Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
         by_reference: 512,
+        may_be_dense: true,
     };
 }
 

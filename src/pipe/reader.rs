@@ -217,6 +217,7 @@ impl Reader {
     }
 
     /// Tells the writer everything that has been read, and signals if it waits for enough of it.
+    #[inline(never)]
     pub(crate) fn acknowledge(&mut self) {
         if self.acked_messages == self.messages && self.acked_bytes == self.stream {
             return;
@@ -249,8 +250,49 @@ impl Reader {
         queued_bytes == 0 || (queued <= limits.messages / 2 && queued_bytes <= limits.bytes / 2)
     }
 
+    /// Whether there is a message; [`Reader::take_message`] then takes it.
+    #[inline(always)]
+    pub(crate) fn has_message(&mut self) -> bool {
+        self.fill()
+    }
+
+    /// Takes the message that is there after [`Reader::has_message`], or returns `none`.
+    ///
+    /// A short one is made as the very last step, from the block into the caller's hands: each move
+    /// of a message stalls on the stores of the move before, and costs as much as all the rest.
+    #[inline(always)]
+    pub(crate) fn take_message<E>(&mut self, none: E) -> Result<Message, E> {
+        // flags 0: one frame of data with a short header. Behind it enough octets for a copy of fixed
+        // size.
+        if self.limit - self.offset >= 2 + Frame::INLINE {
+            let input = self.readable();
+            let (flags, len) = (input[0], usize::from(input[1]));
+            if flags == 0 && len <= Frame::INLINE {
+                let payload = input[2..2 + Frame::INLINE].as_ptr();
+                self.skip(2 + len);
+                self.count_message();
+                // SAFETY: `payload` points to `Frame::INLINE` published octets of the current node,
+                // which stays alive and unchanged until this reader passes it; skipping within it
+                // does not pass it.
+                #[allow(unsafe_code, reason = "see SAFETY")]
+                let payload = unsafe { *payload.cast::<[u8; Frame::INLINE]>() };
+                return Ok(Message::inline(payload, len));
+            }
+        }
+        self.read_message().ok_or(none)
+    }
+
+    #[inline(always)]
+    fn count_message(&mut self) {
+        self.messages += 1;
+        if self.messages - self.acked_messages >= self.stride_messages
+            || self.stream - self.acked_bytes >= self.stride_bytes
+        {
+            self.acknowledge();
+        }
+    }
+
     /// Reads one message. `None` if there is none.
-    #[inline]
     pub(crate) fn read_message(&mut self) -> Option<Message> {
         let (frame, more) = self.read_frame()?;
         let message = if more {
@@ -258,12 +300,7 @@ impl Reader {
         } else {
             Message::new(frame)
         };
-        self.messages += 1;
-        if self.messages - self.acked_messages >= self.stride_messages
-            || self.stream - self.acked_bytes >= self.stride_bytes
-        {
-            self.acknowledge();
-        }
+        self.count_message();
         Some(message)
     }
 

@@ -244,8 +244,8 @@ impl Writer {
             if sleep.reader_asleep.load(Ordering::Relaxed) {
                 return self.claim_sleeper();
             }
-            self.awake_run += 1;
-            if self.awake_run == DENSE_AFTER {
+            self.awake_run = self.awake_run.saturating_add(1);
+            if self.awake_run == DENSE_AFTER && self.tuning.may_be_dense {
                 self.turn_dense();
             }
         }

@@ -27,6 +27,8 @@ pub(super) struct RecvHalf {
     /// Pipes found empty and not armed: they are looked at again before sleeping.
     resting: Vec<PeerKey>,
     since_look: u32,
+    /// Whose the last message was.
+    from: PeerKey,
     /// Pipes with a connection.
     links: usize,
     caller: Option<CallerPoll>,
@@ -63,6 +65,10 @@ impl RecvHalf {
             readable: Rotation::new(),
             resting: Vec::new(),
             since_look: 0,
+            from: PeerKey {
+                index: 0,
+                generation: 0,
+            },
             links: 0,
             caller: None,
             lost: Vec::new(),
@@ -165,28 +171,39 @@ impl RecvHalf {
         self.lost.pop()
     }
 
-    /// Takes the next message in turn.
-    #[inline]
-    pub(super) fn try_recv(&mut self) -> Option<(PeerKey, Message)> {
+    /// Takes the next message in turn; [`RecvHalf::from`] then says whose it is.
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`] if there is none.
+    #[inline(always)]
+    pub(super) fn try_recv(&mut self) -> Result<Message, RecvError> {
         self.since_look += 1;
         if self.since_look >= LOOK_EVERY {
             self.look();
         }
         loop {
             while let Some(key) = self.readable.current() {
-                if let Some(pipe) = self.pipe(key) {
-                    if let Some(message) = pipe.reader.read_message() {
+                let slot = self.pipes.get_mut(key.index as usize);
+                if let Some(pipe) = slot.and_then(Option::as_mut) {
+                    if pipe.reader.has_message() {
+                        self.from = key;
                         self.readable.advance();
                         Counters::add_owned(&self.port.counters.messages_received, 1);
-                        return Some((key, message));
+                        // Last, so that the message goes straight into the caller's hands.
+                        return pipe.reader.take_message(RecvError::WouldBlock);
                     }
                 }
                 self.rest(key);
             }
             if !self.look() {
-                return None;
+                return Err(RecvError::WouldBlock);
             }
         }
+    }
+
+    /// Whose the last message was.
+    pub(super) fn from(&self) -> PeerKey {
+        self.from
     }
 
     /// The current pipe is empty.
@@ -236,24 +253,38 @@ impl RecvHalf {
     ///
     /// # Errors
     /// If there is none by the deadline.
-    #[inline]
-    pub(super) fn recv(&mut self, deadline: Deadline) -> Result<(PeerKey, Message), RecvError> {
-        match self.try_recv() {
-            Some(received) => Ok(received),
-            None => self.recv_slow(deadline),
+    pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        if self.is_readable() {
+            return self.try_recv();
         }
+        self.recv_slow(deadline)
+    }
+
+    /// Whether the current pipe has a message.
+    #[inline(always)]
+    fn is_readable(&mut self) -> bool {
+        let current = self.readable.current();
+        let pipe = current.and_then(|key| self.pipes.get_mut(key.index as usize)?.as_mut());
+        pipe.is_some_and(|pipe| pipe.reader.has_message())
     }
 
     #[cold]
-    fn recv_slow(&mut self, deadline: Deadline) -> Result<(PeerKey, Message), RecvError> {
+    fn recv_slow(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         if matches!(deadline, Deadline::Now) {
-            self.pump();
-            return self.try_recv().ok_or(RecvError::WouldBlock);
+            if !self.look() {
+                self.pump();
+            }
+            return self.try_recv();
+        }
+        let received = self.try_recv();
+        if received.is_ok() {
+            return received;
         }
         loop {
             let awake = self.wait(deadline.at());
-            if let Some(received) = self.try_recv() {
-                return Ok(received);
+            let received = self.try_recv();
+            if received.is_ok() {
+                return received;
             }
             if !awake {
                 return Err(RecvError::Timeout);

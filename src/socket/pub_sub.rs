@@ -460,7 +460,7 @@ impl Sub {
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         loop {
-            let (_, message) = self.inbound.recv(deadline)?;
+            let message = self.inbound.recv(deadline)?;
             // The publisher filters too, but what it sent may have been unsubscribed from since.
             if self.topics.matches(message.as_bytes()) {
                 return Ok(message);

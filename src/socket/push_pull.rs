@@ -11,7 +11,7 @@ use super::shell::{CloseReport, Shell};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
-use crate::error::{RecvError, SendError};
+use crate::error::{RecvError, SendError, SendFailure};
 use crate::io::{Counters, NoHooks, Port};
 use crate::message::Message;
 use crate::pipe::Reader;
@@ -86,14 +86,23 @@ impl Push {
 
     #[inline]
     fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
-        self.out.refresh();
-        if self.has_rest() {
-            let at = deadline.at();
-            while self.has_rest() {
-                if self.resend(at) {
-                    // Those before it come first.
-                    return self.out.send(message, Deadline::Now).map(|_| ());
-                }
+        if !self.has_rest() && self.out.try_send(&message).is_some() {
+            return Ok(());
+        }
+        self.send_slow(message, deadline)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+        // What lost peers had not been sent comes first.
+        while self.has_rest() {
+            if self.resend(deadline.at()) {
+                let reason = match deadline {
+                    Deadline::Now => SendFailure::WouldBlock,
+                    _ => SendFailure::Timeout,
+                };
+                return Err(SendError::new(reason, message));
             }
         }
         self.out.send(message, deadline).map(|_| ())
@@ -197,7 +206,7 @@ impl Pull {
 
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        self.inbound.recv(deadline).map(|(_, message)| message)
+        self.inbound.recv(deadline)
     }
 }
 

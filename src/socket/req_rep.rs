@@ -161,7 +161,7 @@ impl Req {
         while self.inbound.take_lost().is_some() || self.out.take_lost().is_some() {}
         if !self.correlated {
             // A late reply could not be told from the one to come.
-            while self.inbound.try_recv().is_some() {
+            while self.inbound.try_recv().is_ok() {
                 Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
             }
         }
@@ -186,8 +186,8 @@ impl Req {
             })?;
         let mut result = Ok(());
         loop {
-            while let Some((from, message)) = self.inbound.try_recv() {
-                match self.state.accept(from, message) {
+            while let Ok(message) = self.inbound.try_recv() {
+                match self.state.accept(self.inbound.from(), message) {
                     Ok(reply) => return Ok(reply),
                     Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
                 }
@@ -316,8 +316,8 @@ impl Rep {
                 expected: expectation(reason),
             })?;
         loop {
-            let (from, message) = self.inbound.recv(deadline)?;
-            match self.state.accept(from, message) {
+            let message = self.inbound.recv(deadline)?;
+            match self.state.accept(self.inbound.from(), message) {
                 Ok(request) => return Ok(request),
                 Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
             }
