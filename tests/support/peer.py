@@ -130,6 +130,8 @@ def main():
         socket.setsockopt(zmq.XPUB_NODROP, 1)
     if kind == "sub":
         socket.subscribe(KEPT)
+        # Its subscriptions would linger for a publisher that does not come back.
+        socket.linger = 0
     if way == "bind":
         socket.bind(endpoint)
         endpoint = socket.last_endpoint.decode()
