@@ -67,7 +67,7 @@ impl Role {
 }
 
 /// A running peer. Whatever goes wrong with it is a panic of the test that asks for more.
-pub(crate) trait Peer: Sized {
+pub(crate) trait Peer: Sized + Send + 'static {
     /// Starts it, and waits until it is bound (or has begun to connect).
     fn start(role: &Role) -> Self;
 
