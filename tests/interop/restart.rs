@@ -310,9 +310,8 @@ fn a_socket_that_is_made_anew_is_found_again<P: Peer>(transport: &str) {
         let mut push = Push::new();
         endpoint = push.bind(endpoint.as_str()).unwrap().to_string();
         // Every message would be given to the peer: there is no other.
-        let peer = peer.get_or_insert_with(|| {
-            P::start(&Role::connecting(Kind::Pull, &endpoint, SEED, 1000))
-        });
+        let peer = peer
+            .get_or_insert_with(|| P::start(&Role::connecting(Kind::Pull, &endpoint, SEED, 1000)));
         let sent = send_all(traffic, numbers.clone(), |m| push.send(m).unwrap());
         assert_eq!(push.close().unsent, 0);
         assert_eq!(peer.done(), sent.value());

@@ -143,7 +143,8 @@ fn bytes_are_limited_too() {
     for _ in 0..taken {
         pull.try_recv().unwrap();
     }
-    push.try_send(pattern(1 << 20)).expect("one larger than the limit passes");
+    push.try_send(pattern(1 << 20))
+        .expect("one larger than the limit passes");
     assert!(push.try_send("x").is_err());
     assert_eq!(pull.try_recv().unwrap().byte_len(), 1 << 20);
     push.send_timeout("x", LONG).unwrap();

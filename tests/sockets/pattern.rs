@@ -350,7 +350,9 @@ fn subscriptions_count() {
         assert_eq!(sub.recv_timeout(LONG).unwrap().as_bytes(), b"a1");
         assert!(sub.unsubscribe("a"));
         assert!(!sub.unsubscribe("a"));
-        await_true("the publisher knows", || publisher.subscriber_count("a") == 0);
+        await_true("the publisher knows", || {
+            publisher.subscriber_count("a") == 0
+        });
         publisher.send("a2").unwrap();
         publisher.send("mark").unwrap();
         assert_eq!(sub.recv_timeout(LONG).unwrap().as_bytes(), b"mark");
@@ -434,7 +436,9 @@ fn a_subscriber_of_two_publishers_hears_both() {
         }
         sub.subscribe("after");
         for publisher in &mut publishers {
-            publisher.wait_for_subscribers_of("before", 1, LONG).unwrap();
+            publisher
+                .wait_for_subscribers_of("before", 1, LONG)
+                .unwrap();
             publisher.wait_for_subscribers_of("after", 1, LONG).unwrap();
             for topic in ["before", "neither", "after"] {
                 publisher.send(topic).unwrap();

@@ -139,7 +139,11 @@ pub(crate) fn pattern(len: usize) -> Vec<u8> {
 }
 
 #[track_caller]
-pub(crate) fn await_event(monitor: &mut Monitor, what: &str, wanted: impl FnMut(&SocketEvent) -> bool) {
+pub(crate) fn await_event(
+    monitor: &mut Monitor,
+    what: &str,
+    wanted: impl FnMut(&SocketEvent) -> bool,
+) {
     assert!(monitor.wait_for(LONG, wanted).is_some(), "no event: {what}");
 }
 

@@ -369,7 +369,11 @@ fn inproc_passes_large_bodies_by_reference() {
         let place = body.as_ptr();
         push.send(body).unwrap();
         let received = pull.recv_timeout(LONG).unwrap();
-        assert_eq!(received.as_bytes().as_ptr(), place, "{len} octets were copied");
+        assert_eq!(
+            received.as_bytes().as_ptr(),
+            place,
+            "{len} octets were copied"
+        );
         assert_eq!(received.into_bytes().as_ptr(), place);
     }
 }

@@ -93,7 +93,10 @@ fn slow_subscribers_lose_what_is_counted(net: Net) {
         publisher.send(numbered(0, n)).unwrap();
     }
     let dropped = publisher.stats().dropped_full;
-    assert!(dropped > 0, "nobody read, and the marks are lower than that");
+    assert!(
+        dropped > 0,
+        "nobody read, and the marks are lower than that"
+    );
     let mut received = 0;
     let mut last = None;
     while received + dropped < u64::from(PUBLISHED) {
@@ -130,7 +133,10 @@ fn a_hundred_thousand_requests(net: Net) {
     req.connect(&endpoint).unwrap();
     for n in 0..REQUESTS {
         let reply = req.request(numbered(0, n), LONG);
-        assert_eq!(number_of(&reply.unwrap_or_else(|e| panic!("{n}: {e}"))), (0, n));
+        assert_eq!(
+            number_of(&reply.unwrap_or_else(|e| panic!("{n}: {e}"))),
+            (0, n)
+        );
     }
     assert_eq!(server.join(), 0);
 }
@@ -180,7 +186,10 @@ fn a_hundred_pushers(net: Net) {
                 push.send_timeout(numbered(sender, n), LONG).unwrap();
             }
         }
-        pushes.into_iter().map(|push| push.close().unsent).sum::<u64>()
+        pushes
+            .into_iter()
+            .map(|push| push.close().unsent)
+            .sum::<u64>()
     });
     let mut next = [0; PEERS as usize];
     for _ in 0..PEERS * EACH {
@@ -233,7 +242,9 @@ fn a_hundred_subscribers(net: Net) {
             sub
         })
         .collect();
-    publisher.wait_for_subscribers(PEERS as usize, LONG).unwrap();
+    publisher
+        .wait_for_subscribers(PEERS as usize, LONG)
+        .unwrap();
     // Fewer than the high-water mark: nothing may be dropped.
     for n in 0..MESSAGES {
         publisher.send(numbered(0, n)).unwrap();
