@@ -66,7 +66,7 @@ impl Default for Context {
 pub struct ContextBuilder(ContextConfig);
 
 impl ContextBuilder {
-    /// The number of I/O threads, from 1 to 1024. Default: one per available core.
+    /// The number of I/O threads, from 1 to 1023. Default: one per available core.
     pub fn io_threads(mut self, count: usize) -> Self {
         self.0.io_threads = Some(count);
         self

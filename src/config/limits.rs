@@ -140,14 +140,17 @@ impl From<u64> for HighWaterMark {
 
 impl MessageLimits {
     pub(super) fn validate(&self) -> Result<(), OptionError> {
-        if self.frame_bytes == 0 {
+        if self.message_bytes == 0 {
             return Err(OptionError::new("max_message_size", 0, "at least 1 byte"));
+        }
+        if self.frame_bytes == 0 {
+            return Err(OptionError::new("max_frame_size", 0, "at least 1 byte"));
         }
         if self.message_bytes < self.frame_bytes {
             return Err(OptionError::new(
-                "max_message_total",
+                "max_message_size",
                 self.message_bytes,
-                "at least `max_message_size`",
+                "at least `max_frame_size`",
             ));
         }
         if self.frames == 0 {

@@ -110,8 +110,14 @@ impl SocketConfig {
                 "max_connections",
                 u64::from(self.max_connections.unwrap_or(1)),
             ),
-            ("send_buffer", to_u64(self.tcp.send_buffer.unwrap_or(1))),
-            ("recv_buffer", to_u64(self.tcp.recv_buffer.unwrap_or(1))),
+            (
+                "kernel_send_buffer",
+                to_u64(self.tcp.send_buffer.unwrap_or(1)),
+            ),
+            (
+                "kernel_recv_buffer",
+                to_u64(self.tcp.recv_buffer.unwrap_or(1)),
+            ),
             (
                 "keepalive_count",
                 u64::from(self.tcp.keepalive_count.unwrap_or(1)),
@@ -133,9 +139,9 @@ impl TcpConfig {
             || self.keepalive_count.is_some();
         if detail && self.keepalive != Some(true) {
             return Err(OptionError::new(
-                "keepalive",
+                "tcp_keepalive",
                 "off while its times are set",
-                "`keepalive` on, or no times",
+                "`tcp_keepalive` on, or no times",
             ));
         }
         for (option, value) in [
@@ -277,11 +283,11 @@ mod tests {
             ),
             (
                 |c| c.limits.frame_bytes = 0,
-                "option `max_message_size` cannot be 0: expected at least 1 byte",
+                "option `max_frame_size` cannot be 0: expected at least 1 byte",
             ),
             (
                 |c| c.limits.message_bytes = 1,
-                "option `max_message_total` cannot be 1: expected at least `max_message_size`",
+                "option `max_message_size` cannot be 1: expected at least `max_frame_size`",
             ),
             (
                 |c| c.limits.frames = 0,
@@ -297,11 +303,11 @@ mod tests {
             ),
             (
                 |c| c.tcp.send_buffer = Some(0),
-                "option `send_buffer` cannot be 0: expected from 1 to 2147483647",
+                "option `kernel_send_buffer` cannot be 0: expected from 1 to 2147483647",
             ),
             (
                 |c| c.tcp.keepalive_count = Some(3),
-                "option `keepalive` cannot be off while its times are set: expected `keepalive` on, or no times",
+                "option `tcp_keepalive` cannot be off while its times are set: expected `tcp_keepalive` on, or no times",
             ),
             (
                 |c| {

@@ -132,7 +132,10 @@ impl IoThread {
                 dialer.addresses = addresses.into();
                 self.next_address(slot, None);
             }
-            Err(error) => self.attempt_failed(slot, error.into()),
+            Err(error) => {
+                let reason = unresolved(&dialer.endpoint, &error);
+                self.attempt_failed(slot, reason);
+            }
         }
     }
 
@@ -418,5 +421,21 @@ pub(super) fn release_ends(port: &Arc<Port>, ends: PipeEnds, closing: bool) {
     drop(writer);
     if flow.receives {
         port.inbound.post(Inbound::Down { key });
+    }
+}
+
+/// The system's words for a name it does not know do not name it.
+fn unresolved(endpoint: &Endpoint, error: &io::Error) -> DisconnectReason {
+    let host = match endpoint.address() {
+        Address::Tcp(address) => address.target.host_text(),
+        _ => None,
+    };
+    DisconnectReason::Io {
+        kind: error.kind(),
+        message: format!(
+            "the host `{}` does not resolve, expected an address or a name that the system knows: {error}",
+            host.unwrap_or_default()
+        )
+        .into(),
     }
 }

@@ -29,6 +29,9 @@ pub(super) struct LinkSlot {
     state: State,
     /// Reading is paused because the pipe is full.
     paused: bool,
+    /// Read until the kernel says that there is nothing more: the end of the stream may be behind
+    /// what is there, and no event will tell of it again.
+    until_empty: bool,
     /// When to give up what is unsent, once closing has begun; `Some(None)`: never.
     closing: Option<Option<Instant>>,
     lease: Option<Lease>,
@@ -123,6 +126,7 @@ impl IoThread {
             origin,
             state: State::Handshake,
             paused: false,
+            until_empty: false,
             closing: None,
             lease,
         });
@@ -161,7 +165,9 @@ impl IoThread {
         };
         let link = Arc::clone(&this.link);
         let was_paused = this.paused;
-        let outcome = link.run_input(&mut self.buffers, READ_TURN, until_empty || was_paused);
+        // Kept over the turns it takes, and while reading is paused.
+        this.until_empty |= until_empty || was_paused;
+        let outcome = link.run_input(&mut self.buffers, READ_TURN, this.until_empty);
         let Some(outcome) = outcome else {
             // The socket's `recv` is at it, and will look again.
             return;
@@ -171,7 +177,12 @@ impl IoThread {
 
     fn input_done(&mut self, slot: usize, link: &Arc<Link>, was_paused: bool, outcome: InOutcome) {
         match outcome {
-            InOutcome::Drained => self.set_paused(slot, was_paused, false),
+            InOutcome::Drained => {
+                if let Some(Slot::Link(this)) = self.slots.get_mut(slot) {
+                    this.until_empty = false;
+                }
+                self.set_paused(slot, was_paused, false);
+            }
             InOutcome::More => {
                 self.set_paused(slot, was_paused, false);
                 self.unread.push((slot, link.id));
@@ -334,13 +345,13 @@ impl IoThread {
         if flow.sends {
             port.outbound.post(Outbound::Linked {
                 key,
-                link: Arc::clone(&link),
+                link: Arc::downgrade(&link),
             });
         }
         if flow.receives {
             port.inbound.post(Inbound::Linked {
                 key,
-                link: Arc::clone(&link),
+                link: Arc::downgrade(&link),
             });
         }
         port.peer_up();
@@ -455,10 +466,20 @@ impl IoThread {
             return;
         }
         let mut output = this.link.output.lock();
-        // The socket may not have let go of its end yet; while it lives it may, but a closing socket
-        // writes no more.
-        let finished = output.is_finished() || (this.link.port.is_closing() && output.is_drained());
+        let finished = output.is_finished();
+        let drained = output.is_drained();
+        // The socket lets go of its end when it next looks at its mail, which may be never. Until then
+        // it may write, and gets what it wrote back.
+        let rest = match drained && !finished && !this.link.port.is_closing() {
+            true => output.take_reader().map(|(reader, _)| reader),
+            false => None,
+        };
         drop(output);
+        if let (Some(reader), Some(key)) = (rest, this.link.key()) {
+            let rest = Some(reader);
+            this.link.port.outbound.post(Outbound::Down { key, rest });
+        }
+        let finished = finished || drained;
         if finished {
             this.state = State::Shut;
             let _ = this.link.stream.shutdown(Shutdown::Write);
@@ -497,6 +518,13 @@ impl IoThread {
         let taken = link.output.lock().take_reader();
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
+        // The event comes when its consequences can be seen: a peer fewer, its subscriptions gone.
+        if state != State::Handshake {
+            port.peer_down();
+            if let Some(key) = link.key() {
+                port.hooks.link_down(key);
+            }
+        }
         self.report_end(&link, state, &reason);
         if state == State::Handshake {
             if let Origin::Dialed { slot: dialer } = origin {
@@ -506,11 +534,9 @@ impl IoThread {
             }
             return;
         }
-        port.peer_down();
         let Some(key) = link.key() else {
             return;
         };
-        port.hooks.link_down(key);
         let (reader, lost) = match taken {
             Some((reader, lost)) => (Some(reader), u64::from(lost)),
             None => (None, 0),

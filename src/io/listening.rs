@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
+use std::time::Instant;
 
 use mio::{Interest, Token as MioToken};
 
@@ -21,6 +22,8 @@ pub(super) struct ListenerSlot {
     pub(super) endpoint: Endpoint,
     pub(super) id: EndpointId,
     pending: Arc<AtomicU32>,
+    /// Descriptors have run out: nothing is accepted before this, however many connections come.
+    paused_until: Option<Instant>,
     /// Held while the endpoint is bound.
     _lease: Lease,
 }
@@ -90,6 +93,7 @@ impl IoThread {
             endpoint,
             id,
             pending: Arc::new(AtomicU32::new(0)),
+            paused_until: None,
             _lease: lease,
         });
         // Connections may have come before the listener was registered.
@@ -98,6 +102,12 @@ impl IoThread {
 
     /// Accepts what waits, up to a turn's worth.
     pub(super) fn accept(&mut self, slot: usize) {
+        if let Some(Slot::Listener(listening)) = self.slots.get_mut(slot) {
+            if listening.paused_until.is_some_and(|at| clock::now() < at) {
+                return;
+            }
+            listening.paused_until = None;
+        }
         for _ in 0..ACCEPT_TURN {
             let Some(Slot::Listener(listening)) = self.slots.get(slot) else {
                 return;
@@ -122,7 +132,11 @@ impl IoThread {
                 retry_in: pause,
             });
             if let Some(pause) = pause {
-                self.timers.set(slot, Some(clock::now() + pause));
+                let until = Some(clock::now() + pause);
+                if let Some(Slot::Listener(listening)) = self.slots.get_mut(slot) {
+                    listening.paused_until = until;
+                }
+                self.timers.set(slot, until);
                 return;
             }
         }

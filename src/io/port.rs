@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::inproc::InprocPeers;
 use super::link::Link;
@@ -30,8 +30,8 @@ pub(crate) struct PipeKey {
 pub(crate) enum Inbound {
     /// A pipe to read from.
     Up { key: PipeKey, reader: Reader },
-    /// The connection behind a pipe.
-    Linked { key: PipeKey, link: Arc<Link> },
+    /// The connection behind a pipe. Not kept alive by what nobody may read for long.
+    Linked { key: PipeKey, link: Weak<Link> },
     /// The connection behind a pipe is lost; the pipe stays for the next one.
     Unlinked { key: PipeKey },
     /// The pipe's other end is gone for good. What it holds can still be read.
@@ -45,8 +45,8 @@ pub(crate) enum Inbound {
 pub(crate) enum Outbound {
     /// A pipe to write to.
     Up { key: PipeKey, writer: Writer },
-    /// The connection behind a pipe.
-    Linked { key: PipeKey, link: Arc<Link> },
+    /// The connection behind a pipe. Not kept alive by what nobody may read for long.
+    Linked { key: PipeKey, link: Weak<Link> },
     /// The connection behind a pipe is lost; the pipe stays for the next one.
     Unlinked { key: PipeKey },
     /// The pipe is gone for good; `rest` holds what was not sent.

@@ -1,6 +1,6 @@
 //! The receiving half: pipes from peers, read in turn.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::outbound::Deadline;
@@ -40,7 +40,8 @@ pub(super) struct RecvHalf {
 struct InPipe {
     key: PeerKey,
     reader: Reader,
-    link: Option<Arc<Link>>,
+    /// Not kept alive: the descriptor of a lost connection must not wait for the next call.
+    link: Option<Weak<Link>>,
     state: State,
     /// No more will come.
     down: bool,
@@ -212,7 +213,9 @@ impl RecvHalf {
         let Some(pipe) = self.pipe(key) else {
             return;
         };
-        if pipe.down && pipe.reader.is_finished() {
+        // Not `is_finished`: over inproc the other socket lets go of its end only when it next looks at
+        // its mail, which may be never.
+        if pipe.down && !pipe.reader.has_data() {
             self.pipes[key.index as usize] = None;
             self.port.free_key(pipe_key(key));
             return;
@@ -330,8 +333,8 @@ impl RecvHalf {
         }
         if let Some(caller) = &mut self.caller {
             for pipe in self.pipes.iter().flatten() {
-                if let Some(link) = &pipe.link {
-                    caller.adopt(pipe_key(pipe.key), link);
+                if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
+                    caller.adopt(pipe_key(pipe.key), &link);
                 }
             }
         }

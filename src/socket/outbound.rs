@@ -1,6 +1,6 @@
 //! The sending half: pipes to peers, and whose turn it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::{peer_key, pipe_key};
@@ -30,7 +30,8 @@ pub(super) struct SendHalf {
 struct OutPipe {
     key: PeerKey,
     writer: Writer,
-    link: Option<Arc<Link>>,
+    /// Not kept alive: the descriptor of a lost connection must not wait for the next call.
+    link: Option<Weak<Link>>,
 }
 
 /// What became of an attempt to give a message to one pipe.
@@ -129,19 +130,19 @@ impl SendHalf {
     }
 
     fn remove(&mut self, key: PeerKey, rest: Option<Reader>) {
-        let Some(pipe) = self.pipe(key) else {
-            return;
-        };
-        // An inproc peer that is gone has left what it did not read.
-        let unread = match rest {
-            None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
-            _ => 0,
-        };
-        Counters::add(&self.port.counters.dropped_peer_lost, unread);
-        self.pipes[key.index as usize] = None;
-        self.writable.remove(key);
-        self.port.free_key(pipe_key(key));
-        self.note_lost(key);
+        if let Some(pipe) = self.pipe(key) {
+            // An inproc peer that is gone has left what it did not read.
+            let unread = match rest {
+                None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
+                _ => 0,
+            };
+            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.pipes[key.index as usize] = None;
+            self.writable.remove(key);
+            self.port.free_key(pipe_key(key));
+            self.note_lost(key);
+        }
+        // It may come after the end of the pipe was told.
         match rest {
             Some(rest) if self.keep_unsent => self.unsent.push(rest),
             Some(rest) => Counters::add(
@@ -284,7 +285,7 @@ impl OutPipe {
     /// The pipe is full: the caller's thread pumps what the kernel takes. Whether there is room now.
     #[cold]
     fn make_room(&mut self) -> bool {
-        match &self.link {
+        match self.link.as_ref().and_then(Weak::upgrade) {
             Some(link) => {
                 link.send_full();
                 self.writer.has_credit()
@@ -296,7 +297,7 @@ impl OutPipe {
     /// A message ended the idleness of the pipe.
     #[cold]
     fn see_off(&mut self, lock_step: bool) {
-        match &self.link {
+        match self.link.as_ref().and_then(Weak::upgrade) {
             Some(link) => link.send_idle(lock_step),
             None => self.writer.signal(),
         }

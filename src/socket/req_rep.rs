@@ -316,6 +316,9 @@ impl Rep {
                 expected: expectation(reason),
             })?;
         loop {
+            // Peers that come and go without a request must not pile up until the next reply.
+            self.out.refresh();
+            while self.out.take_lost().is_some() {}
             let message = self.inbound.recv(deadline)?;
             match self.state.accept(self.inbound.from(), message) {
                 Ok(request) => return Ok(request),

@@ -1,0 +1,343 @@
+//! Memory stays bounded, whatever a peer announces, sends, or does not read.
+
+use sinew::{DisconnectReason, HighWaterMark, Push};
+
+use crate::heap::{live, peak_of};
+use crate::isolated::isolated;
+use crate::raw::{announce, command, frame, greeting, ready, Raw, COMMAND, MORE};
+use crate::stage::{PubStage, PullStage, RepStage, Stage, TRANSPORTS};
+use crate::WATCHDOG;
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// Sends a PING and waits for its answer: everything before it has been read.
+fn settled(raw: &mut Raw) {
+    raw.send(&command("PING", b"\0\0settled"));
+    while raw.read_frame().1 != b"\x04PONGsettled" {}
+}
+
+#[test]
+fn what_is_announced_is_not_reserved() {
+    isolated("memory::what_is_announced_is_not_reserved", || {
+        let mut stage = PullStage::new(TRANSPORTS[0]);
+        let before = stage.stats().bytes_received;
+        let mut raws: Vec<Raw> = (0..20)
+            .map(|_| Raw::shake_hands(stage.endpoint(), "PUSH"))
+            .collect();
+        let (grown, ()) = peak_of(|| {
+            for raw in &mut raws {
+                raw.send(&announce(0, 60 << 20));
+                raw.send(&[7; 10]);
+            }
+            let all = before + 20 * (64 + 28 + 9 + 10);
+            while stage.stats().bytes_received < all {
+                std::thread::yield_now();
+            }
+            stage.exchange(100);
+        });
+        println!("20 frames of 60 MiB announced: {} KiB", grown / KIB);
+        assert!(grown < 20 * 300 * KIB, "{grown} octets");
+        // It grows with what comes, and not far ahead of it.
+        let (grown, ()) = peak_of(|| {
+            raws[0].send(&vec![7; 4 * MIB]);
+            let all = stage.stats().bytes_received;
+            while stage.stats().bytes_received < all.max(before + 4 * MIB as u64) {
+                std::thread::yield_now();
+            }
+            stage.exchange(100);
+        });
+        println!("4 MiB of 60 came: {} KiB", grown / KIB);
+        assert!(grown < 16 * MIB, "{grown} octets");
+        for raw in raws {
+            drop(raw);
+            assert_eq!(stage.disconnection(), DisconnectReason::PeerClosed);
+        }
+        stage.finish();
+    });
+}
+
+#[test]
+fn unfinished_frames_of_every_kind_take_what_has_come() {
+    isolated(
+        "memory::unfinished_frames_of_every_kind_take_what_has_come",
+        || {
+            let mut stage = PubStage::new(TRANSPORTS[0]);
+            for octets in [
+                announce(COMMAND, 65_000),
+                announce(0, 65_000),
+                announce(0, 60 << 20),
+                announce(MORE, 60 << 20),
+            ] {
+                let mut raws: Vec<Raw> = (0..20)
+                    .map(|_| Raw::shake_hands(stage.endpoint(), "SUB"))
+                    .collect();
+                let all = stage.stats().bytes_received + 20 * octets.len() as u64;
+                let (grown, ()) = peak_of(|| {
+                    for raw in &mut raws {
+                        raw.send(&octets);
+                    }
+                    while stage.stats().bytes_received < all {
+                        std::thread::yield_now();
+                    }
+                    stage.exchange(10);
+                });
+                println!("20 headers {octets:02x?}: {} KiB", grown / KIB);
+                assert!(grown < 20 * 140 * KIB, "{grown} octets");
+                for raw in raws {
+                    drop(raw);
+                    stage.disconnection();
+                }
+            }
+            stage.finish();
+        },
+    );
+}
+
+/// Peers that come, shake hands and go, while the application does not call the socket.
+#[test]
+fn peers_that_come_and_go_leave_nothing_behind() {
+    isolated(
+        "memory::peers_that_come_and_go_leave_nothing_behind",
+        || {
+            let stages: [Box<dyn Stage>; 3] = [
+                Box::new(PullStage::new(TRANSPORTS[0])),
+                Box::new(PubStage::new(TRANSPORTS[0])),
+                Box::new(RepStage::new(TRANSPORTS[0])),
+            ];
+            for mut stage in stages {
+                let mut churn = |count: usize| {
+                    for _ in 0..count {
+                        drop(Raw::shake_hands(stage.endpoint(), stage.theirs()));
+                        stage.disconnection();
+                    }
+                };
+                churn(50);
+                let (memory, descriptors) = (live(), open_descriptors());
+                churn(500);
+                let grown = live().saturating_sub(memory) / 500;
+                let left = open_descriptors().saturating_sub(descriptors);
+                println!(
+                    "{}: {grown} octets and {left} descriptors per 500",
+                    stage.ours()
+                );
+                assert!(left < 10, "{left} descriptors are left of 500 connections");
+                stage.finish();
+                assert!(
+                    live() < memory + 400 * KIB,
+                    "{} octets are left once the application calls the socket",
+                    live() - memory
+                );
+            }
+        },
+    );
+}
+
+/// A REP that never gets to reply: its sending half is not used, and is kept up to date all the same.
+#[test]
+fn peers_without_requests_leave_nothing_with_a_rep() {
+    isolated(
+        "memory::peers_without_requests_leave_nothing_with_a_rep",
+        || {
+            let mut stage = RepStage::new(TRANSPORTS[0]);
+            let mut churn = |count: usize| {
+                for _ in 0..count {
+                    let mut raw = Raw::shake_hands(stage.endpoint(), "REQ");
+                    raw.send(&frame(0, b"no request"));
+                    drop(raw);
+                    stage.disconnection();
+                    assert_eq!(stage.rep.try_recv(), Err(sinew::RecvError::WouldBlock));
+                }
+            };
+            churn(50);
+            let before = live();
+            churn(500);
+            let grown = live().saturating_sub(before) / 500;
+            println!("REP: {grown} octets per peer");
+            assert!(grown < 100, "{grown} octets are left of each peer");
+            stage.finish();
+        },
+    );
+}
+
+pub(crate) fn open_descriptors() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count)
+}
+
+#[test]
+fn a_peer_that_never_reads_is_bounded_by_the_high_water_mark() {
+    isolated(
+        "memory::a_peer_that_never_reads_is_bounded_by_the_high_water_mark",
+        || {
+            for (hwm, len) in [
+                (HighWaterMark::new(100), 10_000),
+                (HighWaterMark::unlimited().with_bytes(1 << 20), 100),
+                (HighWaterMark::unlimited().with_bytes(1 << 20), 100_000),
+            ] {
+                let mut push = Push::builder().send_hwm(hwm).build().unwrap();
+                let endpoint = push.bind(TRANSPORTS[0]).unwrap();
+                let mut raw = Raw::connect(&endpoint);
+                raw.send(&[greeting(), ready("PULL")].concat());
+                raw.read_handshake();
+                push.wait_for_peers(1, WATCHDOG).unwrap();
+                let message = vec![1; len];
+                let (grown, sent) = peak_of(|| {
+                    let mut sent = 0_u64;
+                    // Back-pressure: the kernel takes some, the pipe takes the rest.
+                    while push
+                        .send_timeout(&message[..], std::time::Duration::from_millis(50))
+                        .is_ok()
+                    {
+                        sent += 1;
+                    }
+                    sent
+                });
+                println!("PUSH {hwm:?}: {sent} of {len} octets, {} KiB", grown / KIB);
+                assert!(grown < 3 * MIB, "{grown} octets");
+            }
+        },
+    );
+}
+
+#[test]
+fn a_subscriber_that_never_reads_costs_the_others_nothing() {
+    isolated(
+        "memory::a_subscriber_that_never_reads_costs_the_others_nothing",
+        || {
+            let mut stage = PubStage::with(TRANSPORTS[0], |b| b.send_hwm(100));
+            let mut raw = Raw::shake_hands(stage.endpoint(), "SUB");
+            raw.send(&command("SUBSCRIBE", b""));
+            stage.publisher.wait_for_subscribers(2, WATCHDOG).unwrap();
+            let noise = vec![0; 10_000];
+            let (grown, ()) = peak_of(|| {
+                for _ in 0..100 {
+                    for _ in 0..20 {
+                        stage.publisher.send(&noise[..]).unwrap();
+                    }
+                    stage.exchange(1);
+                }
+            });
+            println!("PUB: {} KiB", grown / KIB);
+            assert!(grown < 3 * MIB, "{grown} octets");
+            assert!(stage.stats().dropped_full > 500, "{:?}", stage.stats());
+            drop(raw);
+            stage.disconnection();
+            stage.finish();
+        },
+    );
+}
+
+#[test]
+fn a_flood_of_pings_that_reads_no_pong_is_bounded() {
+    isolated(
+        "memory::a_flood_of_pings_that_reads_no_pong_is_bounded",
+        || {
+            let mut stage = PullStage::new(TRANSPORTS[0]);
+            let mut raw = Raw::connect(stage.endpoint());
+            raw.send(&[greeting(), ready("PUSH")].concat());
+            let pings = command("PING", b"\0\0sixteen octets!!").repeat(1000);
+            let (grown, ()) = peak_of(|| {
+                for _ in 0..1000 {
+                    raw.send(&pings);
+                }
+                stage.exchange(100);
+            });
+            println!("1 000 000 PINGs: {} KiB", grown / KIB);
+            assert!(grown < 2 * MIB, "{grown} octets");
+            drop(raw);
+            assert_eq!(stage.disconnection(), DisconnectReason::PeerClosed);
+            stage.finish();
+        },
+    );
+}
+
+#[test]
+fn a_flood_of_messages_is_bounded_by_the_high_water_mark() {
+    isolated(
+        "memory::a_flood_of_messages_is_bounded_by_the_high_water_mark",
+        || {
+            for body in [0, 1, 100, 3000, 20_000] {
+                let mut stage = PullStage::with(TRANSPORTS[0], |b| b.recv_hwm(100));
+                let mut raw = Raw::shake_hands(stage.endpoint(), "PUSH");
+                let messages = frame(0, &vec![b'x'; body]).repeat(64 * KIB / (body + 9) + 1);
+                let (grown, sent) = peak_of(|| {
+                    let mut sent = 0;
+                    let mut refused = 0;
+                    while refused < 1000 && sent < 64 * MIB {
+                        let n = raw.send_some(&messages[sent % messages.len()..]).unwrap();
+                        sent += n;
+                        refused = if n == 0 { refused + 1 } else { 0 };
+                        if n == 0 {
+                            std::thread::yield_now();
+                        }
+                    }
+                    sent
+                });
+                println!(
+                    "{} KiB in messages of {body}: {} KiB",
+                    sent / KIB,
+                    grown / KIB
+                );
+                assert!(grown < 3 * MIB + 100 * body, "{grown} octets");
+                drop(raw);
+                // The good peer has its turn among all of them.
+                stage.exchange(10);
+            }
+        },
+    );
+}
+
+#[test]
+fn subscriptions_have_a_budget() {
+    isolated("memory::subscriptions_have_a_budget", || {
+        let mut stage = PubStage::new(TRANSPORTS[0]);
+        // Cancelling what was never subscribed to, and the same topic again and again.
+        let mut raw = Raw::shake_hands(stage.endpoint(), "SUB");
+        let (grown, ()) = peak_of(|| {
+            for n in 0_u32..1000 {
+                let topic = n.to_be_bytes();
+                let flood = [
+                    command("SUBSCRIBE", &topic),
+                    command("CANCEL", &topic),
+                    command("CANCEL", &topic),
+                    command("SUBSCRIBE", b"same"),
+                    frame(0, b"\x01same"),
+                    frame(0, b"\x00other"),
+                ]
+                .concat();
+                raw.send(&flood.repeat(10));
+            }
+            settled(&mut raw);
+        });
+        println!("60 000 changes: {} KiB", grown / KIB);
+        assert!(grown < MIB, "{grown} octets");
+        assert_eq!(stage.publisher.subscriber_count("same"), 1);
+        drop(raw);
+        stage.disconnection();
+        // 1024 topics of 64 KiB are the budget of one peer; one more is too many.
+        let mut raw = Raw::shake_hands(stage.endpoint(), "SUB");
+        let (grown, reason) = peak_of(|| {
+            let mut topic = vec![b't'; 64 * KIB];
+            for n in 0_u32..1025 {
+                topic[..4].copy_from_slice(&n.to_be_bytes());
+                if raw.try_send(&command("SUBSCRIBE", &topic)).is_err() {
+                    break;
+                }
+            }
+            stage.disconnection()
+        });
+        println!("64 MiB of topics: {} KiB", grown / KIB);
+        assert_eq!(reason, DisconnectReason::SubscriptionLimit);
+        assert_eq!(
+            reason.to_string(),
+            "the peer exceeds the limits on subscriptions of this socket"
+        );
+        assert!(grown < 80 * MIB, "{grown} octets");
+        raw.read_to_end();
+        // With the peer goes what it asked to be remembered.
+        let after = live();
+        stage.finish();
+        assert_eq!(stage.publisher.subscriber_count("t"), 0);
+        assert!(after < 20 * MIB, "{after} octets");
+    });
+}
