@@ -220,21 +220,19 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         let spare = self.spare.load(Ordering::Acquire);
-        let rest = self
-            .rest
+        let rest = self.rest.with_mut(|rest| {
             // SAFETY: `&mut self`: both ends are gone, nobody else has access.
-            .with_mut(|rest| {
-                #[allow(unsafe_code, reason = "see SAFETY")]
-                unsafe {
-                    std::ptr::replace(
-                        rest,
-                        Rest {
-                            node: std::ptr::null_mut(),
-                            block: std::ptr::null_mut(),
-                        },
-                    )
-                }
-            });
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                std::ptr::replace(
+                    rest,
+                    Rest {
+                        node: std::ptr::null_mut(),
+                        block: std::ptr::null_mut(),
+                    },
+                )
+            }
+        });
         // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,
         // `rest.block` is the block the reader was in, and a spare block is in no list.
         #[allow(unsafe_code, reason = "see SAFETY")]

@@ -165,6 +165,7 @@ impl Reader {
     }
 
     /// Tells the writer everything that has been read, and signals if it waits for enough of it.
+    #[inline(never)]
     pub(crate) fn acknowledge(&mut self) {
         if self.acked_messages == self.messages && self.acked_bytes == self.stream {
             return;
@@ -200,19 +201,46 @@ impl Reader {
     /// Reads one message. `None` if there is none.
     #[inline]
     pub(crate) fn read_message(&mut self) -> Option<Message> {
+        if !self.fill() {
+            return None;
+        }
+        // The commonest case in place: every detour copies the message once more.
+        let input = self.readable();
+        if let Ok(Some(header)) = frame::decode_header(input) {
+            let (at, len) = (header.header_len, header.body_len);
+            if !header.more && len <= Frame::INLINE {
+                if let Some(rest) = input.get(at..).filter(|rest| rest.len() >= len) {
+                    let message = Message::new(Frame::copy_from_prefix(rest, len));
+                    self.skip(at + len);
+                    self.count_read();
+                    return Some(message);
+                }
+            }
+        }
+        self.read_slow()
+    }
+
+    /// Any message.
+    #[inline(never)]
+    fn read_slow(&mut self) -> Option<Message> {
         let (frame, more) = self.read_frame()?;
         let message = if more {
             self.read_rest(frame)
         } else {
             Message::new(frame)
         };
+        self.count_read();
+        Some(message)
+    }
+
+    #[inline(always)]
+    fn count_read(&mut self) {
         self.messages += 1;
         if self.messages - self.acked_messages >= self.stride_messages
             || self.stream - self.acked_bytes >= self.stride_bytes
         {
             self.acknowledge();
         }
-        Some(message)
     }
 
     #[cold]
@@ -229,7 +257,6 @@ impl Reader {
         Message::multipart(frames)
     }
 
-    #[inline]
     fn read_frame(&mut self) -> Option<(Frame, bool)> {
         if !self.fill() {
             return None;
