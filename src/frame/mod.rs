@@ -122,6 +122,7 @@ pub(crate) fn encode_header(out: &mut [u8], more: bool, command: bool, body_len:
 }
 
 /// A frame header as a value: what [`encode_header`] writes, for those who append to a buffer.
+#[inline]
 pub(crate) fn header(more: bool, command: bool, body_len: usize) -> ([u8; MAX_HEADER], usize) {
     let mut out = [0; MAX_HEADER];
     let len = encode_header(&mut out, more, command, body_len);

@@ -78,7 +78,15 @@ impl Frame {
                 });
             }
         }
-        Frame::copy_from_slice(&source[..len])
+        Frame::copy_apart(&source[..len])
+    }
+
+    /// [`Frame::copy_from_slice`], kept apart: side by side the compiler merges the two copies into
+    /// one of variable size, a call.
+    #[cold]
+    #[inline(never)]
+    fn copy_apart(payload: &[u8]) -> Self {
+        Frame::copy_from_slice(payload)
     }
 
     /// The payload by value. Copies only if it was inline.
@@ -96,6 +104,16 @@ impl Frame {
         match &self.0 {
             Repr::Inline { .. } => None,
             Repr::Shared(bytes) => Some(bytes),
+        }
+    }
+
+    /// The length and the whole inline buffer, if the payload is inline: for those who have room for
+    /// a copy of fixed size. Octets behind the length have no meaning.
+    #[inline]
+    pub(crate) fn as_inline(&self) -> Option<(usize, &[u8; Frame::INLINE])> {
+        match &self.0 {
+            Repr::Inline { len, buf } => Some((usize::from(*len).min(Frame::INLINE), buf)),
+            Repr::Shared(_) => None,
         }
     }
 

@@ -606,4 +606,4 @@ proptest! {
 }
 
 /// A second or two in a debug build; `PROPTEST_CASES` has no say, for valgrind multiplies it by 50.
-const CASES: u32 = if cfg!(debug_assertions) { 150 } else { 1500 };
+const CASES: u32 = if cfg!(debug_assertions) { 150 } else { 600 };

@@ -328,7 +328,6 @@ impl Reader {
         Message::multipart(frames)
     }
 
-    #[inline]
     fn read_frame(&mut self) -> Option<(Frame, bool)> {
         if !self.fill() {
             return None;

@@ -185,6 +185,21 @@ impl Writer {
     /// Appends one frame, unpublished. `more` says that the message goes on with another frame.
     #[inline]
     pub(crate) fn append_frame(&mut self, frame: &Frame, more: bool) {
+        if let Some((len, octets)) = frame.as_inline() {
+            if self.at.open
+                && self.at.capacity - self.at.offset >= frame::header_len(len) + Frame::INLINE
+            {
+                self.put_header(more, len);
+                self.put_prefix(octets, len);
+                self.finish_frame(more);
+                return;
+            }
+        }
+        self.append_slow(frame, more);
+    }
+
+    /// A frame that is not inline, or for which there is little room.
+    fn append_slow(&mut self, frame: &Frame, more: bool) {
         let len = frame.len();
         if len >= self.tuning.by_reference {
             if let Some(bytes) = frame.as_shared() {
@@ -370,29 +385,42 @@ impl Writer {
     #[inline(always)]
     fn put_header(&mut self, more: bool, body_len: usize) {
         let (header, len) = frame::header(more, false, body_len);
-        self.put(&header[..len]);
+        // Either way of a fixed size, so no call of `memcpy`.
+        if len == 2 {
+            self.put(&header[..2]);
+        } else {
+            self.put(&header[..len]);
+        }
     }
 
     /// Copies octets to where `reserve` made room.
     #[inline(always)]
     fn put(&mut self, octets: &[u8]) {
+        self.put_prefix(octets, octets.len());
+    }
+
+    /// Appends `octets[..len]`. Copies all of `octets`, for which there must be room too: a copy of a
+    /// fixed size is a few instructions, one of a variable size is a call.
+    #[inline(always)]
+    fn put_prefix(&mut self, octets: &[u8], len: usize) {
         let at = &mut self.at;
-        debug_assert!(at.open && at.capacity - at.offset >= octets.len());
+        debug_assert!(at.open && len <= octets.len());
+        debug_assert!(at.capacity - at.offset >= octets.len());
         #[cfg(loom)]
         #[allow(unsafe_code, reason = "the block is live while it is appended to")]
         // SAFETY: see below.
         unsafe {
             (*at.block).track_write(at.offset, octets.len());
         }
-        // SAFETY: `reserve` was called with at least this length, so the range lies in the block;
-        // it lies behind the published position, so only this writer touches it; `octets` is not
+        // SAFETY: the caller has seen to it that all of `octets` fits behind `offset` in the block;
+        // that lies behind the published position, so only this writer touches it; `octets` is not
         // part of the block, as nobody has a reference into its unpublished part.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             std::ptr::copy_nonoverlapping(octets.as_ptr(), at.base.add(at.offset), octets.len());
         }
-        at.offset += octets.len();
-        at.stream += octets.len() as u64;
+        at.offset += len;
+        at.stream += len as u64;
     }
 
     /// Begins a new view with room for `len` octets, in the current block if they fit.
