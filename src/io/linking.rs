@@ -497,8 +497,8 @@ impl IoThread {
         let taken = link.output.lock().take_reader();
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
-        self.report_end(&link, state, &reason);
         if state == State::Handshake {
+            self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let last =
                     matches!(&reason, DisconnectReason::Protocol(error) if !error.is_retryable());
@@ -506,11 +506,15 @@ impl IoThread {
             }
             return;
         }
+        // Told last: whoever hears of it no longer finds the peer counted or subscribed.
         port.peer_down();
+        if let Some(key) = link.key() {
+            port.hooks.link_down(key);
+        }
+        self.report_end(&link, state, &reason);
         let Some(key) = link.key() else {
             return;
         };
-        port.hooks.link_down(key);
         let (reader, lost) = match taken {
             Some((reader, lost)) => (Some(reader), u64::from(lost)),
             None => (None, 0),
