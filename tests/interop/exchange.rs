@@ -48,7 +48,10 @@ macro_rules! meet {
         let endpoint = free_endpoint($transport, directory.path());
         if $binds {
             let endpoint = $socket.bind(&endpoint).unwrap();
-            (P::start(&Role::connecting($peer, endpoint, SEED, $count)), directory)
+            (
+                P::start(&Role::connecting($peer, endpoint, SEED, $count)),
+                directory,
+            )
         } else {
             let peer = P::start(&Role::binding($peer, endpoint, SEED, $count));
             $socket.connect(peer.endpoint()).unwrap();

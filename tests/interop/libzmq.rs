@@ -159,7 +159,10 @@ fn serve(
 fn synchronize(socket: &zmq::Socket, commands: &Receiver<Command>) -> Outcome<()> {
     loop {
         socket.send(SYNC, 0)?;
-        if commands.recv_timeout(std::time::Duration::from_millis(1)).is_ok() {
+        if commands
+            .recv_timeout(std::time::Duration::from_millis(1))
+            .is_ok()
+        {
             return Ok(());
         }
     }
@@ -232,7 +235,11 @@ fn receive(socket: &zmq::Socket, n: u64, wanted: &[&[u8]]) -> Outcome<Vec<zmq::M
             break;
         }
     }
-    if frames.iter().map(|frame| &frame[..]).eq(wanted.iter().copied()) {
+    if frames
+        .iter()
+        .map(|frame| &frame[..])
+        .eq(wanted.iter().copied())
+    {
         Ok(frames)
     } else {
         let sizes: Vec<_> = frames.iter().map(|frame| frame.len()).collect();

@@ -62,7 +62,11 @@ impl Traffic {
         let mut rest = &self.pool[begin..begin + size];
         (1..=frames).map(move |i| {
             // Half of what is left, and everything to the last: small messages have empty frames.
-            let take = if i == frames { rest.len() } else { rest.len() / 2 };
+            let take = if i == frames {
+                rest.len()
+            } else {
+                rest.len() / 2
+            };
             let (frame, others) = rest.split_at(take);
             rest = others;
             frame
@@ -189,8 +193,14 @@ fn a_million_messages_have_every_size_and_number_of_frames() {
         largest += u32::from(size == LARGEST);
         total += size;
     }
-    assert!(by_frames[1..].iter().all(|count| *count > 50_000), "{by_frames:?}");
-    assert!(empty > 1000 && medium > 5000 && largest == 20, "{empty} {medium} {largest}");
+    assert!(
+        by_frames[1..].iter().all(|count| *count > 50_000),
+        "{by_frames:?}"
+    );
+    assert!(
+        empty > 1000 && medium > 5000 && largest == 20,
+        "{empty} {medium} {largest}"
+    );
     // Affordable, or the tests would measure the memory.
     assert!((150_000_000..400_000_000).contains(&total), "{total}");
 }
