@@ -90,8 +90,6 @@ fn a_stream_goes_on_behind_what_had_left_the_process<P: Peer>(transport: &str) {
     let mut push = Push::builder().heartbeat(Heartbeat::off()).build().unwrap();
     let mut monitor = push.monitor();
     push.connect(&endpoint).unwrap();
-    push.wait_for_peers(1, WATCHDOG).unwrap();
-    let handshake = push.stats().bytes_sent;
     let end = thread::spawn(move || {
         peer.done();
         peer.kill();
@@ -103,7 +101,7 @@ fn a_stream_goes_on_behind_what_had_left_the_process<P: Peer>(transport: &str) {
         loop {
             let is_lost = |event| matches!(event, SocketEvent::Disconnected { .. });
             if successor.is_none() && std::iter::from_fn(|| monitor.try_recv()).any(is_lost) {
-                let written = push.stats().bytes_sent - handshake;
+                let written = push.stats().bytes_sent - HANDSHAKE;
                 let first = first_unwritten(traffic, written);
                 assert!((COUNT / 4..COUNT).contains(&first), "{first}");
                 let role = Role::binding(Kind::Pull, &endpoint, SEED, COUNT - first).from(first);
@@ -126,6 +124,10 @@ fn a_stream_goes_on_behind_what_had_left_the_process<P: Peer>(transport: &str) {
     assert_eq!(peer.done(), sent.value());
     peer.close();
 }
+
+/// What a PUSH socket says before its messages: the greeting, and the command READY with its type
+/// (37/ZMTP, "Connection Greeting" and "The NULL Security Mechanism").
+const HANDSHAKE: u64 = 64 + 28;
 
 /// The first message of which nothing is among these octets.
 fn first_unwritten(traffic: Traffic, octets: u64) -> u64 {
@@ -175,19 +177,29 @@ fn a_lost_request_is_reported_and_the_next_one_works<P: Peer>(transport: &str) {
         check(traffic, n, &reply.unwrap());
     }
     peer.done();
+    let before = req.stats().bytes_sent;
     req.send("a request that nobody will read").unwrap();
+    // One that has not left the process goes to the successor, although it is reported as lost.
+    while req.stats().bytes_sent == before {
+        thread::yield_now();
+    }
     peer.kill();
     assert_eq!(req.recv_timeout(WATCHDOG), Err(RecvError::PeerLost));
 
     let mut peer = P::start(&Role::binding(Kind::Rep, &endpoint, SEED, 10).from(10));
+    let mut lost = 0;
     for n in 10..20 {
-        let reply = req.request(Message::multipart(traffic.message(n)), WATCHDOG);
-        match reply {
-            Ok(reply) => check(traffic, n, &reply),
-            Err(RequestError::Send(error)) => panic!("request {n} was not sent: {error}"),
-            Err(error) => panic!("request {n}: {error}"),
-        }
+        let reply = loop {
+            match req.request(Message::multipart(traffic.message(n)), WATCHDOG) {
+                Ok(reply) => break reply,
+                // It went to a connection that the old peer accepted while it was going.
+                Err(RequestError::Recv(RecvError::PeerLost)) if lost < 2 => lost += 1,
+                Err(error) => panic!("request {n}: {error}, {:?}", req.stats()),
+            }
+        };
+        check(traffic, n, &reply);
     }
+    assert!(lost < req.stats().disconnects);
     peer.done();
     peer.close();
 }
@@ -271,7 +283,8 @@ fn a_subscriber_comes_back<P: Peer>(transport: &str) {
         publisher.send(KEPT).unwrap();
     }
     let stats = publisher.stats();
-    assert_eq!((stats.dropped_full, stats.dropped_peer_lost), (0, 0));
+    assert_eq!(stats.dropped_full, 0);
+    assert_eq!(stats.dropped_unmatched, 750 + 3);
 }
 
 fn a_socket_that_is_unbound_and_bound_again_is_found_again<P: Peer>(transport: &str) {
