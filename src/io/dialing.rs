@@ -14,7 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
-use super::port::{Counters, Inbound, Lease, Outbound, Port};
+use super::port::{Counters, Lease, Port};
 use super::random;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
@@ -415,12 +415,12 @@ pub(super) fn release_ends(port: &Arc<Port>, ends: PipeEnds, closing: bool) {
     }
     let flow = port.flow();
     if flow.sends {
-        port.outbound.post(Outbound::Down { key, rest: reader });
+        port.end_out(key, reader);
     }
     // The in-pipe is closed first: the socket then knows that what it holds is all.
     drop(writer);
     if flow.receives {
-        port.inbound.post(Inbound::Down { key });
+        port.end_in(key);
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::monitor::{DisconnectReason, SocketEvent};
-use super::port::{Flow, Inbound, Outbound, PipeKey, Port};
+use super::port::{Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
 use crate::pipe::{pipe, Limits, Tuning};
@@ -226,10 +226,10 @@ fn refuse(port: &Port, endpoint: &Endpoint, ours: SocketType, theirs: SocketType
 fn down(port: &Port, key: PipeKey) {
     let flow = port.flow();
     if flow.sends {
-        port.outbound.post(Outbound::Down { key, rest: None });
+        port.end_out(key, None);
     }
     if flow.receives {
-        port.inbound.post(Inbound::Down { key });
+        port.end_in(key);
     }
 }
 

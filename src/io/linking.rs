@@ -13,7 +13,7 @@ use super::in_pump::{InOutcome, Sink};
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
-use super::port::{Counters, Inbound, Lease, Outbound, Port};
+use super::port::{Counters, Lease, Port, UNSEEN_ENDS};
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::READ_TURN;
 use crate::endpoint::Endpoint;
@@ -299,6 +299,11 @@ impl IoThread {
                 return;
             }
         }
+        if port.has_unseen_ends() && matches!(this.origin, Origin::Accepted { .. }) {
+            let limit = UNSEEN_ENDS;
+            self.close_link(slot, DisconnectReason::Unattended { limit });
+            return;
+        }
         this.state = State::Open;
         this.closing = None;
         let dialer = match &mut this.origin {
@@ -341,19 +346,7 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id: RoutingId::new(&peer.identity).ok(),
         });
-        let flow = port.flow();
-        if flow.sends {
-            port.outbound.post(Outbound::Linked {
-                key,
-                link: Arc::downgrade(&link),
-            });
-        }
-        if flow.receives {
-            port.inbound.post(Inbound::Linked {
-                key,
-                link: Arc::downgrade(&link),
-            });
-        }
+        port.linked(key, &link);
         port.peer_up();
         self.retime_link(slot);
         self.heat(Arc::clone(&link));
@@ -439,11 +432,11 @@ impl IoThread {
         if let Some(key) = link.key() {
             let flow = link.port.flow();
             if flow.sends {
-                link.port.outbound.post(Outbound::Down { key, rest: None });
+                link.port.end_out(key, None);
             }
             link.input.lock().discard();
             if flow.receives {
-                link.port.inbound.post(Inbound::Down { key });
+                link.port.end_in(key);
             }
         }
         if link.take_from_caller() {
@@ -466,10 +459,19 @@ impl IoThread {
             return;
         }
         let mut output = this.link.output.lock();
-        // The socket may not have let go of its end yet; while it lives it may, but a closing socket
-        // writes no more.
-        let finished = output.is_finished() || (this.link.port.is_closing() && output.is_drained());
+        let finished = output.is_finished();
+        let drained = output.is_drained();
+        // The socket lets go of its end when it next looks at its mail, which may be never. Until then
+        // it may write, and gets what it wrote back.
+        let rest = match drained && !finished && !this.link.port.is_closing() {
+            true => output.take_reader().map(|(reader, _)| reader),
+            false => None,
+        };
         drop(output);
+        if let (Some(reader), Some(key)) = (rest, this.link.key()) {
+            this.link.port.end_out(key, Some(reader));
+        }
+        let finished = finished || drained;
         if finished {
             this.state = State::Shut;
             let _ = this.link.stream.shutdown(Shutdown::Write);
@@ -555,13 +557,7 @@ impl IoThread {
         }
         match origin {
             Origin::Dialed { slot: dialer } if !port.config.immediate => {
-                let flow = port.flow();
-                if flow.sends {
-                    port.outbound.post(Outbound::Unlinked { key });
-                }
-                if flow.receives {
-                    port.inbound.post(Inbound::Unlinked { key });
-                }
+                port.unlinked(key);
                 self.dialer_lost(dialer, Some(ends), false);
             }
             Origin::Dialed { slot: dialer } => {

@@ -165,6 +165,13 @@ pub enum DisconnectReason {
         /// The limit.
         limit: u32,
     },
+    /// So many peers have come and gone without the application making any use of the socket that no
+    /// more are accepted before it does: what they left waits for it.
+    #[error("{limit} peers have gone without the application taking note, none is accepted before it does")]
+    Unattended {
+        /// The most that may be gone unnoticed.
+        limit: usize,
+    },
     /// The connection could not be made within the `connect_timeout`.
     #[error("no connection within {timeout:?}")]
     ConnectTimeout {

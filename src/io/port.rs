@@ -4,6 +4,7 @@
 //! threads. It knows no pattern: what a pattern wants to hear (subscriptions, for one) goes through
 //! [`Hooks`].
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -30,10 +31,8 @@ pub(crate) struct PipeKey {
 pub(crate) enum Inbound {
     /// A pipe to read from.
     Up { key: PipeKey, reader: Reader },
-    /// The connection behind a pipe. Not kept alive by what nobody may read for long.
-    Linked { key: PipeKey, link: Weak<Link> },
-    /// The connection behind a pipe is lost; the pipe stays for the next one.
-    Unlinked { key: PipeKey },
+    /// The connection behind a pipe has changed; [`Port::take_change`] tells how.
+    Relinked(PipeKey),
     /// The pipe's other end is gone for good. What it holds can still be read.
     Down { key: PipeKey },
     /// A pipe that was found empty has something.
@@ -45,14 +44,29 @@ pub(crate) enum Inbound {
 pub(crate) enum Outbound {
     /// A pipe to write to.
     Up { key: PipeKey, writer: Writer },
-    /// The connection behind a pipe. Not kept alive by what nobody may read for long.
-    Linked { key: PipeKey, link: Weak<Link> },
-    /// The connection behind a pipe is lost; the pipe stays for the next one.
-    Unlinked { key: PipeKey },
+    /// The connection behind a pipe has changed; [`Port::take_change`] tells how.
+    Relinked(PipeKey),
     /// The pipe is gone for good; `rest` holds what was not sent.
     Down { key: PipeKey, rest: Option<Reader> },
     /// A pipe that had no credit has some.
     Writable(PipeKey),
+}
+
+/// What has become of the connection behind a pipe since its half last looked. Many changes make one
+/// of these: a peer that comes and goes while the application does something else costs no more.
+#[derive(Debug, Default)]
+pub(crate) struct LinkChange {
+    /// A connection was lost.
+    pub(crate) lost: bool,
+    /// The connection there is now. Not kept alive by what nobody may read for long.
+    pub(crate) link: Option<Weak<Link>>,
+}
+
+/// One of the two sides of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Half {
+    Sending,
+    Receiving,
 }
 
 /// What a pattern wants to hear from its connections. Called on I/O threads (and, for commands that
@@ -103,6 +117,9 @@ pub(crate) struct Port {
     pub(crate) counters: Counters,
     pub(crate) inproc: InprocPeers,
     keys: Mutex<Keys>,
+    changes: [Mutex<HashMap<PipeKey, LinkChange>>; 2],
+    /// Ends of pipes that the halves have not taken note of yet.
+    unseen_ends: AtomicUsize,
     /// Peers with a completed handshake (and inproc peers).
     peers: AtomicUsize,
     /// Endpoints and connections that I/O threads still work on.
@@ -216,6 +233,8 @@ impl Port {
             counters: Counters::default(),
             inproc: InprocPeers::default(),
             keys: Mutex::new(Keys::default()),
+            changes: Default::default(),
+            unseen_ends: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -284,6 +303,64 @@ impl Port {
         self.outbound.post(Outbound::Up { key, writer });
     }
 
+    /// A pipe has a connection.
+    pub(crate) fn linked(&self, key: PipeKey, link: &Arc<Link>) {
+        self.change(key, |change| change.link = Some(Arc::downgrade(link)));
+    }
+
+    /// A pipe has lost its connection, and stays for the next one.
+    pub(crate) fn unlinked(&self, key: PipeKey) {
+        self.change(key, |change| {
+            change.lost = true;
+            change.link = None;
+        });
+    }
+
+    fn change(&self, key: PipeKey, apply: impl Fn(&mut LinkChange)) {
+        let flow = self.flow();
+        let note = |half: Half| {
+            let mut changes = lock(&self.changes[half as usize]);
+            let known = changes.contains_key(&key);
+            apply(changes.entry(key).or_default());
+            !known
+        };
+        if flow.sends && note(Half::Sending) {
+            self.outbound.post(Outbound::Relinked(key));
+        }
+        if flow.receives && note(Half::Receiving) {
+            self.inbound.post(Inbound::Relinked(key));
+        }
+    }
+
+    /// What has become of the connection behind a pipe.
+    pub(crate) fn take_change(&self, half: Half, key: PipeKey) -> LinkChange {
+        let mut changes = lock(&self.changes[half as usize]);
+        changes.remove(&key).unwrap_or_default()
+    }
+
+    /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
+    pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
+        self.unseen_ends.fetch_add(1, Ordering::AcqRel);
+        self.outbound.post(Outbound::Down { key, rest });
+    }
+
+    /// Tells the receiving half that nothing more comes from a pipe.
+    pub(crate) fn end_in(&self, key: PipeKey) {
+        self.unseen_ends.fetch_add(1, Ordering::AcqRel);
+        self.inbound.post(Inbound::Down { key });
+    }
+
+    /// A half has taken note of an end.
+    pub(crate) fn end_seen(&self) {
+        self.unseen_ends.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether so many peers have gone without the application taking note that no more may come: what
+    /// they left waits for it, and must not pile up.
+    pub(crate) fn has_unseen_ends(&self) -> bool {
+        self.unseen_ends.load(Ordering::Acquire) >= UNSEEN_ENDS
+    }
+
     /// Peers that messages can flow to or from now.
     pub(crate) fn peer_count(&self) -> usize {
         self.peers.load(Ordering::Acquire)
@@ -329,6 +406,10 @@ impl fmt::Debug for Port {
             .finish_non_exhaustive()
     }
 }
+
+/// How many peers may be gone without the application having taken note. Each may have left what it
+/// had sent, and costs about 1 KiB apart from that.
+pub(crate) const UNSEEN_ENDS: usize = 1024;
 
 /// Held by everything an I/O thread does for a socket; a closing socket waits for all of them.
 #[derive(Debug)]

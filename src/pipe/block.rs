@@ -85,7 +85,7 @@ impl Drop for Node {
 #[cfg(loom)]
 struct Life {
     uses: crate::sync::UnsafeCell<()>,
-    _leak: loom::alloc::Track<()>,
+    _leak: crate::sync::Track<()>,
 }
 
 #[cfg(loom)]
@@ -93,7 +93,7 @@ impl Life {
     fn new() -> Self {
         Life {
             uses: crate::sync::UnsafeCell::new(()),
-            _leak: loom::alloc::Track::new(()),
+            _leak: crate::sync::Track::new(()),
         }
     }
 

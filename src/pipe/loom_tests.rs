@@ -110,7 +110,7 @@ impl Sender {
 }
 
 impl Receiver {
-    fn sleep(&mut self) {
+    fn rest(&mut self) {
         if self.pipe.arm() {
             barrier::heavy();
         }
@@ -129,7 +129,7 @@ impl Receiver {
             if self.pipe.is_finished() {
                 return None;
             }
-            self.sleep();
+            self.rest();
         }
     }
 
@@ -143,7 +143,7 @@ impl Receiver {
             if self.pipe.is_finished() {
                 return None;
             }
-            self.sleep();
+            self.rest();
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::outbound::Deadline;
 use super::{peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Inbound, Link, Port, CALLER_LINKS};
+use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, CALLER_LINKS};
 use crate::message::Message;
 use crate::pipe::Reader;
 use crate::routing::{PeerKey, Rotation};
@@ -110,15 +110,20 @@ impl RecvHalf {
                     });
                     self.readable.activate(key);
                 }
-                Inbound::Linked { key, link } => {
-                    if let Some(pipe) = self.pipe(peer_key(key)) {
+                Inbound::Relinked(key) => {
+                    let change = self.port.take_change(Half::Receiving, key);
+                    let key = peer_key(key);
+                    if change.lost {
+                        self.unlink(key);
+                    }
+                    if let (Some(pipe), Some(link)) = (self.pipe(key), change.link) {
                         if pipe.link.replace(link).is_none() {
                             self.links += 1;
                         }
                     }
                 }
-                Inbound::Unlinked { key } => self.unlink(peer_key(key)),
                 Inbound::Down { key } => {
+                    self.port.end_seen();
                     let key = peer_key(key);
                     self.unlink(key);
                     if let Some(pipe) = self.pipe(key) {
@@ -213,7 +218,9 @@ impl RecvHalf {
         let Some(pipe) = self.pipe(key) else {
             return;
         };
-        if pipe.down && pipe.reader.is_finished() {
+        // Not `is_finished`: over inproc the other socket lets go of its end only when it next looks at
+        // its mail, which may be never.
+        if pipe.down && !pipe.reader.has_data() {
             self.pipes[key.index as usize] = None;
             self.port.free_key(pipe_key(key));
             return;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{peer_key, pipe_key};
 use crate::error::{SendError, SendFailure};
-use crate::io::{Counters, Link, Outbound, Port};
+use crate::io::{Counters, Half, Link, Outbound, Port};
 use crate::message::Message;
 use crate::pipe::{Reader, Writer};
 use crate::routing::{PeerKey, Rotation};
@@ -93,19 +93,20 @@ impl SendHalf {
                     });
                     self.writable.activate(key);
                 }
-                Outbound::Linked { key, link } => {
-                    if let Some(pipe) = self.pipe(peer_key(key)) {
-                        pipe.link = Some(link);
-                    }
-                }
-                Outbound::Unlinked { key } => {
+                Outbound::Relinked(key) => {
+                    let change = self.port.take_change(Half::Sending, key);
                     let key = peer_key(key);
                     if let Some(pipe) = self.pipe(key) {
-                        pipe.link = None;
-                        self.note_lost(key);
+                        pipe.link = change.link;
+                        if change.lost {
+                            self.note_lost(key);
+                        }
                     }
                 }
-                Outbound::Down { key, rest } => self.remove(peer_key(key), rest),
+                Outbound::Down { key, rest } => {
+                    self.port.end_seen();
+                    self.remove(peer_key(key), rest);
+                }
                 Outbound::Writable(key) => {
                     let key = peer_key(key);
                     if self.pipe(key).is_some() {
@@ -130,19 +131,19 @@ impl SendHalf {
     }
 
     fn remove(&mut self, key: PeerKey, rest: Option<Reader>) {
-        let Some(pipe) = self.pipe(key) else {
-            return;
-        };
-        // An inproc peer that is gone has left what it did not read.
-        let unread = match rest {
-            None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
-            _ => 0,
-        };
-        Counters::add(&self.port.counters.dropped_peer_lost, unread);
-        self.pipes[key.index as usize] = None;
-        self.writable.remove(key);
-        self.port.free_key(pipe_key(key));
-        self.note_lost(key);
+        if let Some(pipe) = self.pipe(key) {
+            // An inproc peer that is gone has left what it did not read.
+            let unread = match rest {
+                None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
+                _ => 0,
+            };
+            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.pipes[key.index as usize] = None;
+            self.writable.remove(key);
+            self.port.free_key(pipe_key(key));
+            self.note_lost(key);
+        }
+        // It may come after the end of the pipe was told.
         match rest {
             Some(rest) if self.keep_unsent => self.unsent.push(rest),
             Some(rest) => Counters::add(

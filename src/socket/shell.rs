@@ -142,7 +142,6 @@ impl Shell {
         let endpoint = endpoint.to_endpoint()?;
         let linger = self.port.config.linger;
         let before = self.entries.len();
-        let mut waits = Vec::new();
         let (port, context) = (&self.port, &self.context);
         self.entries.retain(|entry| {
             if entry.bound != bound || entry.endpoint != endpoint {
@@ -155,24 +154,28 @@ impl Shell {
                     }
                 }
                 Place::Stream { id, home } => {
-                    // Connections accepted through a listener may be on any thread; the listener
-                    // itself is closed before this returns, so that its address is free.
+                    // The listener first, and its address is free when this returns. Connections that
+                    // it accepted may be on any thread, and are on their way there by then.
+                    let done = Arc::new(Event::new());
+                    home.post(Command::CloseEndpoint {
+                        id: *id,
+                        linger,
+                        done: Some(Arc::clone(&done)),
+                    });
+                    done.wait(None);
                     for thread in context.pool().started() {
-                        let done = thread.is_same(home).then(|| Arc::new(Event::new()));
-                        thread.post(Command::CloseEndpoint {
-                            id: *id,
-                            linger,
-                            done: done.clone(),
-                        });
-                        waits.extend(done);
+                        if !thread.is_same(home) {
+                            thread.post(Command::CloseEndpoint {
+                                id: *id,
+                                linger,
+                                done: None,
+                            });
+                        }
                     }
                 }
             }
             false
         });
-        for done in waits {
-            done.wait(None);
-        }
         if self.entries.len() < before {
             Ok(())
         } else {

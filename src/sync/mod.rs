@@ -50,6 +50,10 @@ impl<T> UnsafeCell<T> {
     }
 }
 
+/// Finds leaks in a model check.
+#[cfg(loom)]
+pub(crate) use loom::alloc::Track;
+
 /// Locks a mutex, whatever happened to an earlier holder.
 ///
 /// A panic while a lock is held can only come from a bug in this crate; the data under every lock

@@ -26,14 +26,14 @@ impl<T> Token<T> {
     /// Runs `f` on the value, again if somebody else wanted to run meanwhile; returns what the last
     /// run returned. `None` if another holds the token: that one will run once more.
     pub(crate) fn run<R>(&self, mut f: impl FnMut(&mut T) -> R) -> Option<R> {
+        let mut guard = self.try_lock().or_else(|| {
+            self.missed.store(true, Ordering::Release);
+            // Either the holder's look (after its fence) sees the note, or it had let go of the token
+            // before ours, and the second try gets it.
+            fence(Ordering::SeqCst);
+            self.try_lock()
+        })?;
         loop {
-            let mut guard = self.try_lock().or_else(|| {
-                self.missed.store(true, Ordering::Release);
-                // Either the holder's look (after its fence) sees the note, or it had let go of the
-                // token before ours, and the second try gets it.
-                fence(Ordering::SeqCst);
-                self.try_lock()
-            })?;
             // A note wiped out here is one whose cause this run must see: hence acquire.
             self.missed.swap(false, Ordering::AcqRel);
             let result = f(&mut guard);
@@ -41,6 +41,11 @@ impl<T> Token<T> {
             fence(Ordering::SeqCst);
             if !self.missed.load(Ordering::Relaxed) {
                 return Some(result);
+            }
+            // Whoever has it now took it after the note was left, and wipes it out or sees it later.
+            match self.try_lock() {
+                Some(again) => guard = again,
+                None => return Some(result),
             }
         }
     }

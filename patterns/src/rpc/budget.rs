@@ -1,0 +1,94 @@
+//! The retry budget: a token bucket that calls fill and retries empty.
+
+/// Bounds retries to a share of the calls: over any time, retries ≤ `ratio` × calls + `burst`.
+///
+/// ```
+/// use sinew_patterns::rpc::RetryBudget;
+///
+/// let one_in_ten = RetryBudget { ratio_percent: 10, burst: 5 };
+/// assert_ne!(one_in_ten, RetryBudget::default());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Retries per hundred calls. Default: 20.
+    pub ratio_percent: u32,
+    /// Retries that may be saved up, and are there at the start. Default: 10.
+    pub burst: u32,
+}
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        RetryBudget {
+            ratio_percent: 20,
+            burst: 10,
+        }
+    }
+}
+
+/// The bucket. Counts hundredths of a retry, so that no rounding gives any away.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    budget: Option<RetryBudget>,
+    level: u64,
+}
+
+impl Bucket {
+    pub(super) fn new(budget: Option<RetryBudget>) -> Self {
+        Bucket {
+            budget,
+            level: budget.map_or(0, |budget| u64::from(budget.burst) * ONE),
+        }
+    }
+
+    /// A call adds its share.
+    pub(super) fn fill(&mut self) {
+        if let Some(budget) = self.budget {
+            let full = u64::from(budget.burst) * ONE;
+            self.level = (self.level + u64::from(budget.ratio_percent)).min(full);
+        }
+    }
+
+    /// A retry takes one; whether there was one.
+    pub(super) fn take(&mut self) -> bool {
+        if self.budget.is_none() {
+            return true;
+        }
+        let allowed = self.level >= ONE;
+        if allowed {
+            self.level -= ONE;
+        }
+        allowed
+    }
+}
+
+/// One retry.
+const ONE: u64 = 100;
+
+#[cfg(test)]
+mod tests {
+    use super::{Bucket, RetryBudget};
+
+    #[test]
+    fn retries_are_a_share_of_the_calls() {
+        let mut bucket = Bucket::new(Some(RetryBudget {
+            ratio_percent: 20,
+            burst: 3,
+        }));
+        let mut taken = 0;
+        for _ in 0..1000 {
+            bucket.fill();
+            taken += u32::from(bucket.take());
+        }
+        assert_eq!(
+            taken,
+            1000 / 5 + 2,
+            "the burst was full, so the first share is lost"
+        );
+    }
+
+    #[test]
+    fn no_budget_is_no_limit() {
+        let mut bucket = Bucket::new(None);
+        assert!((0..1000).all(|_| bucket.take()));
+    }
+}

@@ -1,0 +1,121 @@
+//! Request and reply that survives lost servers, requests and replies: the "Lazy Pirate".
+//!
+//! A [`Requester`] asks one of several equivalent servers. If no reply comes in time, or the
+//! connection is lost, it asks again, the next server if there are several, until the deadline of the
+//! call. Servers are plain REP sockets of any language.
+//!
+//! [`Engine`] is the same without sockets and without a clock.
+//!
+//! # What this does not promise
+//!
+//! A request that is asked again may be carried out twice: say [`Idem::Once`] for those that must not
+//! be. When no reply came, whether the request was carried out is not known, and
+//! [`maybe_executed`](CallError::maybe_executed) says so.
+
+mod budget;
+mod engine;
+mod requester;
+
+pub use budget::RetryBudget;
+pub use engine::{Action, CallId, Engine, Outcome};
+pub use requester::{CallError, Requester};
+
+use std::time::Duration;
+
+/// May a request be asked more than once?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Idem {
+    /// Yes: carrying it out twice does no harm.
+    #[default]
+    Safe,
+    /// No: it is sent once. It can still be left unknown whether it was carried out.
+    Once,
+}
+
+/// Options of one call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CallOptions {
+    /// When the call ends, reply or no reply, counted from its beginning. Default: 10 s.
+    pub deadline: Duration,
+    /// Whether it may be retried. Default: yes.
+    pub idem: Idem,
+}
+
+impl Default for CallOptions {
+    fn default() -> Self {
+        CallOptions {
+            deadline: Duration::from_secs(10),
+            idem: Idem::Safe,
+        }
+    }
+}
+
+/// The pause before a retry: drawn from zero to an upper end that starts at `base` and doubles with
+/// every retry up to `max` ("full jitter": requesters that lost the same server do not come back in
+/// one moment).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Default: 50 ms.
+    pub base: Duration,
+    /// Default: 2 s.
+    pub max: Duration,
+}
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Backoff {
+            base: Duration::from_millis(50),
+            max: Duration::from_secs(2),
+        }
+    }
+}
+
+/// Options of a [`Requester`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequesterConfig {
+    /// How long to wait for a connection, and then for a reply, before trying elsewhere or again.
+    /// Less than 1 ms counts as 1 ms. Default: 1 s.
+    pub attempt_timeout: Duration,
+    /// How often one request is sent at most; 0 counts as 1. The last attempt has all the time that
+    /// is left. Default: 4.
+    pub max_attempts: u32,
+    /// The pauses before retries.
+    pub backoff: Backoff,
+    /// What keeps retries from multiplying the load of servers that are in trouble. `None` for no
+    /// limit but `max_attempts`.
+    pub budget: Option<RetryBudget>,
+}
+
+impl Default for RequesterConfig {
+    fn default() -> Self {
+        RequesterConfig {
+            attempt_timeout: Duration::from_secs(1),
+            max_attempts: 4,
+            backoff: Backoff::default(),
+            budget: Some(RetryBudget::default()),
+        }
+    }
+}
+
+/// What a requester has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Calls begun.
+    pub calls: u64,
+    /// Calls that ended with a reply.
+    pub replies: u64,
+    /// Calls that ended without one.
+    pub failures: u64,
+    /// Requests sent, retries included.
+    pub attempts: u64,
+    /// Requests sent again.
+    pub retries: u64,
+    /// Retries that the budget did not allow.
+    pub over_budget: u64,
+    /// Times that a server had no connection, and nothing was sent.
+    pub unavailable: u64,
+    /// Replies that came after their call was over.
+    pub stale_replies: u64,
+}

@@ -1,0 +1,119 @@
+//! pyzmq, with a libzmq 4.3.5 of its own, in a process that can be killed: `tests/support/peer.py`.
+//!
+//! A million messages in all: 80 000 in each of the four ways of meeting through each of PUSH, PULL,
+//! PUB and SUB (less would not pass a high-water mark often; more is a matter of Python's speed), and
+//! 4 000 round trips through each of REQ and REP.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{channel, Receiver};
+
+use crate::exchange::exchanges;
+use crate::peer::{Peer, Role, WATCHDOG};
+
+exchanges!(crate::pyzmq::Pyzmq, messages: 80_000, round_trips: 1_000);
+
+/// A pyzmq process. It ends when its standard input does, thus with this process at the latest.
+#[derive(Debug)]
+pub(crate) struct Pyzmq {
+    endpoint: String,
+    process: Child,
+    commands: ChildStdin,
+    reports: Receiver<String>,
+}
+
+impl Peer for Pyzmq {
+    fn start(role: &Role) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let python = root.join(".venv/bin/python3");
+        assert!(
+            python.exists(),
+            "{} is missing: run tests/support/python-env once",
+            python.display()
+        );
+        let mut process = Command::new(python)
+            .arg(root.join("tests/support/peer.py"))
+            .arg(format!("{:?}", role.kind).to_lowercase())
+            .arg(if role.binds { "bind" } else { "connect" })
+            .arg(&role.endpoint)
+            .args([role.seed, role.first, role.count].map(|n| n.to_string()))
+            .arg(role.tag)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python starts");
+        let (Some(commands), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
+            unreachable!("both were asked for");
+        };
+        let (line, reports) = channel();
+        std::thread::spawn(move || {
+            for report in BufReader::new(output).lines().map_while(Result::ok) {
+                if line.send(report).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut peer = Pyzmq {
+            endpoint: String::new(),
+            process,
+            commands,
+            reports,
+        };
+        peer.endpoint = peer.report("READY ");
+        peer
+    }
+
+    fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    fn go(&mut self) {
+        self.command("go");
+    }
+
+    fn done(&mut self) -> u32 {
+        self.report("DONE ").parse().expect("a checksum")
+    }
+
+    fn more(&mut self, first: u64, count: u64) {
+        self.command(&format!("more {first} {count}"));
+    }
+
+    fn close(mut self) {
+        self.command("close");
+        let status = self.process.wait().expect("the peer's process");
+        assert!(status.success(), "the pyzmq peer ended with {status}");
+    }
+
+    fn kill(mut self) {
+        self.process.kill().expect("the peer's process");
+        self.process.wait().expect("the peer's process");
+    }
+}
+
+impl Pyzmq {
+    fn command(&mut self, line: &str) {
+        writeln!(self.commands, "{line}").expect("the peer's process");
+    }
+
+    /// The rest of the next line, which must begin so.
+    fn report(&mut self, wanted: &str) -> String {
+        let line = self
+            .reports
+            .recv_timeout(2 * WATCHDOG)
+            .unwrap_or_else(|error| panic!("the pyzmq peer says nothing: {error}"));
+        match line.strip_prefix(wanted) {
+            Some(rest) => rest.into(),
+            None => panic!("the pyzmq peer says `{line}`"),
+        }
+    }
+}
+
+impl Drop for Pyzmq {
+    fn drop(&mut self) {
+        // Of a test that failed; otherwise it is gone.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,12 @@
+//! What sockets do, seen from outside: each rule over each transport.
+//!
+//! One module per subject. Nothing sleeps and hopes: every wait is for an event, under the watchdog
+//! [`support::LONG`], and no test asserts a maximum duration.
+
+mod caller;
+mod hwm;
+mod lifecycle;
+mod pattern;
+mod support;
+mod transports;
+mod volume;

@@ -1,0 +1,158 @@
+"""A pyzmq peer of the interoperability tests, as a process.
+
+    peer.py TYPE bind|connect ENDPOINT SEED FIRST COUNT TAG
+
+It handles COUNT messages of the seed from number FIRST on: sends them (push, pub, req) or receives
+them (pull, sub, rep) and checks every octet. TAG: push sends it as a frame before those of each message,
+if it is not empty.
+
+On standard output, a line each:
+    READY endpoint      bound (wildcards replaced) or connecting
+    DONE checksum       all messages were sent or received
+    FAILED why          then the process ends
+On standard input, a line each:
+    go      pub: the subscriber is there; until then it publishes SYNC again and again
+    more FIRST COUNT    after DONE: the same with further messages
+    close   after DONE: send what is queued, and end
+The end of standard input ends the process at once.
+"""
+
+import os
+import queue
+import sys
+import threading
+
+import zmq
+
+from traffic import KEPT, SYNC, Traffic, add, is_kept
+
+WATCHDOG = 60_000  # ms
+
+
+def read_commands(commands):
+    for line in sys.stdin:
+        commands.put(line.split())
+    os._exit(1)
+
+
+def say(*words):
+    print(*words, flush=True)
+
+
+def expect(traffic, n, frames, wanted):
+    if frames != wanted:
+        sizes = [len(frame) for frame in frames]
+        say("FAILED", f"message {n} is not what was sent: frames of {sizes} octets")
+        sys.exit(1)
+
+
+def push(socket, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        frames = traffic.tag + traffic.message(n)
+        checksum = add(checksum, frames)
+        socket.send_multipart(frames)
+    return checksum
+
+
+def pull(socket, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        frames = socket.recv_multipart()
+        checksum = add(checksum, frames)
+        expect(traffic, n, frames, traffic.message(n))
+    return checksum
+
+
+def req(socket, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        request = traffic.message(n)
+        socket.send_multipart(request)
+        reply = socket.recv_multipart()
+        checksum = add(checksum, reply)
+        expect(traffic, n, reply, request)
+    return checksum
+
+
+def rep(socket, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        request = socket.recv_multipart()
+        checksum = add(checksum, request)
+        expect(traffic, n, request, traffic.message(n))
+        socket.send_multipart(request)
+    return checksum
+
+
+def pub(socket, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        frames = [traffic.topic(n), *traffic.message(n)]
+        if is_kept(n):
+            checksum = add(checksum, frames)
+        socket.send_multipart(frames)
+    return checksum
+
+
+def sub(socket, traffic, numbers):
+    checksum = 0
+    for n in filter(is_kept, numbers):
+        frames = socket.recv_multipart()
+        checksum = add(checksum, frames)
+        expect(traffic, n, frames, [KEPT, *traffic.message(n)])
+    return checksum
+
+
+def synchronize(socket, commands):
+    """Publishes until the subscriber is known to be there."""
+    while True:
+        socket.send(SYNC)
+        try:
+            command = commands.get(timeout=0.001)
+        except queue.Empty:
+            continue
+        assert command == ["go"], command
+        return
+
+
+def main():
+    kind, way, endpoint, seed, first, count, tag = sys.argv[1:]
+    commands = queue.Queue()
+    threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
+    traffic = Traffic(int(seed), tag)
+    context = zmq.Context()
+    socket = context.socket(getattr(zmq, kind.upper()))
+    socket.linger = WATCHDOG
+    socket.rcvtimeo = WATCHDOG
+    socket.sndtimeo = WATCHDOG
+    if kind == "pub":
+        socket.setsockopt(zmq.XPUB_NODROP, 1)
+    if kind == "sub":
+        socket.subscribe(KEPT)
+        # Its subscriptions would linger for a publisher that does not come back.
+        socket.linger = 0
+    if way == "bind":
+        socket.bind(endpoint)
+        endpoint = socket.last_endpoint.decode()
+    else:
+        socket.connect(endpoint)
+    say("READY", endpoint)
+    try:
+        if kind == "pub":
+            synchronize(socket, commands)
+        first, count = int(first), int(count)
+        while True:
+            say("DONE", globals()[kind](socket, traffic, range(first, first + count)))
+            command = commands.get()
+            if command[0] != "more":
+                break
+            first, count = int(command[1]), int(command[2])
+    except zmq.Again:
+        say("FAILED", f"a {kind.upper()} socket waited for {WATCHDOG} ms")
+        sys.exit(1)
+    socket.close()
+    context.term()
+
+
+main()
