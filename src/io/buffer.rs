@@ -12,6 +12,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// lost in that of copying, and it still fits the caches it passes through.
 pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
 
+/// So few unread octets are worth copying in order to free the rest of their buffer.
+const SHRINK_BELOW: usize = 4 * 1024;
+
 /// Buffers that wait for octets handed on by reference to be dropped. More than these are freed.
 const POOLED: usize = 4;
 
@@ -21,6 +24,8 @@ pub(crate) struct ReadBuffer {
     /// Initialised throughout; the first `filled` octets are unread input.
     memory: BytesMut,
     filled: usize,
+    /// The memory is not the pool's: see [`ReadBuffer::shrink`].
+    shrunk: bool,
 }
 
 impl ReadBuffer {
@@ -75,14 +80,31 @@ impl ReadBuffer {
         }
         let mut fresh = pool.take(total);
         fresh[..self.filled].copy_from_slice(&self.memory[..self.filled]);
-        pool.give(std::mem::replace(&mut self.memory, fresh));
+        let old = std::mem::replace(&mut self.memory, fresh);
+        if !std::mem::take(&mut self.shrunk) {
+            pool.give(old);
+        }
     }
 
     /// Gives the memory back if nothing unread is in it.
     pub(crate) fn release(&mut self, pool: &mut BufferPool) {
         if self.filled == 0 && !self.memory.is_empty() {
-            pool.give(std::mem::take(&mut self.memory));
+            let memory = std::mem::take(&mut self.memory);
+            if !std::mem::take(&mut self.shrunk) {
+                pool.give(memory);
+            }
         }
+    }
+
+    /// Keeps unread octets, if they are few, in memory of their own, and gives the buffer back: what a
+    /// peer begins and does not finish must not cost a whole buffer.
+    pub(crate) fn shrink(&mut self, pool: &mut BufferPool) {
+        if self.filled == 0 || self.filled > SHRINK_BELOW || self.shrunk {
+            return;
+        }
+        let own = BytesMut::from(self.input());
+        pool.give(std::mem::replace(&mut self.memory, own));
+        self.shrunk = true;
     }
 }
 
@@ -150,6 +172,27 @@ mod tests {
         buffer.release(&mut pool);
         assert!(buffer.is_empty());
         assert_eq!(buffer.space_len(), 0);
+    }
+
+    #[test]
+    fn a_few_octets_keep_no_buffer() {
+        let mut pool = BufferPool::default();
+        let mut buffer = ReadBuffer::default();
+        buffer.reserve(1, &mut pool);
+        buffer.space()[..3].copy_from_slice(b"abc");
+        buffer.fill(3);
+        buffer.skip(1);
+        buffer.shrink(&mut pool);
+        buffer.shrink(&mut pool);
+        assert_eq!(buffer.input(), b"bc");
+        assert_eq!((buffer.space_len(), buffer.memory.capacity()), (0, 2));
+        buffer.reserve(10, &mut pool);
+        assert_eq!(buffer.input(), b"bc");
+        assert!(buffer.space_len() >= BUFFER_SIZE - 2);
+        buffer.shrink(&mut pool);
+        buffer.skip(2);
+        buffer.release(&mut pool);
+        assert!(pool.lent.iter().all(|memory| memory.capacity() > 10));
     }
 
     #[test]

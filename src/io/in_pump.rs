@@ -25,6 +25,9 @@ const OWN_BODY: usize = 16 * 1024;
 /// By how much the memory of a body may exceed what has arrived (and then by as much again).
 const BODY_STEP: usize = 256 * 1024;
 
+/// A run that reads less than this does not pay for a buffer of its own until the next.
+const TRICKLE: u64 = 4 * 1024;
+
 /// Whole frames of fewer octets than this are copied into the pipe: that is cheaper than a list node
 /// and a reference, and they do not keep a receive buffer alive.
 const COPY_BELOW: usize = 2 * 1024;
@@ -173,6 +176,7 @@ impl InPump {
             Phase::Ready => return InOutcome::Ready,
             Phase::Handshake | Phase::Traffic => {}
         }
+        let before = link.bytes_in.load(Ordering::Relaxed);
         let outcome = match self.run_inner(link, pool, budget, until_empty) {
             Ok(outcome) => outcome,
             Err(reason) => {
@@ -181,6 +185,11 @@ impl InPump {
             }
         };
         self.buffer.release(pool);
+        // A busy connection goes on filling its buffer; one that trickles gives it back.
+        let read = link.bytes_in.load(Ordering::Relaxed).wrapping_sub(before);
+        if outcome == InOutcome::Drained && read < TRICKLE {
+            self.buffer.shrink(pool);
+        }
         outcome
     }
 

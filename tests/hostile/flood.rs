@@ -108,7 +108,7 @@ fn idle_connections_are_cheap() {
     isolated("flood::idle_connections_are_cheap", || {
         raise_limit(4096);
         let mut stage = PullStage::new(TRANSPORTS[0]);
-        let mut shake = |count: usize| -> Vec<Raw> {
+        let shake = |count: usize| -> Vec<Raw> {
             (0..count)
                 .map(|_| Raw::shake_hands(stage.endpoint(), "PUSH"))
                 .collect()

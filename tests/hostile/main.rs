@@ -9,6 +9,7 @@
 //! the memory or the descriptors of the whole process runs in a [process of its own](isolated).
 
 mod descriptors;
+mod dialing;
 mod endings;
 mod flood;
 mod handshake;

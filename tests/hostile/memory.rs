@@ -83,7 +83,7 @@ fn unfinished_frames_of_every_kind_take_what_has_come() {
                     stage.exchange(10);
                 });
                 println!("20 headers {octets:02x?}: {} KiB", grown / KIB);
-                assert!(grown < 20 * 140 * KIB, "{grown} octets");
+                assert!(grown < 20 * 4 * KIB, "{grown} octets");
                 for raw in raws {
                     drop(raw);
                     stage.disconnection();
@@ -92,6 +92,48 @@ fn unfinished_frames_of_every_kind_take_what_has_come() {
             stage.finish();
         },
     );
+}
+
+/// An octet that begins a frame must not keep a whole receive buffer.
+#[test]
+fn a_few_octets_keep_little_memory() {
+    isolated("memory::a_few_octets_keep_little_memory", || {
+        let mut stage = PullStage::new(TRANSPORTS[0]);
+        for (start, rest) in [
+            (vec![0], frame(0, b"x")[1..].to_vec()),
+            (frame(0, &[b'x'; 200])[..150].to_vec(), vec![b'x'; 52]),
+            (
+                [announce(0, 10_000), vec![b'x'; 1000]].concat(),
+                vec![b'x'; 9000],
+            ),
+        ] {
+            let mut raws: Vec<Raw> = (0..200)
+                .map(|_| Raw::shake_hands(stage.endpoint(), "PUSH"))
+                .collect();
+            let all = stage.stats().bytes_received + (200 * start.len()) as u64;
+            let (before, ()) = (live(), ());
+            for raw in &mut raws {
+                raw.send(&start);
+            }
+            while stage.stats().bytes_received < all {
+                std::thread::yield_now();
+            }
+            stage.exchange(10);
+            let grown = live().saturating_sub(before) / 200;
+            println!("{} octets: {grown} octets each", start.len());
+            assert!(grown < 2 * KIB + start.len(), "{grown} octets each");
+            for raw in &mut raws {
+                raw.send(&rest);
+                let message = stage.other();
+                assert!(message.as_bytes().iter().all(|octet| *octet == b'x'));
+            }
+            for raw in raws {
+                drop(raw);
+                stage.disconnection();
+            }
+        }
+        stage.finish();
+    });
 }
 
 /// Peers that come, shake hands and go, while the application does not call the socket.
@@ -112,16 +154,19 @@ fn peers_that_come_and_go_leave_nothing_behind() {
                         stage.disconnection();
                     }
                 };
+                // Fewer than are refused for coming and going unattended.
                 churn(50);
                 let (memory, descriptors) = (live(), open_descriptors());
-                churn(500);
-                let grown = live().saturating_sub(memory) / 500;
+                churn(300);
+                let grown = live().saturating_sub(memory) / 300;
                 let left = open_descriptors().saturating_sub(descriptors);
                 println!(
-                    "{}: {grown} octets and {left} descriptors per 500",
+                    "{}: {grown} octets and {left} descriptors per 300",
                     stage.ours()
                 );
-                assert!(left < 10, "{left} descriptors are left of 500 connections");
+                assert!(left < 10, "{left} descriptors are left of 300 connections");
+                // A busy socket looks for news every so many messages.
+                stage.exchange(300);
                 stage.finish();
                 assert!(
                     live() < memory + 400 * KIB,

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use sinew::{
-    ConnectionId, DisconnectReason, Endpoint, Message, Monitor, Pub, Pull, Push, Rep, Req,
-    SocketBuilder, SocketEvent, SocketStats, Sub,
+    DisconnectReason, Endpoint, Message, Monitor, Pub, Pull, Push, Rep, Req, SocketBuilder,
+    SocketEvent, SocketStats, Sub,
 };
 
 use crate::WATCHDOG;
@@ -30,17 +30,11 @@ pub(crate) trait Stage {
             )
         });
         match event {
-            Some(SocketEvent::HandshakeFailed {
-                connection, reason, ..
-            }) => End {
-                connection,
+            Some(SocketEvent::HandshakeFailed { reason, .. }) => End {
                 shook_hands: false,
                 reason,
             },
-            Some(SocketEvent::Disconnected {
-                connection, reason, ..
-            }) => End {
-                connection,
+            Some(SocketEvent::Disconnected { reason, .. }) => End {
                 shook_hands: true,
                 reason,
             },
@@ -81,7 +75,6 @@ pub(crate) trait Stage {
 /// The end of a connection.
 #[derive(Debug)]
 pub(crate) struct End {
-    pub(crate) connection: ConnectionId,
     pub(crate) shook_hands: bool,
     pub(crate) reason: DisconnectReason,
 }
