@@ -334,13 +334,13 @@ impl IoThread {
         if flow.sends {
             port.outbound.post(Outbound::Linked {
                 key,
-                link: Arc::clone(&link),
+                link: Arc::downgrade(&link),
             });
         }
         if flow.receives {
             port.inbound.post(Inbound::Linked {
                 key,
-                link: Arc::clone(&link),
+                link: Arc::downgrade(&link),
             });
         }
         port.peer_up();

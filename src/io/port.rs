@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 
 use super::inproc::InprocPeers;
 use super::link::Link;
@@ -30,8 +30,9 @@ pub(crate) struct PipeKey {
 pub(crate) enum Inbound {
     /// A pipe to read from.
     Up { key: PipeKey, reader: Reader },
-    /// The connection behind a pipe.
-    Linked { key: PipeKey, link: Arc<Link> },
+    /// The connection behind a pipe. Weak: mail that nobody takes any more must not keep it, for it
+    /// keeps the port.
+    Linked { key: PipeKey, link: Weak<Link> },
     /// The connection behind a pipe is lost; the pipe stays for the next one.
     Unlinked { key: PipeKey },
     /// The pipe's other end is gone for good. What it holds can still be read.
@@ -45,8 +46,9 @@ pub(crate) enum Inbound {
 pub(crate) enum Outbound {
     /// A pipe to write to.
     Up { key: PipeKey, writer: Writer },
-    /// The connection behind a pipe.
-    Linked { key: PipeKey, link: Arc<Link> },
+    /// The connection behind a pipe. Weak: mail that nobody takes any more must not keep it, for it
+    /// keeps the port.
+    Linked { key: PipeKey, link: Weak<Link> },
     /// The connection behind a pipe is lost; the pipe stays for the next one.
     Unlinked { key: PipeKey },
     /// The pipe is gone for good; `rest` holds what was not sent.
@@ -274,13 +276,13 @@ impl Port {
 
     /// Tells the receiving half; its pipe's reader then wakes it by itself.
     pub(crate) fn offer_reader(self: &Arc<Self>, key: PipeKey, reader: Reader) {
-        reader.set_signal(Arc::new(Readable(Arc::clone(self), key)));
+        reader.set_signal(Arc::new(Readable(Arc::downgrade(self), key)));
         self.inbound.post(Inbound::Up { key, reader });
     }
 
     /// Tells the sending half.
     pub(crate) fn offer_writer(self: &Arc<Self>, key: PipeKey, writer: Writer) {
-        writer.set_signal(Arc::new(Writable(Arc::clone(self), key)));
+        writer.set_signal(Arc::new(Writable(Arc::downgrade(self), key)));
         self.outbound.post(Outbound::Up { key, writer });
     }
 
@@ -342,18 +344,24 @@ impl Drop for Lease {
     }
 }
 
-struct Readable(Arc<Port>, PipeKey);
+/// Weak, as the pipe's end may be in the port's own mailbox.
+struct Readable(Weak<Port>, PipeKey);
 
 impl Signal for Readable {
     fn signal(&self) {
-        self.0.inbound.post(Inbound::Readable(self.1));
+        if let Some(port) = self.0.upgrade() {
+            port.inbound.post(Inbound::Readable(self.1));
+        }
     }
 }
 
-struct Writable(Arc<Port>, PipeKey);
+/// As [`Readable`].
+struct Writable(Weak<Port>, PipeKey);
 
 impl Signal for Writable {
     fn signal(&self) {
-        self.0.outbound.post(Outbound::Writable(self.1));
+        if let Some(port) = self.0.upgrade() {
+            port.outbound.post(Outbound::Writable(self.1));
+        }
     }
 }

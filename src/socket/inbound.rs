@@ -111,7 +111,7 @@ impl RecvHalf {
                     self.readable.activate(key);
                 }
                 Inbound::Linked { key, link } => {
-                    if let Some(pipe) = self.pipe(peer_key(key)) {
+                    if let (Some(pipe), Some(link)) = (self.pipe(peer_key(key)), link.upgrade()) {
                         if pipe.link.replace(link).is_none() {
                             self.links += 1;
                         }

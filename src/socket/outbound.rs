@@ -94,7 +94,7 @@ impl SendHalf {
                 }
                 Outbound::Linked { key, link } => {
                     if let Some(pipe) = self.pipe(peer_key(key)) {
-                        pipe.link = Some(link);
+                        pipe.link = link.upgrade();
                     }
                 }
                 Outbound::Unlinked { key } => {
