@@ -330,6 +330,8 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id: RoutingId::new(&peer.identity).ok(),
         });
+        // Counted before a caller can read from it.
+        port.peer_up();
         let flow = port.flow();
         if flow.sends {
             port.outbound.post(Outbound::Linked {
@@ -343,7 +345,6 @@ impl IoThread {
                 link: Arc::downgrade(&link),
             });
         }
-        port.peer_up();
         self.retime_link(slot);
         self.heat(Arc::clone(&link));
         self.read_link(slot, false);
