@@ -202,8 +202,14 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     binder.peer_up();
     connector.peer_up();
-    binder.hooks.inproc_up(key, &connector, peer_key);
-    connector.hooks.inproc_up(peer_key, binder, key);
+    // A publisher first: it takes no subscriptions from a peer it does not know.
+    if matches!(ours, SocketType::Pub | SocketType::XPub) {
+        connector.hooks.inproc_up(peer_key, binder, key);
+        binder.hooks.inproc_up(key, &connector, peer_key);
+    } else {
+        binder.hooks.inproc_up(key, &connector, peer_key);
+        connector.hooks.inproc_up(peer_key, binder, key);
+    }
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::READ_TURN;
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
-use crate::pipe::{pipe, Tuning};
+use crate::pipe::{pipe, Reader, Tuning};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -346,8 +346,9 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id: RoutingId::new(&peer.identity).ok(),
         });
-        port.linked(key, &link);
+        // Counted before a caller can read from it.
         port.peer_up();
+        port.linked(key, &link);
         self.retime_link(slot);
         self.heat(Arc::clone(&link));
         self.read_link(slot, false);
@@ -534,7 +535,7 @@ impl IoThread {
             None => (None, 0),
         };
         Counters::add(&port.counters.dropped_peer_lost, lost);
-        let ends = PipeEnds {
+        let mut ends = PipeEnds {
             key,
             reader,
             writer,
@@ -543,10 +544,7 @@ impl IoThread {
             return;
         }
         if closing.is_some() {
-            let unsent = ends
-                .reader
-                .as_ref()
-                .map_or(0, crate::pipe::Reader::queued_messages);
+            let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
             Counters::add(&port.counters.unsent, unsent + lost);
             drop(ends);
             if let Origin::Dialed { slot: dialer } = origin {
@@ -557,7 +555,8 @@ impl IoThread {
         }
         match origin {
             Origin::Dialed { slot: dialer } if !port.config.immediate => {
-                port.unlinked(key);
+                let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
+                port.unlinked(key, lost > 0 || !waits);
                 self.dialer_lost(dialer, Some(ends), false);
             }
             Origin::Dialed { slot: dialer } => {

@@ -56,7 +56,9 @@ pub(crate) enum Outbound {
 /// of these: a peer that comes and goes while the application does something else costs no more.
 #[derive(Debug, Default)]
 pub(crate) struct LinkChange {
-    /// A connection was lost.
+    /// The connection there was is gone.
+    pub(crate) ended: bool,
+    /// And what was sent through it may be lost with it.
     pub(crate) lost: bool,
     /// The connection there is now. Not kept alive by what nobody may read for long.
     pub(crate) link: Option<Weak<Link>>,
@@ -293,13 +295,13 @@ impl Port {
 
     /// Tells the receiving half; its pipe's reader then wakes it by itself.
     pub(crate) fn offer_reader(self: &Arc<Self>, key: PipeKey, reader: Reader) {
-        reader.set_signal(Arc::new(Readable(Arc::clone(self), key)));
+        reader.set_signal(Arc::new(Readable(Arc::downgrade(self), key)));
         self.inbound.post(Inbound::Up { key, reader });
     }
 
     /// Tells the sending half.
     pub(crate) fn offer_writer(self: &Arc<Self>, key: PipeKey, writer: Writer) {
-        writer.set_signal(Arc::new(Writable(Arc::clone(self), key)));
+        writer.set_signal(Arc::new(Writable(Arc::downgrade(self), key)));
         self.outbound.post(Outbound::Up { key, writer });
     }
 
@@ -308,10 +310,12 @@ impl Port {
         self.change(key, |change| change.link = Some(Arc::downgrade(link)));
     }
 
-    /// A pipe has lost its connection, and stays for the next one.
-    pub(crate) fn unlinked(&self, key: PipeKey) {
+    /// A pipe has lost its connection, and stays for the next one. `lost`: what was sent last had been
+    /// written, or a part of it, and may be lost; otherwise it still waits in the pipe.
+    pub(crate) fn unlinked(&self, key: PipeKey, lost: bool) {
         self.change(key, |change| {
-            change.lost = true;
+            change.ended = true;
+            change.lost |= lost;
             change.link = None;
         });
     }
@@ -340,7 +344,9 @@ impl Port {
 
     /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
     pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
-        self.unseen_ends.fetch_add(1, Ordering::AcqRel);
+        if !self.flow().receives {
+            self.unseen_ends.fetch_add(1, Ordering::AcqRel);
+        }
         self.outbound.post(Outbound::Down { key, rest });
     }
 
@@ -350,9 +356,12 @@ impl Port {
         self.inbound.post(Inbound::Down { key });
     }
 
-    /// A half has taken note of an end.
-    pub(crate) fn end_seen(&self) {
-        self.unseen_ends.fetch_sub(1, Ordering::AcqRel);
+    /// A half has taken note of an end. The ends of a socket with two halves are counted by the
+    /// receiving one, which looks after the other too.
+    pub(crate) fn end_seen(&self, half: Half) {
+        if half == Half::Receiving || !self.flow().receives {
+            self.unseen_ends.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     /// Whether so many peers have gone without the application taking note that no more may come: what
@@ -423,18 +432,24 @@ impl Drop for Lease {
     }
 }
 
-struct Readable(Arc<Port>, PipeKey);
+/// Weak, as the pipe's end may be in the port's own mailbox.
+struct Readable(Weak<Port>, PipeKey);
 
 impl Signal for Readable {
     fn signal(&self) {
-        self.0.inbound.post(Inbound::Readable(self.1));
+        if let Some(port) = self.0.upgrade() {
+            port.inbound.post(Inbound::Readable(self.1));
+        }
     }
 }
 
-struct Writable(Arc<Port>, PipeKey);
+/// As [`Readable`].
+struct Writable(Weak<Port>, PipeKey);
 
 impl Signal for Writable {
     fn signal(&self) {
-        self.0.outbound.post(Outbound::Writable(self.1));
+        if let Some(port) = self.0.upgrade() {
+            port.outbound.post(Outbound::Writable(self.1));
+        }
     }
 }

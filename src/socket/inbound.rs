@@ -113,8 +113,8 @@ impl RecvHalf {
                 Inbound::Relinked(key) => {
                     let change = self.port.take_change(Half::Receiving, key);
                     let key = peer_key(key);
-                    if change.lost {
-                        self.unlink(key);
+                    if change.ended {
+                        self.unlink(key, change.lost);
                     }
                     if let (Some(pipe), Some(link)) = (self.pipe(key), change.link) {
                         if pipe.link.replace(link).is_none() {
@@ -123,9 +123,9 @@ impl RecvHalf {
                     }
                 }
                 Inbound::Down { key } => {
-                    self.port.end_seen();
+                    self.port.end_seen(Half::Receiving);
                     let key = peer_key(key);
-                    self.unlink(key);
+                    self.unlink(key, true);
                     if let Some(pipe) = self.pipe(key) {
                         pipe.down = true;
                     }
@@ -136,7 +136,7 @@ impl RecvHalf {
         }
     }
 
-    fn unlink(&mut self, key: PeerKey) {
+    fn unlink(&mut self, key: PeerKey, lost: bool) {
         let Some(pipe) = self.pipe(key) else {
             return;
         };
@@ -146,7 +146,7 @@ impl RecvHalf {
         if let Some(caller) = &mut self.caller {
             caller.forget(pipe_key(key));
         }
-        if self.note_lost {
+        if lost && self.note_lost {
             self.lost.push(key);
         }
     }
@@ -299,9 +299,20 @@ impl RecvHalf {
         }
     }
 
-    /// Looks for messages without waiting; whether any may be there.
-    pub(super) fn poll(&mut self) -> bool {
-        self.pump() || self.look()
+    /// Waits, as the deadline allows, until a message may be there or something has changed.
+    ///
+    /// # Errors
+    /// If the time is over; a last look is due then.
+    pub(super) fn await_more(&mut self, deadline: Deadline) -> Result<(), RecvError> {
+        let (awake, over) = match deadline {
+            Deadline::Now => (self.pump() || self.look(), RecvError::WouldBlock),
+            other => (self.wait(other.at()), RecvError::Timeout),
+        };
+        if awake {
+            Ok(())
+        } else {
+            Err(over)
+        }
     }
 
     /// Waits until a message may be there or something has changed; `false` if the time was over

@@ -18,9 +18,8 @@ pub(super) struct SendHalf {
     pipes: Vec<Option<OutPipe>>,
     /// Pipes with credit, as far as is known.
     writable: Rotation,
-    /// REQ and REP: a message is always the first after idleness, and lost peers are noted.
+    /// REQ and REP: a message is always the first after idleness.
     lock_step: bool,
-    lost: Vec<PeerKey>,
     /// PUSH: what pipes that are gone had not sent goes to others.
     keep_unsent: bool,
     unsent: Vec<Reader>,
@@ -49,7 +48,6 @@ impl SendHalf {
             pipes: Vec::new(),
             writable: Rotation::new(),
             lock_step: false,
-            lost: Vec::new(),
             keep_unsent: false,
             unsent: Vec::new(),
         }
@@ -98,13 +96,10 @@ impl SendHalf {
                     let key = peer_key(key);
                     if let Some(pipe) = self.pipe(key) {
                         pipe.link = change.link;
-                        if change.lost {
-                            self.note_lost(key);
-                        }
                     }
                 }
                 Outbound::Down { key, rest } => {
-                    self.port.end_seen();
+                    self.port.end_seen(Half::Sending);
                     self.remove(peer_key(key), rest);
                 }
                 Outbound::Writable(key) => {
@@ -124,12 +119,6 @@ impl SendHalf {
             .filter(|pipe| pipe.key == key)
     }
 
-    fn note_lost(&mut self, key: PeerKey) {
-        if self.lock_step {
-            self.lost.push(key);
-        }
-    }
-
     fn remove(&mut self, key: PeerKey, rest: Option<Reader>) {
         if let Some(pipe) = self.pipe(key) {
             // An inproc peer that is gone has left what it did not read.
@@ -141,7 +130,6 @@ impl SendHalf {
             self.pipes[key.index as usize] = None;
             self.writable.remove(key);
             self.port.free_key(pipe_key(key));
-            self.note_lost(key);
         }
         // It may come after the end of the pipe was told.
         match rest {
@@ -152,11 +140,6 @@ impl SendHalf {
             ),
             None => {}
         }
-    }
-
-    /// A peer whose connection was lost since the last call, one at a time.
-    pub(super) fn take_lost(&mut self) -> Option<PeerKey> {
-        self.lost.pop()
     }
 
     /// Gives a message to one pipe.

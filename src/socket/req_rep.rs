@@ -158,7 +158,7 @@ impl Req {
         // What was lost until now has no bearing on this request.
         self.inbound.refresh();
         self.out.refresh();
-        while self.inbound.take_lost().is_some() || self.out.take_lost().is_some() {}
+        while self.inbound.take_lost().is_some() {}
         if !self.correlated {
             // A late reply could not be told from the one to come.
             while self.inbound.try_recv().is_ok() {
@@ -184,7 +184,7 @@ impl Req {
             .map_err(|reason| RecvError::OutOfTurn {
                 expected: expectation(reason),
             })?;
-        let mut result = Ok(());
+        let mut timed_out = Ok(());
         loop {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
@@ -198,19 +198,10 @@ impl Req {
                     return Err(RecvError::PeerLost);
                 }
             }
-            result?;
-            match deadline {
-                Deadline::Now => {
-                    if !self.inbound.poll() {
-                        result = Err(RecvError::WouldBlock);
-                    }
-                }
-                other => {
-                    if !self.inbound.wait(other.at()) {
-                        result = Err(RecvError::Timeout);
-                    }
-                }
-            }
+            // A reply that is awaited is no reason to let ends of pipes pile up.
+            self.out.refresh();
+            timed_out?;
+            timed_out = self.inbound.await_more(deadline);
         }
     }
 }
@@ -285,7 +276,6 @@ impl Rep {
             }
         };
         self.out.refresh();
-        while self.out.take_lost().is_some() {}
         loop {
             match self.out.give(peer, &wire) {
                 Given::Done => {
@@ -315,15 +305,18 @@ impl Rep {
             .map_err(|reason| RecvError::OutOfTurn {
                 expected: expectation(reason),
             })?;
+        let mut timed_out = Ok(());
         loop {
             // Peers that come and go without a request must not pile up until the next reply.
             self.out.refresh();
-            while self.out.take_lost().is_some() {}
-            let message = self.inbound.recv(deadline)?;
-            match self.state.accept(self.inbound.from(), message) {
-                Ok(request) => return Ok(request),
-                Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+            while let Ok(message) = self.inbound.try_recv() {
+                match self.state.accept(self.inbound.from(), message) {
+                    Ok(request) => return Ok(request),
+                    Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+                }
             }
+            timed_out?;
+            timed_out = self.inbound.await_more(deadline);
         }
     }
 }

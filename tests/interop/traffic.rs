@@ -55,7 +55,7 @@ impl Traffic {
             0 => (x >> 15) as usize & (LARGEST - 1),
             // Halved up to seven times, for sizes of every magnitude.
             1..=327 => ((x >> 15) as usize & 0xffff) >> ((x >> 31) & 7),
-            _ => ((x >> 15) as usize & 0xff) * 201 >> 8,
+            _ => (((x >> 15) as usize & 0xff) * 201) >> 8,
         };
         let frames = FRAMES[(x >> 34) as usize & 15];
         let begin = (x >> 38) as usize % PERIOD;

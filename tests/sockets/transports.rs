@@ -55,7 +55,7 @@ fn bind_reports_the_real_endpoint(net: Net) {
     let asked = net.fresh();
     let real = pull.bind(&asked).unwrap();
     assert!(!real.is_wildcard(), "{real}");
-    assert_eq!(pull.bound_endpoints(), [real.clone()]);
+    assert_eq!(pull.bound_endpoints(), std::slice::from_ref(&real));
     match net {
         Net::Tcp4 | Net::Tcp6 => assert_ne!(real.port(), Some(0)),
         Net::IpcWildcard => assert!(real.ipc_path().unwrap().exists()),
