@@ -40,10 +40,15 @@ impl Subject for Libzmq {
                 // A publisher that sees subscriptions, to know when all are there.
                 let publisher = context.socket(zmq::XPUB)?;
                 publisher.set_xpub_verbose(true)?;
+                // What was not delivered when the measurement ended is of no interest.
+                publisher.set_linger(0)?;
+                // A subscription that never comes is an error with a name.
+                publisher.set_rcvtimeo(10_000)?;
                 let at = bind(&publisher, work.transport)?;
                 let subscribers = (0..subscribers)
                     .map(|_| {
                         let sub = context.socket(zmq::SUB)?;
+                        sub.set_linger(0)?;
                         sub.set_subscribe(b"")?;
                         sub.connect(&at)?;
                         Ok(End::new(sub))

@@ -57,7 +57,7 @@ struct Args {
 fn main() -> Fallible<()> {
     let args = Args::parse();
     let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
-    let target = Duration::from_millis(if args.quick { 250 } else { 1000 });
+    let target = Duration::from_millis(if args.quick { 200 } else { 1000 });
 
     let subjects: Vec<_> = subjects()
         .into_iter()
