@@ -40,7 +40,8 @@ struct Args {
     /// Shorter measurements and 3 rounds: the whole run in under two minutes.
     #[arg(long)]
     quick: bool,
-    /// Only works whose name starts so: `pushpull`, `pushpull/tcp`, `pushpull/tcp/64`. Repeatable.
+    /// Only works whose name starts so: `pushpull`, `pushpull/tcp`, `pushpull/tcp/64`; `pubsub1`,
+    /// `pubsub8` and `pubsub64` are measured only if named. Repeatable.
     #[arg(long, value_name = "WORK")]
     only: Vec<String>,
     /// Measurements of each subject at each work; medians are shown.
@@ -67,7 +68,10 @@ fn main() -> Fallible<()> {
         .collect();
     let works: Vec<Work> = work::all()
         .into_iter()
-        .filter(|work| args.only.is_empty() || args.only.iter().any(|only| work.is_named(only)))
+        .filter(|work| match args.only.is_empty() {
+            true => work.is_standard(),
+            false => args.only.iter().any(|only| work.is_named(only)),
+        })
         .collect();
     if subjects.is_empty() || works.is_empty() {
         return Err("nothing to measure: no subject or no work has such a name".into());

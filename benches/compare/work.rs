@@ -53,6 +53,12 @@ impl Work {
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || name.ends_with('/'))
     }
 
+    /// Whether it is measured when no work is named. Fan-out is not: libzmq's publisher has been seen to
+    /// stop for good under it, which would cost the whole run.
+    pub(crate) fn is_standard(&self) -> bool {
+        !matches!(self.pattern, Pattern::PubSub(_))
+    }
+
     pub(crate) fn unit(&self) -> &'static str {
         match self.pattern {
             Pattern::PushPull | Pattern::PubSub(_) => "msg/s",
