@@ -2,7 +2,7 @@
 
 /// Making a socket, its endpoints, and what it tells about itself.
 macro_rules! shell_methods {
-    ($kind:ident) => {
+    ($kind:ident, $($half:ident),+) => {
         /// A socket with the default options, in the process-wide context.
         #[must_use]
         pub fn new() -> Self {
@@ -97,11 +97,15 @@ macro_rules! shell_methods {
         /// # Errors
         /// If there were fewer when the time was over.
         pub fn wait_for_peers(
-            &self,
+            &mut self,
             count: usize,
             timeout: std::time::Duration,
         ) -> Result<(), crate::error::WaitTimeout> {
-            self.shell.wait_for_peers(count, timeout)
+            let $kind { shell, $($half,)+ .. } = self;
+            shell.wait_until("peers", count, timeout, || {
+                $($half.refresh();)+
+                shell.port.peer_count()
+            })
         }
     };
 }

@@ -202,16 +202,24 @@ impl Assemble for Pub {
 }
 
 impl Pub {
-    shell_methods!(Pub);
+    shell_methods!(Pub, out);
     send_methods!();
 
     /// Waits until at least this many peers hold a subscription.
     ///
     /// # Errors
     /// If there were fewer when the time was over.
-    pub fn wait_for_subscribers(&self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
-        self.shell.wait_until("subscribers", count, timeout, || {
-            lock(&self.topics.state).subscribers
+    pub fn wait_for_subscribers(
+        &mut self,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), WaitTimeout> {
+        let Pub {
+            shell, out, topics, ..
+        } = self;
+        shell.wait_until("subscribers", count, timeout, || {
+            out.refresh();
+            lock(&topics.state).subscribers
         })
     }
 
@@ -226,14 +234,18 @@ impl Pub {
     /// # Errors
     /// If there were fewer when the time was over.
     pub fn wait_for_subscribers_of(
-        &self,
+        &mut self,
         topic: impl AsRef<[u8]>,
         count: usize,
         timeout: Duration,
     ) -> Result<(), WaitTimeout> {
+        let Pub {
+            shell, out, topics, ..
+        } = self;
         let topic = topic.as_ref();
-        self.shell.wait_until("subscribers", count, timeout, || {
-            self.subscriber_count(topic)
+        shell.wait_until("subscribers", count, timeout, || {
+            out.refresh();
+            lock(&topics.state).trie.match_count(topic)
         })
     }
 
@@ -420,7 +432,7 @@ impl Assemble for Sub {
 }
 
 impl Sub {
-    shell_methods!(Sub);
+    shell_methods!(Sub, inbound);
     recv_methods!();
 
     /// Subscribes to messages whose first frame begins with `prefix`; the empty prefix is that of

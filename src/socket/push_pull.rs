@@ -70,7 +70,7 @@ impl Assemble for Push {
 }
 
 impl Push {
-    shell_methods!(Push);
+    shell_methods!(Push, out);
     send_methods!();
 
     /// Closes the socket: waits until everything is sent, at most for the linger time.
@@ -194,7 +194,7 @@ impl Assemble for Pull {
 }
 
 impl Pull {
-    shell_methods!(Pull);
+    shell_methods!(Pull, inbound);
     recv_methods!();
 
     /// Closes the socket. Messages that were received and not read are discarded.

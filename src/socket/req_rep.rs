@@ -113,7 +113,7 @@ impl Assemble for Req {
 }
 
 impl Req {
-    shell_methods!(Req);
+    shell_methods!(Req, out, inbound);
     send_methods!();
     recv_methods!();
 
@@ -244,7 +244,7 @@ impl Assemble for Rep {
 }
 
 impl Rep {
-    shell_methods!(Rep);
+    shell_methods!(Rep, out, inbound);
     send_methods!();
     recv_methods!();
 

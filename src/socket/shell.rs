@@ -222,14 +222,6 @@ impl Shell {
         }
     }
 
-    pub(super) fn wait_for_peers(
-        &self,
-        wanted: usize,
-        timeout: Duration,
-    ) -> Result<(), WaitTimeout> {
-        self.wait_until("peers", wanted, timeout, || self.port.peer_count())
-    }
-
     /// When a close that begins now gives up what is unsent.
     pub(super) fn linger_deadline(&self) -> Option<Instant> {
         let linger = self.port.config.linger?;

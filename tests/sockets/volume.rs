@@ -296,7 +296,7 @@ fn no_pusher_is_starved(net: Net) {
         let mut pushes: Vec<_> = (0..PEERS)
             .map(|_| Push::builder().connect(&endpoint).unwrap())
             .collect();
-        for push in &pushes {
+        for push in &mut pushes {
             push.wait_for_peers(1, LONG).unwrap();
         }
         for (sender, push) in (0..).zip(&mut pushes) {
