@@ -441,7 +441,8 @@ impl InPump {
                 self.message_bytes = 0;
                 batch.messages += 1;
                 batch.boundary = batch.len;
-                credit -= 1;
+                // Octets of a message begun within the credit may have used up the octets' part of it.
+                credit = credit.saturating_sub(1);
             }
         }
     }
