@@ -474,6 +474,7 @@ impl IoThread {
                 // An event will tell.
                 Some(OutOutcome::Blocked) => {
                     self.cool(index);
+                    self.output_blocked(&link);
                 }
                 Some(OutOutcome::Closed) => {
                     self.cool(index);
