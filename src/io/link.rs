@@ -298,6 +298,11 @@ impl Link {
 
     /// Brings the I/O thread's poll in line. A failure (memory) is met by closing the connection.
     fn apply(&self, registration: &mut Registration) {
+        if registration.closed {
+            // A sender whose write was refused just before the end asks too late.
+            registration.read = false;
+            registration.write = false;
+        }
         let wanted = match (registration.read, registration.write) {
             (false, false) => None,
             (true, false) => Some(Interest::READABLE),
