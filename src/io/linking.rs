@@ -72,6 +72,8 @@ impl IoThread {
         lease: Lease,
     ) {
         if port.is_closing() {
+            drop(stream);
+            drop(lease);
             return;
         }
         let origin = Origin::Accepted {

@@ -331,3 +331,16 @@ fn the_wrong_kind_of_peer_is_refused() {
         assert_eq!(rep.stats().peers, 0);
     }
 }
+
+/// Also when the I/O thread has hardly heard of it.
+#[test]
+fn an_address_is_free_when_close_returns() {
+    for net in [Net::Tcp4, Net::IpcPath, Net::IpcAbstract] {
+        let endpoint = net.unbound();
+        for _ in 0..500 {
+            let mut pull = Pull::new();
+            pull.bind(&endpoint).unwrap();
+            pull.close();
+        }
+    }
+}
