@@ -208,7 +208,7 @@ impl InPump {
                 Step::Paused => return Ok(InOutcome::Paused),
                 Step::Ready => return Ok(InOutcome::Ready),
             };
-            if short && !until_empty {
+            if short && !until_empty && !link.ending.load(Ordering::Relaxed) {
                 return Ok(InOutcome::Drained);
             }
             if read >= budget {

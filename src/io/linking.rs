@@ -160,6 +160,10 @@ impl IoThread {
         }
         let ending = event.is_read_closed() || event.is_error();
         if event.is_readable() || ending {
+            if let Some(Slot::Link(this)) = self.slots.get(slot).filter(|_| ending) {
+                // A caller that is at it goes on for us, and no second event will tell either of us.
+                this.link.ending.store(true, Ordering::Relaxed);
+            }
             self.read_link(slot, ending);
         }
     }
