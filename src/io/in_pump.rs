@@ -208,7 +208,7 @@ impl InPump {
                 Step::Paused => return Ok(InOutcome::Paused),
                 Step::Ready => return Ok(InOutcome::Ready),
             };
-            if short && !until_empty {
+            if short && !until_empty && !link.ending.load(Ordering::Relaxed) {
                 return Ok(InOutcome::Drained);
             }
             if read >= budget {
@@ -441,7 +441,8 @@ impl InPump {
                 self.message_bytes = 0;
                 batch.messages += 1;
                 batch.boundary = batch.len;
-                credit -= 1;
+                // Octets of a message begun within the credit may have used up the octets' part of it.
+                credit = credit.saturating_sub(1);
             }
         }
     }

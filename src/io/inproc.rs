@@ -210,6 +210,13 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         binder.hooks.inproc_up(key, &connector, peer_key);
         connector.hooks.inproc_up(peer_key, binder, key);
     }
+    // A socket that was closed meanwhile may have looked for its peers too early to end this, or before
+    // the patterns were told.
+    if connector.is_closing() || binder.is_closing() {
+        connector.inproc.disconnect(&connector, peer_key);
+        connector.hooks.link_down(peer_key);
+        binder.hooks.link_down(key);
+    }
     Ok(())
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Link {
     attended: AtomicBool,
     /// Octets arrived since the last look of the heartbeat timer.
     pub(crate) traffic: AtomicBool,
+    /// The stream has ended behind what is there: whoever runs the in-pump reads until it sees that.
+    pub(crate) ending: AtomicBool,
     /// The socket's `recv` has run the in-pump since the I/O thread's last look.
     pub(crate) caller_seen: AtomicBool,
     /// The socket's `recv` waits for this connection itself.
@@ -101,6 +103,7 @@ impl Link {
             hot: AtomicBool::new(false),
             attended: AtomicBool::new(false),
             traffic: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
             caller_seen: AtomicBool::new(false),
             caller_waits: AtomicBool::new(false),
             registration: Mutex::new(Registration {
@@ -298,6 +301,11 @@ impl Link {
 
     /// Brings the I/O thread's poll in line. A failure (memory) is met by closing the connection.
     fn apply(&self, registration: &mut Registration) {
+        if registration.closed {
+            // A sender whose write was refused just before the end asks too late.
+            registration.read = false;
+            registration.write = false;
+        }
         let wanted = match (registration.read, registration.write) {
             (false, false) => None,
             (true, false) => Some(Interest::READABLE),

@@ -13,9 +13,10 @@ use super::in_pump::{InOutcome, Sink};
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
+use super::out_pump::OutOutcome;
 use super::port::{Counters, Lease, Port, UNSEEN_ENDS};
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
-use super::READ_TURN;
+use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{pipe, Reader, Tuning};
@@ -34,6 +35,8 @@ pub(super) struct LinkSlot {
     until_empty: bool,
     /// When to give up what is unsent, once closing has begun; `Some(None)`: never.
     closing: Option<Option<Instant>>,
+    /// When to tell the socket of what little room there is, if the kernel takes no more until then.
+    tell_room: Option<Instant>,
     lease: Option<Lease>,
 }
 
@@ -69,6 +72,8 @@ impl IoThread {
         lease: Lease,
     ) {
         if port.is_closing() {
+            drop(stream);
+            drop(lease);
             return;
         }
         let origin = Origin::Accepted {
@@ -128,6 +133,7 @@ impl IoThread {
             paused: false,
             until_empty: false,
             closing: None,
+            tell_room: None,
             lease,
         });
         link
@@ -154,6 +160,10 @@ impl IoThread {
         }
         let ending = event.is_read_closed() || event.is_error();
         if event.is_readable() || ending {
+            if let Some(Slot::Link(this)) = self.slots.get(slot).filter(|_| ending) {
+                // A caller that is at it goes on for us, and no second event will tell either of us.
+                this.link.ending.store(true, Ordering::Relaxed);
+            }
             self.read_link(slot, ending);
         }
     }
@@ -214,7 +224,9 @@ impl IoThread {
         };
         let link = Arc::clone(&this.link);
         let failure = link.input.lock().failure().or_else(|| {
-            link.run_output();
+            if link.run_output() == Some(OutOutcome::Blocked) {
+                self.output_blocked(&link);
+            }
             link.output.lock().failure()
         });
         match failure {
@@ -238,10 +250,29 @@ impl IoThread {
         matches!(self.slots.get(link.slot), Some(Slot::Link(this)) if this.state == State::Open)
     }
 
-    pub(super) fn link_timeout(&mut self, slot: usize, now: Instant) {
-        let Some(Slot::Link(this)) = self.slots.get(slot) else {
+    /// The kernel takes no more. A socket that waits for room is woken when there is plenty, so that it
+    /// is not woken for every message; if that does not come soon it is woken for what there is.
+    pub(super) fn output_blocked(&mut self, link: &Link) {
+        let Some(Slot::Link(this)) = self.slots.get_mut(link.slot) else {
             return;
         };
+        if this.link.id != link.id || this.tell_room.is_some() {
+            return;
+        }
+        if link.output.lock().keeps_socket_waiting() {
+            this.tell_room = Some(clock::now() + ROOM_PATIENCE);
+            self.retime_link(link.slot);
+        }
+    }
+
+    pub(super) fn link_timeout(&mut self, slot: usize, now: Instant) {
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
+        if this.tell_room.is_some_and(|at| at <= now) {
+            this.tell_room = None;
+            this.link.output.lock().wake_socket();
+        }
         if this.closing.flatten().is_some_and(|at| at <= now) {
             self.close_link(slot, DisconnectReason::ClosedLocally);
             return;
@@ -272,7 +303,7 @@ impl IoThread {
             return;
         };
         let protocol = lock(&this.link.proto).poll_timeout();
-        let at = [protocol, this.closing.flatten()]
+        let at = [protocol, this.closing.flatten(), this.tell_room]
             .into_iter()
             .flatten()
             .min();

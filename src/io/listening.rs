@@ -67,6 +67,9 @@ impl IoThread {
         lease: Lease,
     ) {
         if port.is_closing() {
+            // In this order: the address is to be free when the closing socket has its lease back.
+            drop(listener);
+            drop(lease);
             return;
         }
         let slot = self.slots.insert(Slot::Freed);

@@ -45,6 +45,9 @@ const BURST_GAP: Duration = Duration::from_micros(50);
 /// How long a connection whose `recv` waits by itself is left alone after the last sign of that.
 const CALLER_GONE: Duration = Duration::from_millis(5);
 
+/// How long a socket that waits for room may be kept waiting for more of it than there is.
+const ROOM_PATIENCE: Duration = Duration::from_millis(2);
+
 /// Octets one connection may read before the others of its thread get their turn.
 const READ_TURN: usize = 512 * 1024;
 

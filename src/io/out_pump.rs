@@ -83,6 +83,10 @@ impl OutPump {
         let mut reader = self.reader.take()?;
         reader.disarm();
         let lost = reader.discard_partial();
+        // Nobody may read on for long.
+        if reader.keeps_writer_waiting() {
+            reader.wake_writer();
+        }
         Some((reader, lost))
     }
 
@@ -108,6 +112,22 @@ impl OutPump {
     /// After [`OutPump::arm`] and a barrier: whether there is something after all.
     pub(super) fn stay_awake(&mut self) -> bool {
         self.reader.as_mut().is_some_and(Reader::stay_awake)
+    }
+
+    /// Whether the socket waits though its pipe has room, if only for a little more.
+    pub(super) fn keeps_socket_waiting(&mut self) -> bool {
+        self.reader
+            .as_mut()
+            .is_some_and(Reader::keeps_writer_waiting)
+    }
+
+    /// Ends such a wait.
+    pub(super) fn wake_socket(&mut self) {
+        if let Some(reader) = &mut self.reader {
+            if reader.keeps_writer_waiting() {
+                reader.wake_writer();
+            }
+        }
     }
 
     /// Runs for a `send` whose message ended the idleness of the pipe. If it is idle again after, the

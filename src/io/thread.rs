@@ -474,6 +474,7 @@ impl IoThread {
                 // An event will tell.
                 Some(OutOutcome::Blocked) => {
                     self.cool(index);
+                    self.output_blocked(&link);
                 }
                 Some(OutOutcome::Closed) => {
                     self.cool(index);
@@ -506,17 +507,15 @@ impl IoThread {
         if dense {
             barrier::heavy();
         }
-        let mut index = 0;
-        for is_armed in armed {
-            let link = &self.hot[index];
+        let mut armed = armed.into_iter();
+        self.hot.retain(|link| {
+            let is_armed = armed.next() == Some(true);
             let awake = !is_armed || link.output.run(|pump| pump.stay_awake()) != Some(false);
             if awake {
                 link.hot.store(true, Ordering::Release);
-                index += 1;
-            } else {
-                self.hot.remove(index);
             }
-        }
+            awake
+        });
         self.hot.is_empty()
     }
 

@@ -260,6 +260,28 @@ impl Reader {
         queued_bytes == 0 || (queued <= limits.messages / 2 && queued_bytes <= limits.bytes / 2)
     }
 
+    /// Whether a writer waits though there is credit, because there is not enough of it to be woken
+    /// for. A reader that cannot go on for long tells such a writer, with [`Reader::wake_writer`]:
+    /// the limits would otherwise not be made full use of.
+    pub(crate) fn keeps_writer_waiting(&mut self) -> bool {
+        if !self.shared.sleep.writer_waits.load(Ordering::Relaxed) {
+            return false;
+        }
+        let limits = self.shared.limits.get();
+        let line = &self.shared.writer;
+        let bytes = line.published_bytes.load(Ordering::Acquire);
+        let messages = line.published_messages.load(Ordering::Acquire);
+        messages.saturating_sub(self.acked_messages) < limits.messages
+            && bytes.saturating_sub(self.acked_bytes) < limits.bytes
+    }
+
+    /// Wakes a writer that waits, however little credit there is.
+    pub(crate) fn wake_writer(&mut self) {
+        if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
+            Shared::signal(&self.shared.wake_writer);
+        }
+    }
+
     /// Whether there is a message; [`Reader::take_message`] then takes it.
     #[inline(always)]
     pub(crate) fn has_message(&mut self) -> bool {

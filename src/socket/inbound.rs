@@ -322,12 +322,17 @@ impl RecvHalf {
         if self.pump() || self.arm() {
             return true;
         }
+        let in_time = || deadline.map_or(true, |deadline| clock::now() < deadline);
         if let Some(caller) = self.caller.as_mut().filter(|caller| !caller.is_empty()) {
-            if caller.wait(&self.port, deadline) {
-                self.pump();
-                return true;
+            // A pump whose turn was over in mid-message goes on: no event would tell of the rest. But
+            // octets that keep coming are no message, and do not put the deadline off.
+            if caller.has_ready() {
+                return in_time();
             }
-            if deadline.is_some_and(|deadline| clock::now() >= deadline) {
+            if caller.wait(&self.port, deadline) {
+                return self.pump() || in_time();
+            }
+            if !in_time() {
                 return false;
             }
             // A long wait: the I/O threads read from here on.

@@ -65,17 +65,21 @@ impl Event {
     }
 
     /// Sleeps until notified (`true`) or until `deadline` (`false`). Consumes the notification.
+    ///
+    /// Once the deadline has passed it is `false` even if notified: the caller looks a last time then,
+    /// and one that is notified again and again for nothing is not kept for ever.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> bool {
+        let in_time = || deadline.map_or(true, |deadline| clock::now() < deadline);
         loop {
             if self.take() {
-                return true;
+                return in_time();
             }
             if !self.park_as(Waiter::Thread(thread::current())) {
                 continue;
             }
             let timed_out = park_until(deadline);
             if self.unpark_self() {
-                return true;
+                return in_time();
             }
             if timed_out {
                 return false;
@@ -159,6 +163,14 @@ mod tests {
         event.notify();
         assert!(event.wait(None));
         assert!(!event.wait(Some(clock::now())));
+    }
+
+    #[test]
+    fn a_notification_after_the_deadline_does_not_prolong_the_wait() {
+        let event = Event::new();
+        event.notify();
+        assert!(!event.wait(Some(clock::now())));
+        assert!(!event.take(), "it is consumed");
     }
 
     #[test]

@@ -1,6 +1,11 @@
 //! What can go wrong after the handshake.
 
-use sinew::{DisconnectReason, FrameError, LimitExceeded, Malformed, Misbehaved, ProtocolError};
+use std::time::Instant;
+
+use sinew::{
+    DisconnectReason, FrameError, HighWaterMark, LimitExceeded, Malformed, Misbehaved,
+    ProtocolError, Pull,
+};
 
 use crate::raw::{announce, command, command_body, frame, Raw, COMMAND, LONG, MORE};
 use crate::stage::{every_stage, PubStage, PullStage, RepStage, Stage, TRANSPORTS};
@@ -492,5 +497,36 @@ fn a_request_without_an_envelope_is_discarded_and_counted() {
         drop(raw);
         stage.disconnection();
         stage.finish();
+    }
+}
+
+/// What has come of a message in several frames may use up the credit in octets; the message is finished
+/// nevertheless.
+#[test]
+fn a_message_that_exceeds_the_credit_in_octets_is_finished() {
+    for at in TRANSPORTS {
+        let mut pull = Pull::builder()
+            .recv_hwm(HighWaterMark::new(10).with_bytes(1000))
+            .bind(at)
+            .unwrap();
+        let mut raw = Raw::shake_hands(&pull.bound_endpoints()[0], "PUSH");
+        let first = [frame(0, b"whole"), frame(MORE, &[1; 2000])].concat();
+        let handshake = pull.stats().bytes_received;
+        raw.send(&first);
+        let end = Instant::now() + WATCHDOG;
+        while pull.stats().bytes_received < handshake + first.len() as u64 {
+            assert!(Instant::now() < end, "it does not arrive");
+            std::thread::yield_now();
+        }
+        for _ in 0..20 {
+            raw.send(&[frame(0, b"end"), frame(MORE, &[1; 2000])].concat());
+        }
+        raw.send(&frame(0, b"end"));
+        assert_eq!(pull.recv_timeout(WATCHDOG).unwrap().as_bytes(), b"whole");
+        for _ in 0..21 {
+            let message = pull.recv_timeout(WATCHDOG).unwrap();
+            assert_eq!(message.frames().len(), 2);
+            assert_eq!(message.frames()[1].as_ref(), b"end");
+        }
     }
 }

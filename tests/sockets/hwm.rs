@@ -88,11 +88,10 @@ fn a_paused_peer_bounds_the_sender() {
         push.wait_for_peers(1, LONG).unwrap();
         // Bodies so large that the kernel's part is a few dozen.
         let body = |n: u32| [&n.to_le_bytes()[..], &pattern(32 << 10)].concat();
-        // Credit comes back in steps, so less than the sum of both marks is certain.
-        for n in 0..50 {
+        for n in 0..100 {
             push.send_timeout(body(n), LONG).unwrap();
         }
-        let mut taken = 50;
+        let mut taken = 100;
         while push.send_timeout(body(taken), SHORT).is_ok() {
             taken += 1;
             assert!(taken < 2000, "there is no limit");

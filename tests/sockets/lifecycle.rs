@@ -250,14 +250,19 @@ fn nothing_is_left_behind_alone() {
 
 #[test]
 fn nothing_is_left_behind() {
-    let output = std::process::Command::new(std::env::current_exe().unwrap())
+    let spawning = SPAWNING.lock();
+    let child = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--ignored",
             "--exact",
             "lifecycle::nothing_is_left_behind_alone",
         ])
-        .output()
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
         .unwrap();
+    drop(spawning);
+    let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && text.contains("1 passed"),
@@ -329,5 +334,22 @@ fn the_wrong_kind_of_peer_is_refused() {
             name_of(e) == "handshake failed"
         });
         assert_eq!(rep.stats().peers, 0);
+    }
+}
+
+/// Until it runs its own program, a child that is being made holds every descriptor of this process.
+static SPAWNING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Also when the I/O thread has hardly heard of it.
+#[test]
+fn an_address_is_free_when_close_returns() {
+    let _no_child = SPAWNING.lock();
+    for net in [Net::Tcp4, Net::IpcPath, Net::IpcAbstract] {
+        let endpoint = net.unbound();
+        for _ in 0..500 {
+            let mut pull = Pull::new();
+            pull.bind(&endpoint).unwrap();
+            pull.close();
+        }
     }
 }
