@@ -57,7 +57,7 @@ macro_rules! shell_methods {
         }
 
         /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
-        /// linger time. Received messages that were not read yet are discarded.
+        /// linger time. Does not wait for that. Messages that were received before can still be read.
         ///
         /// # Errors
         /// If this socket is not connected to it.
