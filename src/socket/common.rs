@@ -19,7 +19,8 @@ macro_rules! shell_methods {
         }
 
         /// Binds to an endpoint, and returns the real one: wildcards and port 0 replaced. A socket can
-        /// be bound and connected to any number of endpoints.
+        /// be bound and connected to any number of endpoints. A host name is looked up before this
+        /// returns. The file of an `ipc` socket that nobody listens on any more is replaced.
         ///
         /// # Errors
         /// If the endpoint is malformed, taken, or the system refuses. The socket is unchanged.
@@ -92,7 +93,8 @@ macro_rules! shell_methods {
             self.shell.stats()
         }
 
-        /// Waits until there are at least this many peers with a completed handshake.
+        /// Waits until there are at least this many peers with a completed handshake. Peers over inproc
+        /// count as soon as both sides are there.
         ///
         /// # Errors
         /// If there were fewer when the time was over.

@@ -36,7 +36,7 @@ use crate::socket_type::SocketType;
 ///
 /// There is nothing to receive:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// sinew::Push::new().recv();
 /// ```
 #[derive(Debug)]
@@ -160,10 +160,10 @@ impl Push {
 ///
 /// There is nothing to send, and nothing to subscribe to:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// sinew::Pull::new().send("x");
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// sinew::Pull::new().subscribe("");
 /// ```
 #[derive(Debug)]
