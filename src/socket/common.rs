@@ -32,7 +32,7 @@ macro_rules! shell_methods {
         }
 
         /// Connects to an endpoint. Nobody need be there yet: the connection is made, and made again,
-        /// in the background.
+        /// in the background. Connecting to the same endpoint twice makes two connections.
         ///
         /// # Errors
         /// If the endpoint is malformed, or the inproc peer is of the wrong kind. What goes wrong
