@@ -280,7 +280,7 @@ impl Endpoint {
             Address::Tcp(tcp) if tcp.target.host == Host::Any => {
                 "a host name or an address in place of `*`"
             }
-            Address::Tcp(tcp) if tcp.target.port == 0 => "a port from 1 to 65535",
+            Address::Tcp(tcp) if tcp.target.port == 0 => "a port from 1 to 65535, not `*` or 0",
             Address::Ipc(IpcAddress::Any) => "a path or an `@name` in place of `*`",
             _ => return Ok(()),
         };
@@ -751,7 +751,7 @@ mod tests {
                 .check_connect()
                 .unwrap_err()
                 .to_string(),
-            "`tcp://a:*` cannot be connected to: expected a port from 1 to 65535"
+            "`tcp://a:*` cannot be connected to: expected a port from 1 to 65535, not `*` or 0"
         );
     }
 

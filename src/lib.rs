@@ -1,4 +1,6 @@
-//! Sinew: brokerless messaging sockets in pure Rust, wire-compatible with every ZeroMQ peer (ZMTP 3.1).
+//! Sinew: brokerless messaging sockets in pure Rust, for ZeroMQ peers that speak ZMTP 3.1 or 3.0 (libzmq
+//! since 4.0, pyzmq and others). The only security mechanism is NULL: nothing is encrypted, and anyone
+//! who can reach a socket can use it.
 //!
 //! A socket is bound and connected to any number of endpoints (`tcp://`, `ipc://`, `inproc://`), and
 //! moves whole messages to and from peers that come and go. What it does with them is its pattern:
@@ -21,21 +23,24 @@
 //! ```
 //!
 //! # Blocking, and not
-//! Every operation has four forms: `send` waits, `try_send` does not, `send_timeout` and
-//! `send_deadline` wait for so long; the same for `recv`. A failed send gives the message back, a
-//! timeout consumes nothing.
+//! Sending and receiving have four forms: `send` waits (for ever, unless the option `send_timeout` says
+//! otherwise), `try_send` does not, `send_timeout` and `send_deadline` wait for so long; the same for
+//! `recv`. A failed send gives the message back, a receive that times out consumes nothing. A time-out
+//! beyond what the clock can tell, such as [`Duration::MAX`](std::time::Duration::MAX), means for ever.
 //!
 //! # Threads
 //! Sockets are `Send`. Sending and receiving take `&mut self`, so the compiler proves that one thread
-//! at a time uses a socket. Connections are looked after by I/O threads, one per core, which are
-//! started when the first endpoint needs one and shared by all sockets of a [`Context`].
+//! at a time uses a socket. Connections are looked after by I/O threads, at most one per core, which
+//! are started as endpoints need them and shared by all sockets of a [`Context`].
 //!
 //! # What is never lost, and what may be
 //! A message that `send` accepted is delivered whole, at most once, and in order per peer. It is lost
 //! if the process ends, the peer or its connection dies after the message left this process, or the
-//! linger time is over; `close` waits for the queues to empty and reports what was not sent, while
-//! dropping a socket never waits. PUB leaves out a subscriber that is at its high-water mark, and
-//! counts that ([`SocketStats`]).
+//! linger time is over. What is still queued here when a connection is lost waits for the next one if
+//! this side had connected (and not with the option `immediate`). Otherwise the queue ends with the
+//! connection: PUSH sends what was in it to others, all others drop and count it. `close` waits for the queues to empty and reports what
+//! was not sent, while dropping a socket never waits. PUB leaves out a subscriber that is at its
+//! high-water mark, and counts that ([`SocketStats`]).
 //!
 //! # What happens inside
 //! [`Monitor`] is a stream of typed events (connected, refused and why, lost and why), and
@@ -95,7 +100,9 @@ pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
 };
 #[cfg(not(loom))]
-pub use socket::{CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketStats, Sub};
+pub use socket::{
+    CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats, Sub,
+};
 pub use socket_type::SocketType;
 
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.

@@ -382,7 +382,9 @@ impl IoThread {
                 .deregister(&mut SourceFd(&stream.raw_fd()));
         }
         if let Some(ends) = dialer.ends.take() {
-            release_ends(&dialer.port, ends, dialer.closing.is_some());
+            // Not whether the dialer is closing: after a disconnect PUSH sends the rest to others.
+            let gone = dialer.port.is_closing();
+            release_ends(&dialer.port, ends, gone);
         }
         dialer.port.monitors.report(|| SocketEvent::Closed {
             endpoint: dialer.endpoint.clone(),

@@ -2,7 +2,7 @@
 //!
 //! Events are made by I/O threads and read by whoever holds a [`Monitor`]. A monitor that is not read
 //! costs bounded memory and holds nobody up: when its queue is full the newest event is dropped and
-//! counted, and the count is handed out before the next event that is not.
+//! counted ([`Monitor::dropped`]).
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,6 +32,9 @@ impl fmt::Display for ConnectionId {
 ///
 /// The events of one connection come in order: `Accepted` or `Connected`, then `HandshakeSucceeded`
 /// or `HandshakeFailed`, then, after a success, `Disconnected`.
+///
+/// Over inproc there are no connections to tell of: `Listening` is reported, and `ConnectFailed` for a
+/// peer of the wrong kind, but nothing else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketEvent {
@@ -196,7 +199,8 @@ impl From<io::Error> for DisconnectReason {
 /// hundred-peer socket to come and go twice.
 const CAPACITY: usize = 1024;
 
-/// A stream of [`SocketEvent`]s of one socket, from the moment it was made.
+/// A stream of [`SocketEvent`]s of one socket, from the moment it was made. It holds up to 1024 events
+/// that were not read; further ones are dropped and counted.
 #[derive(Debug)]
 pub struct Monitor(Arc<Queue>);
 
@@ -220,7 +224,8 @@ impl Monitor {
         self.0.lock().events.pop_front()
     }
 
-    /// Waits for the next event. `None` once the socket is closed and every event has been read.
+    /// Waits for the next event. `None` once the socket is gone (closed or dropped, and done with what it
+    /// still had to send) and every event has been read.
     pub fn recv(&mut self) -> Option<SocketEvent> {
         self.recv_until(None)
     }

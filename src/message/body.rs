@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 /// One frame of a message: an immutable string of octets.
 ///
-/// Payloads of up to [`Frame::INLINE`] octets live in the value itself; longer ones are shared by
-/// reference, so that a clone copies no payload.
+/// Payloads of up to [`Frame::INLINE`] octets live in the value itself; longer ones (and static ones,
+/// [`Frame::from_static`]) are shared by reference, so that a clone copies no payload.
 #[derive(Clone)]
 pub struct Frame(Repr);
 

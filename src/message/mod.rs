@@ -16,8 +16,8 @@ pub use routing_id::{InvalidRoutingId, RoutingId};
 
 /// One message: at least one [`Frame`], delivered all or not at all.
 ///
-/// Anything that is bytes converts into a single-frame message; [`Message::multipart`] and arrays
-/// of frames make longer ones.
+/// Anything that is bytes converts into a single-frame message; [`Message::multipart`] and collecting
+/// an iterator of frames make longer ones.
 ///
 /// ```
 /// use sinew::Message;

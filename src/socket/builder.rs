@@ -9,10 +9,23 @@ use crate::endpoint::ToEndpoint;
 use crate::error::BuildError;
 use crate::message::RoutingId;
 
-/// A kind of socket that can be built. Implemented by the sockets of this crate.
-pub trait Kind: sealed::Assemble {}
+/// A kind of socket that can be built. Implemented by the sockets of this crate, and by nothing else.
+///
+/// It is here to be named, by code that is generic over the kind:
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::{Pull, SocketBuilder, SocketKind};
+///
+/// fn hasty<K: SocketKind>(builder: SocketBuilder<K>) -> SocketBuilder<K> {
+///     builder.linger(Duration::ZERO)
+/// }
+/// let pull = hasty(Pull::builder()).build()?;
+/// # Ok::<(), sinew::OptionError>(())
+/// ```
+pub trait SocketKind: sealed::Assemble {}
 
-impl<K: sealed::Assemble> Kind for K {}
+impl<K: sealed::Assemble> SocketKind for K {}
 
 pub(super) mod sealed {
     //! What a kind of socket provides to its builder, out of reach of other crates.
@@ -53,13 +66,13 @@ pub(super) mod sealed {
 /// ```
 #[derive(Debug, Clone)]
 #[must_use]
-pub struct SocketBuilder<K: Kind> {
+pub struct SocketBuilder<K: SocketKind> {
     config: SocketConfig,
     pub(super) options: K::Options,
     context: Option<Context>,
 }
 
-impl<K: Kind> SocketBuilder<K> {
+impl<K: SocketKind> SocketBuilder<K> {
     pub(super) fn new() -> Self {
         SocketBuilder {
             config: K::defaults(),
@@ -107,16 +120,16 @@ impl<K: Kind> SocketBuilder<K> {
         self
     }
 
-    /// How many messages (and octets) may be queued per peer for sending. Default: 1000 messages and
-    /// 64 MiB. What the kernel has taken is no longer counted. Over inproc the limits of both sides
+    /// How many messages (and octets) may be queued per peer for sending, at least 1 each. Default: 1000
+    /// messages and 64 MiB. What the kernel has taken is no longer counted. Over inproc the limits of both sides
     /// add up.
     pub fn send_hwm(mut self, hwm: impl Into<HighWaterMark>) -> Self {
         self.config.send_hwm = hwm.into();
         self
     }
 
-    /// How many received messages (and octets) may be queued per peer. Reading from a peer pauses
-    /// there. Default: 1000 messages and 64 MiB.
+    /// How many received messages (and octets) may be queued per peer, at least 1 each. Reading from a
+    /// peer pauses there. Default: 1000 messages and 64 MiB.
     pub fn recv_hwm(mut self, hwm: impl Into<HighWaterMark>) -> Self {
         self.config.recv_hwm = hwm.into();
         self
@@ -128,13 +141,13 @@ impl<K: Kind> SocketBuilder<K> {
         self
     }
 
-    /// How long `send` waits; `None`, the default, for ever.
+    /// How long `send` waits; `None`, the default, for ever. Zero does not wait at all.
     pub fn send_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.send_timeout = timeout.into();
         self
     }
 
-    /// How long `recv` waits; `None`, the default, for ever.
+    /// How long `recv` waits; `None`, the default, for ever. Zero does not wait at all.
     pub fn recv_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.recv_timeout = timeout.into();
         self
@@ -160,29 +173,30 @@ impl<K: Kind> SocketBuilder<K> {
         self
     }
 
-    /// How often to probe peers that are silent, and when to give them up. Default: every 10 s, given
-    /// up after 30 s.
+    /// How often to probe peers that are silent, and when to give them up. Default: pinged after 10 s of
+    /// silence, given up after 30 s more. Peers that speak ZMTP 3.0 know no pings and get none.
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.config.heartbeat = heartbeat;
         self
     }
 
-    /// The largest frame accepted from a peer, in octets. A peer that announces a larger one is
-    /// disconnected. Default: 64 MiB.
+    /// The largest frame accepted from a peer, in octets, at least 1. A peer that announces a larger one
+    /// is disconnected. Default: 64 MiB. A `max_message_size` below it is raised to it.
     pub fn max_frame_size(mut self, octets: u64) -> Self {
         self.config.limits.frame_bytes = octets;
         self.config.limits.message_bytes = self.config.limits.message_bytes.max(octets);
         self
     }
 
-    /// The largest message accepted from a peer, all frames together, in octets. Default: 128 MiB.
+    /// The largest message accepted from a peer, all frames together, in octets, at least 1. Default:
+    /// 128 MiB. A `max_frame_size` above it is lowered to it.
     pub fn max_message_size(mut self, octets: u64) -> Self {
         self.config.limits.message_bytes = octets;
         self.config.limits.frame_bytes = self.config.limits.frame_bytes.min(octets);
         self
     }
 
-    /// The most frames accepted in one message. Default: 65 536.
+    /// The most frames accepted in one message, at least 1. Default: 65 536.
     pub fn max_frames(mut self, frames: u32) -> Self {
         self.config.limits.frames = frames;
         self
@@ -201,27 +215,29 @@ impl<K: Kind> SocketBuilder<K> {
         self
     }
 
-    /// The length of the queue of connections that wait to be accepted. Default: 1024, capped by the
-    /// system.
+    /// The length of the queue of connections that wait to be accepted, from 1 to 2147483647. Default:
+    /// 1024, capped by the system.
     pub fn backlog(mut self, connections: u32) -> Self {
         self.config.backlog = connections;
         self
     }
 
-    /// The I/O threads this socket may use: bit *i* allows thread *i*; 0, the default, allows all.
+    /// The I/O threads this socket may use: bit *i* allows thread *i*; 0, the default, allows all. A mask
+    /// that allows none of the context's threads fails `bind` and `connect`, except over inproc.
     pub fn affinity(mut self, mask: u64) -> Self {
         self.config.affinity = mask;
         self
     }
 
-    /// The most unfinished handshakes per listener; further connections are closed. Default: 1024.
+    /// The most unfinished handshakes per listener, from 1 to 2147483647; further connections are closed.
+    /// Default: 1024.
     pub fn max_pending_handshakes(mut self, connections: u32) -> Self {
         self.config.max_pending_handshakes = connections;
         self
     }
 
-    /// The most peers of this socket; further ones are refused after their handshake. `None`, the
-    /// default, for no limit.
+    /// The most peers of this socket, from 1 to 2147483647; further ones are refused after their
+    /// handshake. `None`, the default, for no limit.
     pub fn max_connections(mut self, connections: impl Into<Option<u32>>) -> Self {
         self.config.max_connections = connections.into();
         self
@@ -233,13 +249,15 @@ impl<K: Kind> SocketBuilder<K> {
         self
     }
 
-    /// The kernel's send buffer of each connection, in octets. Default: the system's.
+    /// The kernel's send buffer of each connection, in octets, from 1 to 2147483647. Default: the
+    /// system's.
     pub fn kernel_send_buffer(mut self, octets: usize) -> Self {
         self.config.tcp.send_buffer = Some(octets);
         self
     }
 
-    /// The kernel's receive buffer of each connection, in octets. Default: the system's.
+    /// The kernel's receive buffer of each connection, in octets, from 1 to 2147483647. Default: the
+    /// system's.
     pub fn kernel_recv_buffer(mut self, octets: usize) -> Self {
         self.config.tcp.recv_buffer = Some(octets);
         self

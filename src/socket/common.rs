@@ -19,7 +19,8 @@ macro_rules! shell_methods {
         }
 
         /// Binds to an endpoint, and returns the real one: wildcards and port 0 replaced. A socket can
-        /// be bound and connected to any number of endpoints.
+        /// be bound and connected to any number of endpoints. A host name is looked up before this
+        /// returns. The file of an `ipc` socket that nobody listens on any more is replaced.
         ///
         /// # Errors
         /// If the endpoint is malformed, taken, or the system refuses. The socket is unchanged.
@@ -31,7 +32,7 @@ macro_rules! shell_methods {
         }
 
         /// Connects to an endpoint. Nobody need be there yet: the connection is made, and made again,
-        /// in the background.
+        /// in the background. Connecting to the same endpoint twice makes two connections.
         ///
         /// # Errors
         /// If the endpoint is malformed, or the inproc peer is of the wrong kind. What goes wrong
@@ -57,7 +58,7 @@ macro_rules! shell_methods {
         }
 
         /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
-        /// linger time. Received messages that were not read yet are discarded.
+        /// linger time. Does not wait for that. Messages that were received before can still be read.
         ///
         /// # Errors
         /// If this socket is not connected to it.
@@ -92,7 +93,8 @@ macro_rules! shell_methods {
             self.shell.stats()
         }
 
-        /// Waits until there are at least this many peers with a completed handshake.
+        /// Waits until there are at least this many peers with a completed handshake. Peers over inproc
+        /// count as soon as both sides are there.
         ///
         /// # Errors
         /// If there were fewer when the time was over.

@@ -13,7 +13,7 @@ mod req_rep;
 mod shell;
 mod stats;
 
-pub use builder::SocketBuilder;
+pub use builder::{SocketBuilder, SocketKind};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use req_rep::{Rep, Req};

@@ -32,7 +32,13 @@ use crate::sync::lock;
 /// [`no_drop`](SocketBuilder::no_drop) it waits instead. A message that nobody subscribed to is
 /// discarded, which is counted too.
 ///
-/// Subscriptions take effect when they arrive, whether or not this socket is being used.
+/// Subscriptions take effect when they arrive, whether or not this socket is being used. What was
+/// published before is not kept: [`wait_for_subscribers`](Pub::wait_for_subscribers) waits for the first
+/// ones. Each peer may hold about a million (2^20) different ones, each of at most 64 KiB and 64 MiB
+/// together; a peer that exceeds that is disconnected
+/// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)), a subscriber
+/// over inproc goes without the subscription. They end with the connection; a [`Sub`] tells them anew on
+/// the next one.
 ///
 /// ```
 /// use std::time::Duration;
@@ -205,7 +211,7 @@ impl Pub {
     shell_methods!(Pub, out);
     send_methods!();
 
-    /// Waits until at least this many peers hold a subscription.
+    /// Waits until at least this many peers hold a subscription, whichever it is.
     ///
     /// # Errors
     /// If there were fewer when the time was over.

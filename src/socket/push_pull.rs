@@ -20,7 +20,8 @@ use crate::socket_type::SocketType;
 /// Sends each message to one of its peers, in turn; a peer that is at its high-water mark is skipped
 /// until it has room. Nothing is dropped: with no peer that can take a message, `send` waits.
 ///
-/// Messages that were queued for a peer whose connection is lost for good are sent to another.
+/// Messages that were queued for a peer whose connection is lost for good are sent to another, by the
+/// next call that sends or closes.
 ///
 /// ```
 /// use sinew::{Pull, Push};
@@ -36,7 +37,7 @@ use crate::socket_type::SocketType;
 ///
 /// There is nothing to receive:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// sinew::Push::new().recv();
 /// ```
 #[derive(Debug)]
@@ -160,10 +161,10 @@ impl Push {
 ///
 /// There is nothing to send, and nothing to subscribe to:
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// sinew::Pull::new().send("x");
 /// ```
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// sinew::Pull::new().subscribe("");
 /// ```
 #[derive(Debug)]

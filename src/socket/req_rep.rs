@@ -208,6 +208,8 @@ impl Req {
 
 /// Receives requests from all of its peers in turn, and sends the reply to each before the next.
 ///
+/// Requests without an envelope, or with one of more than 64 frames (one for every router on the way),
+/// are dropped and counted ([`SocketStats::dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
 /// See [`Req`] for an example.
 #[derive(Debug)]
 pub struct Rep {

@@ -43,6 +43,9 @@ enum Place {
 pub struct CloseReport {
     /// Messages that were accepted by `send` and had not left this process when the linger time was
     /// over (or their peer was lost). They are gone.
+    ///
+    /// Over inproc, what the peer has not read yet is not among them, for it still can; what was
+    /// queued for a name that nobody is bound to is, and is not waited for.
     pub unsent: u64,
 }
 

@@ -11,7 +11,8 @@ use crate::io::Port;
 pub struct SocketStats {
     /// Peers that messages can flow to or from now.
     pub peers: usize,
-    /// Messages handed to a pipe. A published message counts once per subscriber.
+    /// Messages handed to a pipe. A published message counts once per subscriber, and one that PUSH had
+    /// to take back from a lost peer once more.
     pub messages_sent: u64,
     /// Messages handed to the application.
     pub messages_received: u64,

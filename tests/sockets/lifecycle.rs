@@ -353,3 +353,21 @@ fn an_address_is_free_when_close_returns() {
         }
     }
 }
+
+/// What a disconnected endpoint did not take in its linger time goes to another, and is not unsent.
+#[test]
+fn what_is_left_after_a_disconnect_is_sent_to_another() {
+    let nobody = Net::Tcp4.unbound();
+    let mut push = Push::builder().linger(Duration::ZERO).build().unwrap();
+    let mut monitor = push.monitor();
+    push.connect(&nobody).unwrap();
+    push.send("x").unwrap();
+    push.disconnect(&nobody).unwrap();
+    let closed = monitor.wait_for(LONG, |event| matches!(event, SocketEvent::Closed { .. }));
+    assert!(closed.is_some());
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(Net::Inproc.fresh()).unwrap();
+    push.connect(&endpoint).unwrap();
+    assert_eq!(push.close().unsent, 0);
+    assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), b"x");
+}

@@ -7,6 +7,7 @@ mod caller;
 mod hwm;
 mod lifecycle;
 mod pattern;
+mod promises;
 mod support;
 mod transports;
 mod volume;
