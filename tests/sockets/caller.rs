@@ -13,7 +13,7 @@ use crate::support::{await_true, number_of, numbered, task, Net, LONG, SHORT, ST
 fn a_receiver_that_stays_away_is_relieved() {
     for net in STREAMS {
         let mut pull = Pull::builder()
-            .heartbeat(Heartbeat::every(Duration::from_millis(10)))
+            .heartbeat(Heartbeat::every(Duration::from_millis(10)).timeout(LONG))
             .bind(net.fresh())
             .unwrap();
         let mut push = Push::builder()
