@@ -270,7 +270,8 @@ impl InprocPeers {
 }
 
 fn ended(port: &Arc<Port>, key: PipeKey) {
-    port.peer_down();
+    // Counted last: who sees a peer fewer finds its pipe ended.
     port.hooks.link_down(key);
     down(port, key);
+    port.peer_down();
 }

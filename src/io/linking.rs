@@ -542,15 +542,8 @@ impl IoThread {
         let taken = link.output.lock().take_reader();
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
-        // The event comes when its consequences can be seen: a peer fewer, its subscriptions gone.
-        if state != State::Handshake {
-            port.peer_down();
-            if let Some(key) = link.key() {
-                port.hooks.link_down(key);
-            }
-        }
-        self.report_end(&link, state, &reason);
         if state == State::Handshake {
+            self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let last =
                     matches!(&reason, DisconnectReason::Protocol(error) if !error.is_retryable());
@@ -571,31 +564,34 @@ impl IoThread {
             reader,
             writer,
         };
-        if state == State::Shut {
-            return;
-        }
+        // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
+        // hears of it sees its consequences.
+        port.hooks.link_down(key);
+        let mut kept = None;
         if closing.is_some() {
-            let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
-            Counters::add(&port.counters.unsent, unsent + lost);
+            if state != State::Shut {
+                let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
+                Counters::add(&port.counters.unsent, unsent + lost);
+            }
             drop(ends);
-            if let Origin::Dialed { slot: dialer } = origin {
-                self.end_dialer(dialer);
-            }
-            drop(lease);
-            return;
+        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate {
+            let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
+            port.unlinked(key, lost > 0 || !waits);
+            kept = Some(ends);
+        } else {
+            release_ends(&port, ends, false);
         }
-        match origin {
-            Origin::Dialed { slot: dialer } if !port.config.immediate => {
-                let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
-                port.unlinked(key, lost > 0 || !waits);
-                self.dialer_lost(dialer, Some(ends), false);
+        port.peer_down();
+        self.report_end(&link, state, &reason);
+        if let Origin::Dialed { slot: dialer } = origin {
+            match (closing, state) {
+                // Its dialer ended when everything was written.
+                (_, State::Shut) => {}
+                (Some(_), _) => self.end_dialer(dialer),
+                (None, _) => self.dialer_lost(dialer, kept, false),
             }
-            Origin::Dialed { slot: dialer } => {
-                release_ends(&port, ends, false);
-                self.dialer_lost(dialer, None, false);
-            }
-            Origin::Accepted { .. } => release_ends(&port, ends, false),
         }
+        drop(lease);
     }
 
     fn report_end(&self, link: &Link, state: State, reason: &DisconnectReason) {
