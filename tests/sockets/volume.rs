@@ -38,6 +38,7 @@ over_each_kind! {
     slow_subscribers_lose_what_is_counted;
     a_hundred_thousand_requests;
     a_receiver_that_reads_in_bursts;
+    a_subscriber_that_reads_in_bursts;
     a_hundred_pushers;
     a_hundred_pullers;
     a_hundred_subscribers;
@@ -170,6 +171,43 @@ fn a_receiver_that_reads_in_bursts(net: Net) {
         });
         for _ in 0..2500.min(MESSAGES - next) {
             assert_eq!(number_of(&pull.recv_timeout(LONG).unwrap()), (0, next));
+            next += 1;
+        }
+    }
+    assert_eq!(sender.join(), 0);
+}
+
+/// The same with a publisher that does not drop: it is held up, and nothing is lost.
+fn a_subscriber_that_reads_in_bursts(net: Net) {
+    const MESSAGES: u32 = 60_000;
+    let mut publisher = Pub::builder().no_drop(true).bind(net.fresh()).unwrap();
+    let mut sub = Sub::new();
+    sub.subscribe("");
+    sub.connect(&publisher.bound_endpoints()[0]).unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    let stuck = Arc::new(AtomicBool::new(false));
+    let publisher_is_stuck = Arc::clone(&stuck);
+    let sender = task(move || {
+        for n in 0..MESSAGES {
+            if let Err(refused) = publisher.try_send(numbered(0, n)) {
+                stuck.store(true, Ordering::Release);
+                publisher
+                    .send_timeout(refused.into_message(), LONG)
+                    .unwrap();
+                stuck.store(false, Ordering::Release);
+            }
+        }
+        stuck.store(true, Ordering::Release);
+        assert_eq!(publisher.stats().dropped_full, 0);
+        publisher.close().unsent
+    });
+    let mut next = 0;
+    while next < MESSAGES {
+        await_true("the publisher is stuck", || {
+            publisher_is_stuck.load(Ordering::Acquire)
+        });
+        for _ in 0..2500.min(MESSAGES - next) {
+            assert_eq!(number_of(&sub.recv_timeout(LONG).unwrap()), (0, next));
             next += 1;
         }
     }
