@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::{peer_key, pipe_key};
-use crate::error::{SendError, SendFailure};
+use crate::error::{RecvError, SendError, SendFailure};
 use crate::io::{Counters, Half, Link, Outbound, Port};
 use crate::message::Message;
 use crate::pipe::{Reader, Writer};
@@ -304,6 +304,18 @@ impl Deadline {
             Some(timeout) => clock::now()
                 .checked_add(timeout)
                 .map_or(Deadline::Never, Deadline::At),
+        }
+    }
+
+    /// For a receive that has found only what it must skip.
+    ///
+    /// # Errors
+    /// If the time is over.
+    pub(super) fn check(self) -> Result<(), RecvError> {
+        match self {
+            Deadline::Now => Err(RecvError::WouldBlock),
+            Deadline::At(at) if clock::now() >= at => Err(RecvError::Timeout),
+            Deadline::At(_) | Deadline::Never => Ok(()),
         }
     }
 
