@@ -43,6 +43,7 @@ over_each_kind! {
     a_hundred_pullers;
     a_hundred_subscribers;
     a_hundred_requesters;
+    requests_and_replies_that_pile_up;
     no_pusher_is_starved;
 }
 
@@ -144,7 +145,6 @@ fn a_hundred_thousand_requests(net: Net) {
 
 /// The receiver reads only when the sender cannot go on, and then a little more than makes room.
 fn a_receiver_that_reads_in_bursts(net: Net) {
-    const MESSAGES: u32 = 60_000;
     let mut pull = Pull::builder().bind(net.fresh()).unwrap();
     let mut push = Push::new();
     push.connect(&pull.bound_endpoints()[0]).unwrap();
@@ -153,7 +153,7 @@ fn a_receiver_that_reads_in_bursts(net: Net) {
     let stuck = Arc::new(AtomicBool::new(false));
     let sender_is_stuck = Arc::clone(&stuck);
     let sender = task(move || {
-        for n in 0..MESSAGES {
+        for n in 0..MILLION {
             if let Err(refused) = push.try_send(numbered(0, n)) {
                 stuck.store(true, Ordering::Release);
                 push.send_timeout(refused.into_message(), LONG).unwrap();
@@ -164,12 +164,12 @@ fn a_receiver_that_reads_in_bursts(net: Net) {
         push.close().unsent
     });
     let mut next = 0;
-    while next < MESSAGES {
+    while next < MILLION {
         // One burst need not make it go on: a kernel buffer takes more only when it is nearly empty.
         await_true("the sender is stuck", || {
             sender_is_stuck.load(Ordering::Acquire)
         });
-        for _ in 0..2500.min(MESSAGES - next) {
+        for _ in 0..2500.min(MILLION - next) {
             assert_eq!(number_of(&pull.recv_timeout(LONG).unwrap()), (0, next));
             next += 1;
         }
@@ -179,7 +179,6 @@ fn a_receiver_that_reads_in_bursts(net: Net) {
 
 /// The same with a publisher that does not drop: it is held up, and nothing is lost.
 fn a_subscriber_that_reads_in_bursts(net: Net) {
-    const MESSAGES: u32 = 60_000;
     let mut publisher = Pub::builder().no_drop(true).bind(net.fresh()).unwrap();
     let mut sub = Sub::new();
     sub.subscribe("");
@@ -188,7 +187,7 @@ fn a_subscriber_that_reads_in_bursts(net: Net) {
     let stuck = Arc::new(AtomicBool::new(false));
     let publisher_is_stuck = Arc::clone(&stuck);
     let sender = task(move || {
-        for n in 0..MESSAGES {
+        for n in 0..MILLION {
             if let Err(refused) = publisher.try_send(numbered(0, n)) {
                 stuck.store(true, Ordering::Release);
                 publisher
@@ -202,11 +201,11 @@ fn a_subscriber_that_reads_in_bursts(net: Net) {
         publisher.close().unsent
     });
     let mut next = 0;
-    while next < MESSAGES {
+    while next < MILLION {
         await_true("the publisher is stuck", || {
             publisher_is_stuck.load(Ordering::Acquire)
         });
-        for _ in 0..2500.min(MESSAGES - next) {
+        for _ in 0..2500.min(MILLION - next) {
             assert_eq!(number_of(&sub.recv_timeout(LONG).unwrap()), (0, next));
             next += 1;
         }
@@ -217,7 +216,7 @@ fn a_subscriber_that_reads_in_bursts(net: Net) {
 const PEERS: u32 = 100;
 
 fn a_hundred_pushers(net: Net) {
-    const EACH: u32 = 500;
+    const EACH: u32 = MILLION / PEERS;
     let mut pull = Pull::builder().bind(net.fresh()).unwrap();
     let endpoint = &pull.bound_endpoints()[0];
     let mut pushes: Vec<_> = (0..PEERS)
@@ -245,28 +244,37 @@ fn a_hundred_pushers(net: Net) {
 }
 
 fn a_hundred_pullers(net: Net) {
-    const EACH: u32 = 500;
+    // Fewer than the high-water mark.
+    const AT_ONCE: u32 = 500;
     let mut push = Push::builder().bind(net.fresh()).unwrap();
     let endpoint = &push.bound_endpoints()[0];
     let mut pulls: Vec<_> = (0..PEERS)
         .map(|_| Pull::builder().connect(endpoint).unwrap())
         .collect();
     push.wait_for_peers(PEERS as usize, LONG).unwrap();
+    let received = Arc::new(Barrier::new(2));
+    let go_on = Arc::clone(&received);
     let sender = task(move || {
-        for n in 0..PEERS * EACH {
+        for n in 0..MILLION {
             push.send_timeout(numbered(0, n), LONG).unwrap();
+            if (n + 1) % (AT_ONCE * PEERS) == 0 {
+                go_on.wait();
+            }
         }
         push.close().unsent
     });
     // Nobody is ever full: each gets every hundredth.
     let mut first = vec![0; pulls.len()];
-    for turn in 0..EACH {
+    for turn in 0..MILLION / PEERS {
         for (pull, first) in pulls.iter_mut().zip(&mut first) {
             let (_, n) = number_of(&pull.recv_timeout(LONG).unwrap());
             if turn == 0 {
                 *first = n;
             }
             assert_eq!(n, *first + turn * PEERS);
+        }
+        if (turn + 1) % AT_ONCE == 0 {
+            received.wait();
         }
     }
     first.sort_unstable();
@@ -275,8 +283,8 @@ fn a_hundred_pullers(net: Net) {
 }
 
 fn a_hundred_subscribers(net: Net) {
-    const MESSAGES: u32 = 500;
-    let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
+    const MESSAGES: u32 = MILLION / PEERS;
+    let mut publisher = Pub::builder().no_drop(true).bind(net.fresh()).unwrap();
     let endpoint = &publisher.bound_endpoints()[0];
     let mut subs: Vec<_> = (0..PEERS)
         .map(|_| {
@@ -288,22 +296,25 @@ fn a_hundred_subscribers(net: Net) {
     publisher
         .wait_for_subscribers(PEERS as usize, LONG)
         .unwrap();
-    // Fewer than the high-water mark: nothing may be dropped.
-    for n in 0..MESSAGES {
-        publisher.send(numbered(0, n)).unwrap();
-    }
+    let sender = task(move || {
+        for n in 0..MESSAGES {
+            publisher.send(numbered(0, n)).unwrap();
+        }
+        let stats = publisher.stats();
+        assert_eq!(stats.messages_sent, u64::from(MESSAGES * PEERS));
+        assert_eq!(stats.dropped_full, 0);
+        publisher.close().unsent
+    });
     for n in 0..MESSAGES {
         for sub in &mut subs {
             assert_eq!(number_of(&sub.recv_timeout(LONG).unwrap()), (0, n));
         }
     }
-    let stats = publisher.stats();
-    assert_eq!(stats.messages_sent, u64::from(MESSAGES * PEERS));
-    assert_eq!(stats.dropped_full, 0);
+    assert_eq!(sender.join(), 0);
 }
 
 fn a_hundred_requesters(net: Net) {
-    const EACH: u32 = 100;
+    const EACH: u32 = 1000;
     let mut rep = Rep::builder().bind(net.fresh()).unwrap();
     let endpoint = rep.bound_endpoints()[0].clone();
     let server = task(move || {
@@ -320,6 +331,41 @@ fn a_hundred_requesters(net: Net) {
         for (sender, req) in (0..).zip(&mut reqs) {
             req.send_timeout(numbered(sender, n), LONG).unwrap();
         }
+        for (sender, req) in (0..).zip(&mut reqs) {
+            let reply = req.recv_timeout(LONG).unwrap();
+            assert_eq!(number_of(&reply), (sender, n));
+        }
+    }
+    assert_eq!(server.join(), 0);
+}
+
+/// Both sides are slow: no request is read before all have been sent, and no reply before all have.
+fn requests_and_replies_that_pile_up(net: Net) {
+    const EACH: u32 = 1000;
+    let mut rep = Rep::builder().bind(net.fresh()).unwrap();
+    let endpoint = rep.bound_endpoints()[0].clone();
+    let all_sent = Arc::new(Barrier::new(2));
+    let turn = Arc::clone(&all_sent);
+    let server = task(move || {
+        for _ in 0..EACH {
+            turn.wait();
+            for _ in 0..PEERS {
+                let request = rep.recv_timeout(LONG).unwrap();
+                rep.send(request).unwrap();
+            }
+            turn.wait();
+        }
+        rep.close().unsent
+    });
+    let mut reqs: Vec<_> = (0..PEERS)
+        .map(|_| Req::builder().connect(&endpoint).unwrap())
+        .collect();
+    for n in 0..EACH {
+        for (sender, req) in (0..).zip(&mut reqs) {
+            req.send_timeout(numbered(sender, n), LONG).unwrap();
+        }
+        all_sent.wait();
+        all_sent.wait();
         for (sender, req) in (0..).zip(&mut reqs) {
             let reply = req.recv_timeout(LONG).unwrap();
             assert_eq!(number_of(&reply), (sender, n));
