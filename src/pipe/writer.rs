@@ -17,6 +17,10 @@ const DENSE_AFTER: u32 = 32;
 #[cfg(loom)]
 const DENSE_AFTER: u32 = 2;
 
+/// Payloads up to this many octets are copied by a few moves of fixed size, in place of a call: two
+/// overlapping halves make any length between them.
+const SHORT: usize = 64;
+
 /// The writing end of a pipe. Dropping it rolls an unfinished message back and closes the pipe; what
 /// was published stays readable.
 pub(crate) struct Writer {
@@ -180,6 +184,31 @@ impl Writer {
             self.append_frame(frame, true);
         }
         self.append_frame(last, false);
+    }
+
+    /// Appends a whole message of one frame with this payload, unpublished.
+    #[inline(always)]
+    pub(crate) fn append_payload(&mut self, payload: &[u8]) {
+        let len = payload.len();
+        if len <= SHORT && self.at.open && self.at.capacity - self.at.offset >= 2 + SHORT {
+            self.put_short(len as u8, payload);
+            self.finish_frame(false);
+            return;
+        }
+        self.append_payload_slow(payload);
+    }
+
+    #[inline(never)]
+    fn append_payload_slow(&mut self, payload: &[u8]) {
+        let len = payload.len();
+        if self.tuning.share_borrowed && len >= self.tuning.by_reference {
+            self.append_slow(&Frame::from(Bytes::copy_from_slice(payload)), false);
+            return;
+        }
+        self.reserve(frame::header_len(len) + len);
+        self.put_header(false, len);
+        self.put(payload);
+        self.finish_frame(false);
     }
 
     /// Appends one frame, unpublished. `more` says that the message goes on with another frame.
@@ -421,6 +450,50 @@ impl Writer {
         }
         at.offset += len;
         at.stream += len as u64;
+    }
+
+    /// Appends header and payload of the last frame of a message. There must be room for two octets and
+    /// [`SHORT`].
+    #[inline(always)]
+    fn put_short(&mut self, len: u8, payload: &[u8]) {
+        let at = &mut self.at;
+        let size = payload.len();
+        debug_assert!(size <= SHORT && at.open && at.capacity - at.offset >= 2 + SHORT);
+        #[cfg(loom)]
+        #[allow(unsafe_code, reason = "the block is live while it is appended to")]
+        // SAFETY: see below.
+        unsafe {
+            (*at.block).track_write(at.offset, 2 + size);
+        }
+        // SAFETY: as in `put_prefix`; each copy is of octets within `payload` to the same place behind
+        // the header, two copies overlapping so that together they are all of it.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            let to = at.base.add(at.offset);
+            to.cast::<[u8; 2]>().write([0, len]);
+            let to = to.add(2);
+            let from = payload.as_ptr();
+            /// The first and the last `N` octets.
+            macro_rules! ends {
+                ($n:literal) => {{
+                    let first = from.cast::<[u8; $n]>().read();
+                    let last = from.add(size - $n).cast::<[u8; $n]>().read();
+                    to.cast::<[u8; $n]>().write(first);
+                    to.add(size - $n).cast::<[u8; $n]>().write(last);
+                }};
+            }
+            match size {
+                32.. => ends!(32),
+                16.. => ends!(16),
+                8.. => ends!(8),
+                4.. => ends!(4),
+                2.. => ends!(2),
+                1 => to.write(*from),
+                0 => {}
+            }
+        }
+        at.offset += 2 + size;
+        at.stream += 2 + size as u64;
     }
 
     /// Begins a new view with room for `len` octets, in the current block if they fit.
