@@ -104,6 +104,7 @@ impl CallerPoll {
                 driven.link.resume_input();
             }
         }
+        self.buffers.clear();
     }
 
     /// Forgets a connection that is gone.

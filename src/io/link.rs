@@ -40,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) input: Token<InPump>,
     pub(crate) output: Token<OutPump>,
     pub(crate) proto: Mutex<Connection>,
+    /// The kernel took no more when the out-pump last ran. A hint.
+    pub(super) blocked: AtomicBool,
     /// The out-pump is on the I/O thread's list of those it runs every turn.
     pub(crate) hot: AtomicBool,
     /// The I/O thread has been asked to look at this connection.
@@ -100,6 +102,7 @@ impl Link {
             input: Token::new(InPump::new()),
             output: Token::new(OutPump::new()),
             proto: Mutex::new(proto),
+            blocked: AtomicBool::new(false),
             hot: AtomicBool::new(false),
             attended: AtomicBool::new(false),
             traffic: AtomicBool::new(false),
@@ -216,6 +219,19 @@ impl Link {
             Some(OutOutcome::Blocked) => self.want_write(true),
             Some(OutOutcome::More) => self.activate_output(),
             Some(OutOutcome::Closed) => self.attend(),
+        }
+    }
+
+    /// The pipe holds enough for a write: writes it on the caller's thread, if the kernel is not known to
+    /// take nothing and nobody else is at it.
+    pub(crate) fn send_batch(&self) {
+        if !self.blocked.load(Ordering::Relaxed) {
+            match self.output.run(|pump| pump.run_for_sender(self)) {
+                None | Some(OutOutcome::Idle) => {}
+                Some(OutOutcome::Blocked) => self.want_write(true),
+                Some(OutOutcome::More) => self.activate_output(),
+                Some(OutOutcome::Closed) => self.attend(),
+            }
         }
     }
 

@@ -36,6 +36,9 @@ use crate::transport::{Listener, Stream};
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
 
+/// A thread that has slept this long gives back the memory that it keeps for receiving.
+const BUFFERS_IDLE: Duration = Duration::from_secs(1);
+
 /// Readiness events per look.
 const EVENTS: usize = 256;
 
@@ -266,8 +269,17 @@ impl IoThread {
                     .into_iter()
                     .flatten()
                     .min();
-                let timeout = wakeup.map(|at| at.saturating_duration_since(clock::now()));
-                self.poll_events(events, timeout.map(round_up));
+                let timeout = wakeup.map(|at| round_up(at.saturating_duration_since(clock::now())));
+                if self.buffers.is_empty() {
+                    self.poll_events(events, timeout);
+                } else {
+                    let idle = clock::now() + BUFFERS_IDLE;
+                    let timeout = timeout.map_or(BUFFERS_IDLE, |timeout| timeout.min(BUFFERS_IDLE));
+                    self.poll_events(events, Some(timeout));
+                    if events.is_empty() && clock::now() >= idle {
+                        self.buffers.clear();
+                    }
+                }
                 self.handle.0.mailbox.event().end_custom();
             } else {
                 self.poll_events(events, Some(Duration::ZERO));
