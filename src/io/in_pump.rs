@@ -12,6 +12,7 @@ use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
+use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
 use crate::pipe::{Memory, Writer};
 use crate::proto::{Event, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
@@ -37,21 +38,6 @@ const COPY_BELOW: usize = 2 * 1024;
 /// topic, with the name of the command.
 fn command_limit(link: &Link) -> usize {
     (link.port.protocol.max_topic_len + 256).max(MAX_HANDSHAKE_FRAME)
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InOutcome {
-    /// The kernel has no more for now.
-    Drained,
-    /// There is more, and others must have their turn.
-    More,
-    /// The pipe is full. The signal of its writer will tell when to go on.
-    Paused,
-    /// The handshake is complete: the pump waits to be opened.
-    Ready,
-    /// The connection is beyond use; [`InPump::failure`] says why.
-    Closed,
 }
 
 /// Where messages go.
@@ -209,7 +195,7 @@ impl InPump {
                 Step::Paused => return Ok(InOutcome::Paused),
                 Step::Ready => return Ok(InOutcome::Ready),
             };
-            if short && !until_empty && !link.ending.load(Ordering::Relaxed) {
+            if short && !until_empty && !link.reading.is_ending() {
                 return Ok(InOutcome::Drained);
             }
             if read >= budget {

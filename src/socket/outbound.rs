@@ -321,9 +321,10 @@ impl OutPipe {
     /// A message ended the idleness of the pipe.
     #[cold]
     fn see_off(&mut self, lock_step: bool) {
-        match self.link.as_ref().and_then(Weak::upgrade) {
-            Some(link) => link.send_idle(lock_step),
-            None => self.writer.signal(),
+        let link = self.link.as_ref().and_then(Weak::upgrade);
+        // The pipe may have passed to another connection, and the mail that says so not been read yet.
+        if !link.is_some_and(|link| link.send_idle(lock_step)) {
+            self.writer.signal();
         }
     }
 }
