@@ -1155,5 +1155,5 @@ fn loom_messages_in_lock_step_reach_the_connection_that_replaces_another() {
 
 #[test]
 fn loom_a_burst_reaches_the_connection_that_replaces_another() {
-    a_sender_outlives_a_connection(3, true);
+    a_sender_outlives_a_connection(2, true);
 }
