@@ -102,7 +102,7 @@ pub use error::{
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
-pub use message::{Frame, InvalidRoutingId, Message, RoutingId};
+pub use message::{Frame, IntoMessage, InvalidRoutingId, Message, RoutingId};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,

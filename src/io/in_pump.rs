@@ -348,7 +348,20 @@ impl InPump {
             Sink::Pipe(writer) => writer.message_credit(),
             Sink::Topics | Sink::Discard => u64::MAX,
         };
+        // Limits are checked frame by frame; that of a short header is within any but the strictest.
+        let few = frame::SHORT_MAX as u64;
+        let plain = wanted && limits.frame_bytes >= few && limits.message_bytes >= few;
         loop {
+            if plain && self.message_frames == 0 {
+                let (octets, messages) = frame::short_messages(&input[batch.len..], credit);
+                if messages > 0 {
+                    credit -= messages;
+                    batch.len += octets;
+                    batch.messages += messages;
+                    batch.boundary = batch.len;
+                    batch.in_message = false;
+                }
+            }
             let rest = &input[batch.len..];
             let Some(header) = frame::decode_header(rest).map_err(malformed)? else {
                 return Ok(Stop::Need(rest.len() + frame::MAX_HEADER));

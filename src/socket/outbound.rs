@@ -33,6 +33,26 @@ struct OutPipe {
     link: Option<Weak<Link>>,
 }
 
+/// What can be given to a pipe.
+pub(super) trait Outgoing {
+    fn append_to(&self, writer: &mut Writer);
+}
+
+impl Outgoing for Message {
+    #[inline(always)]
+    fn append_to(&self, writer: &mut Writer) {
+        writer.append_message(self);
+    }
+}
+
+/// The payload of a message of one frame.
+impl Outgoing for [u8] {
+    #[inline(always)]
+    fn append_to(&self, writer: &mut Writer) {
+        writer.append_payload(self);
+    }
+}
+
 /// What became of an attempt to give a message to one pipe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Given {
@@ -144,7 +164,7 @@ impl SendHalf {
 
     /// Gives a message to one pipe.
     #[inline]
-    pub(super) fn give(&mut self, key: PeerKey, message: &Message) -> Given {
+    pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
         let lock_step = self.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -156,7 +176,7 @@ impl SendHalf {
                 Given::Full
             };
         }
-        pipe.writer.append_message(message);
+        message.append_to(&mut pipe.writer);
         if pipe.writer.publish() {
             pipe.see_off(lock_step);
         }
@@ -166,7 +186,7 @@ impl SendHalf {
 
     /// Gives a message to the next pipe in turn that takes it; `None` if none does now.
     #[inline]
-    pub(super) fn try_send(&mut self, message: &Message) -> Option<PeerKey> {
+    pub(super) fn try_send<M: Outgoing + ?Sized>(&mut self, message: &M) -> Option<PeerKey> {
         self.refresh();
         while let Some(key) = self.writable.current() {
             match self.give(key, message) {
