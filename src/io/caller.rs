@@ -97,6 +97,7 @@ impl CallerPoll {
         for driven in self.links.drain(..) {
             driven.link.return_from_caller();
         }
+        self.buffers.clear();
     }
 
     /// Forgets a connection that is gone, or that is about to end and still has to be read.

@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub(crate) input: Token<InPump>,
     pub(crate) output: Token<OutPump>,
     pub(crate) proto: Mutex<Connection>,
+    /// The kernel took no more when the out-pump last ran. A hint.
+    pub(super) blocked: AtomicBool,
     /// Who is told about input, and about room for output.
     pub(super) reading: Reading<Link>,
     /// Who sees messages off.
@@ -85,6 +87,7 @@ impl Link {
             input: Token::new(InPump::new()),
             output: Token::new(OutPump::new()),
             proto: Mutex::new(proto),
+            blocked: AtomicBool::new(false),
             reading: Reading::new(),
             writing: Writing::new(),
             attended: AtomicBool::new(false),
@@ -184,13 +187,17 @@ impl Link {
         last.is_some_and(|last| now.duration_since(last) < super::BURST_GAP)
     }
 
+    /// The pipe holds enough for a write: writes it on the caller's thread, if the kernel is not known to
+    /// take nothing and nobody else is at it.
+    pub(crate) fn send_batch(&self) {
+        if !self.blocked.load(Ordering::Relaxed) {
+            writing::write_on(self);
+        }
+    }
+
     /// The pipe is full: pumps on the caller's thread what the kernel takes.
     pub(crate) fn send_full(&self) {
-        match self.run_output() {
-            None | Some(OutOutcome::Blocked | OutOutcome::Idle) => {}
-            Some(OutOutcome::More) => self.activate_output(),
-            Some(OutOutcome::Closed) => self.attend(),
-        }
+        writing::write_on(self);
     }
 
     // ---- who reads --------------------------------------------------------------------------

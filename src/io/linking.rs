@@ -255,6 +255,12 @@ impl IoThread {
         matches!(self.slots.get(link.slot), Some(Slot::Link(this)) if this.state == State::Open)
     }
 
+    /// Whether the connection ends when everything has been written.
+    pub(super) fn is_closing(&self, link: &Link) -> bool {
+        matches!(self.slots.get(link.slot), Some(Slot::Link(this))
+            if this.link.id == link.id && this.closing.is_some())
+    }
+
     /// The kernel takes no more. A socket that waits for room is woken when there is plenty, so that it
     /// is not woken for every message; if that does not come soon it is woken for what there is.
     pub(super) fn output_blocked(&mut self, link: &Link) {

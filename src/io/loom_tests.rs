@@ -184,10 +184,13 @@ impl IoThread {
 
     fn run_outputs(&mut self) {
         let mut index = 0;
-        while let Some(link) = self.hot.at(index) {
+        while let Some(link) = self.hot.begin(index) {
             match link.run_output() {
-                None | Some(OutOutcome::More | OutOutcome::Idle) => index += 1,
-                Some(OutOutcome::Blocked | OutOutcome::Closed) => self.hot.cool(index),
+                Some(OutOutcome::More | OutOutcome::Idle) => {
+                    self.hot.stay(index);
+                    index += 1;
+                }
+                None | Some(OutOutcome::Blocked | OutOutcome::Closed) => self.hot.remove(index),
             }
         }
     }
@@ -430,6 +433,7 @@ const TINY: Tuning = Tuning {
     first_block: 8,
     max_block: 8,
     by_reference: 9,
+    share_borrowed: true,
     may_be_dense: false,
 };
 

@@ -5,6 +5,7 @@
 //! waits for more than that, and one message.
 
 use std::io::{self, IoSlice};
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 
@@ -129,6 +130,15 @@ impl OutPump {
 
     /// Writes until the pipe is empty, the kernel refuses, or others must have their turn.
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
+        let outcome = self.write(link);
+        let blocked = outcome == OutOutcome::Blocked;
+        if link.blocked.load(Ordering::Relaxed) != blocked {
+            link.blocked.store(blocked, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn write(&mut self, link: &Link) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
         }

@@ -37,6 +37,9 @@ use crate::transport::{Listener, Stream};
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
 
+/// A thread that has slept this long gives back the memory that it keeps for receiving.
+const BUFFERS_IDLE: Duration = Duration::from_secs(1);
+
 /// Readiness events per look.
 const EVENTS: usize = 256;
 
@@ -267,8 +270,17 @@ impl IoThread {
                     .into_iter()
                     .flatten()
                     .min();
-                let timeout = wakeup.map(|at| at.saturating_duration_since(clock::now()));
-                self.poll_events(events, timeout.map(round_up));
+                let timeout = wakeup.map(|at| round_up(at.saturating_duration_since(clock::now())));
+                if self.buffers.is_empty() {
+                    self.poll_events(events, timeout);
+                } else {
+                    let idle = clock::now() + BUFFERS_IDLE;
+                    let timeout = timeout.map_or(BUFFERS_IDLE, |timeout| timeout.min(BUFFERS_IDLE));
+                    self.poll_events(events, Some(timeout));
+                    if events.is_empty() && clock::now() >= idle {
+                        self.buffers.clear();
+                    }
+                }
                 self.handle.0.mailbox.event().end_custom();
             } else {
                 self.poll_events(events, Some(Duration::ZERO));
@@ -448,35 +460,36 @@ impl IoThread {
     fn run_outputs(&mut self) -> bool {
         let mut progress = false;
         let mut index = 0;
-        while let Some(link) = self.hot.at(index) {
+        while let Some(link) = self.hot.begin(index) {
             let before = link.bytes_out.load(Ordering::Relaxed);
             let outcome = link.run_output();
-            progress |= link.bytes_out.load(Ordering::Relaxed) != before;
-            match outcome {
-                // Another thread runs it; look again next turn.
-                None => index += 1,
+            if outcome.is_some() {
+                progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+            }
+            let stays = match outcome {
+                // A sender runs it, and does so once more. But the end of a connection is for this thread
+                // to see.
+                None => self.is_closing(&link),
                 Some(OutOutcome::More) => {
                     progress = true;
-                    index += 1;
+                    true
                 }
-                Some(OutOutcome::Idle) => {
-                    if self.output_idle(&link) {
-                        index += 1;
-                    } else {
-                        self.hot.cool(index);
-                    }
-                }
+                Some(OutOutcome::Idle) => self.output_idle(&link),
                 // An event will tell.
-                Some(OutOutcome::Blocked) => {
-                    self.hot.cool(index);
-                    self.output_blocked(&link);
+                Some(OutOutcome::Blocked | OutOutcome::Closed) => false,
+            };
+            if stays {
+                self.hot.stay(index);
+                index += 1;
+                continue;
+            }
+            self.hot.remove(index);
+            match outcome {
+                Some(OutOutcome::Blocked) => self.output_blocked(&link),
+                Some(OutOutcome::Closed) if self.link(link.slot, link.id).is_some() => {
+                    self.attend(link.slot);
                 }
-                Some(OutOutcome::Closed) => {
-                    self.hot.cool(index);
-                    if self.link(link.slot, link.id).is_some() {
-                        self.attend(link.slot);
-                    }
-                }
+                _ => {}
             }
         }
         progress

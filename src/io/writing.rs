@@ -140,6 +140,19 @@ pub(super) fn see_off(output: &impl Output, burst: bool) -> bool {
     }
 }
 
+/// By a sender whose pipe holds enough for a write, or has no room: writes what the kernel takes, unless
+/// somebody is at it.
+pub(super) fn write_on(output: &impl Output) {
+    match output.run_for_sender() {
+        Some(OutOutcome::Idle) | None => {}
+        Some(OutOutcome::Blocked) => output.want_write(),
+        Some(OutOutcome::More) => {
+            activate(output);
+        }
+        Some(OutOutcome::Closed) => output.attend(),
+    }
+}
+
 /// The out-pumps that an I/O thread runs every turn.
 #[derive(Debug)]
 pub(super) struct HotList<O>(Vec<Hot<O>>);
@@ -159,8 +172,18 @@ impl<O: Output> HotList<O> {
         self.0.is_empty()
     }
 
-    pub(super) fn at(&self, index: usize) -> Option<Arc<O>> {
-        self.0.get(index).map(|hot| Arc::clone(&hot.output))
+    /// One of them, to be run now and then taken off with [`HotList::remove`] or left on with
+    /// [`HotList::stay`]. A sender that runs it just now finds it cold when it does so once more, and
+    /// sees to all there is: the list need not wait for it, and is not to watch it at work.
+    pub(super) fn begin(&self, index: usize) -> Option<Arc<O>> {
+        let output = &self.0.get(index)?.output;
+        output.writing().set(COLD);
+        Some(Arc::clone(output))
+    }
+
+    /// It is run again in the next turn.
+    pub(super) fn stay(&self, index: usize) {
+        self.0[index].output.writing().set(HOT);
     }
 
     /// Puts an out-pump on the list.
@@ -175,10 +198,10 @@ impl<O: Output> HotList<O> {
     }
 
     /// Takes one off the list without arming: something else will put it there again.
-    pub(super) fn cool(&mut self, index: usize) {
+    pub(super) fn remove(&mut self, index: usize) {
         let output = self.0.swap_remove(index).output;
+        // The state is as it was set to begin with, or a sender asks for it again.
         output.writing().listed.store(false, Ordering::Relaxed);
-        output.writing().set(COLD);
     }
 
     /// Arms every pipe on the list, and takes those off that are asleep; `true` if all are.

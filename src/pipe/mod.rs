@@ -41,6 +41,7 @@
 //! valgrind (CONTRIBUTING).
 
 mod block;
+mod memory;
 mod reader;
 mod writer;
 
@@ -51,6 +52,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
 
 use block::{Block, Node};
 
+pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
 

@@ -31,7 +31,14 @@ struct OutPipe {
     writer: Writer,
     /// Not kept alive: the descriptor of a lost connection must not wait for the next call.
     link: Option<Weak<Link>>,
+    /// Where the stream was when this half last ran the out-pump, or could have.
+    pumped: u64,
 }
+
+/// After so many octets a sender writes by itself what it has published, unless the kernel has refused
+/// more: a write of this size costs no more per octet than a larger one, and what waits for an I/O
+/// thread leaves the caches and asks for more blocks meanwhile.
+const PUMP_EVERY: u64 = 256 * 1024;
 
 /// What can be given to a pipe.
 pub(super) trait Outgoing {
@@ -108,6 +115,7 @@ impl SendHalf {
                         key,
                         writer,
                         link: None,
+                        pumped: 0,
                     });
                     self.writable.activate(key);
                 }
@@ -179,6 +187,9 @@ impl SendHalf {
         message.append_to(&mut pipe.writer);
         if pipe.writer.publish() {
             pipe.see_off(lock_step);
+        }
+        if pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
+            pipe.pump();
         }
         Counters::add_owned(&self.port.counters.messages_sent, 1);
         Given::Done
@@ -295,6 +306,15 @@ impl OutPipe {
                 self.writer.has_credit()
             }
             None => false,
+        }
+    }
+
+    /// Enough for a write has been published: who makes it writes it, while it is in the cache.
+    #[cold]
+    fn pump(&mut self) {
+        self.pumped = self.writer.stream_position();
+        if let Some(link) = self.link.as_ref().and_then(Weak::upgrade) {
+            link.send_batch();
         }
     }
 
