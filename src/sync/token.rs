@@ -176,6 +176,25 @@ mod loom_tests {
             assert_eq!(*token.lock(), 2);
         });
     }
+
+    /// Whoever runs last sees what either knew before it tried, without an order of its own.
+    #[test]
+    fn loom_token_what_the_loser_knew_is_seen() {
+        loom::model(|| {
+            let known = Arc::new(AtomicBool::new(false));
+            let token = Arc::new(Token::new(false));
+            let t = {
+                let (known, token) = (Arc::clone(&known), Arc::clone(&token));
+                thread::spawn(move || {
+                    known.store(true, Ordering::Relaxed);
+                    token.run(|seen| *seen |= known.load(Ordering::Relaxed));
+                })
+            };
+            token.run(|seen| *seen |= known.load(Ordering::Relaxed));
+            t.join().unwrap();
+            assert!(*token.lock());
+        });
+    }
 }
 
 #[cfg(all(test, not(loom)))]
