@@ -450,7 +450,7 @@ fn receiving(limits: Limits, shape: Shape) -> (Arc<Socket>, IoThread, Caller) {
 
 #[test]
 fn loom_a_message_is_read_whoever_reads() {
-    check(3, || {
+    check(2, || {
         let (socket, mut io, mut caller) = receiving(UNLIMITED, SHORT_READS);
         let home = Arc::clone(&io.home);
         io.looks = 2;
@@ -618,7 +618,7 @@ fn loom_messages_in_a_dense_burst_are_written() {
 /// What the sender leaves to the I/O thread it writes itself all the same when there is enough of it.
 #[test]
 fn loom_messages_in_a_batch_are_written() {
-    check(3, || {
+    check(2, || {
         let (socket, io, mut sender) = sending(1, false);
         let home = Arc::clone(&io.home);
         let io = thread::spawn(move || io.run());
