@@ -487,16 +487,23 @@ fn loom_the_end_is_seen_whoever_reads() {
     });
 }
 
-/// The caller runs the pump once, takes what is there at once, and does not come back. The I/O thread
-/// finds the rest and the end.
-fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape) {
+/// The caller runs the pump once and does not come back. The I/O thread finds the rest and the end.
+fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape, later: bool) {
     check(preemptions, move || {
         let (socket, mut io, mut caller) = receiving(limits, shape);
         let home = Arc::clone(&io.home);
         // A sign of the caller is found when it has taken over, when it has run the pump, and no more.
         io.looks = 3;
-        socket.arrive(2);
-        socket.end();
+        let send = move || {
+            socket.arrive(2);
+            socket.end();
+        };
+        let peer = if later {
+            Some(thread::spawn(send))
+        } else {
+            send();
+            None
+        };
         let io = thread::spawn(move || io.run());
         caller.refresh();
         caller.adopt();
@@ -505,6 +512,9 @@ fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape) {
         assert!(caller.recv_undriven());
         assert!(!caller.recv_undriven());
         home.post(Command::Stop);
+        for peer in peer {
+            peer.join().unwrap();
+        }
         io.join().unwrap();
     });
 }
@@ -515,7 +525,12 @@ fn loom_what_a_caller_left_unread_is_read() {
         space: 1,
         budget: 1,
     };
-    a_caller_goes_away(3, UNLIMITED, one_by_one);
+    a_caller_goes_away(3, UNLIMITED, one_by_one, false);
+}
+
+#[test]
+fn loom_what_comes_when_a_caller_has_gone_is_read() {
+    a_caller_goes_away(2, UNLIMITED, SHORT_READS, true);
 }
 
 #[test]
@@ -524,7 +539,7 @@ fn loom_what_a_caller_left_for_want_of_room_is_read() {
         messages: 1,
         bytes: u64::MAX,
     };
-    a_caller_goes_away(3, one, SHORT_READS);
+    a_caller_goes_away(3, one, SHORT_READS, false);
 }
 
 /// The connection is lost at any moment, that of a hand-over included, and its pipe gets another.
@@ -618,18 +633,15 @@ fn loom_messages_in_a_dense_burst_are_written() {
 /// What the sender leaves to the I/O thread it writes itself all the same when there is enough of it.
 #[test]
 fn loom_messages_in_a_batch_are_written() {
-    check(2, || {
+    check(3, || {
         let (socket, io, mut sender) = sending(1, false);
         let home = Arc::clone(&io.home);
         let io = thread::spawn(move || io.run());
         sender.send(true);
         sender.send(true);
         writing::write_on(&*sender.link);
-        socket.make_room(9);
-        sender.send(true);
-        writing::write_on(&*sender.link);
-        sender.send(true);
-        socket.1.wait_for(4);
+        socket.make_room(1);
+        socket.1.wait_for(2);
         home.post(Command::Stop);
         io.join().unwrap();
     });
