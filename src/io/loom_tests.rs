@@ -631,20 +631,31 @@ fn loom_messages_in_a_dense_burst_are_written() {
 }
 
 /// What the sender leaves to the I/O thread it writes itself all the same when there is enough of it.
-#[test]
-fn loom_messages_in_a_batch_are_written() {
-    check(3, || {
+fn a_batch_is_written(preemptions: usize, more_to_come: bool) {
+    check(preemptions, move || {
         let (socket, io, mut sender) = sending(1, false);
         let home = Arc::clone(&io.home);
         let io = thread::spawn(move || io.run());
+        let messages = if more_to_come { 4 } else { 2 };
         sender.send(true);
         sender.send(true);
         writing::write_on(&*sender.link);
-        socket.make_room(1);
-        socket.1.wait_for(2);
+        socket.make_room(3);
+        if more_to_come {
+            sender.send(true);
+            writing::write_on(&*sender.link);
+            sender.send(true);
+        }
+        socket.1.wait_for(messages);
         home.post(Command::Stop);
         io.join().unwrap();
     });
+}
+
+#[test]
+fn loom_messages_in_a_batch_are_written() {
+    a_batch_is_written(3, false);
+    a_batch_is_written(2, true);
 }
 
 /// The kernel takes one message at a time.
