@@ -184,10 +184,6 @@ impl BufferPool {
     pub(crate) fn clear(&mut self) {
         *self = BufferPool::default();
     }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ready.is_none() && self.lent.is_empty() && self.bodies.is_empty()
-    }
 }
 
 /// Bodies whose memory waits to be used again, in number and in octets: as many as a receiver has in

@@ -131,6 +131,13 @@ impl InPump {
         }
     }
 
+    /// Frees what the pipe keeps for more of what there was.
+    pub(super) fn free_spare(&self) {
+        if let Sink::Pipe(writer) = &self.sink {
+            writer.free_spare();
+        }
+    }
+
     /// From now on everything received is thrown away.
     pub(super) fn discard(&mut self) {
         if self.phase == Phase::Traffic {

@@ -1,7 +1,7 @@
 //! The life of a connection on its I/O thread: handshake, traffic, timers, and its end.
 
 use std::net::Shutdown;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,29 @@ pub(super) struct LinkSlot {
     closing: Option<Option<Instant>>,
     /// When to tell the socket of what little room there is, if the kernel takes no more until then.
     tell_room: Option<Instant>,
+    /// Octets in and out at the last sweep, and whether memory has been given back since they changed.
+    swept: (u64, bool),
     lease: Option<Lease>,
+}
+
+impl LinkSlot {
+    /// Gives the memory back that the pipes keep for more of what there was, if there was nothing since
+    /// the last call. Whether there may be something to give back the next time.
+    pub(super) fn sweep(&mut self) -> bool {
+        let link = &self.link;
+        let moved = |octets: &AtomicU64| octets.load(Ordering::Relaxed);
+        let now = moved(&link.bytes_in).wrapping_add(moved(&link.bytes_out));
+        let (before, given_back) = self.swept;
+        if now == before && !given_back {
+            let output = link.output.run(|pump| pump.free_spare());
+            let input = link.input.run(|pump| pump.free_spare());
+            // Of one that another thread has in hand, later.
+            self.swept.1 = output.is_some() && input.is_some();
+        } else if now != before {
+            self.swept = (now, false);
+        }
+        !self.swept.1
+    }
 }
 
 enum Origin {
@@ -135,6 +157,7 @@ impl IoThread {
             until_empty: false,
             closing: None,
             tell_room: None,
+            swept: (0, true),
             lease,
         });
         link

@@ -82,6 +82,13 @@ impl OutPump {
         self.failure.take()
     }
 
+    /// Frees what the pipe keeps for more of what there was.
+    pub(super) fn free_spare(&self) {
+        if let Some(reader) = &self.reader {
+            reader.free_spare();
+        }
+    }
+
     /// Whether everything has been written and nothing more can come.
     pub(super) fn is_finished(&mut self) -> bool {
         self.control.is_empty() && self.reader.as_mut().map_or(true, Reader::is_finished)

@@ -37,8 +37,9 @@ use crate::transport::{Listener, Stream};
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
 
-/// A thread that has slept this long gives back the memory that it keeps for receiving.
-const BUFFERS_IDLE: Duration = Duration::from_secs(1);
+/// How often a thread looks for connections that have been idle since the last time, which then give
+/// back the memory that their pipes keep.
+const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Readiness events per look.
 const EVENTS: usize = 256;
@@ -200,6 +201,7 @@ pub(super) fn start(
         with_caller: Vec::new(),
         next_caller_look: None,
         buffers: BufferPool::default(),
+        next_sweep: None,
         stopped: false,
     };
     let pin = config.pin_threads.then_some(index);
@@ -243,6 +245,8 @@ pub(super) struct IoThread {
     with_caller: Vec<Arc<Link>>,
     next_caller_look: Option<Instant>,
     pub(super) buffers: BufferPool,
+    /// When to look for memory to give back, if there may be any.
+    next_sweep: Option<Instant>,
     stopped: bool,
 }
 
@@ -266,21 +270,12 @@ impl IoThread {
         if may_sleep {
             let waker = Arc::clone(&self.handle.0.waker) as Arc<dyn Unpark>;
             if self.handle.0.mailbox.event().begin_custom(waker) {
-                let wakeup = [self.timers.next(), self.next_caller_look]
+                let wakeup = [self.timers.next(), self.next_caller_look, self.next_sweep]
                     .into_iter()
                     .flatten()
                     .min();
                 let timeout = wakeup.map(|at| round_up(at.saturating_duration_since(clock::now())));
-                if self.buffers.is_empty() {
-                    self.poll_events(events, timeout);
-                } else {
-                    let idle = clock::now() + BUFFERS_IDLE;
-                    let timeout = timeout.map_or(BUFFERS_IDLE, |timeout| timeout.min(BUFFERS_IDLE));
-                    self.poll_events(events, Some(timeout));
-                    if events.is_empty() && clock::now() >= idle {
-                        self.buffers.clear();
-                    }
-                }
+                self.poll_events(events, timeout);
                 self.handle.0.mailbox.event().end_custom();
             } else {
                 self.poll_events(events, Some(Duration::ZERO));
@@ -293,6 +288,9 @@ impl IoThread {
         progress |= self.handle_timers();
         progress |= self.handle_unread();
         progress |= self.run_outputs();
+        if progress && self.next_sweep.is_none() {
+            self.next_sweep = Some(clock::now() + MEMORY_IDLE);
+        }
         for slot in self.freed.drain(..) {
             self.slots.remove(slot);
         }
@@ -301,6 +299,21 @@ impl IoThread {
             .load
             .store(self.slots.len(), Ordering::Relaxed);
         progress
+    }
+
+    /// Takes the memory back that connections keep which have been idle since the last sweep, and this
+    /// thread's own if all have.
+    fn sweep(&mut self, now: Instant) {
+        let mut busy = false;
+        for (_, slot) in &mut self.slots {
+            if let Slot::Link(this) = slot {
+                busy |= this.sweep();
+            }
+        }
+        if !busy {
+            self.buffers.clear();
+        }
+        self.next_sweep = busy.then(|| now + MEMORY_IDLE);
     }
 
     fn poll_events(&mut self, events: &mut Events, timeout: Option<Duration>) {
@@ -403,7 +416,10 @@ impl IoThread {
 
     fn handle_timers(&mut self) -> bool {
         let mut any = false;
-        if self.timers.next().is_some() || self.next_caller_look.is_some() {
+        if self.timers.next().is_some()
+            || self.next_caller_look.is_some()
+            || self.next_sweep.is_some()
+        {
             let now = clock::now();
             while let Some(slot) = self.timers.pop_due(now) {
                 any = true;
@@ -417,12 +433,18 @@ impl IoThread {
             if self.next_caller_look.is_some_and(|at| at <= now) {
                 self.look_at_callers(now);
             }
+            if self.next_sweep.is_some_and(|at| at <= now) {
+                self.sweep(now);
+            }
         }
         any
     }
 
     /// Takes connections back from callers that have gone away.
     fn look_at_callers(&mut self, now: Instant) {
+        if self.next_sweep.is_none() {
+            self.next_sweep = Some(now + MEMORY_IDLE);
+        }
         let mut gone = Vec::new();
         self.with_caller.retain(|link| {
             let look = link.reading.look();

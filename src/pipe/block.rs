@@ -112,6 +112,9 @@ impl Life {
 pub(super) struct Block {
     data: *mut u8,
     capacity: usize,
+    /// In a list of spare blocks: the next one, and the octets of all that follow.
+    next: *mut Block,
+    behind: usize,
     /// In a model check every octet is tracked, so that a read of an unpublished one is found.
     #[cfg(loom)]
     tracked: Vec<crate::sync::UnsafeCell<()>>,
@@ -129,6 +132,8 @@ impl Block {
         Box::into_raw(Box::new(Block {
             data: data.as_mut_ptr().cast::<u8>(),
             capacity,
+            next: std::ptr::null_mut(),
+            behind: 0,
             #[cfg(loom)]
             tracked: (0..capacity)
                 .map(|_| crate::sync::UnsafeCell::new(()))
@@ -187,6 +192,124 @@ impl Block {
                 block.capacity,
             ));
         }
+    }
+}
+
+/// Blocks on their way back from the reader to the writer: a list, of which either takes all there is
+/// and puts back what it does not need, so that nobody looks into a block that another may have.
+pub(super) struct SpareBlocks(AtomicPtr<Block>);
+
+/// The most octets of blocks that wait to be used again: what a thousand messages of some KiB take. To
+/// give memory back to the system and to ask for it again costs more than to fill it.
+/// Those of a pipe that has been idle for a while are freed.
+const SPARE_MAX: usize = 16 << 20;
+
+#[allow(unsafe_code, reason = "lists of raw pointers; see each SAFETY")]
+impl SpareBlocks {
+    pub(super) fn new() -> Self {
+        SpareBlocks(AtomicPtr::new(std::ptr::null_mut()))
+    }
+
+    /// Adds a block, or frees it if there are enough.
+    ///
+    /// # Safety
+    /// `block` came from [`Block::boxed`], and nobody uses it or will but who takes it from here.
+    pub(super) unsafe fn give(&self, block: *mut Block) {
+        let list = self.take();
+        // SAFETY: `block` is ours by contract, and `list` because it was taken.
+        unsafe {
+            let behind = match list.is_null() {
+                true => 0,
+                false => (*list).behind + (*list).capacity,
+            };
+            if behind < SPARE_MAX {
+                (*block).next = list;
+                (*block).behind = behind;
+                self.put_back(block);
+            } else {
+                Block::free(block);
+                self.put_back(list);
+            }
+        }
+    }
+
+    /// Takes a block for at least `len` octets, if there is one. Frees those in front of it.
+    pub(super) fn pop(&self, len: usize) -> Option<*mut Block> {
+        let mut list = self.take();
+        while !list.is_null() {
+            // SAFETY: `list` was taken, and is ours with all that follows.
+            unsafe {
+                let block = list;
+                list = std::mem::replace(&mut (*block).next, std::ptr::null_mut());
+                if (*block).capacity >= len {
+                    (*block).behind = 0;
+                    self.put_back(list);
+                    return Some(block);
+                }
+                Block::free(block);
+            }
+        }
+        None
+    }
+
+    /// Frees all there are.
+    pub(super) fn clear(&self) {
+        let mut list = self.take();
+        while !list.is_null() {
+            // SAFETY: as in `pop`.
+            unsafe {
+                let block = list;
+                list = (*block).next;
+                Block::free(block);
+            }
+        }
+    }
+
+    fn take(&self) -> *mut Block {
+        match self.0.load(Ordering::Relaxed).is_null() {
+            true => std::ptr::null_mut(),
+            false => self.0.swap(std::ptr::null_mut(), Ordering::AcqRel),
+        }
+    }
+
+    /// Puts a list (or null) where there is none, behind what another has put there meanwhile.
+    ///
+    /// # Safety
+    /// The list is the caller's, and is nobody's after.
+    unsafe fn put_back(&self, mut list: *mut Block) {
+        while !list.is_null() {
+            let put = self.0.compare_exchange(
+                std::ptr::null_mut(),
+                list,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if put.is_ok() {
+                return;
+            }
+            let front = self.take();
+            if front.is_null() {
+                continue;
+            }
+            // SAFETY: both lists are ours: one by contract, one because it was taken.
+            unsafe {
+                let more = (*list).behind + (*list).capacity;
+                let mut last = front;
+                (*last).behind += more;
+                while !(*last).next.is_null() {
+                    last = (*last).next;
+                    (*last).behind += more;
+                }
+                (*last).next = list;
+            }
+            list = front;
+        }
+    }
+}
+
+impl Drop for SpareBlocks {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

@@ -47,10 +47,10 @@ mod writer;
 
 use std::fmt;
 
-use crate::sync::atomic::{fence, AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
 
-use block::{Block, Node};
+use block::{Block, Node, SpareBlocks};
 
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
@@ -139,7 +139,7 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             messages: AtomicU64::new(limits.messages),
             bytes: AtomicU64::new(limits.bytes),
         },
-        spare: AtomicPtr::new(std::ptr::null_mut()),
+        spare: SpareBlocks::new(),
         rest: UnsafeCell::new(Rest {
             node: sentinel,
             block: std::ptr::null_mut(),
@@ -159,8 +159,7 @@ struct Shared {
     reader: CachePadded<ReaderLine>,
     sleep: CachePadded<SleepLine>,
     limits: LimitLine,
-    /// One block on its way back from the reader to the writer, or null.
-    spare: AtomicPtr<Block>,
+    spare: SpareBlocks,
     /// Where the list begins for whoever drops it: the reader stores it when it goes.
     rest: UnsafeCell<Rest>,
     wake_reader: Mutex<Option<Arc<dyn Signal>>>,
@@ -225,7 +224,7 @@ struct Rest {
     block: *mut Block,
 }
 
-// SAFETY: the raw pointers in `rest` and `spare` own their targets; `rest` is accessed by the reader
+// SAFETY: the raw pointers in `rest` own their targets; `rest` is accessed by the reader
 // end only (once, when it is dropped) and by the last owner in `Drop`.
 #[allow(unsafe_code, reason = "see SAFETY")]
 unsafe impl Send for Shared {}
@@ -244,6 +243,11 @@ impl Shared {
     /// Claims the duty to wake the reader; `false` if it is awake or somebody else has claimed it.
     fn claim_reader(&self) -> bool {
         self.sleep.reader_asleep.swap(false, Ordering::AcqRel)
+    }
+
+    /// Frees the blocks that wait to be used again.
+    fn free_spare(&self) {
+        self.spare.clear();
     }
 
     fn close_writer(&self) {
@@ -267,7 +271,6 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let spare = self.spare.load(Ordering::Acquire);
         let nothing = Rest {
             node: std::ptr::null_mut(),
             block: std::ptr::null_mut(),
@@ -278,13 +281,10 @@ impl Drop for Shared {
             .rest
             .with_mut(|rest| unsafe { std::ptr::replace(rest, nothing) });
         // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,
-        // `rest.block` is the block the reader was in, and a spare block is in no list.
+        // and `rest.block` is the block the reader was in.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             block::free_list(rest.node, rest.block);
-            if !spare.is_null() {
-                Block::free(spare);
-            }
         }
     }
 }

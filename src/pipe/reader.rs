@@ -160,6 +160,11 @@ impl Reader {
         self.stream != self.published
     }
 
+    /// Frees the blocks that wait to be used again. For a pipe that has been idle for a while.
+    pub(crate) fn free_spare(&self) {
+        self.shared.free_spare();
+    }
+
     /// Whether the writer is gone and everything published has been read.
     pub(crate) fn is_finished(&mut self) -> bool {
         // Closed is looked at first: what was published before closing is then visible.
@@ -180,6 +185,7 @@ impl Reader {
     #[must_use]
     pub(crate) fn arm(&mut self) -> bool {
         self.acknowledge();
+        self.let_go();
         let sleep = &self.shared.sleep;
         // A swap, as all changes of this flag: each then reads the one before, and the order of them
         // is one that a model check can follow. What comes next costs more.
@@ -187,6 +193,24 @@ impl Reader {
         // Pairs with the fence in `Writer::publish` (sparse) and orders the look at the mode.
         fence(Ordering::SeqCst);
         sleep.dense.load(Ordering::Acquire)
+    }
+
+    /// Drops what was received by reference and has been read to its end: it would keep a receive buffer
+    /// for as long as nothing else comes.
+    fn let_go(&mut self) {
+        if self.offset != self.limit {
+            return;
+        }
+        // SAFETY: `self.node` is live until the reader itself passes it. If it is a linked one, all of it
+        // is published, and the writer does not touch its data again.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            if (*self.node).end.load(Ordering::Acquire) == self.offset {
+                if let Data::Shared(bytes) = &mut (*self.node).data {
+                    *bytes = Bytes::new();
+                }
+            }
+        }
     }
 
     /// After [`Reader::arm`]: `true` if there is something to read (or the writer is gone) after
@@ -509,13 +533,10 @@ impl Reader {
         if left.is_null() {
             return;
         }
-        let before = self.shared.spare.swap(left, Ordering::AcqRel);
-        if !before.is_null() {
-            // SAFETY: the swap made `before` ours; a spare block is in no list.
-            #[allow(unsafe_code, reason = "see SAFETY")]
-            unsafe {
-                Block::free(before);
-            }
+        // SAFETY: this reader has passed all views of `left`, and the writer went on to another block.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            self.shared.spare.give(left);
         }
     }
 

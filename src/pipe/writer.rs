@@ -124,6 +124,11 @@ impl Writer {
         self.refresh_credit();
     }
 
+    /// As [`Reader::free_spare`](super::Reader::free_spare).
+    pub(crate) fn free_spare(&self) {
+        self.shared.free_spare();
+    }
+
     /// Whether one more message may be published now.
     #[inline]
     pub(crate) fn has_credit(&mut self) -> bool {
@@ -618,7 +623,7 @@ impl Writer {
         }
     }
 
-    /// A block with room for at least `len` octets: the one that came back, or a new one.
+    /// A block with room for at least `len` octets: one that came back, or a new one.
     fn take_block(&mut self, len: usize) -> *mut Block {
         // A reader that keeps falling behind gets larger blocks, an idle pipe small ones.
         let wanted = if self.dense {
@@ -628,22 +633,11 @@ impl Writer {
             self.next_block = self.tuning.first_block;
             self.tuning.first_block
         };
-        let spare = self
-            .shared
+        let len = wanted.max(len);
+        self.shared
             .spare
-            .swap(std::ptr::null_mut(), Ordering::AcqRel);
-        if !spare.is_null() {
-            // SAFETY: a spare block is live and in no list; the swap made it ours.
-            #[allow(unsafe_code, reason = "see SAFETY")]
-            unsafe {
-                let capacity = (*spare).capacity();
-                if capacity >= len && capacity >= wanted {
-                    return spare;
-                }
-                Block::free(spare);
-            }
-        }
-        Block::boxed(wanted.max(len))
+            .pop(len)
+            .unwrap_or_else(|| Block::boxed(len))
     }
 }
 
