@@ -67,7 +67,7 @@ mod error;
 mod frame;
 #[cfg(not(loom))]
 mod io;
-/// Of the I/O layer, what decides: the rest calls the system.
+/// Of the I/O layer, what decides and its models: the rest calls the system.
 #[cfg(loom)]
 mod io {
     #[cfg(test)]

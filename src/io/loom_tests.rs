@@ -1,20 +1,22 @@
 //! Models of the seam at which a pump passes between the application's thread and the I/O thread.
 //!
 //! [`reading`](super::reading), [`writing`](super::writing), tokens, events and pipes are those of the
-//! build. The kernel is made up: a socket that counts messages, and polls that report like an
-//! edge-triggered `epoll` (an edge is reported once, if it still holds then; who begins to watch, or
-//! asks again, is told of what is there). The loops around them follow `thread`, `linking` and `caller`
+//! build. The [`kernel`] is made up. The loops around them follow `thread`, `linking` and `caller`
 //! statement by statement, without what has no part in this (time, protocol, several connections).
 //!
 //! There is no time in a model: nothing sleeps until a deadline, so whoever is not woken sleeps for
 //! ever and fails the model. Whether a caller has gone away is looked at a few times, at any moment.
 
-use std::io;
-
-use super::reading::{InOutcome, Interests, Look, Polls, Reading, Then};
-use super::writing::{self, HotList, OutOutcome, Output, Writing};
+use super::reading::{InOutcome, Look, Polls, Then};
+use super::writing::{self, HotList, OutOutcome};
 use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
-use crate::sync::{lock, thread, Arc, Event, Mutex, Token, Unpark};
+use crate::sync::{lock, thread, Arc, Event, Mutex};
+
+mod kernel;
+mod link;
+
+use kernel::{PollHandle, Ready, Socket, Written};
+use link::{Command, Home, Link, Shape, SHORT_READS};
 
 /// Tries every interleaving with at most `preemptions` involuntary changes of thread.
 fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -22,480 +24,6 @@ fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 10_000;
     builder.check(model);
-}
-
-// ---- the kernel -----------------------------------------------------------------------------
-
-/// What `epoll_wait` sleeps on.
-struct Poll(Event);
-
-struct PollWaker(Arc<Poll>);
-
-impl Unpark for PollWaker {
-    fn unpark(&self) {
-        self.0 .0.notify();
-    }
-}
-
-/// A thread's poll, with the means to wake it that an [`Event`] takes.
-#[derive(Clone)]
-struct PollHandle(Arc<Poll>, Arc<dyn Unpark>);
-
-impl PollHandle {
-    fn new() -> Self {
-        let poll = Arc::new(Poll(Event::new()));
-        let waker: std::sync::Arc<dyn Unpark> = std::sync::Arc::new(PollWaker(Arc::clone(&poll)));
-        PollHandle(poll, Arc::from_std(waker))
-    }
-
-    /// As both threads do it: sleeps until `look` reports something or `event` is notified.
-    fn sleep(&self, event: &Event, look: impl Fn() -> Ready) -> Ready {
-        if !event.begin_custom(self.1.clone()) {
-            return look();
-        }
-        let mut ready = look();
-        if ready == Ready::default() {
-            self.0 .0.wait(None);
-            ready = look();
-        }
-        event.end_custom();
-        ready
-    }
-}
-
-/// An event of a poll.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-struct Ready {
-    read: bool,
-    ended: bool,
-    write: bool,
-}
-
-/// A connected stream socket. One message is what would be one octet.
-struct Socket(Mutex<Kernel>, Arc<Written>);
-
-/// What has been written to the sockets of a model.
-struct Written {
-    count: Mutex<usize>,
-    event: Event,
-}
-
-impl Written {
-    fn new() -> Arc<Written> {
-        Arc::new(Written {
-            count: Mutex::new(0),
-            event: Event::new(),
-        })
-    }
-
-    fn wait_for(&self, count: usize) {
-        while *lock(&self.count) < count {
-            self.event.wait(None);
-        }
-    }
-}
-
-#[derive(Default)]
-struct Kernel {
-    arrived: usize,
-    ended: bool,
-    room: usize,
-    home: Watcher,
-    caller: Watcher,
-}
-
-#[derive(Default)]
-struct Watcher {
-    poll: Option<Arc<Poll>>,
-    read: bool,
-    write: bool,
-    edge: bool,
-}
-
-enum Read {
-    Some(usize),
-    End,
-    Nothing,
-}
-
-impl Kernel {
-    /// Makes those who watch for it look. `input`: something arrived, otherwise there is room.
-    fn edge(&mut self, input: bool) {
-        for watcher in [&mut self.home, &mut self.caller] {
-            if let Some(poll) = &watcher.poll {
-                if (input && watcher.read) || (!input && watcher.write) {
-                    watcher.edge = true;
-                    poll.0.notify();
-                }
-            }
-        }
-    }
-
-    fn ready(&self, watcher: &Watcher) -> Ready {
-        Ready {
-            read: watcher.read && (self.arrived > 0 || self.ended),
-            ended: watcher.read && self.ended,
-            write: watcher.write && self.room > 0,
-        }
-    }
-
-    fn watch(&mut self, home: bool, poll: &Arc<Poll>, now: Interests) {
-        let mut watcher = Watcher {
-            poll: (now != Interests::NONE).then(|| Arc::clone(poll)),
-            read: now.read,
-            write: now.write,
-            edge: false,
-        };
-        watcher.edge = self.ready(&watcher) != Ready::default();
-        if watcher.edge {
-            poll.0.notify();
-        }
-        *(if home {
-            &mut self.home
-        } else {
-            &mut self.caller
-        }) = watcher;
-    }
-}
-
-impl Socket {
-    fn new(room: usize, written: &Arc<Written>) -> Arc<Socket> {
-        let kernel = Kernel {
-            room,
-            ..Kernel::default()
-        };
-        Arc::new(Socket(Mutex::new(kernel), Arc::clone(written)))
-    }
-
-    // The peer.
-
-    fn arrive(&self, count: usize) {
-        let mut kernel = lock(&self.0);
-        kernel.arrived += count;
-        kernel.edge(true);
-    }
-
-    fn end(&self) {
-        let mut kernel = lock(&self.0);
-        kernel.ended = true;
-        kernel.edge(true);
-    }
-
-    fn make_room(&self, room: usize) {
-        let mut kernel = lock(&self.0);
-        kernel.room += room;
-        kernel.edge(false);
-    }
-
-    // This process.
-
-    fn read(&self, space: usize) -> Read {
-        let mut kernel = lock(&self.0);
-        let count = kernel.arrived.min(space);
-        kernel.arrived -= count;
-        match count {
-            0 if kernel.ended => Read::End,
-            0 => Read::Nothing,
-            count => Read::Some(count),
-        }
-    }
-
-    fn write(&self) -> bool {
-        let mut kernel = lock(&self.0);
-        let taken = kernel.room > 0;
-        if taken {
-            kernel.room -= 1;
-            *lock(&self.1.count) += 1;
-            self.1.event.notify();
-        }
-        taken
-    }
-
-    fn report(&self, home: bool) -> Ready {
-        let mut kernel = lock(&self.0);
-        let watcher = if home {
-            &mut kernel.home
-        } else {
-            &mut kernel.caller
-        };
-        if !std::mem::take(&mut watcher.edge) {
-            return Ready::default();
-        }
-        kernel.ready(if home { &kernel.home } else { &kernel.caller })
-    }
-
-    fn is_watched(&self) -> bool {
-        let kernel = lock(&self.0);
-        kernel.home.poll.is_some() || kernel.caller.poll.is_some()
-    }
-}
-
-// ---- a connection ---------------------------------------------------------------------------
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Command {
-    Attend(u8),
-    Output(u8),
-    Input(u8),
-    CallerReads(u8),
-    Close,
-    Stop,
-}
-
-/// An I/O thread, as others see it.
-struct Home {
-    commands: Mutex<Vec<Command>>,
-    event: Event,
-    poll: PollHandle,
-}
-
-impl Home {
-    fn new() -> Arc<Home> {
-        Arc::new(Home {
-            commands: Mutex::new(Vec::new()),
-            event: Event::new(),
-            poll: PollHandle::new(),
-        })
-    }
-
-    fn post(&self, command: Command) {
-        lock(&self.commands).push(command);
-        self.event.notify();
-    }
-}
-
-struct Link {
-    id: u8,
-    home: Arc<Home>,
-    socket: Arc<Socket>,
-    shape: Shape,
-    input: Token<InPump>,
-    output: Token<OutPump>,
-    reading: Reading<Link>,
-    writing: Writing,
-}
-
-/// How an in-pump's runs end.
-#[derive(Clone, Copy)]
-struct Shape {
-    /// Messages per read: one that yields less is taken for the last.
-    space: usize,
-    /// Messages per run.
-    budget: usize,
-}
-
-const SHORT_READS: Shape = Shape {
-    space: 2,
-    budget: 9,
-};
-
-impl Link {
-    fn new(id: u8, home: &Arc<Home>, socket: &Arc<Socket>, shape: Shape) -> Arc<Link> {
-        Arc::new(Link {
-            id,
-            home: Arc::clone(home),
-            socket: Arc::clone(socket),
-            shape,
-            input: Token::new(InPump::default()),
-            output: Token::new(OutPump::default()),
-            reading: Reading::new(),
-            writing: Writing::new(),
-        })
-    }
-
-    /// With messages to the socket; on the I/O thread.
-    fn open_input(&self, writer: Writer) {
-        let input: std::sync::Arc<dyn Signal> =
-            std::sync::Arc::new(InputSignal(Arc::clone(&self.home), self.id));
-        writer.set_signal(Arc::from_std(input));
-        self.input.lock().writer = Some(writer);
-        self.reading.begin(self);
-    }
-
-    /// With messages from the socket.
-    fn open_output(link: &Arc<Self>, reader: Reader) {
-        let output: std::sync::Arc<dyn Signal> =
-            std::sync::Arc::new(OutputSignal(Arc::clone(link)));
-        reader.set_signal(Arc::from_std(output));
-        link.output.lock().reader = Some(reader);
-    }
-
-    fn run_input(&self, until_empty: bool, signal: bool) -> Option<InOutcome> {
-        self.input.run(|pump| pump.run(self, until_empty, signal))
-    }
-
-    fn run_output(&self) -> Option<OutOutcome> {
-        let outcome = self.output.run(|pump| pump.run(self))?;
-        if outcome == OutOutcome::Blocked {
-            self.want_write();
-        }
-        Some(outcome)
-    }
-}
-
-struct InputSignal(Arc<Home>, u8);
-
-impl Signal for InputSignal {
-    fn signal(&self) {
-        self.0.post(Command::Input(self.1));
-    }
-}
-
-struct OutputSignal(Arc<Link>);
-
-impl Signal for OutputSignal {
-    fn signal(&self) {
-        let _ = writing::activate(&*self.0);
-    }
-}
-
-impl Polls for Link {
-    type Caller = Arc<Poll>;
-
-    fn watch(&self, _: Interests, now: Interests) -> io::Result<()> {
-        lock(&self.socket.0).watch(true, &self.home.poll.0, now);
-        Ok(())
-    }
-
-    fn watch_for_caller(&self, caller: &Arc<Poll>) -> io::Result<()> {
-        let input = Interests {
-            read: true,
-            write: false,
-        };
-        lock(&self.socket.0).watch(false, caller, input);
-        Ok(())
-    }
-
-    fn unwatch_for_caller(&self, caller: &Arc<Poll>) {
-        lock(&self.socket.0).watch(false, caller, Interests::NONE);
-    }
-
-    fn attend(&self) {
-        self.home.post(Command::Attend(self.id));
-    }
-}
-
-impl Output for Link {
-    fn writing(&self) -> &Writing {
-        &self.writing
-    }
-
-    fn run_for_sender(&self) -> Option<OutOutcome> {
-        self.output.run(|pump| {
-            let outcome = pump.run(self);
-            if let (OutOutcome::Idle, Some(reader)) = (outcome, &mut pump.reader) {
-                self.writing.rest_after_sender(reader);
-            }
-            outcome
-        })
-    }
-
-    fn arm(&self) -> Option<bool> {
-        self.output
-            .run(|pump| pump.reader.as_mut().is_some_and(Reader::arm))
-    }
-
-    fn stay_awake(&self) -> Option<bool> {
-        self.output
-            .run(|pump| pump.reader.as_mut().is_some_and(Reader::stay_awake))
-    }
-
-    fn want_write(&self) {
-        self.reading.want_write(self, true);
-    }
-
-    fn post_output(&self) {
-        self.home.post(Command::Output(self.id));
-    }
-
-    fn attend(&self) {
-        Polls::attend(self);
-    }
-}
-
-#[derive(Default)]
-struct InPump {
-    writer: Option<Writer>,
-    /// Read and not yet handed on.
-    held: usize,
-    failed: bool,
-}
-
-impl InPump {
-    fn run(&mut self, link: &Link, until_empty: bool, signal: bool) -> InOutcome {
-        let Some(writer) = self.writer.as_mut().filter(|_| !self.failed) else {
-            return InOutcome::Closed;
-        };
-        let mut read = 0;
-        let mut short = false;
-        loop {
-            while self.held > 0 {
-                if !(writer.has_credit() || (signal && writer.arm())) {
-                    return InOutcome::Paused;
-                }
-                // An empty message.
-                writer.append_wire(&[0, 0], 1, false);
-                writer.publish_and_signal();
-                self.held -= 1;
-            }
-            if short && !until_empty && !link.reading.is_ending() {
-                return InOutcome::Drained;
-            }
-            if read >= link.shape.budget {
-                return InOutcome::More;
-            }
-            match link.socket.read(link.shape.space) {
-                Read::Some(count) => {
-                    self.held = count;
-                    read += count;
-                    short = count < link.shape.space;
-                }
-                Read::End => {
-                    self.failed = true;
-                    return InOutcome::Closed;
-                }
-                Read::Nothing => return InOutcome::Drained,
-            }
-        }
-    }
-
-    fn take_writer(&mut self) -> Option<Writer> {
-        self.held = 0;
-        let mut writer = self.writer.take()?;
-        writer.disarm();
-        Some(writer)
-    }
-}
-
-#[derive(Default)]
-struct OutPump {
-    reader: Option<Reader>,
-    shut: bool,
-}
-
-impl OutPump {
-    fn run(&mut self, link: &Link) -> OutOutcome {
-        if self.shut {
-            return OutOutcome::Closed;
-        }
-        while let Some(reader) = &mut self.reader {
-            if !reader.has_data() {
-                break;
-            }
-            if !link.socket.write() {
-                return OutOutcome::Blocked;
-            }
-            assert!(reader.read_message().is_some());
-        }
-        OutOutcome::Idle
-    }
-
-    fn take_reader(&mut self) -> Option<Reader> {
-        self.shut = true;
-        let mut reader = self.reader.take()?;
-        reader.disarm();
-        Some(reader)
-    }
 }
 
 // ---- the I/O thread -------------------------------------------------------------------------
@@ -554,7 +82,7 @@ impl IoThread {
                 .map_or(Ready::default(), |l| l.socket.report(true))
         };
         let ready = if may_sleep && !looks {
-            home.poll.sleep(&home.event, look)
+            home.poll.wait(&home.event, look)
         } else {
             thread::yield_now();
             look()
@@ -828,7 +356,7 @@ impl Caller {
         if self.reader.stay_awake() && self.reader.has_data() {
             return;
         }
-        self.sleep();
+        self.wait_in_poll();
         self.reader.disarm();
     }
 
@@ -874,7 +402,7 @@ impl Caller {
         }
     }
 
-    fn sleep(&mut self) {
+    fn wait_in_poll(&mut self) {
         let Some(driven) = &mut self.driven else {
             self.port.event.wait(None);
             return;
@@ -886,7 +414,7 @@ impl Caller {
         link.reading.caller_waits();
         let ready = self
             .poll
-            .sleep(&self.port.event, || link.socket.report(false));
+            .wait(&self.port.event, || link.socket.report(false));
         link.reading.caller_wakes();
         driven.ready = ready.read;
         if ready.ended {
@@ -922,7 +450,7 @@ fn receiving(limits: Limits, shape: Shape) -> (Arc<Socket>, IoThread, Caller) {
 
 #[test]
 fn loom_a_message_is_read_whoever_reads() {
-    check(3, || {
+    check(2, || {
         let (socket, mut io, mut caller) = receiving(UNLIMITED, SHORT_READS);
         let home = Arc::clone(&io.home);
         io.looks = 2;
@@ -959,16 +487,23 @@ fn loom_the_end_is_seen_whoever_reads() {
     });
 }
 
-/// The caller runs the pump once, takes what is there at once, and does not come back. The I/O thread
-/// finds the rest and the end.
-fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape) {
+/// The caller runs the pump once and does not come back. The I/O thread finds the rest and the end.
+fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape, later: bool) {
     check(preemptions, move || {
         let (socket, mut io, mut caller) = receiving(limits, shape);
         let home = Arc::clone(&io.home);
         // A sign of the caller is found when it has taken over, when it has run the pump, and no more.
         io.looks = 3;
-        socket.arrive(2);
-        socket.end();
+        let send = move || {
+            socket.arrive(2);
+            socket.end();
+        };
+        let peer = if later {
+            Some(thread::spawn(send))
+        } else {
+            send();
+            None
+        };
         let io = thread::spawn(move || io.run());
         caller.refresh();
         caller.adopt();
@@ -977,6 +512,9 @@ fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape) {
         assert!(caller.recv_undriven());
         assert!(!caller.recv_undriven());
         home.post(Command::Stop);
+        for peer in peer {
+            peer.join().unwrap();
+        }
         io.join().unwrap();
     });
 }
@@ -987,7 +525,12 @@ fn loom_what_a_caller_left_unread_is_read() {
         space: 1,
         budget: 1,
     };
-    a_caller_goes_away(3, UNLIMITED, one_by_one);
+    a_caller_goes_away(3, UNLIMITED, one_by_one, false);
+}
+
+#[test]
+fn loom_what_comes_when_a_caller_has_gone_is_read() {
+    a_caller_goes_away(2, UNLIMITED, SHORT_READS, true);
 }
 
 #[test]
@@ -996,7 +539,7 @@ fn loom_what_a_caller_left_for_want_of_room_is_read() {
         messages: 1,
         bytes: u64::MAX,
     };
-    a_caller_goes_away(3, one, SHORT_READS);
+    a_caller_goes_away(3, one, SHORT_READS, false);
 }
 
 /// The connection is lost at any moment, that of a hand-over included, and its pipe gets another.
@@ -1087,6 +630,34 @@ fn loom_messages_in_a_dense_burst_are_written() {
     messages_are_written(3, [true; 3], true);
 }
 
+/// What the sender leaves to the I/O thread it writes itself all the same when there is enough of it.
+fn a_batch_is_written(preemptions: usize, more_to_come: bool) {
+    check(preemptions, move || {
+        let (socket, io, mut sender) = sending(1, false);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        let messages = if more_to_come { 4 } else { 2 };
+        sender.send(true);
+        sender.send(true);
+        writing::write_on(&*sender.link);
+        socket.make_room(3);
+        if more_to_come {
+            sender.send(true);
+            writing::write_on(&*sender.link);
+            sender.send(true);
+        }
+        socket.1.wait_for(messages);
+        home.post(Command::Stop);
+        io.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_messages_in_a_batch_are_written() {
+    a_batch_is_written(3, false);
+    a_batch_is_written(2, true);
+}
+
 /// The kernel takes one message at a time.
 #[test]
 fn loom_a_message_refused_is_written_when_there_is_room() {
@@ -1159,5 +730,5 @@ fn loom_messages_in_lock_step_reach_the_connection_that_replaces_another() {
 
 #[test]
 fn loom_a_burst_reaches_the_connection_that_replaces_another() {
-    a_sender_outlives_a_connection(3, true);
+    a_sender_outlives_a_connection(2, true);
 }

@@ -15,6 +15,8 @@ mod inproc;
 mod link;
 mod linking;
 mod listening;
+#[cfg(all(test, loom))]
+mod loom_tests;
 mod monitor;
 mod out_pump;
 mod pool;

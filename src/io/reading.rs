@@ -305,3 +305,117 @@ impl<C> Watch<C> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use std::cell::{Cell, RefCell};
+
+    /// Polls that note what they are asked.
+    #[derive(Default)]
+    struct Noted {
+        home: RefCell<Option<Interests>>,
+        caller: Cell<bool>,
+        fails: Cell<bool>,
+        attended: Cell<usize>,
+    }
+
+    impl Polls for Noted {
+        type Caller = ();
+
+        fn watch(&self, before: Interests, now: Interests) -> io::Result<()> {
+            let known = self.home.replace(Some(now)).unwrap_or(Interests::NONE);
+            assert_eq!(known, before);
+            if self.fails.get() {
+                *self.home.borrow_mut() = None;
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            Ok(())
+        }
+
+        fn watch_for_caller(&self, (): &()) -> io::Result<()> {
+            if self.fails.get() {
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
+            assert!(!self.caller.replace(true), "watched twice");
+            Ok(())
+        }
+
+        fn unwatch_for_caller(&self, (): &()) {
+            assert!(self.caller.replace(false), "not watched");
+        }
+
+        fn attend(&self) {
+            self.attended.set(self.attended.get() + 1);
+        }
+    }
+
+    impl Noted {
+        fn watches(&self) -> (bool, bool, bool) {
+            let home = self.home.borrow().unwrap_or(Interests::NONE);
+            (home.read, home.write, self.caller.get())
+        }
+    }
+
+    #[test]
+    fn one_reader_is_told_at_a_time() {
+        let (polls, reading) = (Noted::default(), Reading::new());
+        reading.begin(&polls);
+        assert_eq!(polls.watches(), (true, false, false));
+        assert!(reading.give(&polls, ()).unwrap());
+        assert!(!reading.give(&polls, ()).unwrap(), "it has it");
+        reading.want_write(&polls, true);
+        assert_eq!(polls.watches(), (false, true, true));
+        assert!(reading.take(&polls));
+        assert!(!reading.take(&polls), "it has been taken");
+        assert_eq!(polls.watches(), (true, true, false));
+    }
+
+    #[test]
+    fn nobody_is_told_of_what_is_closed() {
+        let (polls, reading) = (Noted::default(), Reading::new());
+        reading.begin(&polls);
+        assert!(reading.give(&polls, ()).unwrap());
+        reading.close(&polls);
+        reading.want_write(&polls, true);
+        assert!(reading.give(&polls, ()).is_err());
+        assert!(!reading.take(&polls));
+        assert_eq!(polls.watches(), (false, false, false));
+    }
+
+    #[test]
+    fn a_poll_that_cannot_watch_is_a_failure_of_the_connection() {
+        let (polls, reading) = (Noted::default(), Reading::new());
+        reading.begin(&polls);
+        polls.fails.set(true);
+        assert!(reading.give(&polls, ()).is_err());
+        assert_eq!(polls.attended.get(), 0, "the I/O thread still reads");
+        assert!(reading.failure().is_none());
+        reading.want_write(&polls, true);
+        assert_eq!(polls.attended.get(), 1);
+        let failure = reading.failure().map(|error| error.kind());
+        assert_eq!(failure, Some(io::ErrorKind::OutOfMemory));
+    }
+
+    #[test]
+    fn a_caller_is_listed_once_and_away_after_a_look_without_a_sign() {
+        let (polls, reading) = (Noted::default(), Reading::new());
+        for _ in 0..2 {
+            assert!(reading.give(&polls, ()).unwrap());
+            assert!(reading.take(&polls));
+        }
+        assert!(reading.give(&polls, ()).unwrap());
+        assert!(reading.enlist());
+        assert!(!reading.enlist(), "every time it took over is told");
+        assert_eq!(reading.look(), Look::Present);
+        reading.caller_waits();
+        assert_eq!(reading.look(), Look::Present);
+        reading.caller_wakes();
+        assert_eq!(reading.look(), Look::Present);
+        assert_eq!(reading.look(), Look::Away);
+        assert!(reading.enlist(), "it is off the list");
+        assert!(reading.take(&polls));
+        assert_eq!(reading.look(), Look::Returned);
+        assert!(reading.enlist());
+    }
+}

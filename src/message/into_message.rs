@@ -128,7 +128,7 @@ mod tests {
             check(Bytes::from(octets.clone()), short);
             check(BytesMut::from(&octets[..]), short);
             check(Frame::from(&octets), false);
-            check(&Frame::from(&octets), false);
+            check(Frame::from(&octets), false);
             check(Message::from(octets), false);
         }
         check([1, 2, 3], true);

@@ -5,7 +5,12 @@
 //! once more. So an event that only the loser saw is never forgotten.
 
 use super::atomic::{fence, AtomicBool, Ordering};
-use super::{lock, Mutex, MutexGuard};
+
+#[cfg(not(loom))]
+use super::{Mutex, MutexGuard};
+
+#[cfg(loom)]
+use model::{Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Debug)]
@@ -57,7 +62,11 @@ impl<T> Token<T> {
 
     /// Waits for the token. For the end of a connection, when its holder is about to let go.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-        lock(&self.value)
+        match self.value.lock() {
+            Ok(guard) => guard,
+            // As in `sync::lock`.
+            Err(poisoned) => poisoned.into_inner(),
+        }
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
@@ -66,6 +75,79 @@ impl<T> Token<T> {
             Ok(guard) => Some(guard),
             Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
             Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// loom tries no lock between another's taking and letting go of it, and lets a lock order more than
+/// the build's does. This one is made as that of the build is: a flag, of which each change is seen.
+#[cfg(loom)]
+mod model {
+    use super::super::atomic::{AtomicBool, Ordering};
+    use super::super::thread;
+    use std::ops::{Deref, DerefMut};
+    use std::sync::{LockResult, Mutex as Inner, MutexGuard as InnerGuard};
+    use std::sync::{PoisonError, TryLockError, TryLockResult};
+
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T> {
+        held: AtomicBool,
+        /// Never contended, and unknown to loom.
+        value: Inner<T>,
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T> {
+        held: &'a AtomicBool,
+        value: Option<InnerGuard<'a, T>>,
+    }
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Mutex {
+                held: AtomicBool::new(false),
+                value: Inner::new(value),
+            }
+        }
+
+        pub(crate) fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
+            self.held
+                .compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed)
+                .map_err(|_| TryLockError::WouldBlock)?;
+            Ok(MutexGuard {
+                held: &self.held,
+                value: Some(self.value.lock().unwrap_or_else(PoisonError::into_inner)),
+            })
+        }
+
+        pub(crate) fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
+            loop {
+                match self.try_lock() {
+                    Ok(guard) => return Ok(guard),
+                    Err(_) => thread::yield_now(),
+                }
+            }
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.value.as_ref().expect("there until it is dropped")
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.value.as_mut().expect("there until it is dropped")
+        }
+    }
+
+    impl<T> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            self.value = None;
+            self.held.swap(false, Ordering::Release);
         }
     }
 }
@@ -92,6 +174,25 @@ mod loom_tests {
             token.run(|done| *done += work.swap(0, Ordering::Relaxed));
             t.join().unwrap();
             assert_eq!(*token.lock(), 2);
+        });
+    }
+
+    /// Whoever runs last sees what either knew before it tried, without an order of its own.
+    #[test]
+    fn loom_token_what_the_loser_knew_is_seen() {
+        loom::model(|| {
+            let known = Arc::new(AtomicBool::new(false));
+            let token = Arc::new(Token::new(false));
+            let t = {
+                let (known, token) = (Arc::clone(&known), Arc::clone(&token));
+                thread::spawn(move || {
+                    known.store(true, Ordering::Relaxed);
+                    token.run(|seen| *seen |= known.load(Ordering::Relaxed));
+                })
+            };
+            token.run(|seen| *seen |= known.load(Ordering::Relaxed));
+            t.join().unwrap();
+            assert!(*token.lock());
         });
     }
 }
