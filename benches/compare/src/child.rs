@@ -19,6 +19,16 @@ use crate::meter::Sample;
 use crate::subject::Fallible;
 use crate::work::{Pattern, Plan, Work};
 
+/// What a measurement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// The length of the others.
+    Trial,
+    Timing,
+    /// System calls.
+    Counting,
+}
+
 /// What a measurement came to.
 pub(crate) type Outcome = Result<Sample, String>;
 
@@ -27,7 +37,7 @@ pub(crate) fn measure(
     subject: &str,
     work: &Work,
     plan: &Plan,
-    count_syscalls: bool,
+    kind: Kind,
     scratch: &Path,
 ) -> Fallible<Outcome> {
     let mut command = Command::new(env::current_exe()?);
@@ -35,7 +45,7 @@ pub(crate) fn measure(
         .args(["--measure", subject, "--work", &work.to_string()])
         .args(["--warmup", &plan.warmup.to_string()])
         .args(["--count", &plan.count.to_string()])
-        .args(count_syscalls.then_some("--count-syscalls"))
+        .args((kind == Kind::Counting).then_some("--count-syscalls"))
         // Sockets of ipc are files, and nobody closes them.
         .env("TMPDIR", scratch)
         .stdin(Stdio::null())
@@ -50,7 +60,8 @@ pub(crate) fn measure(
     thread::spawn(move || whole.send(read(stdout)));
 
     // In ticks of this process, and not by the clock: a machine that was suspended is not a stall.
-    let mut ticks = limit(work).as_millis() / TICK.as_millis();
+    let limit = limit(work, kind);
+    let mut ticks = limit.as_millis() / TICK.as_millis();
     let output = loop {
         match outputs.recv_timeout(TICK) {
             Ok(output) => break Some(output),
@@ -64,7 +75,7 @@ pub(crate) fn measure(
     }
     let status = child.wait()?;
     let Some(output) = output else {
-        return Ok(Err(format!("hung: no end within {:?}", limit(work))));
+        return Ok(Err(format!("hung: no end within {limit:?}")));
     };
     let answer: Value = output
         .lines()
@@ -116,9 +127,10 @@ fn read(mut stream: impl Read) -> String {
 }
 
 /// Far beyond any measurement; a subject that loses a message may wait for it for ever.
-fn limit(work: &Work) -> Duration {
+fn limit(work: &Work, kind: Kind) -> Duration {
     Duration::from_secs(match work.pattern {
         Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) => 60,
+        _ if kind == Kind::Trial => 5,
         _ => 15,
     })
 }

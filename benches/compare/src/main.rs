@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 
+use child::Kind;
 use meter::Sample;
 use report::Row;
 use subject::{Fallible, Offer, Subject};
@@ -211,7 +212,7 @@ fn compare(
                 // A short run first: it says how many messages fill the time.
                 machine::progress(&format!("{work}: trying {}", subject.name()));
                 let plan = Plan::calibration(work);
-                match child::measure(subject.name(), work, &plan, false, scratch)? {
+                match child::measure(subject.name(), work, &plan, Kind::Trial, scratch)? {
                     Ok(sample) => contender.plan = Some(Plan::lasting(target, work, &sample)),
                     Err(reason) => contender.notes.push(reason),
                 }
@@ -238,13 +239,13 @@ fn compare(
                 machine::progress(&format!("{work} counting: {name}"));
                 if machine::syscall_tracepoint().is_some() {
                     let plan = plan.divided(2);
-                    let counted = child::measure(name, work, &plan, true, scratch)?;
+                    let counted = child::measure(name, work, &plan, Kind::Counting, scratch)?;
                     *syscalls = counted.ok().and_then(|sample| sample.syscalls);
                 }
                 continue;
             }
             machine::progress(&format!("{work} round {} of {rounds}: {name}", round + 1));
-            match child::measure(name, work, plan, false, scratch)? {
+            match child::measure(name, work, plan, Kind::Timing, scratch)? {
                 Ok(sample) => samples.push(sample),
                 Err(reason) => notes.push(format!("round {}: {reason}", round + 1)),
             }

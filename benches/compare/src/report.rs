@@ -85,6 +85,11 @@ impl Row {
         }
     }
 
+    /// A peer in a mode that need not be asked for.
+    pub(crate) fn is_default_peer(&self) -> bool {
+        self.peer && self.subject != "monocoque-flush"
+    }
+
     fn to_json(&self) -> Value {
         let figures = self.figures.as_ref();
         json!({
