@@ -92,6 +92,25 @@ pub(crate) fn decode_header(input: &[u8]) -> Result<Option<Header>, FrameError> 
     }))
 }
 
+/// How far the start of `input` is whole messages of a single frame with a short header, `max` of them
+/// at most: in octets and in messages. What follows, if anything, needs a closer look.
+#[inline]
+pub(crate) fn short_messages(input: &[u8], max: u64) -> (usize, u64) {
+    let (mut at, mut messages) = (0, 0);
+    while messages < max {
+        let Some(&[0, size]) = input[at..].first_chunk() else {
+            break;
+        };
+        let end = at + 2 + usize::from(size);
+        if end > input.len() {
+            break;
+        }
+        at = end;
+        messages += 1;
+    }
+    (at, messages)
+}
+
 /// The number of octets [`encode_header`] writes for a body of this length.
 #[inline]
 pub(crate) const fn header_len(body_len: usize) -> usize {
@@ -133,6 +152,23 @@ pub(crate) fn header(more: bool, command: bool, body_len: usize) -> ([u8; MAX_HE
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn short_messages_end_at_anything_else() {
+        let mut input = vec![0, 3, 1, 2, 3, 0, 0];
+        let whole = input.len();
+        assert_eq!(short_messages(&input, 10), (whole, 2));
+        assert_eq!(short_messages(&input, 1), (5, 1));
+        assert_eq!(short_messages(&input, 0), (0, 0));
+        assert_eq!(short_messages(&input[..6], 10), (5, 1));
+        assert_eq!(short_messages(&input[..4], 10), (0, 0));
+        for flags in [MORE, LONG, COMMAND, 0x80] {
+            input.truncate(whole);
+            input.extend([flags, 1, 7]);
+            assert_eq!(short_messages(&input, 10), (whole, 2), "{flags}");
+        }
+        assert_eq!(short_messages(&[], 10), (0, 0));
+    }
 
     #[test]
     fn boundary_sizes_use_the_right_form() {

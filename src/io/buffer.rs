@@ -6,7 +6,9 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::Bytes;
+
+use crate::pipe::Memory;
 
 /// How much one read may bring. Measured: 64 KiB is where the cost of a system call over loopback is
 /// lost in that of copying, and it still fits the caches it passes through.
@@ -21,8 +23,8 @@ const POOLED: usize = 4;
 /// Octets read and not yet handed on.
 #[derive(Debug, Default)]
 pub(crate) struct ReadBuffer {
-    /// Initialised throughout; the first `filled` octets are unread input.
-    memory: BytesMut,
+    /// The first `filled` octets are unread input.
+    memory: Memory,
     filled: usize,
     /// The memory is not the pool's: see [`ReadBuffer::shrink`].
     shrunk: bool,
@@ -70,7 +72,7 @@ impl ReadBuffer {
     /// Takes octets off the front by reference.
     pub(crate) fn split(&mut self, count: usize) -> Bytes {
         self.filled -= count;
-        self.memory.split_to(count).freeze()
+        self.memory.split_to(count)
     }
 
     /// Makes room for at least `total` octets of input, the unread ones included.
@@ -102,7 +104,8 @@ impl ReadBuffer {
         if self.filled == 0 || self.filled > SHRINK_BELOW || self.shrunk {
             return;
         }
-        let own = BytesMut::from(self.input());
+        let mut own = Memory::zeroed(self.filled);
+        own.copy_from_slice(self.input());
         pool.give(std::mem::replace(&mut self.memory, own));
         self.shrunk = true;
     }
@@ -112,37 +115,37 @@ impl ReadBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     /// Whole buffers, ready for use.
-    ready: Option<BytesMut>,
+    ready: Option<Memory>,
     /// What is left of buffers of which octets were handed on.
-    lent: VecDeque<BytesMut>,
+    lent: VecDeque<Memory>,
+    /// And of the memory of large bodies, with its size.
+    bodies: VecDeque<(usize, Memory)>,
 }
 
 impl BufferPool {
-    /// Initialised memory of at least `len` octets.
-    fn take(&mut self, len: usize) -> BytesMut {
+    /// Memory of at least `len` octets.
+    fn take(&mut self, len: usize) -> Memory {
         if len > BUFFER_SIZE {
-            return BytesMut::zeroed(len);
+            return Memory::zeroed(len);
         }
         if let Some(ready) = self.ready.take() {
             return ready;
         }
         for _ in 0..self.lent.len() {
             if let Some(mut memory) = self.lent.pop_front() {
-                memory.clear();
-                if memory.try_reclaim(BUFFER_SIZE) {
-                    memory.resize(BUFFER_SIZE, 0);
+                if memory.reclaim(BUFFER_SIZE) {
                     return memory;
                 }
                 self.lent.push_back(memory);
             }
         }
-        BytesMut::zeroed(BUFFER_SIZE)
+        Memory::zeroed(BUFFER_SIZE)
     }
 
-    fn give(&mut self, memory: BytesMut) {
+    fn give(&mut self, memory: Memory) {
         if memory.len() == BUFFER_SIZE {
             self.ready = Some(memory);
-        } else if memory.capacity() <= BUFFER_SIZE && !memory.is_empty() {
+        } else if memory.len() < BUFFER_SIZE && !memory.is_empty() {
             if self.lent.len() == POOLED {
                 self.lent.pop_front();
             }
@@ -150,6 +153,47 @@ impl BufferPool {
         }
     }
 }
+
+impl BufferPool {
+    /// Memory for a body of this length, if the memory of an earlier one will do: what such a body needs
+    /// has then been there before.
+    pub(crate) fn take_body(&mut self, len: usize) -> Option<Memory> {
+        for _ in 0..self.bodies.len() {
+            let (size, mut memory) = self.bodies.pop_front()?;
+            if size >= len && size / 4 <= len && memory.reclaim(size) {
+                return Some(memory);
+            }
+            self.bodies.push_back((size, memory));
+        }
+        None
+    }
+
+    /// What is left when a body, of `size` octets with what was too much, was handed on.
+    pub(crate) fn give_body(&mut self, size: usize, rest: Memory) {
+        self.bodies.push_back((size, rest));
+        let mut kept: usize = self.bodies.iter().map(|(size, _)| size).sum();
+        while self.bodies.len() > BODIES || kept > BODIES_SIZE {
+            match self.bodies.pop_front() {
+                Some((size, _)) => kept -= size,
+                None => break,
+            }
+        }
+    }
+
+    /// Frees everything.
+    pub(crate) fn clear(&mut self) {
+        *self = BufferPool::default();
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ready.is_none() && self.lent.is_empty() && self.bodies.is_empty()
+    }
+}
+
+/// Bodies whose memory waits to be used again, in number and in octets: as many as a receiver has in
+/// hand at once if it does not keep them.
+const BODIES: usize = 8;
+const BODIES_SIZE: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -185,14 +229,14 @@ mod tests {
         buffer.shrink(&mut pool);
         buffer.shrink(&mut pool);
         assert_eq!(buffer.input(), b"bc");
-        assert_eq!((buffer.space_len(), buffer.memory.capacity()), (0, 2));
+        assert_eq!((buffer.space_len(), buffer.memory.len()), (0, 2));
         buffer.reserve(10, &mut pool);
         assert_eq!(buffer.input(), b"bc");
         assert!(buffer.space_len() >= BUFFER_SIZE - 2);
         buffer.shrink(&mut pool);
         buffer.skip(2);
         buffer.release(&mut pool);
-        assert!(pool.lent.iter().all(|memory| memory.capacity() > 10));
+        assert!(pool.lent.iter().all(|memory| memory.len() > 10));
     }
 
     #[test]

@@ -6,16 +6,15 @@
 //! stays away.
 
 use std::fmt;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
 
 use super::buffer::BufferPool;
-use super::in_pump::InOutcome;
 use super::link::Link;
 use super::port::{PipeKey, Port};
+use super::reading::Then;
 use crate::sync::{clock, Unpark};
 
 /// A socket with more connections than this leaves all reading to its I/O threads: moving many
@@ -45,8 +44,6 @@ struct Driven {
     link: Arc<Link>,
     /// An event told of input, or there may have been some before the poll knew the descriptor.
     ready: bool,
-    /// Read until the kernel says that there is nothing more, to see the end of the stream.
-    ending: bool,
 }
 
 struct MioWaker(Waker);
@@ -77,7 +74,7 @@ impl CallerPoll {
     /// Takes reading of a connection over, if it is not with this caller already.
     pub(crate) fn adopt(&mut self, key: PipeKey, link: &Arc<Link>) {
         let known = self.links.iter_mut().find(|d| Arc::ptr_eq(&d.link, link));
-        if known.is_some() && link.is_with_caller() {
+        if known.is_some() && link.reading.is_with_caller() {
             return;
         }
         let token = Token(key.index as usize);
@@ -91,7 +88,6 @@ impl CallerPoll {
                 key,
                 link: Arc::clone(link),
                 ready: true,
-                ending: false,
             }),
         }
     }
@@ -99,16 +95,19 @@ impl CallerPoll {
     /// Gives every connection back to its I/O thread.
     pub(crate) fn release(&mut self) {
         for driven in self.links.drain(..) {
-            if driven.link.take_from_caller() {
-                // It may hold input that was read and not handed on.
-                driven.link.resume_input();
-            }
+            driven.link.return_from_caller();
         }
+        self.buffers.clear();
     }
 
-    /// Forgets a connection that is gone.
+    /// Forgets a connection that is gone, or that is about to end and still has to be read.
     pub(crate) fn forget(&mut self, key: PipeKey) {
-        self.links.retain(|driven| driven.key != key);
+        self.links.retain(|driven| {
+            if driven.key == key {
+                driven.link.return_from_caller();
+            }
+            driven.key != key
+        });
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -125,15 +124,14 @@ impl CallerPoll {
         let buffers = &mut self.buffers;
         for driven in self.links.iter_mut().filter(|driven| driven.ready) {
             before(driven.key);
-            driven.link.caller_seen.store(true, Ordering::Relaxed);
-            match driven.link.read_for_caller(buffers, TURN, driven.ending) {
-                Some(InOutcome::More | InOutcome::Paused) => {}
-                Some(InOutcome::Closed) => {
-                    driven.ready = false;
-                    driven.link.attend();
-                }
-                // `None`: another thread is at it, and that one tells.
-                Some(InOutcome::Drained | InOutcome::Ready) | None => driven.ready = false,
+            driven.link.reading.caller_runs();
+            let outcome = driven.link.read_for_caller(buffers, TURN);
+            let then = driven.link.reading.caller_ran(outcome);
+            driven.ready = then == Then::GoOn;
+            match then {
+                Then::GoOn | Then::Wait => {}
+                Then::HandBack => driven.link.resume_input(),
+                Then::Attend => driven.link.attend(),
             }
         }
     }
@@ -148,13 +146,12 @@ impl CallerPoll {
             return true;
         }
         for driven in &self.links {
-            driven.link.caller_waits.store(true, Ordering::Relaxed);
+            driven.link.reading.caller_waits();
         }
         let timeout = until.saturating_duration_since(now);
         let polled = self.poll.poll(&mut self.events, Some(timeout));
         for driven in &self.links {
-            driven.link.caller_seen.store(true, Ordering::Relaxed);
-            driven.link.caller_waits.store(false, Ordering::Relaxed);
+            driven.link.reading.caller_wakes();
         }
         let mut any = event.end_custom() || polled.is_err();
         if polled.is_err() {
@@ -169,7 +166,9 @@ impl CallerPoll {
                 .find(|driven| driven.key.index as usize == index);
             if let Some(driven) = driven {
                 driven.ready = true;
-                driven.ending |= event.is_read_closed() || event.is_error();
+                if event.is_read_closed() || event.is_error() {
+                    driven.link.reading.set_ending();
+                }
             }
         }
         any

@@ -5,17 +5,16 @@
 //! pipe's own blocks when there are few, and a large body is read into memory of its own, which grows
 //! as the octets arrive and never ahead of them by more than what has come.
 
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::sync::atomic::Ordering;
-
-use bytes::BytesMut;
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
+use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
-use crate::pipe::Writer;
+use crate::pipe::{Memory, Writer};
 use crate::proto::{Event, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
 use crate::sync::{clock, lock};
 
@@ -24,6 +23,9 @@ const OWN_BODY: usize = 16 * 1024;
 
 /// By how much the memory of a body may exceed what has arrived (and then by as much again).
 const BODY_STEP: usize = 256 * 1024;
+
+/// How much of what follows a large body is read with its end.
+const TAIL: usize = 4 * 1024;
 
 /// A run that reads less than this does not pay for a buffer of its own until the next.
 const TRICKLE: u64 = 4 * 1024;
@@ -36,21 +38,6 @@ const COPY_BELOW: usize = 2 * 1024;
 /// topic, with the name of the command.
 fn command_limit(link: &Link) -> usize {
     (link.port.protocol.max_topic_len + 256).max(MAX_HANDSHAKE_FRAME)
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum InOutcome {
-    /// The kernel has no more for now.
-    Drained,
-    /// There is more, and others must have their turn.
-    More,
-    /// The pipe is full. The signal of its writer will tell when to go on.
-    Paused,
-    /// The handshake is complete: the pump waits to be opened.
-    Ready,
-    /// The connection is beyond use; [`InPump::failure`] says why.
-    Closed,
 }
 
 /// Where messages go.
@@ -93,8 +80,8 @@ enum Phase {
 
 /// A large body on its way.
 struct Body {
-    /// Initialised memory; the first `filled` octets have arrived.
-    memory: BytesMut,
+    /// The first `filled` octets have arrived. It may be longer than the body.
+    memory: Memory,
     filled: usize,
     len: usize,
     more: bool,
@@ -208,14 +195,26 @@ impl InPump {
                 Step::Paused => return Ok(InOutcome::Paused),
                 Step::Ready => return Ok(InOutcome::Ready),
             };
-            if short && !until_empty && !link.ending.load(Ordering::Relaxed) {
+            if short && !until_empty && !link.reading.is_ending() {
                 return Ok(InOutcome::Drained);
             }
             if read >= budget {
                 return Ok(InOutcome::More);
             }
+            let mut tail: &mut [u8] = &mut [];
             let into = match &mut self.body {
-                Some(body) => body.space(),
+                Some(body) => {
+                    if body.reaches_end() {
+                        // What follows comes with the same call: of a body alike only the beginning,
+                        // which must then be copied.
+                        self.buffer.reserve(1, pool);
+                        tail = self.buffer.space();
+                        if body.len >= BUFFER_SIZE {
+                            tail = &mut tail[..TAIL];
+                        }
+                    }
+                    body.space()
+                }
                 None => {
                     self.buffer.reserve(needed, pool);
                     if self.buffer.space_len() < BUFFER_SIZE / 8 {
@@ -226,12 +225,22 @@ impl InPump {
                     self.buffer.space()
                 }
             };
-            let space = into.len();
-            match link.stream.read(into) {
+            let (first, space) = (into.len(), into.len() + tail.len());
+            let result = match tail.is_empty() {
+                true => link.stream.read(into),
+                false => {
+                    let mut slices = [IoSliceMut::new(into), IoSliceMut::new(tail)];
+                    link.stream.read_vectored(&mut slices)
+                }
+            };
+            match result {
                 Ok(0) => return Err(DisconnectReason::PeerClosed),
                 Ok(n) => {
                     match &mut self.body {
-                        Some(body) => body.filled += n,
+                        Some(body) => {
+                            body.filled += n.min(first);
+                            self.buffer.fill(n.saturating_sub(first));
+                        }
                         None => self.buffer.fill(n),
                     }
                     read += n;
@@ -260,7 +269,7 @@ impl InPump {
             return Ok(Step::NeedInput(0));
         }
         if let Some(body) = self.body.take() {
-            self.finish_body(body);
+            self.finish_body(body, pool);
         }
         self.walk_frames(link, pool)
     }
@@ -287,10 +296,12 @@ impl InPump {
         Ok(Step::NeedInput(1))
     }
 
-    fn finish_body(&mut self, mut body: Body) {
-        body.memory.truncate(body.len);
+    fn finish_body(&mut self, mut body: Body, pool: &mut BufferPool) {
+        let size = body.memory.len();
+        let octets = body.memory.split_to(body.len);
+        pool.give_body(size, body.memory);
         if let Sink::Pipe(writer) = &mut self.sink {
-            writer.append_shared(body.memory.freeze(), u64::from(!body.more), body.more);
+            writer.append_shared(octets, u64::from(!body.more), body.more);
             if !body.more {
                 writer.publish_and_signal();
             }
@@ -362,7 +373,20 @@ impl InPump {
             Sink::Pipe(writer) => writer.message_credit(),
             Sink::Topics | Sink::Discard => u64::MAX,
         };
+        // Limits are checked frame by frame; that of a short header is within any but the strictest.
+        let few = frame::SHORT_MAX as u64;
+        let plain = wanted && limits.frame_bytes >= few && limits.message_bytes >= few;
         loop {
+            if plain && self.message_frames == 0 {
+                let (octets, messages) = frame::short_messages(&input[batch.len..], credit);
+                if messages > 0 {
+                    credit -= messages;
+                    batch.len += octets;
+                    batch.messages += messages;
+                    batch.boundary = batch.len;
+                    batch.in_message = false;
+                }
+            }
             let rest = &input[batch.len..];
             let Some(header) = frame::decode_header(rest).map_err(malformed)? else {
                 return Ok(Stop::Need(rest.len() + frame::MAX_HEADER));
@@ -497,13 +521,15 @@ impl InPump {
         }
         self.buffer.skip(header.header_len);
         let mut body = Body {
-            memory: BytesMut::new(),
+            memory: pool.take_body(header.body_len).unwrap_or_default(),
             filled: 0,
             len: header.body_len,
             more: header.more,
         };
         let arrived = self.buffer.input().len().min(body.len);
-        body.grow(arrived);
+        if body.memory.is_empty() {
+            body.grow(arrived);
+        }
         body.memory[..arrived].copy_from_slice(&self.buffer.input()[..arrived]);
         body.filled = arrived;
         self.buffer.skip(arrived);
@@ -574,13 +600,19 @@ impl Body {
         if self.filled == self.memory.len() {
             self.grow(self.filled);
         }
-        &mut self.memory[self.filled..]
+        let end = self.memory.len().min(self.len);
+        &mut self.memory[self.filled..end]
+    }
+
+    /// Whether there is memory for all of it.
+    fn reaches_end(&self) -> bool {
+        self.memory.len() >= self.len
     }
 
     /// Makes the memory exceed what has arrived, by no more than as much again or one step.
     fn grow(&mut self, arrived: usize) {
         let size = arrived.saturating_add(arrived.max(BODY_STEP)).min(self.len);
-        self.memory.resize(size, 0);
+        self.memory.grow(size);
     }
 }
 

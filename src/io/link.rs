@@ -16,11 +16,13 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
 
 use super::buffer::BufferPool;
-use super::in_pump::{InOutcome, InPump};
+use super::in_pump::InPump;
 use super::monitor::ConnectionId;
-use super::out_pump::{OutOutcome, OutPump};
+use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
+use super::reading::{InOutcome, Interests, Polls, Reading};
 use super::thread::{Command, IoHandle};
+use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::pipe::Signal;
 use crate::proto::Connection;
@@ -40,37 +42,22 @@ pub(crate) struct Link {
     pub(crate) input: Token<InPump>,
     pub(crate) output: Token<OutPump>,
     pub(crate) proto: Mutex<Connection>,
-    /// The out-pump is on the I/O thread's list of those it runs every turn.
-    pub(crate) hot: AtomicBool,
+    /// The kernel took no more when the out-pump last ran. A hint.
+    pub(super) blocked: AtomicBool,
+    /// Who is told about input, and about room for output.
+    pub(super) reading: Reading<Link>,
+    /// Who sees messages off.
+    pub(super) writing: Writing,
     /// The I/O thread has been asked to look at this connection.
     attended: AtomicBool,
     /// Octets arrived since the last look of the heartbeat timer.
     pub(crate) traffic: AtomicBool,
-    /// The stream has ended behind what is there: whoever runs the in-pump reads until it sees that.
-    pub(crate) ending: AtomicBool,
-    /// The socket's `recv` has run the in-pump since the I/O thread's last look.
-    pub(crate) caller_seen: AtomicBool,
-    /// The socket's `recv` waits for this connection itself.
-    pub(crate) caller_waits: AtomicBool,
     /// Octets read and written.
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
-    registration: Mutex<Registration>,
     key: OnceLock<PipeKey>,
     /// When the out-pump was last run by `send`, in order to tell bursts from single messages.
     last_inline: Mutex<Option<Instant>>,
-}
-
-/// Who is told about readiness of the descriptor.
-struct Registration {
-    /// The I/O thread wants to know about input.
-    read: bool,
-    /// The I/O thread wants to know about room for output.
-    write: bool,
-    registered: Option<Interest>,
-    /// The poll of a socket whose `recv` waits for input itself.
-    caller: Option<(Arc<Registry>, MioToken)>,
-    closed: bool,
 }
 
 impl Link {
@@ -100,19 +87,11 @@ impl Link {
             input: Token::new(InPump::new()),
             output: Token::new(OutPump::new()),
             proto: Mutex::new(proto),
-            hot: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            reading: Reading::new(),
+            writing: Writing::new(),
             attended: AtomicBool::new(false),
             traffic: AtomicBool::new(false),
-            ending: AtomicBool::new(false),
-            caller_seen: AtomicBool::new(false),
-            caller_waits: AtomicBool::new(false),
-            registration: Mutex::new(Registration {
-                read: false,
-                write: false,
-                registered: None,
-                caller: None,
-                closed: false,
-            }),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             key: OnceLock::new(),
@@ -150,9 +129,8 @@ impl Link {
 
     /// Asks the I/O thread to run the out-pump until its pipe is idle again.
     pub(crate) fn activate_output(&self) {
-        if !self.hot.swap(true, Ordering::AcqRel) {
-            self.home.post(Command::Output(self.slot, self.id));
-        }
+        // Of a connection that is gone nobody waits for it.
+        let _ = writing::activate(self);
     }
 
     /// Asks the I/O thread to run the in-pump, whose pipe has room again.
@@ -186,153 +164,155 @@ impl Link {
         &self,
         pool: &mut BufferPool,
         budget: usize,
-        until_empty: bool,
     ) -> Option<InOutcome> {
         self.input
-            .run(|pump| pump.run(self, pool, budget, until_empty, false))
+            .run(|pump| pump.run(self, pool, budget, false, false))
     }
 
     // ---- for `send` -------------------------------------------------------------------------
 
     /// The pipe was idle and now holds a message that the caller has undertaken to see off. Writes it
     /// on the caller's thread if that is the first for a while or the socket is in lock-step;
-    /// otherwise hands over to the I/O thread.
-    pub(crate) fn send_idle(&self, lock_step: bool) {
-        if !lock_step {
-            let now = crate::sync::clock::now();
-            let mut last = lock(&self.last_inline);
-            let burst = last.is_some_and(|last| now.duration_since(last) < super::BURST_GAP);
-            *last = Some(now);
-            drop(last);
-            if burst {
-                self.activate_output();
-                return;
-            }
-        }
-        match self.output.run(|pump| pump.run_for_sender(self)) {
-            // Whoever has the pump will see the message; but it may be about to call the pipe idle.
-            None => self.activate_output(),
-            Some(OutOutcome::Idle) => {}
-            Some(OutOutcome::Blocked) => self.want_write(true),
-            Some(OutOutcome::More) => self.activate_output(),
-            Some(OutOutcome::Closed) => self.attend(),
+    /// otherwise hands over to the I/O thread. `false`: the pipe has passed to another connection, or
+    /// is about to; its writer is to signal.
+    #[must_use]
+    pub(crate) fn send_idle(&self, lock_step: bool) -> bool {
+        writing::see_off(self, !lock_step && self.is_burst())
+    }
+
+    /// Whether this message follows another so soon that more are to be expected.
+    fn is_burst(&self) -> bool {
+        let now = crate::sync::clock::now();
+        let last = lock(&self.last_inline).replace(now);
+        last.is_some_and(|last| now.duration_since(last) < super::BURST_GAP)
+    }
+
+    /// The pipe holds enough for a write: writes it on the caller's thread, if the kernel is not known to
+    /// take nothing and nobody else is at it.
+    pub(crate) fn send_batch(&self) {
+        if !self.blocked.load(Ordering::Relaxed) {
+            writing::write_on(self);
         }
     }
 
     /// The pipe is full: pumps on the caller's thread what the kernel takes.
     pub(crate) fn send_full(&self) {
-        match self.run_output() {
-            None | Some(OutOutcome::Blocked | OutOutcome::Idle) => {}
-            Some(OutOutcome::More) => self.activate_output(),
-            Some(OutOutcome::Closed) => self.attend(),
-        }
+        writing::write_on(self);
     }
 
-    // ---- registration -----------------------------------------------------------------------
+    // ---- who reads --------------------------------------------------------------------------
 
-    /// Whether the I/O thread is told about input.
-    pub(crate) fn want_read(&self, read: bool) {
-        let mut registration = lock(&self.registration);
-        registration.read = read;
-        self.apply(&mut registration);
+    /// The I/O thread begins to read.
+    pub(super) fn begin_reading(&self) {
+        self.reading.begin(self);
     }
 
-    /// Whether the I/O thread is told about room for output. Asking again makes its poll look at the
-    /// present state, so no edge is lost between a refused write and this call.
-    pub(crate) fn want_write(&self, write: bool) {
-        let mut registration = lock(&self.registration);
-        registration.write = write;
-        self.apply(&mut registration);
+    /// Whether the I/O thread is told about room for output.
+    pub(super) fn want_write(&self, write: bool) {
+        self.reading.want_write(self, write);
     }
 
     /// From now on the caller's poll is told about input, the I/O thread is not.
-    pub(crate) fn give_to_caller(
+    ///
+    /// # Errors
+    /// If the connection is closed, or the system has no memory for it.
+    pub(super) fn give_to_caller(
         &self,
         registry: &Arc<Registry>,
         token: MioToken,
     ) -> io::Result<()> {
-        let mut registration = lock(&self.registration);
-        if registration.closed {
-            return Err(io::ErrorKind::NotConnected.into());
+        let caller = (Arc::clone(registry), token);
+        if self.reading.give(self, caller)? {
+            self.home.post(Command::CallerReads(self.slot, self.id));
         }
-        if registration.caller.is_some() {
-            return Ok(());
-        }
-        registry.register(&mut SourceFd(&self.raw_fd()), token, Interest::READABLE)?;
-        registration.caller = Some((Arc::clone(registry), token));
-        registration.read = false;
-        self.apply(&mut registration);
-        drop(registration);
-        self.caller_seen.store(true, Ordering::Relaxed);
-        self.home.post(Command::CallerReads(self.slot, self.id));
         Ok(())
     }
 
-    /// The I/O thread is told about input again. Whether it was not before.
-    pub(crate) fn take_from_caller(&self) -> bool {
-        let mut registration = lock(&self.registration);
-        let Some((registry, _)) = registration.caller.take() else {
-            return false;
-        };
-        // The descriptor is open as long as `self` is; a failure leaves at worst a spurious event.
-        let _ = registry.deregister(&mut SourceFd(&self.raw_fd()));
-        if !registration.closed {
-            registration.read = true;
-            self.apply(&mut registration);
+    /// The caller gives reading back, if it has it.
+    pub(super) fn return_from_caller(&self) {
+        if self.reading.take(self) {
+            // It may hold input that was read and not handed on.
+            self.resume_input();
         }
-        true
-    }
-
-    pub(crate) fn is_with_caller(&self) -> bool {
-        lock(&self.registration).caller.is_some()
     }
 
     /// No poll is told about anything any more.
-    pub(crate) fn deregister(&self) {
-        let mut registration = lock(&self.registration);
-        registration.closed = true;
-        registration.read = false;
-        registration.write = false;
-        self.apply(&mut registration);
-        if let Some((registry, _)) = registration.caller.take() {
-            let _ = registry.deregister(&mut SourceFd(&self.raw_fd()));
-        }
-    }
-
-    /// Brings the I/O thread's poll in line. A failure (memory) is met by closing the connection.
-    fn apply(&self, registration: &mut Registration) {
-        if registration.closed {
-            // A sender whose write was refused just before the end asks too late.
-            registration.read = false;
-            registration.write = false;
-        }
-        let wanted = match (registration.read, registration.write) {
-            (false, false) => None,
-            (true, false) => Some(Interest::READABLE),
-            (false, true) => Some(Interest::WRITABLE),
-            (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
-        };
-        let fd = self.raw_fd();
-        let mut source = SourceFd(&fd);
-        let registry = self.home.registry();
-        let token = MioToken(self.slot);
-        let result = match (registration.registered, wanted) {
-            (None, None) => Ok(()),
-            (None, Some(interest)) => registry.register(&mut source, token, interest),
-            (Some(_), Some(interest)) => registry.reregister(&mut source, token, interest),
-            (Some(_), None) => registry.deregister(&mut source),
-        };
-        match result {
-            Ok(()) => registration.registered = wanted,
-            Err(_) => {
-                registration.registered = None;
-                self.attend();
-            }
-        }
+    pub(super) fn deregister(&self) {
+        self.reading.close(self);
     }
 
     fn raw_fd(&self) -> RawFd {
         self.stream.raw_fd()
+    }
+}
+
+/// On `mio`. A descriptor is open as long as its link is, so a failure to stop watching it leaves at
+/// worst a spurious event.
+impl Polls for Link {
+    type Caller = (Arc<Registry>, MioToken);
+
+    fn watch(&self, before: Interests, now: Interests) -> io::Result<()> {
+        let fd = self.raw_fd();
+        let mut source = SourceFd(&fd);
+        let registry = self.home.registry();
+        let token = MioToken(self.slot);
+        match (interest(before), interest(now)) {
+            (None, None) => Ok(()),
+            (None, Some(now)) => registry.register(&mut source, token, now),
+            (Some(_), Some(now)) => registry.reregister(&mut source, token, now),
+            (Some(_), None) => registry.deregister(&mut source),
+        }
+    }
+
+    fn watch_for_caller(&self, (registry, token): &Self::Caller) -> io::Result<()> {
+        registry.register(&mut SourceFd(&self.raw_fd()), *token, Interest::READABLE)
+    }
+
+    fn unwatch_for_caller(&self, (registry, _): &Self::Caller) {
+        let _ = registry.deregister(&mut SourceFd(&self.raw_fd()));
+    }
+
+    fn attend(&self) {
+        Link::attend(self);
+    }
+}
+
+fn interest(interests: Interests) -> Option<Interest> {
+    match (interests.read, interests.write) {
+        (false, false) => None,
+        (true, false) => Some(Interest::READABLE),
+        (false, true) => Some(Interest::WRITABLE),
+        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+    }
+}
+
+impl Output for Link {
+    fn writing(&self) -> &Writing {
+        &self.writing
+    }
+
+    fn run_for_sender(&self) -> Option<OutOutcome> {
+        self.output.run(|pump| pump.run_for_sender(self))
+    }
+
+    fn arm(&self) -> Option<bool> {
+        self.output.run(|pump| pump.arm())
+    }
+
+    fn stay_awake(&self) -> Option<bool> {
+        self.output.run(|pump| pump.stay_awake())
+    }
+
+    fn want_write(&self) {
+        Link::want_write(self, true);
+    }
+
+    fn post_output(&self) {
+        self.home.post(Command::Output(self.slot, self.id));
+    }
+
+    fn attend(&self) {
+        Link::attend(self);
     }
 }
 

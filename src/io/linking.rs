@@ -9,13 +9,14 @@ use bytes::BytesMut;
 use mio::event::Event as MioEvent;
 
 use super::dialing::release_ends;
-use super::in_pump::{InOutcome, Sink};
+use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
-use super::out_pump::OutOutcome;
 use super::port::{Counters, Lease, Port, UNSEEN_ENDS};
+use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
+use super::writing::OutOutcome;
 use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -142,7 +143,7 @@ impl IoThread {
     /// Sends the greeting and begins to read.
     pub(super) fn start_link(&mut self, slot: usize) {
         if let Some(Slot::Link(this)) = self.slots.get(slot) {
-            this.link.want_read(true);
+            this.link.begin_reading();
         }
         self.attend(slot);
         self.read_link(slot, false);
@@ -162,7 +163,7 @@ impl IoThread {
         if event.is_readable() || ending {
             if let Some(Slot::Link(this)) = self.slots.get(slot).filter(|_| ending) {
                 // A caller that is at it goes on for us, and no second event will tell either of us.
-                this.link.ending.store(true, Ordering::Relaxed);
+                this.link.reading.set_ending();
             }
             self.read_link(slot, ending);
         }
@@ -224,11 +225,15 @@ impl IoThread {
         };
         let link = Arc::clone(&this.link);
         let failure = link.input.lock().failure().or_else(|| {
-            if link.run_output() == Some(OutOutcome::Blocked) {
-                self.output_blocked(&link);
+            match link.run_output() {
+                Some(OutOutcome::Blocked) => self.output_blocked(&link),
+                Some(OutOutcome::More) => self.heat(Arc::clone(&link)),
+                Some(OutOutcome::Idle | OutOutcome::Closed) | None => {}
             }
             link.output.lock().failure()
         });
+        // Of a descriptor that cannot be watched nobody would hear again.
+        let failure = failure.or_else(|| link.reading.failure().map(Into::into));
         match failure {
             Some(reason) => self.close_link(slot, reason),
             None => {
@@ -248,6 +253,12 @@ impl IoThread {
         }
         self.check_drained(link.slot);
         matches!(self.slots.get(link.slot), Some(Slot::Link(this)) if this.state == State::Open)
+    }
+
+    /// Whether the connection ends when everything has been written.
+    pub(super) fn is_closing(&self, link: &Link) -> bool {
+        matches!(self.slots.get(link.slot), Some(Slot::Link(this))
+            if this.link.id == link.id && this.closing.is_some())
     }
 
     /// The kernel takes no more. A socket that waits for room is woken when there is plenty, so that it
@@ -279,7 +290,7 @@ impl IoThread {
         }
         let link = Arc::clone(&this.link);
         // What is readable is read first: silence is judged by what has come.
-        if !this.paused && !link.is_with_caller() {
+        if !this.paused && !link.reading.is_with_caller() {
             self.read_link(slot, false);
             if self.link(slot, link.id).is_none() {
                 return;
@@ -471,9 +482,7 @@ impl IoThread {
                 link.port.end_in(key);
             }
         }
-        if link.take_from_caller() {
-            link.want_read(true);
-        }
+        link.return_from_caller();
         if deadline.is_some_and(|at| at <= now) && !link.output.lock().is_drained() {
             self.close_link(slot, DisconnectReason::ClosedLocally);
             return;
@@ -539,6 +548,7 @@ impl IoThread {
         // What the protocol has to say last, such as why.
         let _ = link.run_output();
         link.deregister();
+        link.writing.retire();
         let taken = link.output.lock().take_reader();
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);

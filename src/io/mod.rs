@@ -20,8 +20,10 @@ mod out_pump;
 mod pool;
 mod port;
 mod random;
+mod reading;
 mod thread;
 mod timers;
+mod writing;
 
 use std::time::Duration;
 

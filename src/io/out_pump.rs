@@ -12,6 +12,7 @@ use bytes::{Buf, BytesMut};
 use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
+use super::writing::OutOutcome;
 use crate::pipe::Reader;
 use crate::sync::lock;
 
@@ -24,19 +25,6 @@ const TURN: usize = 1024 * 1024;
 /// Segments per vectored write: enough for a block full of small messages between large bodies, and
 /// little enough to keep on the stack.
 const SLICES: usize = 64;
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OutOutcome {
-    /// Everything published has been written.
-    Idle,
-    /// The kernel takes no more for now.
-    Blocked,
-    /// There is more, and others must have their turn.
-    More,
-    /// The connection is beyond use; [`OutPump::failure`] says why.
-    Closed,
-}
 
 /// See the module.
 pub(crate) struct OutPump {
@@ -134,16 +122,23 @@ impl OutPump {
     /// next `send` will find it so.
     pub(super) fn run_for_sender(&mut self, link: &Link) -> OutOutcome {
         let outcome = self.run(link);
-        if outcome == OutOutcome::Idle && !link.hot.load(Ordering::Acquire) {
-            if let Some(reader) = &mut self.reader {
-                reader.arm_for_own_writer();
-            }
+        if let (OutOutcome::Idle, Some(reader)) = (outcome, &mut self.reader) {
+            link.writing.rest_after_sender(reader);
         }
         outcome
     }
 
     /// Writes until the pipe is empty, the kernel refuses, or others must have their turn.
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
+        let outcome = self.write(link);
+        let blocked = outcome == OutOutcome::Blocked;
+        if link.blocked.load(Ordering::Relaxed) != blocked {
+            link.blocked.store(blocked, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn write(&mut self, link: &Link) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
         }

@@ -21,20 +21,24 @@ use super::link::Link;
 use super::linking::LinkSlot;
 use super::listening::ListenerSlot;
 use super::monitor::ConnectionId;
-use super::out_pump::OutOutcome;
 use super::pool::IoPool;
 use super::port::{Lease, PipeKey, Port};
+use super::reading::Look;
 use super::timers::Timers;
+use super::writing::{HotList, OutOutcome};
 use super::CALLER_GONE;
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::pipe::{Reader, Writer};
-use crate::sync::{barrier, clock, Event, Mailbox, Unpark};
+use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
 
 /// Turns without work before the thread sleeps. Each yields the processor, so an application thread
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
+
+/// A thread that has slept this long gives back the memory that it keeps for receiving.
+const BUFFERS_IDLE: Duration = Duration::from_secs(1);
 
 /// Readiness events per look.
 const EVENTS: usize = 256;
@@ -191,7 +195,7 @@ pub(super) fn start(
         slots: Slab::new(),
         freed: Vec::new(),
         timers: Timers::default(),
-        hot: Vec::new(),
+        hot: HotList::new(),
         unread: Vec::new(),
         with_caller: Vec::new(),
         next_caller_look: None,
@@ -232,7 +236,7 @@ pub(super) struct IoThread {
     freed: Vec<usize>,
     pub(super) timers: Timers,
     /// Connections whose out-pump is run every turn.
-    hot: Vec<Arc<Link>>,
+    hot: HotList<Link>,
     /// Connections with input left unread when their turn was over.
     pub(super) unread: Vec<(usize, ConnectionId)>,
     /// Connections that a socket's `recv` reads itself.
@@ -258,7 +262,7 @@ impl IoThread {
             std::thread::yield_now();
         }
         let may_sleep = self.unread.is_empty()
-            && (self.hot.is_empty() || (idle >= IDLE_TURNS && self.arm_outputs()));
+            && (self.hot.is_empty() || (idle >= IDLE_TURNS && self.hot.arm()));
         if may_sleep {
             let waker = Arc::clone(&self.handle.0.waker) as Arc<dyn Unpark>;
             if self.handle.0.mailbox.event().begin_custom(waker) {
@@ -266,8 +270,17 @@ impl IoThread {
                     .into_iter()
                     .flatten()
                     .min();
-                let timeout = wakeup.map(|at| at.saturating_duration_since(clock::now()));
-                self.poll_events(events, timeout.map(round_up));
+                let timeout = wakeup.map(|at| round_up(at.saturating_duration_since(clock::now())));
+                if self.buffers.is_empty() {
+                    self.poll_events(events, timeout);
+                } else {
+                    let idle = clock::now() + BUFFERS_IDLE;
+                    let timeout = timeout.map_or(BUFFERS_IDLE, |timeout| timeout.min(BUFFERS_IDLE));
+                    self.poll_events(events, Some(timeout));
+                    if events.is_empty() && clock::now() >= idle {
+                        self.buffers.clear();
+                    }
+                }
                 self.handle.0.mailbox.event().end_custom();
             } else {
                 self.poll_events(events, Some(Duration::ZERO));
@@ -369,7 +382,9 @@ impl IoThread {
             }
             Command::CallerReads(slot, id) => {
                 if let Some(link) = self.link(slot, id) {
-                    self.with_caller.push(link);
+                    if link.reading.enlist() {
+                        self.with_caller.push(link);
+                    }
                     if self.next_caller_look.is_none() {
                         self.next_caller_look = Some(clock::now() + CALLER_GONE);
                     }
@@ -410,18 +425,14 @@ impl IoThread {
     fn look_at_callers(&mut self, now: Instant) {
         let mut gone = Vec::new();
         self.with_caller.retain(|link| {
-            if !link.is_with_caller() {
-                return false;
-            }
-            let present = link.caller_waits.load(Ordering::Relaxed)
-                || link.caller_seen.swap(false, Ordering::Relaxed);
-            if !present {
+            let look = link.reading.look();
+            if look == Look::Away {
                 gone.push(Arc::clone(link));
             }
-            present
+            look == Look::Present
         });
         for link in gone {
-            if link.take_from_caller() && self.link(link.slot, link.id).is_some() {
+            if link.reading.take(&link) && self.link(link.slot, link.id).is_some() {
                 self.read_link(link.slot, true);
             }
         }
@@ -442,81 +453,46 @@ impl IoThread {
 
     /// Puts an out-pump on the list of those that are run every turn.
     pub(super) fn heat(&mut self, link: Arc<Link>) {
-        link.hot.store(true, Ordering::Release);
-        if !self.hot.iter().any(|hot| Arc::ptr_eq(hot, &link)) {
-            self.hot.push(link);
-        }
+        self.hot.heat(link);
     }
 
     /// Runs the out-pumps of busy connections; whether any had something to write.
     fn run_outputs(&mut self) -> bool {
         let mut progress = false;
         let mut index = 0;
-        while index < self.hot.len() {
-            let link = Arc::clone(&self.hot[index]);
+        while let Some(link) = self.hot.begin(index) {
             let before = link.bytes_out.load(Ordering::Relaxed);
             let outcome = link.run_output();
-            progress |= link.bytes_out.load(Ordering::Relaxed) != before;
-            match outcome {
-                // Another thread runs it; look again next turn.
-                None => index += 1,
+            if outcome.is_some() {
+                progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+            }
+            let stays = match outcome {
+                // A sender runs it, and does so once more. But the end of a connection is for this thread
+                // to see.
+                None => self.is_closing(&link),
                 Some(OutOutcome::More) => {
                     progress = true;
-                    index += 1;
+                    true
                 }
-                Some(OutOutcome::Idle) => {
-                    if self.output_idle(&link) {
-                        index += 1;
-                    } else {
-                        self.cool(index);
-                    }
-                }
+                Some(OutOutcome::Idle) => self.output_idle(&link),
                 // An event will tell.
-                Some(OutOutcome::Blocked) => {
-                    self.cool(index);
-                    self.output_blocked(&link);
+                Some(OutOutcome::Blocked | OutOutcome::Closed) => false,
+            };
+            if stays {
+                self.hot.stay(index);
+                index += 1;
+                continue;
+            }
+            self.hot.remove(index);
+            match outcome {
+                Some(OutOutcome::Blocked) => self.output_blocked(&link),
+                Some(OutOutcome::Closed) if self.link(link.slot, link.id).is_some() => {
+                    self.attend(link.slot);
                 }
-                Some(OutOutcome::Closed) => {
-                    self.cool(index);
-                    if self.link(link.slot, link.id).is_some() {
-                        self.attend(link.slot);
-                    }
-                }
+                _ => {}
             }
         }
         progress
-    }
-
-    /// Takes an out-pump off the list without arming: something else will put it there again.
-    fn cool(&mut self, index: usize) {
-        let link = self.hot.swap_remove(index);
-        link.hot.store(false, Ordering::Release);
-    }
-
-    /// Arms every watched pipe; `true` if all of them are asleep now and the list is empty.
-    fn arm_outputs(&mut self) -> bool {
-        let mut dense = false;
-        let mut armed = Vec::with_capacity(self.hot.len());
-        for link in &self.hot {
-            // Off the list first: a signal that comes after arming must put it there again.
-            link.hot.store(false, Ordering::Release);
-            let done = link.output.run(|pump| pump.arm());
-            dense |= done == Some(true);
-            armed.push(done.is_some());
-        }
-        if dense {
-            barrier::heavy();
-        }
-        let mut armed = armed.into_iter();
-        self.hot.retain(|link| {
-            let is_armed = armed.next() == Some(true);
-            let awake = !is_armed || link.output.run(|pump| pump.stay_awake()) != Some(false);
-            if awake {
-                link.hot.store(true, Ordering::Release);
-            }
-            awake
-        });
-        self.hot.is_empty()
     }
 
     /// The connection in a slot, if it is still the one meant.

@@ -5,6 +5,8 @@
 //! written again; octets behind it are touched by the writer only; a node or block is freed by the
 //! reader when it has passed it, or by whoever drops the whole pipe.
 
+use std::mem::MaybeUninit;
+
 use bytes::Bytes;
 
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -106,7 +108,7 @@ impl Life {
     }
 }
 
-/// A fixed piece of memory, initialised throughout.
+/// A fixed piece of memory. Octets that were not appended are not initialised, and nobody reads them.
 pub(super) struct Block {
     data: *mut u8,
     capacity: usize,
@@ -119,9 +121,13 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn boxed(capacity: usize) -> *mut Block {
-        let data = vec![0u8; capacity].into_boxed_slice();
+        let data = Vec::<MaybeUninit<u8>>::with_capacity(capacity);
+        let mut data = std::mem::ManuallyDrop::new(data);
+        // The allocator may have given more.
+        #[cfg(not(loom))]
+        let capacity = data.capacity();
         Box::into_raw(Box::new(Block {
-            data: Box::into_raw(data).cast::<u8>(),
+            data: data.as_mut_ptr().cast::<u8>(),
             capacity,
             #[cfg(loom)]
             tracked: (0..capacity)
@@ -167,7 +173,7 @@ impl Block {
     #[allow(unsafe_code, reason = "frees what `boxed` made")]
     pub(super) unsafe fn free(block: *mut Block) {
         // SAFETY: by contract `block` is a live, unshared allocation of `boxed`; `data` and
-        // `capacity` are the parts of the boxed slice it was made from.
+        // `capacity` are the parts of the vector it was made from.
         unsafe {
             let block = Box::from_raw(block);
             #[cfg(loom)]
@@ -175,10 +181,11 @@ impl Block {
                 block.life.ends();
                 block.track_write(0, block.capacity);
             }
-            drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
-                block.data,
+            drop(Vec::from_raw_parts(
+                block.data.cast::<MaybeUninit<u8>>(),
+                0,
                 block.capacity,
-            )));
+            ));
         }
     }
 }

@@ -30,6 +30,7 @@ const TINY: Tuning = Tuning {
     first_block: 4,
     max_block: 8,
     by_reference: 3,
+    share_borrowed: true,
     may_be_dense: true,
 };
 

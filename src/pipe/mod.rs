@@ -41,6 +41,7 @@
 //! valgrind (CONTRIBUTING).
 
 mod block;
+mod memory;
 mod reader;
 mod writer;
 
@@ -51,6 +52,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
 
 use block::{Block, Node};
 
+pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
 
@@ -73,6 +75,9 @@ pub(crate) struct Tuning {
     pub(crate) max_block: usize,
     /// Shared payloads of at least this many octets are linked, not copied.
     pub(crate) by_reference: usize,
+    /// Borrowed payloads of that size, too, are made shared ones and linked: who takes them out would
+    /// have to copy them again otherwise.
+    pub(crate) share_borrowed: bool,
     /// Whether the pipe may turn dense. Not worth it for a writer that publishes whole batches: a
     /// fence for each costs it nothing, and sparing it would cost the reader a heavy barrier.
     pub(crate) may_be_dense: bool,
@@ -85,6 +90,7 @@ impl Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
         by_reference: 8 * 1024,
+        share_borrowed: false,
         may_be_dense: true,
     };
 
@@ -100,6 +106,7 @@ impl Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
         by_reference: 512,
+        share_borrowed: true,
         may_be_dense: true,
     };
 }

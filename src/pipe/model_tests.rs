@@ -19,6 +19,7 @@ const TUNING: Tuning = Tuning {
     first_block: 64,
     max_block: 512,
     by_reference: 200,
+    share_borrowed: true,
     may_be_dense: true,
 };
 
@@ -320,7 +321,11 @@ impl Pair {
                 let frames: Vec<Frame> = parts.iter().map(|p| p.frame(model.seed())).collect();
                 model.partial.extend(frames.iter().map(|f| f.to_vec()));
                 model.finish();
-                writer.append_message(&Message::multipart(frames));
+                match &frames[..] {
+                    // A payload by itself is the same message.
+                    [only] if only.len() % 2 == 0 => writer.append_payload(only),
+                    _ => writer.append_message(&Message::multipart(frames)),
+                }
             }
             Step::Begin(part) => {
                 let frame = part.frame(model.seed());

@@ -17,6 +17,10 @@ const DENSE_AFTER: u32 = 32;
 #[cfg(loom)]
 const DENSE_AFTER: u32 = 2;
 
+/// Payloads up to this many octets are copied by a few moves of fixed size, in place of a call: two
+/// overlapping halves make any length between them.
+const SHORT: usize = 64;
+
 /// The writing end of a pipe. Dropping it rolls an unfinished message back and closes the pipe; what
 /// was published stays readable.
 pub(crate) struct Writer {
@@ -24,8 +28,11 @@ pub(crate) struct Writer {
     tuning: Tuning,
     /// Where appending goes on.
     at: Position,
-    /// Where it goes on after a rollback: the position of the last publish.
-    mark: Position,
+    /// Where it goes on after a rollback: the position of the last publish, in numbers, which are
+    /// kept for every message (a copy of all of [`Position`] would wait for what was just stored).
+    mark: Mark,
+    /// And in the list, from when appending left the node that it had then.
+    left: Option<Place>,
     /// Messages and octets that may be published before looking at the reader's counts again.
     credit_messages: u64,
     credit_bytes: u64,
@@ -37,8 +44,18 @@ pub(crate) struct Writer {
     published: u64,
 }
 
-#[derive(Clone, Copy)]
 struct Position {
+    place: Place,
+    /// An appended frame announced more frames.
+    in_message: bool,
+    /// Stream position.
+    stream: u64,
+    /// Messages completed since the pipe began, published or not.
+    messages: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
     /// The last node of the list. Never null.
     tail: *mut Node,
     /// The block appended to, or null; a null block has `base` null and `offset == capacity == 0`.
@@ -48,12 +65,13 @@ struct Position {
     capacity: usize,
     /// `tail` is a view of `block` that ends, for now, at `offset`.
     open: bool,
-    /// An appended frame announced more frames.
-    in_message: bool,
-    /// Stream position.
+}
+
+#[derive(Clone, Copy)]
+struct Mark {
     stream: u64,
-    /// Messages completed since the pipe began, published or not.
     messages: u64,
+    in_message: bool,
 }
 
 // SAFETY: the pointers lead to memory owned by the pipe, of which a writer uses only its own part,
@@ -64,12 +82,14 @@ unsafe impl Send for Writer {}
 impl Writer {
     pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node, tuning: Tuning) -> Self {
         let at = Position {
-            tail: sentinel,
-            block: std::ptr::null_mut(),
-            base: std::ptr::null_mut(),
-            offset: 0,
-            capacity: 0,
-            open: false,
+            place: Place {
+                tail: sentinel,
+                block: std::ptr::null_mut(),
+                base: std::ptr::null_mut(),
+                offset: 0,
+                capacity: 0,
+                open: false,
+            },
             in_message: false,
             stream: 0,
             messages: 0,
@@ -80,7 +100,12 @@ impl Writer {
             shared,
             tuning,
             at,
-            mark: at,
+            mark: Mark {
+                stream: 0,
+                messages: 0,
+                in_message: false,
+            },
+            left: None,
             next_block: tuning.first_block,
             dense: false,
             awake_run: 0,
@@ -182,12 +207,41 @@ impl Writer {
         self.append_frame(last, false);
     }
 
+    /// Appends a whole message of one frame with this payload, unpublished.
+    #[inline(always)]
+    pub(crate) fn append_payload(&mut self, payload: &[u8]) {
+        let len = payload.len();
+        if len <= SHORT
+            && self.at.place.open
+            && self.at.place.capacity - self.at.place.offset >= 2 + SHORT
+        {
+            self.put_short(len as u8, payload);
+            self.finish_frame(false);
+            return;
+        }
+        self.append_payload_slow(payload);
+    }
+
+    #[inline(never)]
+    fn append_payload_slow(&mut self, payload: &[u8]) {
+        let len = payload.len();
+        if self.tuning.share_borrowed && len >= self.tuning.by_reference {
+            self.append_slow(&Frame::from(Bytes::copy_from_slice(payload)), false);
+            return;
+        }
+        self.reserve(frame::header_len(len) + len);
+        self.put_header(false, len);
+        self.put(payload);
+        self.finish_frame(false);
+    }
+
     /// Appends one frame, unpublished. `more` says that the message goes on with another frame.
     #[inline]
     pub(crate) fn append_frame(&mut self, frame: &Frame, more: bool) {
         if let Some((len, octets)) = frame.as_inline() {
-            if self.at.open
-                && self.at.capacity - self.at.offset >= frame::header_len(len) + Frame::INLINE
+            if self.at.place.open
+                && self.at.place.capacity - self.at.place.offset
+                    >= frame::header_len(len) + Frame::INLINE
             {
                 self.put_header(more, len);
                 self.put_prefix(octets, len);
@@ -262,7 +316,10 @@ impl Writer {
             self.published <= stream && stream <= self.at.stream,
             "published what is not appended, or less than before"
         );
-        self.mark = self.at;
+        self.mark.stream = self.at.stream;
+        self.mark.in_message = self.at.in_message;
+        self.mark.messages = self.at.messages;
+        self.left = None;
         self.published = stream;
         let line = &self.shared.writer;
         line.published_bytes.store(stream, Ordering::Release);
@@ -329,35 +386,44 @@ impl Writer {
 
     /// Takes back everything appended since the last publish.
     pub(crate) fn rollback(&mut self) {
-        let unread = self.mark.tail;
+        let unpublished = (self.at.stream - self.mark.stream) as usize;
+        self.at.stream = self.mark.stream;
+        self.at.messages = self.mark.messages;
+        self.at.in_message = self.mark.in_message;
+        let Some(left) = self.left.take() else {
+            // All of it is in the last view.
+            self.at.place.offset -= unpublished;
+            return;
+        };
+        let unread = left.tail;
         // SAFETY: the mark's tail is in the list: the reader frees a node only after it has followed
         // its `next`, which it does only when octets behind the node are published; none are behind
         // the last published position. The nodes behind are ours alone for the same reason.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             let first = (*unread).next.swap(std::ptr::null_mut(), Ordering::Relaxed);
-            if self.mark.open {
+            if left.open {
                 (*unread).end.store(OPEN, Ordering::Relaxed);
             }
             let mut node = first;
-            let mut last_block = self.mark.block;
+            let mut last_block = left.block;
             while !node.is_null() {
                 let this = Box::from_raw(node);
                 node = this.next.load(Ordering::Relaxed);
                 if let Data::View(block) = this.data {
                     if block != last_block {
-                        if last_block != self.mark.block {
+                        if last_block != left.block {
                             Block::free(last_block);
                         }
                         last_block = block;
                     }
                 }
             }
-            if last_block != self.mark.block {
+            if last_block != left.block {
                 Block::free(last_block);
             }
         }
-        self.at = self.mark;
+        self.at.place = left;
     }
 
     /// Whether something is appended and not published.
@@ -377,7 +443,7 @@ impl Writer {
     /// Makes room for `len` octets in one node.
     #[inline(always)]
     fn reserve(&mut self, len: usize) {
-        if !self.at.open || self.at.capacity - self.at.offset < len {
+        if !self.at.place.open || self.at.place.capacity - self.at.place.offset < len {
             self.open_view(len);
         }
     }
@@ -404,55 +470,106 @@ impl Writer {
     #[inline(always)]
     fn put_prefix(&mut self, octets: &[u8], len: usize) {
         let at = &mut self.at;
-        debug_assert!(at.open && len <= octets.len());
-        debug_assert!(at.capacity - at.offset >= octets.len());
+        debug_assert!(at.place.open && len <= octets.len());
+        debug_assert!(at.place.capacity - at.place.offset >= octets.len());
         #[cfg(loom)]
         #[allow(unsafe_code, reason = "the block is live while it is appended to")]
         // SAFETY: see below.
         unsafe {
-            (*at.block).track_write(at.offset, octets.len());
+            (*at.place.block).track_write(at.place.offset, octets.len());
         }
         // SAFETY: the caller has seen to it that all of `octets` fits behind `offset` in the block;
         // that lies behind the published position, so only this writer touches it; `octets` is not
         // part of the block, as nobody has a reference into its unpublished part.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
-            std::ptr::copy_nonoverlapping(octets.as_ptr(), at.base.add(at.offset), octets.len());
+            std::ptr::copy_nonoverlapping(
+                octets.as_ptr(),
+                at.place.base.add(at.place.offset),
+                octets.len(),
+            );
         }
-        at.offset += len;
+        at.place.offset += len;
         at.stream += len as u64;
+    }
+
+    /// Appends header and payload of the last frame of a message. There must be room for two octets and
+    /// [`SHORT`].
+    #[inline(always)]
+    fn put_short(&mut self, len: u8, payload: &[u8]) {
+        let at = &mut self.at;
+        let size = payload.len();
+        debug_assert!(
+            size <= SHORT && at.place.open && at.place.capacity - at.place.offset >= 2 + SHORT
+        );
+        #[cfg(loom)]
+        #[allow(unsafe_code, reason = "the block is live while it is appended to")]
+        // SAFETY: see below.
+        unsafe {
+            (*at.place.block).track_write(at.place.offset, 2 + size);
+        }
+        // SAFETY: as in `put_prefix`; each copy is of octets within `payload` to the same place behind
+        // the header, two copies overlapping so that together they are all of it.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            let to = at.place.base.add(at.place.offset);
+            to.cast::<[u8; 2]>().write([0, len]);
+            let to = to.add(2);
+            let from = payload.as_ptr();
+            /// The first and the last `N` octets.
+            macro_rules! ends {
+                ($n:literal) => {{
+                    let first = from.cast::<[u8; $n]>().read();
+                    let last = from.add(size - $n).cast::<[u8; $n]>().read();
+                    to.cast::<[u8; $n]>().write(first);
+                    to.add(size - $n).cast::<[u8; $n]>().write(last);
+                }};
+            }
+            match size {
+                32.. => ends!(32),
+                16.. => ends!(16),
+                8.. => ends!(8),
+                4.. => ends!(4),
+                2.. => ends!(2),
+                1 => to.write(*from),
+                0 => {}
+            }
+        }
+        at.place.offset += 2 + size;
+        at.stream += 2 + size as u64;
     }
 
     /// Begins a new view with room for `len` octets, in the current block if they fit.
     #[cold]
     fn open_view(&mut self, len: usize) {
-        if self.at.capacity - self.at.offset >= len && !self.at.block.is_null() {
+        self.leave();
+        if self.at.place.capacity - self.at.place.offset >= len && !self.at.place.block.is_null() {
             self.push_view();
             return;
         }
         let block = self.take_block(len);
         self.seal();
-        self.at.block = block;
+        self.at.place.block = block;
         // SAFETY: `block` was just made or taken over, and is live.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
-            self.at.base = (*block).base();
-            self.at.capacity = (*block).capacity();
+            self.at.place.base = (*block).base();
+            self.at.place.capacity = (*block).capacity();
         }
-        self.at.offset = 0;
+        self.at.place.offset = 0;
         self.push_view();
     }
 
     fn push_view(&mut self) {
         let node = Node::boxed(
-            self.at.offset,
+            self.at.place.offset,
             None,
             self.at.messages,
             !self.at.in_message,
-            Data::View(self.at.block),
+            Data::View(self.at.place.block),
         );
         self.push_node(node);
-        self.at.open = true;
+        self.at.place.open = true;
     }
 
     /// Links data by reference as the next node.
@@ -463,25 +580,41 @@ impl Writer {
     }
 
     fn push_node(&mut self, node: *mut Node) {
+        self.leave();
         self.seal();
         // SAFETY: `tail` is live (see `rollback`), and its `next` is only followed by the reader
         // once octets behind it are published, which happens after this store.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
-            (*self.at.tail).next.store(node, Ordering::Release);
+            (*self.at.place.tail).next.store(node, Ordering::Release);
         }
-        self.at.tail = node;
+        self.at.place.tail = node;
+    }
+
+    /// Notes the place of the last publish, if appending has not left it yet.
+    fn leave(&mut self) {
+        if self.left.is_none() {
+            // What was appended since then is in the open view.
+            let unpublished = (self.at.stream - self.mark.stream) as usize;
+            let place = self.at.place;
+            self.left = Some(Place {
+                offset: place.offset - unpublished,
+                ..place
+            });
+        }
     }
 
     /// Ends the open view, if there is one.
     fn seal(&mut self) {
-        if self.at.open {
+        if self.at.place.open {
             // SAFETY: `tail` is live, see `rollback`.
             #[allow(unsafe_code, reason = "see SAFETY")]
             unsafe {
-                (*self.at.tail).end.store(self.at.offset, Ordering::Release);
+                (*self.at.place.tail)
+                    .end
+                    .store(self.at.place.offset, Ordering::Release);
             }
-            self.at.open = false;
+            self.at.place.open = false;
         }
     }
 

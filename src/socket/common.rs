@@ -168,11 +168,11 @@ macro_rules! send_methods {
         /// # Errors
         /// See [`SendFailure`](crate::SendFailure); the message is in the error.
         #[inline]
-        pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        pub fn send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
             let timeout = self.shell.port.config.send_timeout;
             match timeout {
-                None => self.send_by(message.into(), Deadline::Never),
-                Some(_) => self.send_by(message.into(), Deadline::after(timeout)),
+                None => self.send_by(message, Deadline::Never),
+                Some(_) => self.send_by(message, Deadline::after(timeout)),
             }
         }
 
@@ -181,8 +181,8 @@ macro_rules! send_methods {
         /// # Errors
         /// [`WouldBlock`](crate::SendFailure::WouldBlock) if none can; the message is in the error.
         #[inline]
-        pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-            self.send_by(message.into(), Deadline::Now)
+        pub fn try_send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
+            self.send_by(message, Deadline::Now)
         }
 
         /// Sends a message, waiting at most this long for a peer that can take it.
@@ -191,10 +191,10 @@ macro_rules! send_methods {
         /// [`Timeout`](crate::SendFailure::Timeout) if none could; the message is in the error.
         pub fn send_timeout(
             &mut self,
-            message: impl Into<Message>,
+            message: impl IntoMessage,
             timeout: std::time::Duration,
         ) -> Result<(), SendError> {
-            self.send_by(message.into(), Deadline::after(Some(timeout)))
+            self.send_by(message, Deadline::after(Some(timeout)))
         }
 
         /// Sends a message, waiting at most until this time for a peer that can take it.
@@ -203,10 +203,10 @@ macro_rules! send_methods {
         /// [`Timeout`](crate::SendFailure::Timeout) if none could; the message is in the error.
         pub fn send_deadline(
             &mut self,
-            message: impl Into<Message>,
+            message: impl IntoMessage,
             deadline: std::time::Instant,
         ) -> Result<(), SendError> {
-            self.send_by(message.into(), Deadline::At(deadline))
+            self.send_by(message, Deadline::At(deadline))
         }
     };
 }

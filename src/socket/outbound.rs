@@ -31,6 +31,33 @@ struct OutPipe {
     writer: Writer,
     /// Not kept alive: the descriptor of a lost connection must not wait for the next call.
     link: Option<Weak<Link>>,
+    /// Where the stream was when this half last ran the out-pump, or could have.
+    pumped: u64,
+}
+
+/// After so many octets a sender writes by itself what it has published, unless the kernel has refused
+/// more: a write of this size costs no more per octet than a larger one, and what waits for an I/O
+/// thread leaves the caches and asks for more blocks meanwhile.
+const PUMP_EVERY: u64 = 256 * 1024;
+
+/// What can be given to a pipe.
+pub(super) trait Outgoing {
+    fn append_to(&self, writer: &mut Writer);
+}
+
+impl Outgoing for Message {
+    #[inline(always)]
+    fn append_to(&self, writer: &mut Writer) {
+        writer.append_message(self);
+    }
+}
+
+/// The payload of a message of one frame.
+impl Outgoing for [u8] {
+    #[inline(always)]
+    fn append_to(&self, writer: &mut Writer) {
+        writer.append_payload(self);
+    }
 }
 
 /// What became of an attempt to give a message to one pipe.
@@ -88,6 +115,7 @@ impl SendHalf {
                         key,
                         writer,
                         link: None,
+                        pumped: 0,
                     });
                     self.writable.activate(key);
                 }
@@ -144,7 +172,7 @@ impl SendHalf {
 
     /// Gives a message to one pipe.
     #[inline]
-    pub(super) fn give(&mut self, key: PeerKey, message: &Message) -> Given {
+    pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
         let lock_step = self.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -156,9 +184,12 @@ impl SendHalf {
                 Given::Full
             };
         }
-        pipe.writer.append_message(message);
+        message.append_to(&mut pipe.writer);
         if pipe.writer.publish() {
             pipe.see_off(lock_step);
+        }
+        if pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
+            pipe.pump();
         }
         Counters::add_owned(&self.port.counters.messages_sent, 1);
         Given::Done
@@ -166,7 +197,7 @@ impl SendHalf {
 
     /// Gives a message to the next pipe in turn that takes it; `None` if none does now.
     #[inline]
-    pub(super) fn try_send(&mut self, message: &Message) -> Option<PeerKey> {
+    pub(super) fn try_send<M: Outgoing + ?Sized>(&mut self, message: &M) -> Option<PeerKey> {
         self.refresh();
         while let Some(key) = self.writable.current() {
             match self.give(key, message) {
@@ -278,12 +309,22 @@ impl OutPipe {
         }
     }
 
+    /// Enough for a write has been published: who makes it writes it, while it is in the cache.
+    #[cold]
+    fn pump(&mut self) {
+        self.pumped = self.writer.stream_position();
+        if let Some(link) = self.link.as_ref().and_then(Weak::upgrade) {
+            link.send_batch();
+        }
+    }
+
     /// A message ended the idleness of the pipe.
     #[cold]
     fn see_off(&mut self, lock_step: bool) {
-        match self.link.as_ref().and_then(Weak::upgrade) {
-            Some(link) => link.send_idle(lock_step),
-            None => self.writer.signal(),
+        let link = self.link.as_ref().and_then(Weak::upgrade);
+        // The pipe may have passed to another connection, and the mail that says so not been read yet.
+        if !link.is_some_and(|link| link.send_idle(lock_step)) {
+            self.writer.signal();
         }
     }
 }

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use super::builder::sealed::Assemble;
 use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, Given, SendHalf};
+use super::outbound::{Deadline, Given, Outgoing, SendHalf};
 use super::shell::{CloseReport, Shell};
 use super::{peer_key, SocketBuilder};
 use crate::config::SocketConfig;
@@ -20,7 +20,7 @@ use crate::error::{RecvError, SendError, SendFailure, WaitTimeout};
 use crate::io::{
     encode_subscription, Counters, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port,
 };
-use crate::message::Message;
+use crate::message::{IntoMessage, Message};
 use crate::routing::{PeerKey, SubscriptionTrie, TopicSet, TrieConfig, Unsubscribed};
 use crate::socket_type::SocketType;
 use crate::sync::lock;
@@ -83,6 +83,9 @@ impl SocketBuilder<Pub> {
         self
     }
 }
+
+/// Payloads of at least this many octets are shared between subscribers, by reference.
+const SHARE_FROM: usize = 8 * 1024;
 
 /// The subscriptions of a publisher's peers. Changed by I/O threads as they arrive.
 #[derive(Debug)]
@@ -262,22 +265,44 @@ impl Pub {
         self.shell.close(deadline)
     }
 
-    fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         self.out.refresh();
-        self.find_matches(message.as_bytes());
+        // A long payload is copied once for all, not once for each.
+        match message
+            .as_payload()
+            .filter(|payload| payload.len() < SHARE_FROM)
+        {
+            Some(payload) => {
+                let sent = self.publish(payload, payload, deadline);
+                sent.map_err(|reason| SendError::new(reason, message.into()))
+            }
+            None => {
+                let message = message.into();
+                let sent = self.publish(&message, message.as_bytes(), deadline);
+                sent.map_err(|reason| SendError::new(reason, message))
+            }
+        }
+    }
+
+    fn publish<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        topic: &[u8],
+        deadline: Deadline,
+    ) -> Result<(), SendFailure> {
+        self.find_matches(topic);
         if self.options.no_drop && !self.wait_for_room(deadline) {
-            let reason = match deadline {
+            return Err(match deadline {
                 Deadline::Now => SendFailure::WouldBlock,
                 _ => SendFailure::Timeout,
-            };
-            return Err(SendError::new(reason, message));
+            });
         }
         let counters = &self.shell.port.counters;
         if self.matched.is_empty() {
             Counters::add_owned(&counters.dropped_unmatched, 1);
         }
         for key in &self.matched {
-            match self.out.give(*key, &message) {
+            match self.out.give(*key, message) {
                 Given::Done => {}
                 Given::Full => Counters::add(&counters.dropped_full, 1),
                 Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),

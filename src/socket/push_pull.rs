@@ -13,7 +13,7 @@ use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::io::{Counters, NoHooks, Port};
-use crate::message::Message;
+use crate::message::{IntoMessage, Message};
 use crate::pipe::Reader;
 use crate::socket_type::SocketType;
 
@@ -86,11 +86,21 @@ impl Push {
     }
 
     #[inline]
-    fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
-        if !self.has_rest() && self.out.try_send(&message).is_some() {
-            return Ok(());
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        if !self.has_rest() {
+            if let Some(payload) = message.as_payload() {
+                if self.out.try_send(payload).is_some() {
+                    return Ok(());
+                }
+            } else {
+                let message = message.into();
+                if self.out.try_send(&message).is_some() {
+                    return Ok(());
+                }
+                return self.send_slow(message, deadline);
+            }
         }
-        self.send_slow(message, deadline)
+        self.send_slow(message.into(), deadline)
     }
 
     #[cold]

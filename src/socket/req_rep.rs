@@ -14,7 +14,7 @@ use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, RequestError, SendError, SendFailure};
 use crate::io::{random, Counters, NoHooks, Port};
-use crate::message::Message;
+use crate::message::{IntoMessage, Message};
 use crate::routing::{OutOfTurn, RepState, ReqConfig, ReqState};
 use crate::socket_type::SocketType;
 
@@ -126,11 +126,11 @@ impl Req {
     /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
     pub fn request(
         &mut self,
-        message: impl Into<Message>,
+        message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         let deadline = Deadline::after(Some(timeout));
-        self.send_by(message.into(), deadline)?;
+        self.send_by(message, deadline)?;
         let reply = self.recv_by(deadline);
         if reply.is_err() {
             self.state.cancel();
@@ -146,8 +146,8 @@ impl Req {
         self.shell.close(deadline)
     }
 
-    fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
-        let begun = self.state.begin(message).map_err(|refused| {
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        let begun = self.state.begin(message.into()).map_err(|refused| {
             SendError::new(
                 SendFailure::OutOfTurn {
                     expected: expectation(refused.reason),
@@ -266,7 +266,8 @@ impl Rep {
         self.shell.close(deadline)
     }
 
-    fn send_by(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        let message = message.into();
         let (peer, wire) = match self.state.envelope() {
             Ok((peer, envelope)) => {
                 let frames = envelope.iter().chain(message.frames());

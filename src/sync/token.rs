@@ -27,15 +27,20 @@ impl<T> Token<T> {
     /// run returned. `None` if another holds the token: that one will run once more.
     pub(crate) fn run<R>(&self, mut f: impl FnMut(&mut T) -> R) -> Option<R> {
         let mut guard = self.try_lock().or_else(|| {
-            self.missed.store(true, Ordering::Release);
+            // A swap, as all changes of this flag: the order of them is one that a model check can
+            // follow.
+            self.missed.swap(true, Ordering::AcqRel);
             // Either the holder's look (after its fence) sees the note, or it had let go of the token
             // before ours, and the second try gets it.
             fence(Ordering::SeqCst);
             self.try_lock()
         })?;
         loop {
-            // A note wiped out here is one whose cause this run must see: hence acquire.
-            self.missed.swap(false, Ordering::AcqRel);
+            // A note wiped out here is one whose cause this run must see: hence acquire. One that is
+            // not seen yet stays, and makes for one more run.
+            if self.missed.load(Ordering::Relaxed) {
+                self.missed.swap(false, Ordering::AcqRel);
+            }
             let result = f(&mut guard);
             drop(guard);
             fence(Ordering::SeqCst);

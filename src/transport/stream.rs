@@ -1,6 +1,6 @@
 //! A connected byte stream, or one that is about to be.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::Shutdown;
 #[cfg(unix)]
 use std::os::fd::{AsRawFd, RawFd};
@@ -29,6 +29,19 @@ impl Stream {
             Stream::Tcp(s) => (&mut &*s).read(buf),
             #[cfg(unix)]
             Stream::Ipc(s) => (&mut &*s).read(buf),
+        })
+    }
+
+    /// As [`Stream::read`], into several buffers, each filled before the next.
+    ///
+    /// # Errors
+    /// As for [`Stream::read`].
+    #[inline]
+    pub(crate) fn read_vectored(&self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        uninterrupted(|| match self {
+            Stream::Tcp(s) => (&mut &*s).read_vectored(bufs),
+            #[cfg(unix)]
+            Stream::Ipc(s) => (&mut &*s).read_vectored(bufs),
         })
     }
 

@@ -1,7 +1,7 @@
 //! pyzmq, with a libzmq 4.3.5 of its own, in a process that can be killed: `tests/support/peer.py`.
 //!
-//! 250 000 messages, or round trips, in each of the four ways of meeting: a million through a socket of
-//! each of the six types.
+//! 250 000 messages, or 125 000 requests and their replies, in each of the four ways of meeting: a
+//! million through a socket of each of the six types.
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
@@ -11,7 +11,7 @@ use std::sync::mpsc::{channel, Receiver};
 use crate::exchange::exchanges;
 use crate::peer::{Peer, Role, WATCHDOG};
 
-exchanges!(crate::pyzmq::Pyzmq, messages: 250_000, round_trips: 250_000);
+exchanges!(crate::pyzmq::Pyzmq, messages: 250_000, round_trips: 125_000);
 
 /// A pyzmq process. It ends when its standard input does, thus with this process at the latest.
 #[derive(Debug)]

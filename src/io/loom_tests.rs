@@ -1,0 +1,1163 @@
+//! Models of the seam at which a pump passes between the application's thread and the I/O thread.
+//!
+//! [`reading`](super::reading), [`writing`](super::writing), tokens, events and pipes are those of the
+//! build. The kernel is made up: a socket that counts messages, and polls that report like an
+//! edge-triggered `epoll` (an edge is reported once, if it still holds then; who begins to watch, or
+//! asks again, is told of what is there). The loops around them follow `thread`, `linking` and `caller`
+//! statement by statement, without what has no part in this (time, protocol, several connections).
+//!
+//! There is no time in a model: nothing sleeps until a deadline, so whoever is not woken sleeps for
+//! ever and fails the model. Whether a caller has gone away is looked at a few times, at any moment.
+
+use std::io;
+
+use super::reading::{InOutcome, Interests, Look, Polls, Reading, Then};
+use super::writing::{self, HotList, OutOutcome, Output, Writing};
+use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
+use crate::sync::{lock, thread, Arc, Event, Mutex, Token, Unpark};
+
+/// Tries every interleaving with at most `preemptions` involuntary changes of thread.
+fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(model);
+}
+
+// ---- the kernel -----------------------------------------------------------------------------
+
+/// What `epoll_wait` sleeps on.
+struct Poll(Event);
+
+struct PollWaker(Arc<Poll>);
+
+impl Unpark for PollWaker {
+    fn unpark(&self) {
+        self.0 .0.notify();
+    }
+}
+
+/// A thread's poll, with the means to wake it that an [`Event`] takes.
+#[derive(Clone)]
+struct PollHandle(Arc<Poll>, Arc<dyn Unpark>);
+
+impl PollHandle {
+    fn new() -> Self {
+        let poll = Arc::new(Poll(Event::new()));
+        let waker: std::sync::Arc<dyn Unpark> = std::sync::Arc::new(PollWaker(Arc::clone(&poll)));
+        PollHandle(poll, Arc::from_std(waker))
+    }
+
+    /// As both threads do it: sleeps until `look` reports something or `event` is notified.
+    fn sleep(&self, event: &Event, look: impl Fn() -> Ready) -> Ready {
+        if !event.begin_custom(self.1.clone()) {
+            return look();
+        }
+        let mut ready = look();
+        if ready == Ready::default() {
+            self.0 .0.wait(None);
+            ready = look();
+        }
+        event.end_custom();
+        ready
+    }
+}
+
+/// An event of a poll.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Ready {
+    read: bool,
+    ended: bool,
+    write: bool,
+}
+
+/// A connected stream socket. One message is what would be one octet.
+struct Socket(Mutex<Kernel>, Arc<Written>);
+
+/// What has been written to the sockets of a model.
+struct Written {
+    count: Mutex<usize>,
+    event: Event,
+}
+
+impl Written {
+    fn new() -> Arc<Written> {
+        Arc::new(Written {
+            count: Mutex::new(0),
+            event: Event::new(),
+        })
+    }
+
+    fn wait_for(&self, count: usize) {
+        while *lock(&self.count) < count {
+            self.event.wait(None);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Kernel {
+    arrived: usize,
+    ended: bool,
+    room: usize,
+    home: Watcher,
+    caller: Watcher,
+}
+
+#[derive(Default)]
+struct Watcher {
+    poll: Option<Arc<Poll>>,
+    read: bool,
+    write: bool,
+    edge: bool,
+}
+
+enum Read {
+    Some(usize),
+    End,
+    Nothing,
+}
+
+impl Kernel {
+    /// Makes those who watch for it look. `input`: something arrived, otherwise there is room.
+    fn edge(&mut self, input: bool) {
+        for watcher in [&mut self.home, &mut self.caller] {
+            if let Some(poll) = &watcher.poll {
+                if (input && watcher.read) || (!input && watcher.write) {
+                    watcher.edge = true;
+                    poll.0.notify();
+                }
+            }
+        }
+    }
+
+    fn ready(&self, watcher: &Watcher) -> Ready {
+        Ready {
+            read: watcher.read && (self.arrived > 0 || self.ended),
+            ended: watcher.read && self.ended,
+            write: watcher.write && self.room > 0,
+        }
+    }
+
+    fn watch(&mut self, home: bool, poll: &Arc<Poll>, now: Interests) {
+        let mut watcher = Watcher {
+            poll: (now != Interests::NONE).then(|| Arc::clone(poll)),
+            read: now.read,
+            write: now.write,
+            edge: false,
+        };
+        watcher.edge = self.ready(&watcher) != Ready::default();
+        if watcher.edge {
+            poll.0.notify();
+        }
+        *(if home {
+            &mut self.home
+        } else {
+            &mut self.caller
+        }) = watcher;
+    }
+}
+
+impl Socket {
+    fn new(room: usize, written: &Arc<Written>) -> Arc<Socket> {
+        let kernel = Kernel {
+            room,
+            ..Kernel::default()
+        };
+        Arc::new(Socket(Mutex::new(kernel), Arc::clone(written)))
+    }
+
+    // The peer.
+
+    fn arrive(&self, count: usize) {
+        let mut kernel = lock(&self.0);
+        kernel.arrived += count;
+        kernel.edge(true);
+    }
+
+    fn end(&self) {
+        let mut kernel = lock(&self.0);
+        kernel.ended = true;
+        kernel.edge(true);
+    }
+
+    fn make_room(&self, room: usize) {
+        let mut kernel = lock(&self.0);
+        kernel.room += room;
+        kernel.edge(false);
+    }
+
+    // This process.
+
+    fn read(&self, space: usize) -> Read {
+        let mut kernel = lock(&self.0);
+        let count = kernel.arrived.min(space);
+        kernel.arrived -= count;
+        match count {
+            0 if kernel.ended => Read::End,
+            0 => Read::Nothing,
+            count => Read::Some(count),
+        }
+    }
+
+    fn write(&self) -> bool {
+        let mut kernel = lock(&self.0);
+        let taken = kernel.room > 0;
+        if taken {
+            kernel.room -= 1;
+            *lock(&self.1.count) += 1;
+            self.1.event.notify();
+        }
+        taken
+    }
+
+    fn report(&self, home: bool) -> Ready {
+        let mut kernel = lock(&self.0);
+        let watcher = if home {
+            &mut kernel.home
+        } else {
+            &mut kernel.caller
+        };
+        if !std::mem::take(&mut watcher.edge) {
+            return Ready::default();
+        }
+        kernel.ready(if home { &kernel.home } else { &kernel.caller })
+    }
+
+    fn is_watched(&self) -> bool {
+        let kernel = lock(&self.0);
+        kernel.home.poll.is_some() || kernel.caller.poll.is_some()
+    }
+}
+
+// ---- a connection ---------------------------------------------------------------------------
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    Attend(u8),
+    Output(u8),
+    Input(u8),
+    CallerReads(u8),
+    Close,
+    Stop,
+}
+
+/// An I/O thread, as others see it.
+struct Home {
+    commands: Mutex<Vec<Command>>,
+    event: Event,
+    poll: PollHandle,
+}
+
+impl Home {
+    fn new() -> Arc<Home> {
+        Arc::new(Home {
+            commands: Mutex::new(Vec::new()),
+            event: Event::new(),
+            poll: PollHandle::new(),
+        })
+    }
+
+    fn post(&self, command: Command) {
+        lock(&self.commands).push(command);
+        self.event.notify();
+    }
+}
+
+struct Link {
+    id: u8,
+    home: Arc<Home>,
+    socket: Arc<Socket>,
+    shape: Shape,
+    input: Token<InPump>,
+    output: Token<OutPump>,
+    reading: Reading<Link>,
+    writing: Writing,
+}
+
+/// How an in-pump's runs end.
+#[derive(Clone, Copy)]
+struct Shape {
+    /// Messages per read: one that yields less is taken for the last.
+    space: usize,
+    /// Messages per run.
+    budget: usize,
+}
+
+const SHORT_READS: Shape = Shape {
+    space: 2,
+    budget: 9,
+};
+
+impl Link {
+    fn new(id: u8, home: &Arc<Home>, socket: &Arc<Socket>, shape: Shape) -> Arc<Link> {
+        Arc::new(Link {
+            id,
+            home: Arc::clone(home),
+            socket: Arc::clone(socket),
+            shape,
+            input: Token::new(InPump::default()),
+            output: Token::new(OutPump::default()),
+            reading: Reading::new(),
+            writing: Writing::new(),
+        })
+    }
+
+    /// With messages to the socket; on the I/O thread.
+    fn open_input(&self, writer: Writer) {
+        let input: std::sync::Arc<dyn Signal> =
+            std::sync::Arc::new(InputSignal(Arc::clone(&self.home), self.id));
+        writer.set_signal(Arc::from_std(input));
+        self.input.lock().writer = Some(writer);
+        self.reading.begin(self);
+    }
+
+    /// With messages from the socket.
+    fn open_output(link: &Arc<Self>, reader: Reader) {
+        let output: std::sync::Arc<dyn Signal> =
+            std::sync::Arc::new(OutputSignal(Arc::clone(link)));
+        reader.set_signal(Arc::from_std(output));
+        link.output.lock().reader = Some(reader);
+    }
+
+    fn run_input(&self, until_empty: bool, signal: bool) -> Option<InOutcome> {
+        self.input.run(|pump| pump.run(self, until_empty, signal))
+    }
+
+    fn run_output(&self) -> Option<OutOutcome> {
+        let outcome = self.output.run(|pump| pump.run(self))?;
+        if outcome == OutOutcome::Blocked {
+            self.want_write();
+        }
+        Some(outcome)
+    }
+}
+
+struct InputSignal(Arc<Home>, u8);
+
+impl Signal for InputSignal {
+    fn signal(&self) {
+        self.0.post(Command::Input(self.1));
+    }
+}
+
+struct OutputSignal(Arc<Link>);
+
+impl Signal for OutputSignal {
+    fn signal(&self) {
+        let _ = writing::activate(&*self.0);
+    }
+}
+
+impl Polls for Link {
+    type Caller = Arc<Poll>;
+
+    fn watch(&self, _: Interests, now: Interests) -> io::Result<()> {
+        lock(&self.socket.0).watch(true, &self.home.poll.0, now);
+        Ok(())
+    }
+
+    fn watch_for_caller(&self, caller: &Arc<Poll>) -> io::Result<()> {
+        let input = Interests {
+            read: true,
+            write: false,
+        };
+        lock(&self.socket.0).watch(false, caller, input);
+        Ok(())
+    }
+
+    fn unwatch_for_caller(&self, caller: &Arc<Poll>) {
+        lock(&self.socket.0).watch(false, caller, Interests::NONE);
+    }
+
+    fn attend(&self) {
+        self.home.post(Command::Attend(self.id));
+    }
+}
+
+impl Output for Link {
+    fn writing(&self) -> &Writing {
+        &self.writing
+    }
+
+    fn run_for_sender(&self) -> Option<OutOutcome> {
+        self.output.run(|pump| {
+            let outcome = pump.run(self);
+            if let (OutOutcome::Idle, Some(reader)) = (outcome, &mut pump.reader) {
+                self.writing.rest_after_sender(reader);
+            }
+            outcome
+        })
+    }
+
+    fn arm(&self) -> Option<bool> {
+        self.output
+            .run(|pump| pump.reader.as_mut().is_some_and(Reader::arm))
+    }
+
+    fn stay_awake(&self) -> Option<bool> {
+        self.output
+            .run(|pump| pump.reader.as_mut().is_some_and(Reader::stay_awake))
+    }
+
+    fn want_write(&self) {
+        self.reading.want_write(self, true);
+    }
+
+    fn post_output(&self) {
+        self.home.post(Command::Output(self.id));
+    }
+
+    fn attend(&self) {
+        Polls::attend(self);
+    }
+}
+
+#[derive(Default)]
+struct InPump {
+    writer: Option<Writer>,
+    /// Read and not yet handed on.
+    held: usize,
+    failed: bool,
+}
+
+impl InPump {
+    fn run(&mut self, link: &Link, until_empty: bool, signal: bool) -> InOutcome {
+        let Some(writer) = self.writer.as_mut().filter(|_| !self.failed) else {
+            return InOutcome::Closed;
+        };
+        let mut read = 0;
+        let mut short = false;
+        loop {
+            while self.held > 0 {
+                if !(writer.has_credit() || (signal && writer.arm())) {
+                    return InOutcome::Paused;
+                }
+                // An empty message.
+                writer.append_wire(&[0, 0], 1, false);
+                writer.publish_and_signal();
+                self.held -= 1;
+            }
+            if short && !until_empty && !link.reading.is_ending() {
+                return InOutcome::Drained;
+            }
+            if read >= link.shape.budget {
+                return InOutcome::More;
+            }
+            match link.socket.read(link.shape.space) {
+                Read::Some(count) => {
+                    self.held = count;
+                    read += count;
+                    short = count < link.shape.space;
+                }
+                Read::End => {
+                    self.failed = true;
+                    return InOutcome::Closed;
+                }
+                Read::Nothing => return InOutcome::Drained,
+            }
+        }
+    }
+
+    fn take_writer(&mut self) -> Option<Writer> {
+        self.held = 0;
+        let mut writer = self.writer.take()?;
+        writer.disarm();
+        Some(writer)
+    }
+}
+
+#[derive(Default)]
+struct OutPump {
+    reader: Option<Reader>,
+    shut: bool,
+}
+
+impl OutPump {
+    fn run(&mut self, link: &Link) -> OutOutcome {
+        if self.shut {
+            return OutOutcome::Closed;
+        }
+        while let Some(reader) = &mut self.reader {
+            if !reader.has_data() {
+                break;
+            }
+            if !link.socket.write() {
+                return OutOutcome::Blocked;
+            }
+            assert!(reader.read_message().is_some());
+        }
+        OutOutcome::Idle
+    }
+
+    fn take_reader(&mut self) -> Option<Reader> {
+        self.shut = true;
+        let mut reader = self.reader.take()?;
+        reader.disarm();
+        Some(reader)
+    }
+}
+
+// ---- the I/O thread -------------------------------------------------------------------------
+
+struct IoThread {
+    home: Arc<Home>,
+    port: Arc<Port>,
+    link: Option<Arc<Link>>,
+    /// What the dialer connects to when the connection is lost.
+    next: Option<Arc<Link>>,
+    hot: HotList<Link>,
+    unread: bool,
+    with_caller: Vec<Arc<Link>>,
+    /// How many more times it looks at callers.
+    looks: usize,
+    paused: bool,
+    until_empty: bool,
+    stopped: bool,
+}
+
+impl IoThread {
+    fn new(link: &Arc<Link>, port: &Arc<Port>) -> Self {
+        IoThread {
+            home: Arc::clone(&link.home),
+            port: Arc::clone(port),
+            link: Some(Arc::clone(link)),
+            next: None,
+            hot: HotList::new(),
+            unread: false,
+            with_caller: Vec::new(),
+            looks: 0,
+            paused: false,
+            until_empty: false,
+            stopped: false,
+        }
+    }
+
+    fn run(mut self) {
+        while !self.stopped {
+            self.turn();
+        }
+        // Pipes know their connections, which have their ends.
+        if let Some(link) = self.link {
+            drop(link.output.lock().take_reader());
+            drop(link.input.lock().take_writer());
+        }
+    }
+
+    fn turn(&mut self) {
+        let looks = self.looks > 0 && !self.with_caller.is_empty();
+        let may_sleep = !self.unread && (self.hot.is_empty() || self.hot.arm());
+        let home = Arc::clone(&self.home);
+        let link = self.link.clone();
+        let look = || {
+            link.as_ref()
+                .map_or(Ready::default(), |l| l.socket.report(true))
+        };
+        let ready = if may_sleep && !looks {
+            home.poll.sleep(&home.event, look)
+        } else {
+            thread::yield_now();
+            look()
+        };
+        if let Some(link) = link {
+            self.link_ready(&link, ready);
+        }
+        let commands = std::mem::take(&mut *lock(&home.commands));
+        for command in commands {
+            self.handle_command(command);
+        }
+        if looks {
+            self.looks -= 1;
+            self.look_at_callers();
+        }
+        if std::mem::take(&mut self.unread) {
+            self.read_link(false);
+        }
+        self.run_outputs();
+    }
+
+    fn link_ready(&mut self, link: &Arc<Link>, ready: Ready) {
+        if ready.write {
+            link.reading.want_write(link, false);
+            self.hot.heat(Arc::clone(link));
+        }
+        if ready.read {
+            if ready.ended {
+                link.reading.set_ending();
+            }
+            self.read_link(ready.ended);
+        }
+    }
+
+    fn handle_command(&mut self, command: Command) {
+        let is = |link: &Option<Arc<Link>>, id| link.as_ref().is_some_and(|l| l.id == id);
+        match command {
+            Command::Attend(id) if is(&self.link, id) => self.attend(),
+            Command::Output(id) if is(&self.link, id) => {
+                let link = self.link.clone();
+                self.hot.heat(link.unwrap());
+            }
+            Command::Input(id) if is(&self.link, id) => self.read_link(false),
+            Command::CallerReads(id) if is(&self.link, id) => {
+                let link = self.link.clone().unwrap();
+                if link.reading.enlist() {
+                    self.with_caller.push(link);
+                }
+            }
+            Command::Close => self.close_link(),
+            Command::Stop => self.stopped = true,
+            // Of a connection that is gone.
+            _ => {}
+        }
+    }
+
+    fn look_at_callers(&mut self) {
+        let mut gone = Vec::new();
+        self.with_caller.retain(|link| {
+            let look = link.reading.look();
+            if look == Look::Away {
+                gone.push(Arc::clone(link));
+            }
+            look == Look::Present
+        });
+        for link in gone {
+            if link.reading.take(&link) && self.link.as_ref().is_some_and(|l| l.id == link.id) {
+                self.read_link(true);
+            }
+        }
+    }
+
+    fn read_link(&mut self, until_empty: bool) {
+        let Some(link) = self.link.clone() else {
+            return;
+        };
+        self.until_empty |= until_empty || self.paused;
+        match link.run_input(self.until_empty, true) {
+            None => {}
+            Some(InOutcome::Drained | InOutcome::Ready) => {
+                self.until_empty = false;
+                self.paused = false;
+            }
+            Some(InOutcome::More) => {
+                self.paused = false;
+                self.unread = true;
+            }
+            Some(InOutcome::Paused) => self.paused = true,
+            Some(InOutcome::Closed) => self.close_link(),
+        }
+    }
+
+    fn attend(&mut self) {
+        let failed = self.link.as_ref().is_some_and(|l| l.input.lock().failed);
+        if failed {
+            self.close_link();
+        }
+    }
+
+    fn run_outputs(&mut self) {
+        let mut index = 0;
+        while let Some(link) = self.hot.begin(index) {
+            match link.run_output() {
+                Some(OutOutcome::More | OutOutcome::Idle) => {
+                    self.hot.stay(index);
+                    index += 1;
+                }
+                None | Some(OutOutcome::Blocked | OutOutcome::Closed) => self.hot.remove(index),
+            }
+        }
+    }
+
+    /// The connection is lost; the pipes go to the next one, if there is one.
+    fn close_link(&mut self) {
+        let Some(link) = self.link.take() else {
+            return;
+        };
+        link.reading.close(&link);
+        link.writing.retire();
+        let reader = link.output.lock().take_reader();
+        let writer = link.input.lock().take_writer();
+        assert!(!link.socket.is_watched());
+        self.paused = false;
+        self.until_empty = false;
+        self.unread = false;
+        let Some(next) = self.next.take() else {
+            drop((reader, writer));
+            self.port.tell(|state| state.down = true);
+            return;
+        };
+        if let Some(reader) = reader {
+            Link::open_output(&next, reader);
+            self.hot.heat(Arc::clone(&next));
+        }
+        self.port.tell(|state| state.link = Some(Arc::clone(&next)));
+        let reads = writer.map(|writer| next.open_input(writer)).is_some();
+        self.link = Some(next);
+        if reads {
+            self.read_link(false);
+        }
+    }
+}
+
+// ---- the socket -----------------------------------------------------------------------------
+
+/// What a receiving half is told, and sleeps on.
+struct Port {
+    event: Event,
+    state: Mutex<PortState>,
+}
+
+struct PortState {
+    link: Option<Arc<Link>>,
+    down: bool,
+}
+
+impl Port {
+    fn new(link: &Arc<Link>) -> Arc<Port> {
+        Arc::new(Port {
+            event: Event::new(),
+            state: Mutex::new(PortState {
+                link: Some(Arc::clone(link)),
+                down: false,
+            }),
+        })
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut PortState)) {
+        change(&mut lock(&self.state));
+        self.event.notify();
+    }
+}
+
+struct ReadableSignal(Arc<Port>);
+
+impl Signal for ReadableSignal {
+    fn signal(&self) {
+        self.0.event.notify();
+    }
+}
+
+/// A receiving half that reads for itself.
+struct Caller {
+    port: Arc<Port>,
+    reader: Reader,
+    poll: PollHandle,
+    link: Option<Arc<Link>>,
+    down: bool,
+    driven: Option<Driven>,
+}
+
+struct Driven {
+    link: Arc<Link>,
+    ready: bool,
+}
+
+impl Caller {
+    fn new(port: &Arc<Port>, reader: Reader) -> Self {
+        let signal: std::sync::Arc<dyn Signal> =
+            std::sync::Arc::new(ReadableSignal(Arc::clone(port)));
+        reader.set_signal(Arc::from_std(signal));
+        Caller {
+            port: Arc::clone(port),
+            reader,
+            poll: PollHandle::new(),
+            link: None,
+            down: false,
+            driven: None,
+        }
+    }
+
+    /// Waits for a message; `false` once the connection has ended for good.
+    fn recv(&mut self) -> bool {
+        loop {
+            self.refresh();
+            if self.reader.read_message().is_some() {
+                return true;
+            }
+            if self.down && !self.reader.has_data() {
+                return false;
+            }
+            self.wait();
+        }
+    }
+
+    /// The same, without reading for itself.
+    fn recv_undriven(&mut self) -> bool {
+        loop {
+            let down = lock(&self.port.state).down;
+            if self.reader.read_message().is_some() {
+                return true;
+            }
+            if down {
+                return false;
+            }
+            if self.reader.arm() {
+                crate::sync::barrier::heavy();
+            }
+            if !(self.reader.stay_awake() && self.reader.has_data()) {
+                self.port.event.wait(None);
+            }
+            self.reader.disarm();
+        }
+    }
+
+    fn refresh(&mut self) {
+        let state = lock(&self.port.state);
+        self.down = state.down;
+        let link = state.link.clone().filter(|_| !state.down);
+        drop(state);
+        let same = match (&self.driven, &link) {
+            (Some(driven), Some(link)) => driven.link.id == link.id,
+            _ => false,
+        };
+        self.link = link;
+        if !same {
+            self.release();
+        }
+    }
+
+    fn wait(&mut self) {
+        self.adopt();
+        self.pump();
+        if self.reader.has_data() {
+            return;
+        }
+        if self.reader.arm() {
+            crate::sync::barrier::heavy();
+        }
+        // One whose writer is gone stays armed until the mail that says so.
+        if self.reader.stay_awake() && self.reader.has_data() {
+            return;
+        }
+        self.sleep();
+        self.reader.disarm();
+    }
+
+    fn adopt(&mut self) {
+        let Some(link) = &self.link else {
+            return;
+        };
+        if self.driven.is_some() && link.reading.is_with_caller() {
+            return;
+        }
+        let Ok(given) = link.reading.give(link, Arc::clone(&self.poll.0)) else {
+            return;
+        };
+        if given {
+            link.home.post(Command::CallerReads(link.id));
+        }
+        self.driven = Some(Driven {
+            link: Arc::clone(link),
+            ready: true,
+        });
+    }
+
+    fn release(&mut self) {
+        if let Some(driven) = self.driven.take() {
+            if driven.link.reading.take(&driven.link) {
+                driven.link.home.post(Command::Input(driven.link.id));
+            }
+        }
+    }
+
+    fn pump(&mut self) {
+        let Some(driven) = self.driven.as_mut().filter(|driven| driven.ready) else {
+            return;
+        };
+        let link = &driven.link;
+        link.reading.caller_runs();
+        let then = link.reading.caller_ran(link.run_input(false, false));
+        driven.ready = then == Then::GoOn;
+        match then {
+            Then::GoOn | Then::Wait => {}
+            Then::HandBack => link.home.post(Command::Input(link.id)),
+            Then::Attend => Polls::attend(&**link),
+        }
+    }
+
+    fn sleep(&mut self) {
+        let Some(driven) = &mut self.driven else {
+            self.port.event.wait(None);
+            return;
+        };
+        if driven.ready {
+            return;
+        }
+        let link = &driven.link;
+        link.reading.caller_waits();
+        let ready = self
+            .poll
+            .sleep(&self.port.event, || link.socket.report(false));
+        link.reading.caller_wakes();
+        driven.ready = ready.read;
+        if ready.ended {
+            link.reading.set_ending();
+        }
+    }
+}
+
+const UNLIMITED: Limits = Limits {
+    messages: u64::MAX,
+    bytes: u64::MAX,
+};
+
+/// Blocks of a few octets, as loom follows each.
+const TINY: Tuning = Tuning {
+    first_block: 8,
+    max_block: 8,
+    by_reference: 9,
+    share_borrowed: true,
+    may_be_dense: false,
+};
+
+/// A connection in the hands of its I/O thread, and the half that receives from it.
+fn receiving(limits: Limits, shape: Shape) -> (Arc<Socket>, IoThread, Caller) {
+    let (writer, reader) = pipe(limits, TINY);
+    let socket = Socket::new(0, &Written::new());
+    let link = Link::new(1, &Home::new(), &socket, shape);
+    link.open_input(writer);
+    let port = Port::new(&link);
+    let io = IoThread::new(&link, &port);
+    (socket, io, Caller::new(&port, reader))
+}
+
+#[test]
+fn loom_a_message_is_read_whoever_reads() {
+    check(3, || {
+        let (socket, mut io, mut caller) = receiving(UNLIMITED, SHORT_READS);
+        let home = Arc::clone(&io.home);
+        io.looks = 2;
+        let io = thread::spawn(move || io.run());
+        let peer = thread::spawn(move || socket.arrive(1));
+        assert!(caller.recv());
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+/// The caller is slow to come back: reading goes back and forth, with messages and the end of the
+/// stream behind them. It is told of the end, and every message before that.
+#[test]
+fn loom_the_end_is_seen_whoever_reads() {
+    check(2, || {
+        let (socket, io, mut caller) = receiving(UNLIMITED, SHORT_READS);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        let peer = thread::spawn(move || {
+            socket.arrive(1);
+            socket.end();
+        });
+        // The I/O thread is asked to run the in-pump, and may get to that when it is not the reader.
+        caller.refresh();
+        caller.adopt();
+        caller.release();
+        assert!(caller.recv());
+        assert!(!caller.recv());
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+/// The caller runs the pump once, takes what is there at once, and does not come back. The I/O thread
+/// finds the rest and the end.
+fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape) {
+    check(preemptions, move || {
+        let (socket, mut io, mut caller) = receiving(limits, shape);
+        let home = Arc::clone(&io.home);
+        // A sign of the caller is found when it has taken over, when it has run the pump, and no more.
+        io.looks = 3;
+        socket.arrive(2);
+        socket.end();
+        let io = thread::spawn(move || io.run());
+        caller.refresh();
+        caller.adopt();
+        caller.pump();
+        assert!(caller.recv_undriven());
+        assert!(caller.recv_undriven());
+        assert!(!caller.recv_undriven());
+        home.post(Command::Stop);
+        io.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_what_a_caller_left_unread_is_read() {
+    let one_by_one = Shape {
+        space: 1,
+        budget: 1,
+    };
+    a_caller_goes_away(3, UNLIMITED, one_by_one);
+}
+
+#[test]
+fn loom_what_a_caller_left_for_want_of_room_is_read() {
+    let one = Limits {
+        messages: 1,
+        bytes: u64::MAX,
+    };
+    a_caller_goes_away(3, one, SHORT_READS);
+}
+
+/// The connection is lost at any moment, that of a hand-over included, and its pipe gets another.
+#[test]
+fn loom_a_caller_reads_the_connection_that_replaces_another() {
+    check(2, || {
+        let (lost, mut io, mut caller) = receiving(UNLIMITED, SHORT_READS);
+        let home = Arc::clone(&io.home);
+        let socket = Socket::new(0, &Written::new());
+        io.next = Some(Link::new(2, &home, &socket, SHORT_READS));
+        io.looks = 1;
+        home.post(Command::Close);
+        let io = thread::spawn(move || io.run());
+        let peer = thread::spawn(move || {
+            socket.arrive(1);
+            socket.end();
+        });
+        assert!(caller.recv());
+        assert!(!caller.recv());
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+        assert!(!lost.is_watched(), "no poll is told of what is gone");
+    });
+}
+
+// ---- sending --------------------------------------------------------------------------------
+
+/// A sending half.
+struct Sender {
+    writer: Writer,
+    /// As far as it has been told.
+    link: Arc<Link>,
+}
+
+impl Sender {
+    fn send(&mut self, burst: bool) {
+        self.writer.append_wire(&[0, 0], 1, false);
+        if self.writer.publish() && !writing::see_off(&*self.link, burst) {
+            self.writer.signal();
+        }
+    }
+}
+
+/// A connection in the hands of its I/O thread, and the half that sends to it.
+fn sending(room: usize, may_be_dense: bool) -> (Arc<Socket>, IoThread, Sender) {
+    let tuning = Tuning {
+        may_be_dense,
+        ..TINY
+    };
+    let (writer, reader) = pipe(UNLIMITED, tuning);
+    let socket = Socket::new(room, &Written::new());
+    let link = Link::new(1, &Home::new(), &socket, SHORT_READS);
+    Link::open_output(&link, reader);
+    let mut io = IoThread::new(&link, &Port::new(&link));
+    io.hot.heat(Arc::clone(&link));
+    (socket, io, Sender { writer, link })
+}
+
+/// Messages that are written by the sender, or left to the I/O thread.
+fn messages_are_written(preemptions: usize, bursts: [bool; 3], dense: bool) {
+    check(preemptions, move || {
+        let (socket, io, mut sender) = sending(usize::MAX, dense);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        for burst in bursts {
+            sender.send(burst);
+        }
+        socket.1.wait_for(bursts.len());
+        home.post(Command::Stop);
+        io.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_messages_in_lock_step_are_written() {
+    messages_are_written(3, [false; 3], false);
+}
+
+#[test]
+fn loom_messages_in_a_burst_are_written() {
+    messages_are_written(3, [true; 3], false);
+    messages_are_written(3, [false, true, true], false);
+}
+
+#[test]
+fn loom_messages_in_a_dense_burst_are_written() {
+    messages_are_written(3, [true; 3], true);
+}
+
+/// The kernel takes one message at a time.
+#[test]
+fn loom_a_message_refused_is_written_when_there_is_room() {
+    check(3, || {
+        let (socket, io, mut sender) = sending(1, false);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        let peer = {
+            let socket = Arc::clone(&socket);
+            thread::spawn(move || socket.make_room(1))
+        };
+        sender.send(false);
+        sender.send(false);
+        socket.1.wait_for(2);
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+/// One descriptor, watched for both: a request that the kernel refuses at first, and its reply.
+#[test]
+fn loom_a_request_is_written_and_its_reply_read() {
+    check(2, || {
+        let (socket, mut io, mut sender) = sending(0, false);
+        let (writer, reader) = pipe(UNLIMITED, TINY);
+        sender.link.open_input(writer);
+        let mut caller = Caller::new(&io.port, reader);
+        let home = Arc::clone(&io.home);
+        io.looks = 1;
+        let io = thread::spawn(move || io.run());
+        let peer = thread::spawn(move || {
+            socket.make_room(1);
+            socket.1.wait_for(1);
+            socket.arrive(1);
+        });
+        sender.send(false);
+        assert!(caller.recv());
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+/// The connection is lost at any moment; the sender learns of it only later.
+fn a_sender_outlives_a_connection(preemptions: usize, burst: bool) {
+    check(preemptions, move || {
+        let (lost, mut io, mut sender) = sending(usize::MAX, false);
+        let socket = Socket::new(usize::MAX, &lost.1);
+        let home = Arc::clone(&io.home);
+        io.next = Some(Link::new(2, &home, &socket, SHORT_READS));
+        let io = thread::spawn(move || io.run());
+        let peer = {
+            let home = Arc::clone(&home);
+            thread::spawn(move || home.post(Command::Close))
+        };
+        sender.send(burst);
+        sender.send(burst);
+        lost.1.wait_for(2);
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+#[test]
+fn loom_messages_in_lock_step_reach_the_connection_that_replaces_another() {
+    a_sender_outlives_a_connection(3, false);
+}
+
+#[test]
+fn loom_a_burst_reaches_the_connection_that_replaces_another() {
+    a_sender_outlives_a_connection(3, true);
+}
