@@ -33,7 +33,11 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             "| {name} | {what} | {value} | {sign} {limit} | {verdict} |"
         );
     }
-    out.push_str("\nP8 (CURVE) is not in this programme.\n");
+    out.push_str(
+        "\nA row of the table is Sinew's median over the other's, unless it says otherwise. Where a goal \
+         says \"no effect\" or \"not copied\" the bound is this programme's reading of it. P8 (CURVE) is \
+         not in this programme.\n",
+    );
     out
 }
 

@@ -90,15 +90,15 @@ fn lines(rows: &[&Row], title: &str, path: &Path) -> Fallible<()> {
         sizes.fold(0.0, f64::max) * 1.5,
     );
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, (FONT, 22))
+        .caption(title, (FONT, 26))
         .margin(16)
-        .x_label_area_size(48)
-        .y_label_area_size(80)
+        .x_label_area_size(56)
+        .y_label_area_size(96)
         .build_cartesian_2d((first..last).log_scale(), (low..high).log_scale())?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
-        .label_style((FONT, 15))
+        .label_style((FONT, 18))
         .x_desc("octets in a message")
         .x_label_formatter(&|size| octets(*size))
         .y_label_formatter(&|rate| rounded(*rate))
@@ -123,7 +123,7 @@ fn lines(rows: &[&Row], title: &str, path: &Path) -> Fallible<()> {
         .configure_series_labels()
         .position(SeriesLabelPosition::LowerLeft)
         .background_style(WHITE.mix(0.8))
-        .label_font((FONT, 15))
+        .label_font((FONT, 18))
         .draw()?;
     area.present()?;
     Ok(())
@@ -145,10 +145,10 @@ fn bars(rows: &[&Row], title: &str, path: &Path) -> Fallible<()> {
     // A group is one wide; a fifth of it is the gap to the next.
     let width = 0.8 / subjects.len() as f64;
     let mut chart = ChartBuilder::on(&area)
-        .caption(title, (FONT, 22))
+        .caption(title, (FONT, 26))
         .margin(16)
         .x_label_area_size(36)
-        .y_label_area_size(80)
+        .y_label_area_size(96)
         .build_cartesian_2d(
             // Room for the names of the subjects at the right.
             0.0..works.len() as f64 * 1.25,
@@ -159,7 +159,7 @@ fn bars(rows: &[&Row], title: &str, path: &Path) -> Fallible<()> {
         .disable_x_mesh()
         .disable_x_axis()
         .light_line_style(WHITE)
-        .label_style((FONT, 15))
+        .label_style((FONT, 18))
         .y_label_formatter(&|value| rounded(*value))
         .draw()?;
     for (index, (name, colour)) in subjects.into_iter().enumerate() {
@@ -177,14 +177,14 @@ fn bars(rows: &[&Row], title: &str, path: &Path) -> Fallible<()> {
     }
     for (group, work) in works.iter().enumerate() {
         let (x, y) = chart.backend_coord(&(group as f64 + 0.1, low));
-        let style = (FONT, 14).into_font().color(&BLACK);
+        let style = (FONT, 17).into_font().color(&BLACK);
         area.draw(&Text::new(work.to_string(), (x, y + 8), style))?;
     }
     chart
         .configure_series_labels()
         .position(SeriesLabelPosition::UpperRight)
         .background_style(WHITE.mix(0.8))
-        .label_font((FONT, 15))
+        .label_font((FONT, 18))
         .draw()?;
     area.present()?;
     Ok(())

@@ -42,25 +42,16 @@ impl Subject for Monocoque {
         }
     }
 
-    fn is_quick(&self) -> bool {
-        *self == Monocoque::Coalescing
-    }
-
     fn offers(&self, work: &Work) -> Offer {
         match (work.pattern, work.transport) {
             (Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_), _) => Offer::NoRow,
-            // The mode is one of PUSH.
             (Pattern::Flow(..), Transport::Tcp | Transport::Ipc) => match work.pattern {
                 Pattern::Flow(4, 4) => {
                     Offer::No("PUSH and PULL with many peers both only accept, and cannot meet")
                 }
                 _ => Offer::Yes,
             },
-            // In the quick run it stands for both modes.
-            (Pattern::ReqRep, Transport::Tcp | Transport::Ipc) => match self {
-                Monocoque::Default => Offer::Yes,
-                Monocoque::Coalescing => Offer::NoRow,
-            },
+            // The mode is one of PUSH.
             _ if *self == Monocoque::Coalescing => Offer::NoRow,
             (_, Transport::Inproc) => Offer::No("no inproc for these sockets"),
             (Pattern::PubSub(_), Transport::Ipc) => Offer::No("PUB binds to tcp only"),
