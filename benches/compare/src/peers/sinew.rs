@@ -1,7 +1,8 @@
 //! Sinew in its default settings: the process-wide context, marks of 1000, ordinary `send` and
 //! `recv`.
 //!
-//! `sinew-busy` is the same with the option that lets a waiting thread poll instead of sleeping.
+//! `sinew-busy` is the same with the option that lets a waiting thread look for messages instead of
+//! sleeping.
 
 use std::time::Duration;
 
@@ -38,9 +39,9 @@ impl Subject for Sinew {
     fn offers(&self, work: &Work) -> Offer {
         match self {
             Sinew::Default => Offer::Yes,
-            // Until the option is there.
-            Sinew::Busy if work.is_latency() => Offer::No("no busy-poll option yet"),
-            Sinew::Busy => Offer::NoRow,
+            Sinew::Busy if !work.is_latency() => Offer::NoRow,
+            Sinew::Busy if cfg!(feature = "busy-poll") => Offer::Yes,
+            Sinew::Busy => Offer::No("built without the feature busy-poll"),
         }
     }
 
@@ -139,9 +140,14 @@ impl Subject for Sinew {
 
 impl Sinew {
     fn lock_step(self, at: &str) -> Fallible<(sinew::Req, sinew::Rep, sinew::Endpoint)> {
-        let mut rep = sinew::Rep::new();
+        let (req, rep) = (sinew::Req::builder(), sinew::Rep::builder());
+        #[cfg(feature = "busy-poll")]
+        let (req, rep) = {
+            let busy = self == Sinew::Busy;
+            (req.busy_poll(busy), rep.busy_poll(busy))
+        };
+        let (mut req, mut rep) = (req.build()?, rep.build()?);
         let at: sinew::Endpoint = rep.bind(at)?;
-        let mut req = sinew::Req::new();
         req.connect(&at)?;
         Ok((req, rep, at))
     }
