@@ -18,7 +18,7 @@ pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
 const SHRINK_BELOW: usize = 4 * 1024;
 
 /// Buffers that wait for octets handed on by reference to be dropped. More than these are freed.
-const POOLED: usize = 4;
+const POOLED: usize = 8;
 
 /// Octets read and not yet handed on.
 #[derive(Debug, Default)]
@@ -188,7 +188,7 @@ impl BufferPool {
 
 /// Bodies whose memory waits to be used again, in number and in octets: as many as a receiver has in
 /// hand at once if it does not keep them.
-const BODIES: usize = 8;
+const BODIES: usize = 16;
 const BODIES_SIZE: usize = 4 * 1024 * 1024;
 
 #[cfg(test)]
