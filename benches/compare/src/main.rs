@@ -155,7 +155,7 @@ fn run(args: &Args) -> Fallible<Option<report::Report>> {
     }
 
     let rounds = args.rounds.unwrap_or(if args.quick { 3 } else { 5 });
-    let target = Duration::from_millis(if args.quick { 150 } else { 350 });
+    let target = Duration::from_millis(if args.quick { 150 } else { 250 });
     let head = format!(
         "{}{rounds} rounds of about {target:?} for each subject at each work, interleaved\n",
         machine::description()

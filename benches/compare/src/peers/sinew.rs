@@ -40,8 +40,7 @@ impl Subject for Sinew {
         match self {
             Sinew::Default => Offer::Yes,
             Sinew::Busy if !work.is_latency() => Offer::NoRow,
-            Sinew::Busy if cfg!(feature = "busy-poll") => Offer::Yes,
-            Sinew::Busy => Offer::No("built without the feature busy-poll"),
+            Sinew::Busy => Offer::Yes,
         }
     }
 
@@ -140,13 +139,9 @@ impl Subject for Sinew {
 
 impl Sinew {
     fn lock_step(self, at: &str) -> Fallible<(sinew::Req, sinew::Rep, sinew::Endpoint)> {
-        let (req, rep) = (sinew::Req::builder(), sinew::Rep::builder());
-        #[cfg(feature = "busy-poll")]
-        let (req, rep) = {
-            let busy = self == Sinew::Busy;
-            (req.busy_poll(busy), rep.busy_poll(busy))
-        };
-        let (mut req, mut rep) = (req.build()?, rep.build()?);
+        let busy = self == Sinew::Busy;
+        let mut rep = sinew::Rep::builder().busy_poll(busy).build()?;
+        let mut req = sinew::Req::builder().busy_poll(busy).build()?;
         let at: sinew::Endpoint = rep.bind(at)?;
         req.connect(&at)?;
         Ok((req, rep, at))
