@@ -22,6 +22,8 @@ pub struct SocketConfig {
     pub(crate) send_timeout: Option<Duration>,
     /// How long a blocking receive waits; `None` for ever, the default.
     pub(crate) recv_timeout: Option<Duration>,
+    /// A receive never sleeps. Default: no.
+    pub(crate) busy_poll: bool,
     pub(crate) reconnect: ReconnectPolicy,
     /// Limit for one attempt to connect; `None`, the default, leaves it to the system.
     pub(crate) connect_timeout: Option<Duration>,
@@ -178,6 +180,7 @@ impl Default for SocketConfig {
             linger: Some(Duration::from_secs(30)),
             send_timeout: None,
             recv_timeout: None,
+            busy_poll: false,
             reconnect: ReconnectPolicy::default(),
             connect_timeout: None,
             handshake_timeout: Some(Duration::from_secs(10)),

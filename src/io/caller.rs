@@ -119,6 +119,13 @@ impl CallerPoll {
         self.links.iter().any(|driven| driven.ready)
     }
 
+    /// Makes the next run of the pumps look for input without having been told of any.
+    pub(crate) fn expect_input(&mut self) {
+        for driven in &mut self.links {
+            driven.ready = true;
+        }
+    }
+
     /// Runs the in-pumps that have something to do, each after a call of `before`.
     pub(crate) fn pump(&mut self, mut before: impl FnMut(PipeKey)) {
         let buffers = &mut self.buffers;

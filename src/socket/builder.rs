@@ -153,6 +153,17 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
+    /// Whether `recv` (and whatever else waits for messages) looks for them without ever going to sleep.
+    /// Default: no; a socket in lock-step (REQ, REP) then looks for a few microseconds, as long as that
+    /// pays, and others sleep at once.
+    ///
+    /// Saves the time that it takes to be woken, and costs a processor for as long as the socket waits:
+    /// for threads that have one of their own.
+    pub fn busy_poll(mut self, busy_poll: bool) -> Self {
+        self.config.busy_poll = busy_poll;
+        self
+    }
+
     /// When to connect again after a connection was lost or not made. Default: 100 ms doubling up to
     /// 30 s, with full jitter, reset by a completed handshake.
     pub fn reconnect(mut self, policy: ReconnectPolicy) -> Self {

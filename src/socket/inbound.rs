@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::outbound::Deadline;
+use super::spin::Spin;
 use super::{peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, CALLER_LINKS};
@@ -31,6 +32,7 @@ pub(super) struct RecvHalf {
     /// Pipes with a connection.
     links: usize,
     caller: Option<CallerPoll>,
+    spin: Spin,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
@@ -60,6 +62,10 @@ enum State {
 impl RecvHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
         RecvHalf {
+            spin: match port.config.busy_poll {
+                true => Spin::Always,
+                false => Spin::Off,
+            },
             port,
             pipes: Vec::new(),
             readable: Rotation::new(),
@@ -74,6 +80,14 @@ impl RecvHalf {
             lost: Vec::new(),
             note_lost: false,
         }
+    }
+
+    /// For REQ and REP.
+    pub(super) fn lock_step(mut self) -> Self {
+        if matches!(self.spin, Spin::Off) {
+            self.spin = Spin::adaptive();
+        }
+        self
     }
 
     /// For REQ.
@@ -319,7 +333,7 @@ impl RecvHalf {
     /// first. May return early for no reason.
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
         self.adopt_links();
-        if self.pump() || self.arm() {
+        if self.pump() || self.spin(deadline) || self.arm() {
             return true;
         }
         let in_time = || deadline.map_or(true, |deadline| clock::now() < deadline);
@@ -339,6 +353,19 @@ impl RecvHalf {
             caller.release();
         }
         self.port.inbound.event().wait(deadline)
+    }
+
+    /// Looks for a message for a while, if that is worth it.
+    fn spin(&mut self, deadline: Option<Instant>) -> bool {
+        let mut spin = std::mem::replace(&mut self.spin, Spin::Off);
+        let found = spin.until(deadline, || {
+            if let Some(caller) = &mut self.caller {
+                caller.expect_input();
+            }
+            self.port.inbound.is_pending() || self.pump() || self.look()
+        });
+        self.spin = spin;
+        found
     }
 
     /// Takes reading of the connections over, if there are few.

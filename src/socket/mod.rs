@@ -11,6 +11,7 @@ mod pub_sub;
 mod push_pull;
 mod req_rep;
 mod shell;
+mod spin;
 mod stats;
 
 pub use builder::{SocketBuilder, SocketKind};

@@ -96,7 +96,7 @@ impl Assemble for Req {
         );
         Req {
             out: SendHalf::new(Arc::clone(&port)).lock_step(),
-            inbound: RecvHalf::new(Arc::clone(&port)).note_lost(),
+            inbound: RecvHalf::new(Arc::clone(&port)).lock_step().note_lost(),
             state: ReqState::new(ReqConfig {
                 relaxed: options.relaxed,
                 correlated: options.correlated,
@@ -234,7 +234,7 @@ impl Assemble for Rep {
         );
         Rep {
             out: SendHalf::new(Arc::clone(&port)).lock_step(),
-            inbound: RecvHalf::new(Arc::clone(&port)),
+            inbound: RecvHalf::new(Arc::clone(&port)).lock_step(),
             state: RepState::new(ENVELOPE_LIMIT),
             shell: Shell::new(port, context),
         }

@@ -91,10 +91,15 @@ pub(crate) trait Peer: Sized + Send + 'static {
     fn kill(self);
 }
 
-/// An endpoint to bind, with a free address: a wildcard, or a path in `directory`.
+/// An endpoint to bind, with a free address: a wildcard, or a path in `directory`. On a loopback address
+/// of its own, so that a port that was given back is not taken as that of somebody's connection before
+/// it is bound again.
 pub(crate) fn free_endpoint(transport: &str, directory: &Path) -> String {
     match transport {
-        "tcp" => "tcp://127.0.0.1:*".into(),
+        "tcp" => {
+            let own = std::process::id();
+            format!("tcp://127.{}.{}.2:*", 1 + own % 250, own / 250 % 250)
+        }
         _ => format!("ipc://{}", directory.join("socket").display()),
     }
 }

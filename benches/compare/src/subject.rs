@@ -1,4 +1,5 @@
-//! What a contender must offer: a run of a work, made of the small halves that `drive` loops over.
+//! What a contender must offer: a run of a work, made of the small halves that `drive` (threads) or
+//! `tasks` (async) loop over.
 //!
 //! Loops are generic, so that no subject pays for dynamic dispatch on a message.
 
@@ -7,17 +8,40 @@ use std::error::Error;
 use crate::meter::Sample;
 use crate::work::{Plan, Work};
 
-/// Any failure ends the programme: a figure after an error would mean nothing.
+/// A failed measurement gives no figure: the row says what happened.
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
-/// A library, or the bare socket.
+/// Whether a subject can do a work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    Yes,
+    /// The row says why.
+    No(&'static str),
+    /// The subject is not meant for it (a bare socket does not publish): it has no row.
+    NoRow,
+}
+
+/// A library in one way of using it, or the bare socket.
 pub(crate) trait Subject {
     /// The name in the table, in `--impl` and in JSON.
     fn name(&self) -> &'static str;
 
-    /// Sets sockets up, moves the messages of the plan and measures. `None` if the subject has no such
-    /// work (a bare socket does not publish).
-    fn run(&self, work: &Work, plan: &Plan) -> Fallible<Option<Sample>>;
+    /// Whether it can do this work.
+    fn offers(&self, work: &Work) -> Offer;
+
+    /// Whether `--quick` measures it.
+    fn is_quick(&self) -> bool {
+        true
+    }
+
+    /// Another library, and so a candidate for the best peer.
+    fn is_peer(&self) -> bool {
+        true
+    }
+
+    /// Sets sockets up, moves the messages of the plan and measures. The process ends soon after, so
+    /// nothing needs to be closed.
+    fn run(&self, work: &Work, plan: &Plan) -> Fallible<Sample>;
 }
 
 /// The sending half of a one-way flow.
