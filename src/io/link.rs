@@ -111,7 +111,10 @@ impl Link {
 
     /// Appends whole control frames, to be written between two messages.
     pub(crate) fn push_control(&self, frames: &[u8]) {
-        self.output.lock().push_control(frames);
+        let ((), missed) = self.output.visit(|pump| pump.push_control(frames));
+        if missed {
+            self.activate_output();
+        }
         self.attend();
     }
 

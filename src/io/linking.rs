@@ -52,8 +52,14 @@ impl LinkSlot {
         let now = moved(&link.bytes_in).wrapping_add(moved(&link.bytes_out));
         let (before, given_back) = self.swept;
         if now == before && !given_back {
-            let output = link.output.run(|pump| pump.free_spare());
-            let input = link.input.run(|pump| pump.free_spare());
+            let output = link.output.try_visit(|pump| pump.free_spare());
+            let input = link.input.try_visit(|pump| pump.free_spare());
+            if matches!(output, Some((_, true))) {
+                link.activate_output();
+            }
+            if matches!(input, Some((_, true))) {
+                link.resume_input();
+            }
             // Of one that another thread has in hand, later.
             self.swept.1 = output.is_some() && input.is_some();
         } else if now != before {
@@ -247,7 +253,12 @@ impl IoThread {
             return;
         };
         let link = Arc::clone(&this.link);
-        let failure = link.input.lock().failure().or_else(|| {
+        let (failure, missed) = link.input.visit(|pump| pump.failure());
+        if missed {
+            // A caller, which now waits for an event that is past.
+            self.unread.push((slot, link.id));
+        }
+        let failure = failure.or_else(|| {
             match link.run_output() {
                 Some(OutOutcome::Blocked) => self.output_blocked(&link),
                 Some(OutOutcome::More) => self.heat(Arc::clone(&link)),

@@ -176,7 +176,11 @@ impl IoThread {
     }
 
     fn attend(&mut self) {
-        let failed = self.link.as_ref().is_some_and(|l| l.input.lock().failed);
+        let Some(link) = &self.link else {
+            return;
+        };
+        let (failed, missed) = link.input.visit(|pump| pump.failed);
+        self.unread |= missed;
         if failed {
             self.close_link();
         }
@@ -456,6 +460,27 @@ fn loom_a_message_is_read_whoever_reads() {
         io.looks = 2;
         let io = thread::spawn(move || io.run());
         let peer = thread::spawn(move || socket.arrive(1));
+        assert!(caller.recv());
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+/// The I/O thread looks at everything about the connection while the caller reads it.
+#[test]
+fn loom_a_message_is_read_though_its_connection_is_looked_at() {
+    check(2, || {
+        let (socket, io, mut caller) = receiving(UNLIMITED, SHORT_READS);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        let peer = {
+            let home = Arc::clone(&home);
+            thread::spawn(move || {
+                socket.arrive(1);
+                home.post(Command::Attend(1));
+            })
+        };
         assert!(caller.recv());
         home.post(Command::Stop);
         peer.join().unwrap();

@@ -3,6 +3,9 @@
 //! A pump may be run by its I/O thread or by an application thread that would otherwise wait. One
 //! that finds the token taken leaves a note; the holder looks for notes after it has let go and runs
 //! once more. So an event that only the loser saw is never forgotten.
+//!
+//! Who takes the token for something else than to run (a look at the state) is a *visitor*. It answers
+//! notes too: by running, or by seeing to it that another does.
 
 use super::atomic::{fence, AtomicBool, Ordering};
 
@@ -60,7 +63,33 @@ impl<T> Token<T> {
         }
     }
 
-    /// Waits for the token. For the end of a connection, when its holder is about to let go.
+    /// Waits for the token, and does something else with the value than to run it. `true`: somebody
+    /// wanted to run meanwhile, and the visitor is to see that the value is run.
+    #[must_use = "a note is to be answered"]
+    pub(crate) fn visit<R>(&self, f: impl FnOnce(&mut T) -> R) -> (R, bool) {
+        self.visit_with(self.lock(), f)
+    }
+
+    /// As [`Token::visit`], if nobody holds it.
+    #[must_use = "a note is to be answered"]
+    pub(crate) fn try_visit<R>(&self, f: impl FnOnce(&mut T) -> R) -> Option<(R, bool)> {
+        self.try_lock().map(|guard| self.visit_with(guard, f))
+    }
+
+    fn visit_with<R>(
+        &self,
+        mut guard: MutexGuard<'_, T>,
+        f: impl FnOnce(&mut T) -> R,
+    ) -> (R, bool) {
+        let result = f(&mut guard);
+        drop(guard);
+        fence(Ordering::SeqCst);
+        // The note stays for the run that answers it.
+        (result, self.missed.load(Ordering::Relaxed))
+    }
+
+    /// Waits for the token, for one who looks after all that may be missed meanwhile: at the beginning
+    /// of a connection and at its end, and where losers see to themselves.
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         match self.value.lock() {
             Ok(guard) => guard,
@@ -177,6 +206,28 @@ mod loom_tests {
         });
     }
 
+    /// A visitor does not run, but sees to it that what the loser knew is seen.
+    #[test]
+    fn loom_token_a_visitor_answers_a_note() {
+        loom::model(|| {
+            let known = Arc::new(AtomicBool::new(false));
+            let token = Arc::new(Token::new(false));
+            let t = {
+                let (known, token) = (Arc::clone(&known), Arc::clone(&token));
+                thread::spawn(move || {
+                    let ((), missed) = token.visit(|_| ());
+                    if missed {
+                        token.run(|seen| *seen |= known.load(Ordering::Relaxed));
+                    }
+                })
+            };
+            known.store(true, Ordering::Relaxed);
+            token.run(|seen| *seen |= known.load(Ordering::Relaxed));
+            t.join().unwrap();
+            assert!(*token.lock());
+        });
+    }
+
     /// Whoever runs last sees what either knew before it tried, without an order of its own.
     #[test]
     fn loom_token_what_the_loser_knew_is_seen() {
@@ -200,6 +251,16 @@ mod loom_tests {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_visitor_is_told_of_a_note() {
+        let token = Token::new(0);
+        let (_, missed) = token.visit(|_| assert_eq!(token.run(|_| ()), None));
+        assert!(missed);
+        assert_eq!(token.try_visit(|n| *n), Some((0, true)), "nobody has run");
+        assert_eq!(token.run(|n| *n), Some(0));
+        assert_eq!(token.try_visit(|n| *n), Some((0, false)));
+    }
 
     #[test]
     fn one_runs_at_a_time_and_the_loser_is_heard() {
