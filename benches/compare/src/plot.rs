@@ -94,7 +94,11 @@ fn lines(rows: &[&Row], title: &str, path: &Path) -> Fallible<()> {
         .margin(16)
         .x_label_area_size(56)
         .y_label_area_size(96)
-        .build_cartesian_2d((first..last).log_scale(), (low..high).log_scale())?;
+        .build_cartesian_2d(
+            // Sizes are powers of four, and so are the marks.
+            (first..last).log_scale().base(4.0),
+            (low..high).log_scale(),
+        )?;
     chart
         .configure_mesh()
         .light_line_style(WHITE)
