@@ -62,7 +62,7 @@ impl IoThread {
         lease: Lease,
     ) {
         let backoff = Backoff::new(port.config.reconnect);
-        let slot = self.slots.insert(Slot::Dialer(DialerSlot {
+        let slot = self.slots.insert(Slot::Dialer(Box::new(DialerSlot {
             port,
             endpoint,
             id,
@@ -72,7 +72,7 @@ impl IoThread {
             addresses: VecDeque::new(),
             closing: None,
             _lease: lease,
-        }));
+        })));
         self.begin_round(slot);
     }
 

@@ -217,7 +217,8 @@ impl InPump {
                         self.buffer.reserve(1, pool);
                         tail = self.buffer.space();
                         if body.len >= BUFFER_SIZE {
-                            tail = &mut tail[..TAIL];
+                            let end = tail.len().min(TAIL);
+                            tail = &mut tail[..end];
                         }
                     }
                     body.space()

@@ -26,7 +26,7 @@ use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::pipe::Signal;
 use crate::proto::Connection;
-use crate::sync::{lock, Token};
+use crate::sync::Token;
 use crate::transport::Stream;
 
 /// See the module.
@@ -56,8 +56,6 @@ pub(crate) struct Link {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     key: OnceLock<PipeKey>,
-    /// When the out-pump was last run by `send`, in order to tell bursts from single messages.
-    last_inline: Mutex<Option<Instant>>,
 }
 
 impl Link {
@@ -95,7 +93,6 @@ impl Link {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             key: OnceLock::new(),
-            last_inline: Mutex::new(None),
         })
     }
 
@@ -179,15 +176,8 @@ impl Link {
     /// otherwise hands over to the I/O thread. `false`: the pipe has passed to another connection, or
     /// is about to; its writer is to signal.
     #[must_use]
-    pub(crate) fn send_idle(&self, lock_step: bool) -> bool {
-        writing::see_off(self, !lock_step && self.is_burst())
-    }
-
-    /// Whether this message follows another so soon that more are to be expected.
-    fn is_burst(&self) -> bool {
-        let now = crate::sync::clock::now();
-        let last = lock(&self.last_inline).replace(now);
-        last.is_some_and(|last| now.duration_since(last) < super::BURST_GAP)
+    pub(crate) fn send_idle(&self, burst: bool) -> bool {
+        writing::see_off(self, burst)
     }
 
     /// The pipe holds enough for a write: writes it on the caller's thread, if the kernel is not known to
@@ -198,9 +188,10 @@ impl Link {
         }
     }
 
-    /// The pipe is full: pumps on the caller's thread what the kernel takes.
+    /// The pipe is full: pumps on the caller's thread what the kernel takes. If that is known to be nothing
+    /// the I/O thread waits for it to take more: a publisher that drops must not ask for every message.
     pub(crate) fn send_full(&self) {
-        writing::write_on(self);
+        self.send_batch();
     }
 
     // ---- who reads --------------------------------------------------------------------------

@@ -90,7 +90,7 @@ impl IoThread {
                 retry_in: Some(ACCEPT_PAUSE),
             });
         }
-        self.slots[slot] = Slot::Listener(ListenerSlot {
+        self.slots[slot] = Slot::Listener(Box::new(ListenerSlot {
             port,
             listener,
             endpoint,
@@ -98,7 +98,7 @@ impl IoThread {
             pending: Arc::new(AtomicU32::new(0)),
             paused_until: None,
             _lease: lease,
-        });
+        }));
         // Connections may have come before the listener was registered.
         self.accept(slot);
     }

@@ -44,7 +44,7 @@ pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread
 /// to batch; one after a longer pause is written on the sender's thread. A wake-up costs about 20 µs
 /// on the machines this was measured on; two wake-ups are saved by not handing over.
-const BURST_GAP: Duration = Duration::from_micros(50);
+pub(crate) const BURST_GAP: Duration = Duration::from_micros(50);
 
 /// How long a connection whose `recv` waits by itself is left alone after the last sign of that.
 const CALLER_GONE: Duration = Duration::from_millis(5);

@@ -217,13 +217,11 @@ pub(super) fn start(
 }
 
 /// What a slot holds.
-#[allow(
-    clippy::large_enum_variant,
-    reason = "slots live in a slab: a box each would cost more than the difference"
-)]
+///
+/// Most are connections: what is larger than one is boxed.
 pub(super) enum Slot {
-    Listener(ListenerSlot),
-    Dialer(DialerSlot),
+    Listener(Box<ListenerSlot>),
+    Dialer(Box<DialerSlot>),
     Link(LinkSlot),
     /// Freed in this turn, while readiness events for it may still be about.
     Freed,

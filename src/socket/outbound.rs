@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{peer_key, pipe_key};
 use crate::error::{RecvError, SendError, SendFailure};
-use crate::io::{Counters, Half, Link, Outbound, Port};
+use crate::io::{Counters, Half, Link, Outbound, Port, BURST_GAP};
 use crate::message::Message;
 use crate::pipe::{Reader, Writer};
 use crate::routing::{PeerKey, Rotation};
@@ -18,8 +18,7 @@ pub(super) struct SendHalf {
     pipes: Vec<Option<OutPipe>>,
     /// Pipes with credit, as far as is known.
     writable: Rotation,
-    /// REQ and REP: a message is always the first after idleness.
-    lock_step: bool,
+    pace: Pace,
     /// PUSH: what pipes that are gone had not sent goes to others.
     keep_unsent: bool,
     unsent: Vec<Reader>,
@@ -74,7 +73,7 @@ impl SendHalf {
             port,
             pipes: Vec::new(),
             writable: Rotation::new(),
-            lock_step: false,
+            pace: Pace::default(),
             keep_unsent: false,
             unsent: Vec::new(),
         }
@@ -82,7 +81,7 @@ impl SendHalf {
 
     /// For REQ and REP.
     pub(super) fn lock_step(mut self) -> Self {
-        self.lock_step = true;
+        self.pace.lock_step = true;
         self
     }
 
@@ -173,7 +172,6 @@ impl SendHalf {
     /// Gives a message to one pipe.
     #[inline]
     pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
-        let lock_step = self.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
         };
@@ -185,14 +183,34 @@ impl SendHalf {
             };
         }
         message.append_to(&mut pipe.writer);
-        if pipe.writer.publish() {
-            pipe.see_off(lock_step);
-        }
+        let asleep = pipe.writer.publish();
         if pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
             pipe.pump();
         }
+        if asleep {
+            self.see_off(key);
+        }
         Counters::add_owned(&self.port.counters.messages_sent, 1);
         Given::Done
+    }
+
+    /// A message ended the idleness of a pipe.
+    #[cold]
+    fn see_off(&mut self, key: PeerKey) {
+        let burst = self.pace.is_burst();
+        if let Some(pipe) = self.pipe(key) {
+            pipe.see_off(burst);
+        }
+        self.pace.seen_off();
+    }
+
+    /// What is given from here on, until [`SendHalf::end_fan_out`], is one message for many.
+    pub(super) fn begin_fan_out(&mut self) {
+        self.pace.fan_out = Some((None, 0));
+    }
+
+    pub(super) fn end_fan_out(&mut self) {
+        self.pace.fan_out = None;
     }
 
     /// Gives a message to the next pipe in turn that takes it; `None` if none does now.
@@ -320,11 +338,53 @@ impl OutPipe {
 
     /// A message ended the idleness of the pipe.
     #[cold]
-    fn see_off(&mut self, lock_step: bool) {
+    fn see_off(&mut self, burst: bool) {
         let link = self.link.as_ref().and_then(Weak::upgrade);
         // The pipe may have passed to another connection, and the mail that says so not been read yet.
-        if !link.is_some_and(|link| link.send_idle(lock_step)) {
+        if !link.is_some_and(|link| link.send_idle(burst)) {
             self.writer.signal();
+        }
+    }
+}
+
+/// Tells single messages, which the sender writes itself, from those of a burst, which are batched.
+///
+/// By the time between two calls, and not by that between two messages for one peer: if each of many
+/// peers has to be written to, the next message for the first comes late however fast they follow.
+#[derive(Debug, Default)]
+struct Pace {
+    /// REQ and REP: a message is always the first after idleness.
+    lock_step: bool,
+    /// When the last message had been seen off.
+    last: Option<Instant>,
+    /// While one message goes to many: whether it belongs to a burst, and how many it was written to.
+    fan_out: Option<(Option<bool>, u32)>,
+}
+
+/// To so many peers a message is written by the sender, one after the other. To reach more of them, waking
+/// those who write to many at once takes less time.
+const FAN_INLINE: u32 = 8;
+
+impl Pace {
+    fn is_burst(&mut self) -> bool {
+        if self.lock_step {
+            return false;
+        }
+        let now = clock::now();
+        let follows = |last| now.saturating_duration_since(last) < BURST_GAP;
+        let follows = self.last.is_some_and(follows);
+        match &mut self.fan_out {
+            None => follows,
+            Some((burst, written)) => {
+                *written += 1;
+                *burst.get_or_insert(follows) || *written > FAN_INLINE
+            }
+        }
+    }
+
+    fn seen_off(&mut self) {
+        if !self.lock_step {
+            self.last = Some(clock::now());
         }
     }
 }

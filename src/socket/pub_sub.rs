@@ -301,6 +301,7 @@ impl Pub {
         if self.matched.is_empty() {
             Counters::add_owned(&counters.dropped_unmatched, 1);
         }
+        self.out.begin_fan_out();
         for key in &self.matched {
             match self.out.give(*key, message) {
                 Given::Done => {}
@@ -308,6 +309,7 @@ impl Pub {
                 Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),
             }
         }
+        self.out.end_fan_out();
         Ok(())
     }
 

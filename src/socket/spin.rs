@@ -6,6 +6,7 @@
 //! when it did not; then it is tried again now and then. Every look yields the processor, so that a peer
 //! that has to share it gets its turn.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use crate::sync::clock;
@@ -40,13 +41,17 @@ const REST: u32 = 64;
 impl Spin {
     /// For a socket that waits for an answer.
     pub(super) fn adaptive() -> Self {
-        // With one processor nobody else can do anything meanwhile.
-        match std::thread::available_parallelism() {
-            Ok(count) if count.get() > 1 => Spin::Adaptive(Budget {
+        // With one processor nobody else can do anything meanwhile. To ask takes the system some time.
+        static SEVERAL: OnceLock<bool> = OnceLock::new();
+        let several = SEVERAL.get_or_init(|| {
+            std::thread::available_parallelism().is_ok_and(|count| count.get() > 1)
+        });
+        match several {
+            true => Spin::Adaptive(Budget {
                 time: LEAST,
                 rest: 0,
             }),
-            _ => Spin::Off,
+            false => Spin::Off,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Memory stays bounded, whatever a peer announces, sends, or does not read.
 
-use sinew::{DisconnectReason, HighWaterMark, Push};
+use sinew::{DisconnectReason, Endpoint, HighWaterMark, Message, Pub, Pull, Push, Rep};
 
 use crate::heap::{live, peak_of};
 use crate::isolated::isolated;
@@ -133,6 +133,96 @@ fn a_few_octets_keep_little_memory() {
             }
         }
         stage.finish();
+    });
+}
+
+/// A connection that does nothing takes at most 4 KiB.
+#[test]
+fn idle_connections_take_little_memory() {
+    isolated("memory::idle_connections_take_little_memory", || {
+        for at in TRANSPORTS {
+            let mut pull = Pull::new();
+            let endpoint = pull.bind(at).unwrap();
+            idle("PULL", "PUSH", &endpoint, |count| {
+                pull.wait_for_peers(count, WATCHDOG).unwrap();
+            });
+            let mut rep = Rep::new();
+            let endpoint = rep.bind(at).unwrap();
+            idle("REP", "REQ", &endpoint, |count| {
+                rep.wait_for_peers(count, WATCHDOG).unwrap();
+            });
+            let mut publisher = Pub::new();
+            let endpoint = publisher.bind(at).unwrap();
+            idle("PUB", "SUB", &endpoint, |count| {
+                publisher.wait_for_peers(count, WATCHDOG).unwrap();
+            });
+        }
+
+        fn idle(ours: &str, theirs: &str, at: &Endpoint, mut wait_for_peers: impl FnMut(usize)) {
+            const FIRST: usize = 20;
+            const COUNT: usize = 500;
+            let first: Vec<Raw> = (0..FIRST).map(|_| Raw::shake_hands(at, theirs)).collect();
+            wait_for_peers(FIRST);
+            let before = live();
+            let raws: Vec<Raw> = (0..COUNT).map(|_| Raw::shake_hands(at, theirs)).collect();
+            wait_for_peers(FIRST + COUNT);
+            let each = live().saturating_sub(before) / COUNT;
+            println!("{ours} at {at}: {each} octets");
+            assert!(each <= 4 * KIB, "{ours} at {at}: {each} octets for each");
+            drop((first, raws));
+        }
+    });
+}
+
+/// What traffic took is given back when there is none, but for a block where the last octets were.
+#[test]
+fn memory_is_given_back_when_traffic_stops() {
+    isolated("memory::memory_is_given_back_when_traffic_stops", || {
+        for at in TRANSPORTS {
+            for size in [64, KIB, 20 * KIB, MIB] {
+                let mut pull = Pull::builder().bind(at).unwrap();
+                let endpoint = pull.bound_endpoints()[0].clone();
+                let mut push = Push::builder().connect(&endpoint).unwrap();
+                push.wait_for_peers(1, WATCHDOG).unwrap();
+                push.send("first").unwrap();
+                pull.recv_timeout(WATCHDOG).unwrap();
+                let before = live();
+                let (most, (mut push, mut pull)) = peak_of(|| {
+                    let sender = std::thread::spawn(move || {
+                        let payload = vec![7; size];
+                        for _ in 0..(64 * MIB / size).min(200_000) {
+                            push.send(&payload).unwrap();
+                        }
+                        push
+                    });
+                    for _ in 0..(64 * MIB / size).min(200_000) {
+                        assert_eq!(pull.recv_timeout(WATCHDOG).unwrap().byte_len(), size);
+                    }
+                    (sender.join().unwrap(), pull)
+                });
+                // A receiver that waits in vain leaves reading to the I/O threads.
+                let waited = pull.recv_timeout(std::time::Duration::from_millis(50));
+                assert!(waited.is_err());
+                let bound = before + 2 * (64 * KIB + 4 * KIB) + if size > KIB { size } else { 0 };
+                let end = std::time::Instant::now() + WATCHDOG;
+                while live() > bound {
+                    assert!(
+                        std::time::Instant::now() < end,
+                        "{at}, {size} octets: {} KiB of {} KiB are left",
+                        (live() - before) / KIB,
+                        most / KIB
+                    );
+                    std::thread::yield_now();
+                }
+                println!(
+                    "{at}, {size} octets: {} KiB of {} KiB",
+                    live().saturating_sub(before) / KIB,
+                    most / KIB
+                );
+                push.send("last").unwrap();
+                assert_eq!(pull.recv_timeout(WATCHDOG).unwrap(), Message::from("last"));
+            }
+        }
     });
 }
 
