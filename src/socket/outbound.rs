@@ -172,6 +172,7 @@ impl SendHalf {
     /// Gives a message to one pipe.
     #[inline]
     pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
+        let lock_step = self.pace.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
         };
@@ -184,7 +185,10 @@ impl SendHalf {
         }
         message.append_to(&mut pipe.writer);
         let asleep = pipe.writer.publish();
-        if pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
+        // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
+        // are busy waiting for this very message.
+        let now = lock_step && !asleep;
+        if now || pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
             pipe.pump();
         }
         if asleep {
