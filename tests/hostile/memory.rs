@@ -190,8 +190,7 @@ fn idle_connections_take_little_memory() {
 
         fn idle(ours: &str, theirs: &str, at: &Endpoint, mut wait_for_peers: impl FnMut(usize)) {
             const FIRST: usize = 20;
-            // Together just below a power of two: the room that lists keep to grow is not the point here.
-            const COUNT: usize = 220;
+            const COUNT: usize = 500;
             let first: Vec<Raw> = (0..FIRST).map(|_| Raw::shake_hands(at, theirs)).collect();
             wait_for_peers(FIRST);
             let before = live();
@@ -209,7 +208,7 @@ fn idle_connections_take_little_memory() {
 #[test]
 fn memory_is_given_back_when_traffic_stops() {
     isolated("memory::memory_is_given_back_when_traffic_stops", || {
-        for at in TRANSPORTS {
+        for at in TRANSPORTS.into_iter().chain(["inproc://given-back"]) {
             for size in [64, KIB, 20 * KIB, MIB] {
                 let mut pull = Pull::builder().bind(at).unwrap();
                 let endpoint = pull.bound_endpoints()[0].clone();
