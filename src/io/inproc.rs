@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::monitor::{DisconnectReason, SocketEvent};
 use super::port::{Flow, PipeKey, Port};
@@ -15,7 +15,7 @@ use crate::endpoint::Endpoint;
 use crate::pipe::{pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.

@@ -1,7 +1,6 @@
 //! The life of a connection on its I/O thread: handshake, traffic, timers, and its end.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{pipe, Reader, Tuning};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 

@@ -6,8 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::inproc::InprocPeers;
 use super::link::Link;
@@ -17,7 +16,8 @@ use crate::config::SocketConfig;
 use crate::pipe::{Limits, Reader, Signal, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
-use crate::sync::{lock, Event, Mailbox};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{lock, Event, Mailbox, Mutex};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,11 +188,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[cfg_attr(sinew_sharing, track_caller)]
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
     /// For a counter that only one thread ever writes: no locked instruction.
+    #[cfg_attr(sinew_sharing, track_caller)]
     pub(crate) fn add_owned(counter: &AtomicU64, n: u64) {
         counter.store(
             counter.load(Ordering::Relaxed).wrapping_add(n),

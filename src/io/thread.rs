@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -30,6 +29,7 @@ use super::CALLER_GONE;
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::pipe::{Reader, Writer};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
 

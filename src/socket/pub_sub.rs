@@ -2,8 +2,7 @@
 //! prefix of its first frame, SUB receives what it subscribed to.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,7 +22,8 @@ use crate::io::{
 use crate::message::{IntoMessage, Message};
 use crate::routing::{PeerKey, SubscriptionTrie, TopicSet, TrieConfig, Unsubscribed};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{lock, Mutex};
 
 /// Sends each message to every subscriber whose subscription is a prefix of the first frame.
 ///

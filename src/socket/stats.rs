@@ -1,8 +1,7 @@
 //! Counters of a socket, as a snapshot.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::io::Port;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a socket has done so far. Counted always, cheaply, and read at any time; the figures of one
 /// snapshot may be a few messages apart.
