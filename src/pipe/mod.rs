@@ -11,7 +11,8 @@
 //!
 //!  own cache lines:  writer: published octets, published messages
 //!                    reader: acknowledged octets, acknowledged messages
-//!                    both:   reader asleep, writer waits, dense, closed
+//!                    both:   reader asleep, writer waits, dense, closed, limits, whom to wake
+//!                    and what blocks go back through
 //! ```
 //!
 //! # The algorithm
@@ -134,18 +135,18 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             dense: AtomicBool::new(false),
             writer_closed: AtomicBool::new(false),
             reader_closed: AtomicBool::new(false),
+            limits: SharedLimits {
+                messages: AtomicU64::new(limits.messages),
+                bytes: AtomicU64::new(limits.bytes),
+            },
+            wake_reader: Mutex::new(None),
+            wake_writer: Mutex::new(None),
         }),
-        limits: LimitLine {
-            messages: AtomicU64::new(limits.messages),
-            bytes: AtomicU64::new(limits.bytes),
-        },
         spare: SpareBlocks::new(),
         rest: UnsafeCell::new(Rest {
             node: sentinel,
             block: std::ptr::null_mut(),
         }),
-        wake_reader: Mutex::new(None),
-        wake_writer: Mutex::new(None),
     });
     (
         Writer::new(Arc::clone(&shared), sentinel, tuning),
@@ -158,12 +159,10 @@ struct Shared {
     writer: CachePadded<WriterLine>,
     reader: CachePadded<ReaderLine>,
     sleep: CachePadded<SleepLine>,
-    limits: LimitLine,
+    /// Written by both whenever a block has been read, so not beside what only changes with sleep.
     spare: SpareBlocks,
     /// Where the list begins for whoever drops it: the reader stores it when it goes.
     rest: UnsafeCell<Rest>,
-    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
-    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
 }
 
 /// Written by the writer only.
@@ -181,7 +180,9 @@ struct ReaderLine {
     acked_messages: AtomicU64,
 }
 
-/// Rarely written by either.
+/// Rarely written by either. In this order, so that the lock that is taken to wake the reader is on the line
+/// that who wakes it has already.
+#[repr(C)]
 struct SleepLine {
     /// Set by the reader before it sleeps; cleared by whoever undertakes to wake it, or by itself.
     reader_asleep: AtomicBool,
@@ -191,15 +192,18 @@ struct SleepLine {
     dense: AtomicBool,
     writer_closed: AtomicBool,
     reader_closed: AtomicBool,
+    limits: SharedLimits,
+    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
+    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
 }
 
 /// Read when credit is counted anew; written when an inproc peer adds its own limits.
-struct LimitLine {
+struct SharedLimits {
     messages: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl LimitLine {
+impl SharedLimits {
     fn get(&self) -> Limits {
         Limits {
             messages: self.messages.load(Ordering::Relaxed),
@@ -256,7 +260,7 @@ impl Shared {
         // side is also a fence there).
         fence(Ordering::SeqCst);
         if self.claim_reader() {
-            Shared::signal(&self.wake_reader);
+            Shared::signal(&self.sleep.wake_reader);
         }
     }
 
@@ -264,7 +268,7 @@ impl Shared {
         self.sleep.reader_closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if self.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.wake_writer);
+            Shared::signal(&self.sleep.wake_writer);
         }
     }
 }
@@ -297,7 +301,7 @@ impl fmt::Debug for Shared {
                 &self.writer.published_messages.load(Ordering::Relaxed),
             )
             .field("acked", &self.reader.acked_messages.load(Ordering::Relaxed))
-            .field("limits", &self.limits.get())
+            .field("limits", &self.sleep.limits.get())
             .finish_non_exhaustive()
     }
 }
