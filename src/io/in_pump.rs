@@ -178,7 +178,7 @@ impl InPump {
             Phase::Ready => return InOutcome::Ready,
             Phase::Handshake | Phase::Traffic => {}
         }
-        let before = link.bytes_in.load(Ordering::Relaxed);
+        let before = link.octets.read.load(Ordering::Relaxed);
         let outcome = match self.run_inner(link, pool, budget, until_empty) {
             Ok(outcome) => outcome,
             Err(reason) => {
@@ -188,7 +188,11 @@ impl InPump {
         };
         self.buffer.release(pool);
         // A busy connection goes on filling its buffer; one that trickles gives it back.
-        let read = link.bytes_in.load(Ordering::Relaxed).wrapping_sub(before);
+        let read = link
+            .octets
+            .read
+            .load(Ordering::Relaxed)
+            .wrapping_sub(before);
         if outcome == InOutcome::Drained && read < TRICKLE {
             self.buffer.shrink(pool);
         }
@@ -262,8 +266,7 @@ impl InPump {
                     read += n;
                     short = n < space;
                     link.traffic.store(true, Ordering::Relaxed);
-                    Counters::add(&link.port.counters.bytes_received, n as u64);
-                    Counters::add_owned(&link.bytes_in, n as u64);
+                    Counters::add_owned(&link.octets.read, n as u64);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(InOutcome::Drained),

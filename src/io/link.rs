@@ -17,6 +17,7 @@ use mio::{Interest, Registry, Token as MioToken};
 use super::buffer::BufferPool;
 use super::in_pump::InPump;
 use super::monitor::ConnectionId;
+use super::octets::LinkOctets;
 use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
 use super::reading::{InOutcome, Interests, Polls, Reading};
@@ -25,7 +26,7 @@ use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::pipe::Signal;
 use crate::proto::Connection;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, Token};
 use crate::transport::Stream;
 
@@ -53,8 +54,7 @@ pub(crate) struct Link {
     /// Octets arrived since the last look of the heartbeat timer.
     pub(crate) traffic: AtomicBool,
     /// Octets read and written.
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
+    pub(crate) octets: Arc<LinkOctets>,
     key: OnceLock<PipeKey>,
 }
 
@@ -74,6 +74,7 @@ impl Link {
         now: Instant,
     ) -> Arc<Link> {
         let proto = Connection::new(Arc::clone(&port.protocol), now);
+        let octets = port.octets.join();
         Arc::new(Link {
             id,
             port,
@@ -90,8 +91,7 @@ impl Link {
             writing: Writing::new(),
             attended: AtomicBool::new(false),
             traffic: AtomicBool::new(false),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
+            octets,
             key: OnceLock::new(),
         })
     }

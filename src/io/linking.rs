@@ -49,7 +49,7 @@ impl LinkSlot {
     pub(super) fn sweep(&mut self) -> bool {
         let link = &self.link;
         let moved = |octets: &AtomicU64| octets.load(Ordering::Relaxed);
-        let now = moved(&link.bytes_in).wrapping_add(moved(&link.bytes_out));
+        let now = moved(&link.octets.read).wrapping_add(moved(&link.octets.written));
         let (before, given_back) = self.swept;
         if now == before && !given_back {
             let output = link.output.try_visit(|pump| pump.free_spare());

@@ -11,13 +11,14 @@ use std::sync::{Arc, Weak};
 use super::inproc::InprocPeers;
 use super::link::Link;
 use super::monitor::{DisconnectReason, Monitors};
+use super::octets::Octets;
 use super::pool::IoPool;
 use crate::config::SocketConfig;
 use crate::pipe::{Limits, Reader, Signal, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{lock, Event, Mailbox, Mutex};
+use crate::sync::{lock, CachePadded, Event, Mailbox, Mutex};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +118,8 @@ pub(crate) struct Port {
     pub(crate) outbound: Mailbox<Outbound>,
     pub(crate) monitors: Monitors,
     pub(crate) counters: Counters,
+    /// Octets of all connections.
+    pub(crate) octets: Octets,
     pub(crate) inproc: InprocPeers,
     keys: Mutex<Keys>,
     changes: [Mutex<HashMap<PipeKey, LinkChange>>; 2],
@@ -166,10 +169,10 @@ impl Flow {
 /// Counters of a socket, always on. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages_sent: AtomicU64,
-    pub(crate) messages_received: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-    pub(crate) bytes_received: AtomicU64,
+    /// By the sending half, for every message: apart from what others write.
+    pub(crate) messages_sent: CachePadded<AtomicU64>,
+    /// By the receiving half, likewise.
+    pub(crate) messages_received: CachePadded<AtomicU64>,
     /// Dropped because the pipe to a peer was full (PUB).
     pub(crate) dropped_full: AtomicU64,
     /// Dropped because nobody wanted it (PUB without a matching subscriber).
@@ -235,6 +238,7 @@ impl Port {
             outbound: Mailbox::new(),
             monitors: Monitors::default(),
             counters: Counters::default(),
+            octets: Octets::default(),
             inproc: InprocPeers::default(),
             keys: Mutex::new(Keys::default()),
             changes: Default::default(),

@@ -481,10 +481,10 @@ impl IoThread {
         let mut progress = false;
         let mut index = 0;
         while let Some(link) = self.hot.begin(index) {
-            let before = link.bytes_out.load(Ordering::Relaxed);
+            let before = link.octets.written.load(Ordering::Relaxed);
             let outcome = link.run_output();
             if outcome.is_some() {
-                progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+                progress |= link.octets.written.load(Ordering::Relaxed) != before;
             }
             let stays = match outcome {
                 // A sender runs it, and does so once more. But the end of a connection is for this thread
