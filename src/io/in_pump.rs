@@ -265,7 +265,7 @@ impl InPump {
                     }
                     read += n;
                     short = n < space;
-                    link.traffic.store(true, Ordering::Relaxed);
+                    link.octets.traffic.store(true, Ordering::Relaxed);
                     Counters::add_owned(&link.octets.read, n as u64);
                 }
                 Err(error) => match error.kind() {
@@ -522,7 +522,7 @@ impl InPump {
         let mut proto = lock(&link.proto);
         // In this order: what the command arms must not be disarmed by its own octets.
         proto.handle_traffic(now);
-        link.traffic.store(false, Ordering::Relaxed);
+        link.octets.traffic.store(false, Ordering::Relaxed);
         let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
         let result = proto.handle_command(body, now);
         let event = proto.poll_event();

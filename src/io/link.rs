@@ -27,10 +27,14 @@ use crate::endpoint::Endpoint;
 use crate::pipe::Signal;
 use crate::proto::Connection;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, Token};
+use crate::sync::{Mutex, OwnLine, Token};
 use crate::transport::Stream;
 
 /// See the module.
+///
+/// In memory as it is written here: what the runner of one pump writes is on other lines than what that of
+/// the other writes, which may be another thread, and neither is where all look and hardly anyone writes.
+#[repr(C)]
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) port: Arc<Port>,
@@ -40,22 +44,21 @@ pub(crate) struct Link {
     pub(crate) home: IoHandle,
     /// Where the I/O thread keeps it.
     pub(crate) slot: usize,
-    pub(crate) input: Token<InPump>,
-    pub(crate) output: Token<OutPump>,
+    /// Octets read and written.
+    pub(crate) octets: Arc<LinkOctets>,
+    key: OnceLock<PipeKey>,
+    pub(crate) output: OwnLine<Token<OutPump>>,
+    /// The out-pump looks for what it has to send.
     pub(crate) proto: Mutex<Connection>,
     /// The kernel took no more when the out-pump last ran. A hint.
     pub(super) blocked: AtomicBool,
-    /// Who is told about input, and about room for output.
-    pub(super) reading: Reading<Link>,
     /// Who sees messages off.
     pub(super) writing: Writing,
     /// The I/O thread has been asked to look at this connection.
     attended: AtomicBool,
-    /// Octets arrived since the last look of the heartbeat timer.
-    pub(crate) traffic: AtomicBool,
-    /// Octets read and written.
-    pub(crate) octets: Arc<LinkOctets>,
-    key: OnceLock<PipeKey>,
+    pub(crate) input: OwnLine<Token<InPump>>,
+    /// Who is told about input, and about room for output.
+    pub(super) reading: Reading<Link>,
 }
 
 impl Link {
@@ -83,16 +86,15 @@ impl Link {
             peer,
             home,
             slot,
-            input: Token::new(InPump::new()),
-            output: Token::new(OutPump::new()),
-            proto: Mutex::new(proto),
-            blocked: AtomicBool::new(false),
-            reading: Reading::new(),
-            writing: Writing::new(),
-            attended: AtomicBool::new(false),
-            traffic: AtomicBool::new(false),
             octets,
             key: OnceLock::new(),
+            output: OwnLine(Token::new(OutPump::new())),
+            proto: Mutex::new(proto),
+            blocked: AtomicBool::new(false),
+            writing: Writing::new(),
+            attended: AtomicBool::new(false),
+            input: OwnLine(Token::new(InPump::new())),
+            reading: Reading::new(),
         })
     }
 

@@ -332,7 +332,7 @@ impl IoThread {
         }
         let result = {
             let mut proto = lock(&link.proto);
-            if link.traffic.swap(false, Ordering::Relaxed) {
+            if link.octets.traffic.swap(false, Ordering::Relaxed) {
                 proto.handle_traffic(now);
             }
             proto.handle_timeout(now)

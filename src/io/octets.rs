@@ -6,18 +6,22 @@
 
 use std::sync::Arc;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{lock, Mutex};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{lock, Mutex, OwnLine};
 
 /// What one connection has moved. Written by whoever has the token of the pump.
 ///
 /// On a line of its own: the next allocation may be that of another connection. Both directions on one, as
 /// they seldom are busy at once on two threads, and every idle connection has it.
+pub(crate) type LinkOctets = OwnLine<InAndOut>;
+
+/// See [`LinkOctets`].
 #[derive(Debug, Default)]
-#[repr(align(64))]
-pub(crate) struct LinkOctets {
+pub(crate) struct InAndOut {
     pub(crate) read: AtomicU64,
     pub(crate) written: AtomicU64,
+    /// Some arrived since the last look of the heartbeat timer.
+    pub(crate) traffic: AtomicBool,
 }
 
 /// The counts of a socket's connections.

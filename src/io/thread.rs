@@ -292,10 +292,11 @@ impl IoThread {
         for slot in self.freed.drain(..) {
             self.slots.remove(slot);
         }
-        self.handle
-            .0
-            .load
-            .store(self.slots.len(), Ordering::Relaxed);
+        // Only if it has changed: others look at what lies beside it.
+        let load = &self.handle.0.load;
+        if load.load(Ordering::Relaxed) != self.slots.len() {
+            load.store(self.slots.len(), Ordering::Relaxed);
+        }
         progress
     }
 
