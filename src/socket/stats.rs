@@ -4,7 +4,8 @@ use crate::io::Port;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a socket has done so far. Counted always, cheaply, and read at any time; the figures of one
-/// snapshot may be a few messages apart.
+/// snapshot may be a few messages apart. Octets are added up over all connections, so a snapshot takes
+/// longer the more there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SocketStats {
