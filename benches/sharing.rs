@@ -81,7 +81,7 @@ mod counted {
 
     pub(super) fn main() -> Result<(), Failure> {
         let mut rounds = 1;
-        let mut messages = 20_000;
+        let mut messages = 10_000;
         let mut grain = GRAIN;
         let mut only = None;
         let mut args = std::env::args().skip(1);
