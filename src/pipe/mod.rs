@@ -50,7 +50,7 @@ mod writer;
 use std::fmt;
 
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
-use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
+use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
 use block::{Block, Node, SpareBlocks};
 
@@ -129,6 +129,11 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
         reader: CachePadded(ReaderLine {
             acked_bytes: AtomicU64::new(0),
             acked_messages: AtomicU64::new(0),
+            rest: UnsafeCell::new(Rest {
+                node: sentinel,
+                block: std::ptr::null_mut(),
+            }),
+            spare: OwnLine(SpareBlocks::new()),
         }),
         sleep: CachePadded(SleepLine {
             reader_asleep: AtomicBool::new(false),
@@ -143,11 +148,6 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             wake_reader: Mutex::new(None),
             wake_writer: Mutex::new(None),
         }),
-        spare: SpareBlocks::new(),
-        rest: UnsafeCell::new(Rest {
-            node: sentinel,
-            block: std::ptr::null_mut(),
-        }),
     });
     (
         Writer::new(Arc::clone(&shared), sentinel, tuning),
@@ -160,10 +160,6 @@ struct Shared {
     writer: CachePadded<WriterLine>,
     reader: CachePadded<ReaderLine>,
     sleep: CachePadded<SleepLine>,
-    /// Written by both whenever a block has been read, so not beside what only changes with sleep.
-    spare: SpareBlocks,
-    /// Where the list begins for whoever drops it: the reader stores it when it goes.
-    rest: UnsafeCell<Rest>,
 }
 
 /// Written by the writer only.
@@ -175,10 +171,15 @@ struct WriterLine {
     published_messages: AtomicU64,
 }
 
-/// Written by the reader only.
+/// Written by the reader only, but for `spare`.
+#[repr(C)]
 struct ReaderLine {
     acked_bytes: AtomicU64,
     acked_messages: AtomicU64,
+    /// Where the list begins for whoever drops it: the reader stores it when it goes.
+    rest: UnsafeCell<Rest>,
+    /// Written by both whenever a block has been read: the second line of the pair, which would be empty.
+    spare: OwnLine<SpareBlocks>,
 }
 
 /// Rarely written by either. In this order, so that the lock that is taken to wake the reader is on the line
@@ -252,7 +253,7 @@ impl Shared {
 
     /// Frees the blocks that wait to be used again.
     fn free_spare(&self) {
-        self.spare.clear();
+        self.reader.spare.clear();
     }
 
     fn close_writer(&self) {
@@ -283,6 +284,7 @@ impl Drop for Shared {
         // SAFETY: `&mut self`: both ends are gone, nobody else has access to the cell.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let rest = self
+            .reader
             .rest
             .with_mut(|rest| unsafe { std::ptr::replace(rest, nothing) });
         // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,

@@ -168,7 +168,7 @@ impl Reader {
 
     /// Frees all but one of the blocks that wait to be used again.
     pub(crate) fn trim_spare(&self) {
-        self.shared.spare.trim();
+        self.shared.reader.spare.trim();
     }
 
     /// Whether the writer is gone and everything published has been read.
@@ -542,7 +542,7 @@ impl Reader {
         // SAFETY: this reader has passed all views of `left`, and the writer went on to another block.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
-            self.shared.spare.give(left);
+            self.shared.reader.spare.give(left);
         }
     }
 
@@ -745,7 +745,10 @@ impl Drop for Reader {
         };
         // SAFETY: only a reader stores here, once; `Shared::drop` looks after both ends are gone.
         #[allow(unsafe_code, reason = "see SAFETY")]
-        self.shared.rest.with_mut(|slot| unsafe { *slot = rest });
+        self.shared
+            .reader
+            .rest
+            .with_mut(|slot| unsafe { *slot = rest });
         self.shared.close_reader();
     }
 }

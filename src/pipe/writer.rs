@@ -646,6 +646,7 @@ impl Writer {
         };
         let len = wanted.max(len);
         self.shared
+            .reader
             .spare
             .pop(len)
             .unwrap_or_else(|| Block::boxed(len))
