@@ -9,7 +9,7 @@ use super::outbound::Deadline;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port};
+use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::Message;
 use crate::pipe::Reader;
 use crate::routing::{PeerKey, Rotation};
@@ -33,6 +33,8 @@ pub(super) struct RecvHalf {
     from: PeerKey,
     /// Pipes with a connection.
     links: usize,
+    /// All pipes.
+    peers: usize,
     caller: Option<CallerPoll>,
     /// Whose connections this half reads if it has many.
     favourites: Favourites,
@@ -82,6 +84,7 @@ impl RecvHalf {
                 generation: 0,
             },
             links: 0,
+            peers: 0,
             caller: None,
             favourites: Favourites::default(),
             noted: 0,
@@ -121,6 +124,7 @@ impl RecvHalf {
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
+                    self.peers += 1;
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
@@ -243,6 +247,7 @@ impl RecvHalf {
         // its mail, which may be never.
         if pipe.down && !pipe.reader.has_data() {
             self.pipes[key.index as usize] = None;
+            self.peers -= 1;
             self.port.free_key(pipe_key(key));
             return;
         }
@@ -359,6 +364,26 @@ impl RecvHalf {
             // A long wait: the I/O threads read from here on.
             caller.release();
         }
+        self.sleep(deadline)
+    }
+
+    fn sleep(&mut self, deadline: Option<Instant>) -> bool {
+        if self.peers == self.links {
+            return self.port.inbound.event().wait(deadline);
+        }
+        let idle = clock::now() + MEMORY_IDLE;
+        if deadline.is_some_and(|deadline| deadline <= idle) {
+            return self.port.inbound.event().wait(deadline);
+        }
+        if self.port.inbound.event().wait(Some(idle)) || clock::now() < idle {
+            return true;
+        }
+        // What pipes over inproc keep no I/O thread gives back.
+        for pipe in self.pipes.iter().flatten() {
+            if pipe.link.is_none() {
+                pipe.reader.trim_spare();
+            }
+        }
         self.port.inbound.event().wait(deadline)
     }
 
@@ -467,10 +492,6 @@ impl RecvHalf {
         for key in &resting {
             if let Some(pipe) = self.pipe(*key) {
                 dense |= pipe.reader.arm();
-                // Of others the I/O threads take care.
-                if pipe.link.is_none() {
-                    pipe.reader.trim_spare();
-                }
                 pipe.state = State::Armed;
             }
         }
