@@ -109,7 +109,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats, Sub,
+    CloseReport, ManualError, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats,
+    Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

@@ -61,7 +61,6 @@ impl<V: Value> RadixTree<V> {
     }
 
     #[inline]
-    #[cfg(test)]
     pub(super) fn value(&self, node: NodeId) -> &V {
         &self.nodes[node as usize].value
     }
@@ -157,12 +156,16 @@ impl<V: Value> RadixTree<V> {
             .map(|(id, node)| (id as NodeId, &node.value))
     }
 
-    /// Gives the unused end of the arena back, if `removed` keys are as much work as looking for it.
-    pub(super) fn shrink(&mut self, removed: usize) {
-        let capacity = self.nodes.capacity();
-        if removed >= capacity / 4 && self.nodes.len() < capacity / 2 {
+    /// Gives the unused end of the arena back, if that is most of it.
+    pub(super) fn shrink(&mut self) {
+        if self.nodes.len() < self.nodes.capacity() / 2 {
             self.nodes.shrink_to_fit();
         }
+    }
+
+    /// Nodes there is memory for.
+    pub(super) fn capacity(&self) -> usize {
+        self.nodes.capacity()
     }
 
     fn add_child(&mut self, parent: NodeId, label: &[u8]) -> NodeId {
@@ -510,10 +513,6 @@ impl<V: Value> RadixTree<V> {
 
     pub(super) fn node_count(&self) -> usize {
         self.nodes.len()
-    }
-
-    pub(super) fn capacity(&self) -> usize {
-        self.nodes.capacity()
     }
 
     pub(super) const NODE_SIZE: usize = std::mem::size_of::<Node<V>>();

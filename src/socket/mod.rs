@@ -5,6 +5,7 @@
 
 mod builder;
 mod common;
+mod fan_out;
 mod inbound;
 mod outbound;
 mod pub_sub;
@@ -13,6 +14,9 @@ mod req_rep;
 mod shell;
 mod spin;
 mod stats;
+mod topics;
+mod upstream;
+mod xpub_xsub;
 
 pub use builder::{SocketBuilder, SocketKind};
 pub use pub_sub::{Pub, Sub};
@@ -20,6 +24,7 @@ pub use push_pull::{Pull, Push};
 pub use req_rep::{Rep, Req};
 pub use shell::CloseReport;
 pub use stats::SocketStats;
+pub use xpub_xsub::{ManualError, SubscriptionEvent, XPub, XSub};
 
 use crate::io::PipeKey;
 use crate::routing::PeerKey;
