@@ -208,7 +208,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
-    if matches!(ours, SocketType::Pub | SocketType::XPub) {
+    if matches!(ours, SocketType::Pub | SocketType::XPub | SocketType::Radio) {
         connector.hooks.inproc_up(peer_key, binder, key);
         binder.hooks.inproc_up(key, &connector, peer_key);
     } else {

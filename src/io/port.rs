@@ -86,6 +86,7 @@ pub(crate) trait Hooks: Send + Sync {
 
     /// A way to send to peers that cannot say what they want, such as datagrams: it gets every message,
     /// until [`Hooks::link_down`].
+    #[allow(dead_code, reason = "called by the datagram transport")]
     fn unfiltered_up(&self, _: PipeKey) {}
 
     /// The peer subscribed (joined a group), or took that back.
