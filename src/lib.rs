@@ -111,8 +111,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, ManualError, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats,
-    Sub, SubscriptionEvent, XPub, XSub,
+    CloseReport, Dish, GroupError, GroupSendError, ManualError, Pub, Pull, Push, Radio, Rep, Req,
+    SocketBuilder, SocketKind, SocketStats, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 
