@@ -739,6 +739,59 @@ mod tests {
         trie.check();
     }
 
+    /// What a message costs depends on its topic and its receivers, not on who wants what else.
+    #[test]
+    fn a_million_topics_are_matched_with_little_more_work_than_a_thousand() {
+        let shapes: [fn(u32) -> Vec<u8>; 2] = [
+            |n| format!("sensor/{n:06}/temperature").into_bytes(),
+            |n| {
+                let spread = u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                [spread, spread.rotate_left(29), !spread]
+                    .map(u64::to_be_bytes)
+                    .concat()
+            },
+        ];
+        for topic in shapes {
+            let work = [1_000, 1_000_000].map(|topics| {
+                let mut trie = unlimited();
+                for n in 0..topics {
+                    trie.subscribe(peer(n % 100), &topic(n)).unwrap();
+                }
+                assert_eq!(trie.subscriptions(), topics as usize);
+                let asked = (0..topics).step_by(topics as usize / 1_000);
+                super::super::radix::work::take();
+                let mut matched = 0;
+                for n in asked {
+                    let message = [&topic(n)[..], b"/and more"].concat();
+                    trie.for_each_match(&message, |_| matched += 1);
+                }
+                assert_eq!(matched, 1_000);
+                super::super::radix::work::take()
+            });
+            println!("steps for 1000 messages: {work:?}");
+            assert!(work[1] <= 2 * work[0], "{work:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_removed_part_by_part() {
+        let mut trie = unlimited();
+        for n in 0..1_000u32 {
+            trie.subscribe(peer(0), &n.to_be_bytes()).unwrap();
+            trie.subscribe(peer(1), &(n / 2).to_be_bytes()).unwrap();
+        }
+        let mut parts = 0;
+        let mut unheld = 0;
+        while trie.remove_part(peer(0), 300, |_, last| unheld += usize::from(last)) {
+            parts += 1;
+            assert_eq!(trie.topic_count_of(peer(0)), 1_000 - 300 * parts);
+            trie.check();
+        }
+        assert_eq!((parts, unheld), (3, 500));
+        assert_eq!((trie.topic_count_of(peer(0)), trie.topics()), (0, 500));
+        trie.check();
+    }
+
     #[test]
     fn nodes_are_small() {
         assert_eq!(RadixTree::<Holders>::NODE_SIZE, 72);

@@ -213,8 +213,12 @@ impl<'a, V: Value> Iterator for Prefixes<'a, V> {
     fn next(&mut self) -> Option<&'a V> {
         loop {
             let node = self.next.take()?;
+            #[cfg(test)]
+            work::add(1);
             if let Some(child) = self.rest.first().and_then(|b| node.children.find(*b)) {
                 let child = &self.tree.nodes[child as usize];
+                #[cfg(test)]
+                work::add(child.label.as_slice().len());
                 if let Some(rest) = self.rest.strip_prefix(child.label.as_slice()) {
                     self.rest = rest;
                     self.next = Some(child);
@@ -418,6 +422,8 @@ impl<const N: usize> Fan<N> {
 
     #[inline]
     fn position(&self, octet: u8) -> Option<usize> {
+        #[cfg(test)]
+        work::add(usize::from(self.len));
         self.octets[..usize::from(self.len)]
             .iter()
             .position(|known| *known == octet)
@@ -487,6 +493,23 @@ impl Table {
 
     fn iter(&self) -> impl Iterator<Item = (u8, NodeId)> + '_ {
         (0..=u8::MAX).filter_map(|octet| self.find(octet).map(|id| (octet, id)))
+    }
+}
+
+/// Counts what a walk does: nodes visited, octets of labels and children compared.
+#[cfg(test)]
+pub(super) mod work {
+    use std::cell::Cell;
+
+    thread_local!(static DONE: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn add(steps: usize) {
+        DONE.with(|done| done.set(done.get() + steps));
+    }
+
+    /// How much was done since the last call, on this thread.
+    pub(in crate::routing) fn take() -> usize {
+        DONE.with(Cell::take)
     }
 }
 

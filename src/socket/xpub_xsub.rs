@@ -112,14 +112,12 @@ fn as_subscription(frame: &Frame) -> Option<(bool, &[u8])> {
     }
 }
 
-/// Takes the frames that are subscriptions out of a message, all of them or just the first frame. What is
-/// left may be nothing.
+/// Takes the subscriptions among the first so many frames out of a message. What is left may be nothing.
 fn split_subscriptions(
     message: Message,
-    only_first: bool,
+    looked_at: usize,
     mut each: impl FnMut(bool, &[u8]),
 ) -> Option<Message> {
-    let looked_at = if only_first { 1 } else { usize::MAX };
     let frames = message.frames();
     if !frames
         .iter()
@@ -379,10 +377,12 @@ impl XPub {
                 });
             }
             let message = self.inbound.try_recv().ok()?;
+            // Frames that came first have been looked at by now: by the in-pump, or by an XSUB over inproc.
+            if self.shell.port.config.only_first_subscribe {
+                return Some(SubscriptionEvent::Message(message));
+            }
             let from = pipe_key(self.inbound.from());
-            let only_first = self.shell.port.config.only_first_subscribe;
-            // The in-pump has taken those at the beginning out already.
-            let rest = split_subscriptions(message, only_first, |subscribe, topic| {
+            let rest = split_subscriptions(message, usize::MAX, |subscribe, topic| {
                 let done = self.topics.subscription(from, subscribe, topic);
                 if done.is_err() {
                     Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
@@ -530,7 +530,10 @@ impl XSub {
     fn send_by(&mut self, message: impl IntoMessage, _: Deadline) -> Result<(), SendError> {
         self.inbound.refresh_for_sender();
         self.out.refresh();
-        let only_first = self.shell.port.config.only_first_subscribe;
+        let looked_at = match self.shell.port.config.only_first_subscribe {
+            true => 1,
+            false => usize::MAX,
+        };
         let (upstream, always) = (&self.upstream, self.verbose_unsubscribe);
         let rest =
             split_subscriptions(
