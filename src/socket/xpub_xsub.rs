@@ -535,15 +535,14 @@ impl XSub {
             false => usize::MAX,
         };
         let (upstream, always) = (&self.upstream, self.verbose_unsubscribe);
-        let rest =
-            split_subscriptions(
-                message.into(),
-                only_first,
-                |subscribe, topic| match subscribe {
-                    true => upstream.subscribe(topic),
-                    false => drop(upstream.unsubscribe(topic, always)),
-                },
-            );
+        let rest = split_subscriptions(
+            message.into(),
+            looked_at,
+            |subscribe, topic| match subscribe {
+                true => upstream.subscribe(topic),
+                false => drop(upstream.unsubscribe(topic, always)),
+            },
+        );
         if let Some(message) = rest {
             let counters = &self.shell.port.counters;
             self.out.give_all(&message, |given| match given {
