@@ -98,8 +98,8 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
-    UnknownEndpoint, WaitTimeout,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
+    RequestError, SendError, SendFailure, UnknownEndpoint, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -111,8 +111,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Dish, GroupError, GroupSendError, ManualError, Pub, Pull, Push, Radio, Rep, Req,
-    SocketBuilder, SocketKind, SocketStats, Sub, SubscriptionEvent, XPub, XSub,
+    CloseReport, Dish, Pub, Pull, Push, Radio, Rep, Req, SocketBuilder, SocketKind, SocketStats,
+    Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

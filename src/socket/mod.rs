@@ -23,11 +23,11 @@ mod xpub_xsub;
 pub use builder::{SocketBuilder, SocketKind};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
-pub use radio_dish::{Dish, GroupError, GroupSendError, Radio};
+pub use radio_dish::{Dish, Radio};
 pub use req_rep::{Rep, Req};
 pub use shell::CloseReport;
 pub use stats::SocketStats;
-pub use xpub_xsub::{ManualError, SubscriptionEvent, XPub, XSub};
+pub use xpub_xsub::{SubscriptionEvent, XPub, XSub};
 
 use crate::io::PipeKey;
 use crate::routing::PeerKey;

@@ -9,8 +9,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
 use super::builder::sealed::Assemble;
 use super::common::{shell_methods, socket_traits};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -22,9 +20,9 @@ use super::upstream::{Form, Upstream};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
-use crate::error::{RecvError, SendError, WaitTimeout};
+use crate::error::{GroupError, GroupSendError, RecvError, WaitTimeout};
 use crate::io::{Counters, Hooks, Port};
-use crate::message::{Frame, Group, InvalidGroup, Message};
+use crate::message::{Frame, Group, Message};
 use crate::socket_type::SocketType;
 
 /// Sends each message, which is one frame, to every peer that has joined its group.
@@ -58,18 +56,6 @@ use crate::socket_type::SocketType;
 pub struct Radio {
     out: FanOut,
     shell: Shell,
-}
-
-/// Why a message was not sent to a group.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum GroupSendError {
-    /// The name is no group's. Nothing was sent.
-    #[error(transparent)]
-    Group(#[from] InvalidGroup),
-    /// It was not sent. The message in the error has two frames: the group's name, and the body.
-    #[error(transparent)]
-    Send(#[from] SendError),
 }
 
 /// Options of RADIO alone.
@@ -241,27 +227,6 @@ pub struct Dish {
     groups: HashSet<Group>,
     upstream: Arc<Upstream>,
     shell: Shell,
-}
-
-/// Why a group was not joined or left. Nothing has changed.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum GroupError {
-    /// The name is no group's.
-    #[error(transparent)]
-    Invalid(#[from] InvalidGroup),
-    /// It has been joined already: membership does not count.
-    #[error("{group:?} is joined already, expected a group that is not")]
-    AlreadyJoined {
-        /// The group given.
-        group: Group,
-    },
-    /// It has not been joined.
-    #[error("{group:?} is not joined, expected a group that is")]
-    NotJoined {
-        /// The group given.
-        group: Group,
-    },
 }
 
 impl Assemble for Dish {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use thiserror::Error;
 
 use super::builder::sealed::Assemble;
 use super::common::{
@@ -21,7 +20,7 @@ use super::upstream::{Form, Upstream};
 use super::{pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
-use crate::error::{RecvError, SendError, WaitTimeout};
+use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
 use crate::io::{Counters, Hooks, Port};
 use crate::message::{Frame, IntoMessage, Message};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
@@ -134,24 +133,6 @@ fn split_subscriptions(
         }
     }
     (!rest.is_empty()).then(|| Message::multipart(rest))
-}
-
-/// Why an [`XPub`] did not change a peer's subscriptions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ManualError {
-    /// The socket takes its peers' subscriptions by itself.
-    #[error("subscriptions are not made by hand, expected a socket with the option `manual`")]
-    NotManual,
-    /// The topic is longer than peers may subscribe to.
-    #[error("the topic has {len} octets, expected at most `max_topic_length`")]
-    TopicTooLong {
-        /// The length of the topic given.
-        len: usize,
-    },
-    /// The peer holds as much as one may.
-    #[error("the peer holds all the topics that one may, expected fewer (`max_topics`, 64 MiB)")]
-    TooManyTopics,
 }
 
 /// Options of XPUB alone.
