@@ -38,7 +38,7 @@ use crate::socket_type::SocketType;
 /// Finding out who gets a message takes time in proportion to its topic's length at most, and to the
 /// number of those who get it, however many subscriptions there are. One takes about 100 octets of
 /// memory with a topic of 24 octets that nobody else subscribed to, the topic included, and 24 if
-/// others did. Each peer may hold about a million (2^20) different ones, each of at most 64 KiB and 64 MiB
+/// others did; memory is asked for in doubling steps, so that as much again may be allocated and not used. Each peer may hold about a million (2^20) different ones, each of at most 64 KiB and 64 MiB
 /// together, or what [`max_topics`](SocketBuilder::max_topics) and
 /// [`max_topic_length`](SocketBuilder::max_topic_length) say; a peer that exceeds that is disconnected
 /// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)), a subscriber
