@@ -6,7 +6,7 @@ use super::timing::LONGEST;
 use super::{
     Heartbeat, HighWaterMark, MessageLimits, OptionError, ReconnectPolicy, SubscriptionLimits,
 };
-use crate::message::RoutingId;
+use crate::message::{Message, RoutingId};
 
 /// Everything a socket is built with. One value per socket; it does not change afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,11 @@ pub struct SocketConfig {
     /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
     pub(crate) max_connections: Option<u32>,
     pub(crate) tcp: TcpConfig,
+    /// Whether only the first frame of a message is looked at for being a subscription, and not every
+    /// one. Default no.
+    pub(crate) only_first_subscribe: bool,
+    /// The first message for every new peer. Default none.
+    pub(crate) welcome: Option<Message>,
 }
 
 /// What is set on every TCP connection. `None` leaves the system's default.
@@ -194,6 +199,8 @@ impl Default for SocketConfig {
             max_pending_handshakes: 1024,
             max_connections: None,
             tcp: TcpConfig::default(),
+            only_first_subscribe: false,
+            welcome: None,
         }
     }
 }

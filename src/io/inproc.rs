@@ -92,7 +92,7 @@ impl Names {
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
         let key = port.new_key();
-        let (writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
+        let (writer, reader) = port.out_pipe(Tuning::INPROC);
         let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
@@ -198,12 +198,17 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     if let Some(mut writer) = ends.writer.filter(|_| sends) {
         writer.add_limits(binder.out_limits());
+        binder.welcome(&mut writer);
+        binder.offer_writer(key, writer);
+    } else if sends {
+        // The connector receives nothing: a pipe that nobody reads stands for that.
+        let (writer, _) = pipe(ONE, Tuning::INPROC);
         binder.offer_writer(key, writer);
     }
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
-    if matches!(ours, SocketType::Pub | SocketType::XPub) {
+    if matches!(ours, SocketType::Pub | SocketType::XPub | SocketType::Radio) {
         connector.hooks.inproc_up(peer_key, binder, key);
         binder.hooks.inproc_up(key, &connector, peer_key);
     } else {

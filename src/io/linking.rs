@@ -410,7 +410,7 @@ impl IoThread {
         port.hooks.link_up(key, &link, peer.version);
         link.output.lock().open(reader);
         let sink = match writer {
-            Some(writer) => Sink::Pipe(writer),
+            Some(writer) => Sink::of(&port, writer),
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,
         };
@@ -669,7 +669,7 @@ pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
     let flow = port.flow();
     let key = port.new_key();
     let reader = flow.sends.then(|| {
-        let (writer, reader) = pipe(port.out_limits(), Tuning::WIRE);
+        let (writer, reader) = port.out_pipe(Tuning::WIRE);
         port.offer_writer(key, writer);
         reader
     });

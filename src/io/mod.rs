@@ -30,7 +30,7 @@ mod writing;
 
 use std::time::Duration;
 
-pub(crate) use crate::proto::{encode_subscription, Version as PeerVersion};
+pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
 pub(crate) use caller::{CallerPoll, CALLER_LINKS};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;

@@ -6,6 +6,7 @@
 //! - [`PeerKey`]: the name of a peer, which never means another.
 //! - [`Rotation`]: the round over active peers, both for fair queueing and for load balancing.
 //! - [`SubscriptionTrie`]: the publisher's side of topic matching; [`TopicSet`]: the subscriber's.
+//! - [`TopicEvents`]: what an XPUB has to tell about subscriptions.
 //! - [`ReqState`], [`RepState`]: the lock-step automata and their envelopes.
 //!
 //! What is not here: pipes, high-water marks, and the decision to wait. A part never asks whether a
@@ -17,6 +18,7 @@ mod radix;
 mod rep;
 mod req;
 mod rotation;
+mod topic_events;
 mod topic_set;
 mod turn;
 
@@ -30,6 +32,7 @@ pub(crate) use self::{
     rep::{RepState, RequestDiscarded},
     req::{ReplyDiscarded, ReqConfig, ReqState},
     rotation::Rotation,
+    topic_events::{EventLimit, Scope, TopicEvent, TopicEvents},
     topic_set::{TopicSet, Unsubscribed},
     turn::{OutOfTurn, Refused},
 };

@@ -19,6 +19,9 @@ use crate::sync::{barrier, clock};
 /// messages: a new peer waits for its turn no longer than that.
 const LOOK_EVERY: u32 = 64;
 
+/// Of how many peers that are gone what they left is kept for an application that only sends.
+const LEFT_BEHIND: usize = 1024;
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct RecvHalf {
@@ -44,6 +47,8 @@ pub(super) struct RecvHalf {
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
+    /// Peers that went and left something to receive, since such pipes were last counted.
+    left_behind: usize,
 }
 
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl RecvHalf {
             noted: 0,
             lost: Vec::new(),
             note_lost: false,
+            left_behind: 0,
         }
     }
 
@@ -150,10 +156,15 @@ impl RecvHalf {
                     self.port.end_seen(Half::Receiving);
                     let key = peer_key(key);
                     self.unlink(key, true);
+                    self.wake(key);
                     if let Some(pipe) = self.pipe(key) {
                         pipe.down = true;
+                        // Who never receives must not keep what is left of every peer there ever was.
+                        match pipe.reader.has_data() {
+                            true => self.left_behind += 1,
+                            false => self.rest(key),
+                        }
                     }
-                    self.wake(key);
                 }
                 Inbound::Readable(key) => self.wake(peer_key(key)),
             }
@@ -194,6 +205,41 @@ impl RecvHalf {
             State::Armed => pipe.reader.disarm(),
         }
         self.readable.activate(key);
+    }
+
+    /// For a socket that sends and may never receive: takes note of what has changed, and gives up what
+    /// peers that are gone have left when it is that of very many.
+    #[inline]
+    pub(super) fn refresh_for_sender(&mut self) {
+        if self.port.inbound.is_pending() {
+            self.take_mail();
+            if self.left_behind > LEFT_BEHIND {
+                self.drop_left_behind();
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_left_behind(&mut self) {
+        let down = |pipe: &InPipe| pipe.down.then_some(pipe.key);
+        let keys: Vec<PeerKey> = self.pipes.iter().flatten().filter_map(down).collect();
+        // Some may have been received meanwhile.
+        self.left_behind = keys.len();
+        if keys.len() <= LEFT_BEHIND {
+            return;
+        }
+        self.left_behind = 0;
+        for key in keys {
+            let Some(pipe) = self.pipe(key) else {
+                continue;
+            };
+            let unread = pipe.reader.queued_messages();
+            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.wake(key);
+            self.readable.deactivate(key);
+            self.pipes[key.index as usize] = None;
+            self.port.free_key(pipe_key(key));
+        }
     }
 
     /// A peer whose connection was lost since the last call, one at a time.

@@ -20,6 +20,7 @@ mod isolated;
 mod memory;
 mod raw;
 mod stage;
+mod subscriptions;
 mod traffic;
 
 use std::time::Duration;

@@ -8,6 +8,8 @@ mod hwm;
 mod lifecycle;
 mod pattern;
 mod promises;
+mod radio_dish;
 mod support;
 mod transports;
 mod volume;
+mod xpub_xsub;
