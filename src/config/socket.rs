@@ -130,6 +130,13 @@ impl SocketConfig {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
         }
+        if let Some(id) = self.routing_id.as_ref().filter(|id| id.is_automatic()) {
+            return Err(OptionError::new(
+                "routing_id",
+                format_args!("\"{}\"", id.as_bytes().escape_ascii()),
+                "a first octet other than zero",
+            ));
+        }
         self.tcp.validate()
     }
 }

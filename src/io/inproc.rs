@@ -9,9 +9,10 @@ use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
 use super::monitor::{DisconnectReason, SocketEvent};
-use super::port::{Flow, PipeKey, Port};
+use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
 use crate::pipe::{pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
@@ -40,13 +41,14 @@ pub(crate) enum InprocId {
 }
 
 /// Why an inproc endpoint could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InprocError {
     NameTaken,
     Incompatible {
         ours: SocketType,
         theirs: SocketType,
     },
+    DuplicateRoutingId(RoutingId),
 }
 
 /// The inproc peers of a socket, by its own keys.
@@ -89,9 +91,9 @@ impl Names {
         name: &str,
         endpoint: &Endpoint,
         port: &Arc<Port>,
+        key: PipeKey,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
-        let key = port.new_key();
         let (writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
         let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
         let waiting = Waiting {
@@ -161,8 +163,8 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let Waiting { ends, endpoint, .. } = waiting;
     let (ours, theirs) = (connector.socket_type, binder.socket_type);
     if !ours.is_compatible_with(theirs) {
-        refuse(&connector, &endpoint, ours, theirs);
-        refuse(binder, &endpoint, theirs, ours);
+        refuse(&connector, &endpoint, &incompatible(ours, theirs));
+        refuse(binder, &endpoint, &incompatible(theirs, ours));
         let key = ends.key;
         drop(ends);
         down(&connector, key);
@@ -170,6 +172,23 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     let key = binder.new_key();
     let peer_key = ends.key;
+    let admitted = admit(&connector, peer_key, binder).and_then(|_| admit(binder, key, &connector));
+    if let Err(reason) = admitted {
+        refuse(&connector, &endpoint, &reason);
+        refuse(binder, &endpoint, &reason);
+        binder.abandon_key(key);
+        drop(ends);
+        down(&connector, peer_key);
+        return match reason {
+            DisconnectReason::DuplicateRoutingId { routing_id } => {
+                Err(InprocError::DuplicateRoutingId(routing_id))
+            }
+            // Only a routing id is a reason not to admit a peer.
+            _ => Ok(()),
+        };
+    }
+    // Before anything can be received through it.
+    connector.hooks.settled(peer_key);
     // Each knows the other before either can send, so that an end is never missed.
     lock(&connector.inproc.0).insert(
         peer_key,
@@ -188,6 +207,12 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let Flow {
         sends, receives, ..
     } = binder.flow();
+    // Who receives from a peer can answer it: the way to it is there first.
+    if let Some(mut writer) = ends.writer.filter(|_| sends) {
+        writer.add_limits(binder.out_limits());
+        binder.offer_writer(key, writer);
+    }
+    binder.hooks.settled(key);
     if let Some(mut reader) = ends.reader.filter(|_| receives) {
         reader.add_limits(binder.in_limits());
         binder.offer_reader(key, reader);
@@ -195,10 +220,6 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         // The connector sends nothing this way: an ended pipe stands for that.
         let (_, reader) = pipe(ONE, Tuning::INPROC);
         binder.offer_reader(key, reader);
-    }
-    if let Some(mut writer) = ends.writer.filter(|_| sends) {
-        writer.add_limits(binder.out_limits());
-        binder.offer_writer(key, writer);
     }
     binder.peer_up();
     connector.peer_up();
@@ -225,13 +246,34 @@ const ONE: Limits = Limits {
     bytes: 1,
 };
 
-fn refuse(port: &Port, endpoint: &Endpoint, ours: SocketType, theirs: SocketType) {
+/// Asks a socket's pattern whether it can have `peer`, and what that is called there.
+fn admit(
+    port: &Arc<Port>,
+    key: PipeKey,
+    peer: &Port,
+) -> Result<Option<RoutingId>, DisconnectReason> {
+    let announced = match (&peer.config.routing_id, peer.socket_type) {
+        (Some(id), of) if of.announces_identity() => id.as_bytes(),
+        _ => &[],
+    };
+    port.hooks.admit(&Arrival {
+        port,
+        key,
+        given: None,
+        announced,
+        link: None,
+    })
+}
+
+fn incompatible(ours: SocketType, theirs: SocketType) -> DisconnectReason {
+    let why = Incompatible::SocketType { ours, theirs };
+    DisconnectReason::Protocol(ProtocolError::Incompatible(why))
+}
+
+fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
     port.monitors.report(|| SocketEvent::ConnectFailed {
         endpoint: endpoint.clone(),
-        reason: DisconnectReason::Protocol(ProtocolError::Incompatible(Incompatible::SocketType {
-            ours,
-            theirs,
-        })),
+        reason: reason.clone(),
     });
 }
 
@@ -242,7 +284,7 @@ fn down(port: &Port, key: PipeKey) {
         port.end_out(key, None);
     }
     if flow.receives {
-        port.end_in(key);
+        port.end_in(key, None);
     }
 }
 
