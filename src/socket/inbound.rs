@@ -1,14 +1,16 @@
 //! The receiving half: pipes from peers, read in turn.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::favourites::{Favour, Favourites, MOST};
 use super::outbound::Deadline;
 use super::spin::Spin;
-use super::{peer_key, pipe_key};
+use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, CALLER_LINKS};
+use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port};
 use crate::message::Message;
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
@@ -37,6 +39,10 @@ pub(super) struct RecvHalf {
     /// Pipes with a connection, by index.
     linked: BTreeSet<u32>,
     caller: Option<CallerPoll>,
+    /// Whose connections this half reads if it has many.
+    favourites: Favourites,
+    /// The count of messages received at the last wait.
+    noted: u64,
     spin: Spin,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
@@ -87,6 +93,8 @@ impl RecvHalf {
             },
             linked: BTreeSet::new(),
             caller: None,
+            favourites: Favourites::default(),
+            noted: 0,
             lost: Vec::new(),
             note_lost: false,
             hold_ends: false,
@@ -129,9 +137,7 @@ impl RecvHalf {
                 Inbound::Up { key, reader } => {
                     let key = peer_key(key);
                     let index = key.index as usize;
-                    if self.pipes.len() <= index {
-                        self.pipes.resize_with(index + 1, || None);
-                    }
+                    make_slot(&mut self.pipes, index);
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
@@ -176,6 +182,7 @@ impl RecvHalf {
         if let Some(caller) = &mut self.caller {
             caller.forget(pipe_key(key));
         }
+        self.favourites.forget(key);
         if lost && self.note_lost {
             self.lost.push(key);
         }
@@ -421,9 +428,14 @@ impl RecvHalf {
         found
     }
 
-    /// Takes reading of the connections over, if there are few.
+    /// Takes reading of connections over: of all if they are few, otherwise of those whose messages this
+    /// half keeps waiting for.
     fn adopt_links(&mut self) {
-        if self.linked.is_empty() || self.linked.len() > CALLER_LINKS {
+        if self.linked.len() > MOST {
+            return self.adopt_favourites();
+        }
+        self.favourites.clear();
+        if self.linked.is_empty() {
             if let Some(caller) = &mut self.caller {
                 caller.release();
             }
@@ -440,6 +452,46 @@ impl RecvHalf {
                 if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
                     caller.adopt(pipe_key(pipe.key), &link);
                 }
+            }
+        }
+    }
+
+    #[cold]
+    fn adopt_favourites(&mut self) {
+        if let Some(caller) = &mut self.caller {
+            // There were few connections before, and this half read them all.
+            if caller.len() > self.favourites.keys().len() {
+                caller.release();
+            }
+        }
+        let received = self.port.counters.messages_received.load(Ordering::Relaxed);
+        if received != self.noted {
+            self.noted = received;
+            match self.favourites.note(self.from) {
+                Favour::Nothing => {}
+                Favour::Begin(_, dropped) => {
+                    if self.caller.is_none() {
+                        self.caller = CallerPoll::new();
+                    }
+                    if let (Some(caller), Some(dropped)) = (&mut self.caller, dropped) {
+                        caller.forget(pipe_key(dropped));
+                    }
+                }
+                Favour::End => {
+                    if let Some(caller) = &mut self.caller {
+                        caller.release();
+                    }
+                }
+            }
+        }
+        let Some(caller) = &mut self.caller else {
+            return;
+        };
+        for key in self.favourites.keys() {
+            let pipe = self.pipes.get(key.index as usize).and_then(Option::as_ref);
+            let pipe = pipe.filter(|pipe| pipe.key == *key);
+            if let Some(link) = pipe.and_then(|pipe| pipe.link.as_ref()?.upgrade()) {
+                caller.adopt(pipe_key(*key), &link);
             }
         }
     }
@@ -472,6 +524,10 @@ impl RecvHalf {
             let pipe = self.pipe(*key);
             if let Some(pipe) = pipe.filter(|pipe| pipe.state == State::Resting) {
                 dense |= pipe.reader.arm();
+                // Of others the I/O threads take care.
+                if pipe.link.is_none() {
+                    pipe.reader.trim_spare();
+                }
                 pipe.state = State::Armed;
             }
         }
