@@ -12,7 +12,7 @@ use super::monitor::{DisconnectReason, SocketEvent};
 use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
-use crate::message::RoutingId;
+use crate::message::{Message, RoutingId};
 use crate::pipe::{pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
@@ -59,6 +59,8 @@ pub(crate) struct InprocPeers(Mutex<HashMap<PipeKey, Peer>>);
 struct Peer {
     port: Weak<Port>,
     key: PipeKey,
+    /// It has connected to this socket, and not the other way round.
+    accepted: bool,
 }
 
 impl Names {
@@ -94,7 +96,7 @@ impl Names {
         key: PipeKey,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
-        let (writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
+        let (mut writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
         let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
@@ -107,6 +109,7 @@ impl Names {
         };
         // The socket gets its ends first: what the other side does next must find them.
         if flow.sends {
+            port.greet(&mut writer);
             port.offer_writer(key, writer);
         }
         if flow.receives {
@@ -120,7 +123,7 @@ impl Names {
             Connect::Connected(binder, waiting) => {
                 match binder.upgrade() {
                     Some(binder) => attach(waiting, &binder)?,
-                    None => down(port, key),
+                    None => down(port, key, None),
                 }
                 Ok(InprocId::Connected { pending: None, key })
             }
@@ -140,7 +143,7 @@ impl Names {
                         super::Counters::add(&port.counters.unsent, reader.queued_messages());
                     }
                     drop(waiting);
-                    down(port, key);
+                    down(port, key, None);
                 } else {
                     port.inproc.disconnect(port, key);
                 }
@@ -167,7 +170,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         refuse(binder, &endpoint, &incompatible(theirs, ours));
         let key = ends.key;
         drop(ends);
-        down(&connector, key);
+        down(&connector, key, None);
         return Err(InprocError::Incompatible { ours, theirs });
     }
     let key = binder.new_key();
@@ -178,7 +181,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         refuse(binder, &endpoint, &reason);
         binder.abandon_key(key);
         drop(ends);
-        down(&connector, peer_key);
+        down(&connector, peer_key, None);
         return match reason {
             DisconnectReason::DuplicateRoutingId { routing_id } => {
                 Err(InprocError::DuplicateRoutingId(routing_id))
@@ -195,6 +198,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         Peer {
             port: Arc::downgrade(binder),
             key,
+            accepted: false,
         },
     );
     lock(&binder.inproc.0).insert(
@@ -202,6 +206,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         Peer {
             port: Arc::downgrade(&connector),
             key: peer_key,
+            accepted: true,
         },
     );
     let Flow {
@@ -210,6 +215,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     // Who receives from a peer can answer it: the way to it is there first.
     if let Some(mut writer) = ends.writer.filter(|_| sends) {
         writer.add_limits(binder.out_limits());
+        binder.greet(&mut writer);
         binder.offer_writer(key, writer);
     }
     binder.hooks.settled(key);
@@ -277,14 +283,14 @@ fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
     });
 }
 
-/// Tells a socket's halves that a pipe is gone.
-fn down(port: &Port, key: PipeKey) {
+/// Tells a socket's halves that a pipe is gone; `last` is received after what it holds.
+fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
     let flow = port.flow();
     if flow.sends {
         port.end_out(key, None);
     }
     if flow.receives {
-        port.end_in(key, None);
+        port.end_in(key, last.cloned());
     }
 }
 
@@ -294,10 +300,11 @@ impl InprocPeers {
         let Some(peer) = lock(&self.0).remove(&key) else {
             return;
         };
-        ended(port, key);
+        ended(port, key, None);
         if let Some(other) = peer.port.upgrade() {
-            if lock(&other.inproc.0).remove(&peer.key).is_some() {
-                ended(&other, peer.key);
+            let removed = lock(&other.inproc.0).remove(&peer.key);
+            if let Some(Peer { accepted, .. }) = removed {
+                ended(&other, peer.key, other.last_words(accepted));
             }
         }
     }
@@ -311,9 +318,9 @@ impl InprocPeers {
     }
 }
 
-fn ended(port: &Arc<Port>, key: PipeKey) {
+fn ended(port: &Arc<Port>, key: PipeKey, last: Option<&Message>) {
     // Counted last: who sees a peer fewer finds its pipe ended.
     port.hooks.link_down(key);
-    down(port, key);
+    down(port, key, last);
     port.peer_down();
 }

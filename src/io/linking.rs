@@ -429,12 +429,16 @@ impl IoThread {
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
         lock(&link.proto).poll_transmit(&mut control);
+        port.greet_with_frames(&mut control);
         link.push_control(&control);
         port.hooks.settled(key);
         port.hooks.link_up(key, &link, peer.version);
         link.output.lock().open(reader);
         let sink = match writer {
-            Some(writer) => Sink::Pipe(writer),
+            Some(mut writer) => {
+                port.note_arrival(&mut writer);
+                Sink::Pipe(writer)
+            }
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,
         };
@@ -640,6 +644,9 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
+            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+        }
         let mut kept = None;
         let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {

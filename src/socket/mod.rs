@@ -8,6 +8,7 @@ mod common;
 mod dealer;
 mod favourites;
 mod inbound;
+mod notes;
 mod outbound;
 mod pub_sub;
 mod push_pull;
