@@ -59,7 +59,7 @@ pub enum ConnectError {
         /// The endpoint given.
         endpoint: Endpoint,
         /// What both would be called.
-        routing_id: RoutingId,
+        routing_id: Box<RoutingId>,
     },
     /// The system refused, for example to start an I/O thread.
     #[error("`{endpoint}` cannot be connected to: {source}")]
