@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
 //! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
@@ -110,9 +111,11 @@ pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
 };
 #[cfg(not(loom))]
+pub use routing::DuplicateId;
+#[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Dish, Pub, Pull, Push, Radio, Rep, Req, SocketBuilder, SocketKind, SocketStats,
-    Sub, SubscriptionEvent, XPub, XSub,
+    CloseReport, Dealer, Dish, PeerState, Pub, Pull, Push, Radio, Rep, Req, Router, SocketBuilder,
+    SocketKind, SocketStats, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

@@ -160,7 +160,9 @@ impl FanOut {
             let Some(full) = full.copied() else {
                 return true;
             };
-            if matches!(deadline, Deadline::Now) || !self.out.wait_for_room(full, deadline.at()) {
+            if matches!(deadline, Deadline::Now)
+                || !self.out.wait_for_room(full, deadline.at(), || {})
+            {
                 return false;
             }
         }

@@ -6,9 +6,11 @@
 mod caller;
 mod hwm;
 mod lifecycle;
+mod notes;
 mod pattern;
 mod promises;
 mod radio_dish;
+mod router;
 mod support;
 mod transports;
 mod volume;
