@@ -25,6 +25,7 @@ use super::room::Room;
 use super::thread::{Command, IoHandle};
 use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
 use crate::pipe::{Signal, Writer};
 use crate::proto::Connection;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -48,6 +49,7 @@ pub(crate) struct Link {
     /// Octets read and written.
     pub(crate) octets: Arc<LinkOctets>,
     key: OnceLock<PipeKey>,
+    routing_id: OnceLock<RoutingId>,
     pub(crate) output: OwnLine<Token<OutPump>>,
     /// The out-pump looks for what it has to send.
     pub(crate) proto: Mutex<Connection>,
@@ -89,6 +91,7 @@ impl Link {
             slot,
             octets,
             key: OnceLock::new(),
+            routing_id: OnceLock::new(),
             output: OwnLine(Token::new(OutPump::new())),
             proto: Mutex::new(proto),
             blocked: AtomicBool::new(false),
@@ -107,6 +110,21 @@ impl Link {
     pub(super) fn set_key(&self, key: PipeKey) {
         // Set once, when the handshake is done.
         let _ = self.key.set(key);
+    }
+
+    /// What the peer is called, once the handshake is done.
+    pub(crate) fn routing_id(&self) -> Option<RoutingId> {
+        self.routing_id.get().cloned()
+    }
+
+    pub(super) fn set_routing_id(&self, id: RoutingId) {
+        // Set once, when the handshake is done.
+        let _ = self.routing_id.set(id);
+    }
+
+    /// Ends the connection, and what dialed it, for another peer has taken its routing id.
+    pub(crate) fn replace(&self) {
+        self.home.post(Command::Replaced(self.slot, self.id));
     }
 
     /// Appends whole control frames, to be written between two messages.
