@@ -102,7 +102,10 @@ pub use error::{
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
-pub use message::{Frame, IntoMessage, InvalidRoutingId, Message, RoutingId};
+pub use message::{
+    Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,
+    InvalidRoutingId, Message, MessageBuilder, PeerId, PeerProperties, RoutingId,
+};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,

@@ -3,6 +3,7 @@
 //! A socket is a shell (endpoints, close), a receiving half, a sending half, or both, and the
 //! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
 
+mod balanced;
 mod builder;
 mod common;
 mod inbound;
