@@ -8,11 +8,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, Weak};
 
+use bytes::Bytes;
+
 use super::monitor::{DisconnectReason, SocketEvent};
 use super::port::{Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
-use crate::pipe::{pipe, Limits, Tuning};
+use crate::message::PeerProperties;
+use crate::pipe::{conflate, pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
 use crate::sync::lock;
@@ -92,8 +95,8 @@ impl Names {
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
         let key = port.new_key();
-        let (writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
-        let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
+        let (writer, reader) = port.out_pipe(Tuning::INPROC);
+        let (back_writer, back_reader) = port.in_pipe(Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
             ends: PipeEnds {
@@ -189,6 +192,10 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         sends, receives, ..
     } = binder.flow();
     if let Some(mut reader) = ends.reader.filter(|_| receives) {
+        if binder.config.conflate && !reader.is_conflating() {
+            let replaced = Arc::clone(&binder.counters.dropped_conflated);
+            reader = conflate(reader, Tuning::INPROC, replaced);
+        }
         reader.add_limits(binder.in_limits());
         binder.offer_reader(key, reader);
     } else if receives {
@@ -197,9 +204,17 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         binder.offer_reader(key, reader);
     }
     if let Some(mut writer) = ends.writer.filter(|_| sends) {
+        if binder.config.conflate && !connector.config.conflate {
+            // The connector has the other end of a pipe that does not, and gets that of one that does.
+            let (new, reader) = binder.out_pipe(Tuning::INPROC);
+            connector.offer_reader(peer_key, reader);
+            writer = new;
+        }
         writer.add_limits(binder.out_limits());
         binder.offer_writer(key, writer);
     }
+    connector.introduce(peer_key, 0, &properties(binder));
+    binder.introduce(key, 0, &properties(&connector));
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
@@ -224,6 +239,21 @@ const ONE: Limits = Limits {
     messages: 1,
     bytes: 1,
 };
+
+/// What a peer over inproc knows of a socket: what its handshake would tell.
+fn properties(port: &Port) -> Arc<PeerProperties> {
+    let identity = match port.socket_type.announces_identity() {
+        true => port.protocol.routing_id.clone(),
+        false => Bytes::new(),
+    };
+    Arc::new(PeerProperties {
+        address: None,
+        socket_type: port.socket_type,
+        identity,
+        user_id: None,
+        metadata: port.protocol.properties.clone(),
+    })
+}
 
 fn refuse(port: &Port, endpoint: &Endpoint, ours: SocketType, theirs: SocketType) {
     port.monitors.report(|| SocketEvent::ConnectFailed {

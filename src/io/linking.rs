@@ -19,8 +19,9 @@ use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
-use crate::message::RoutingId;
-use crate::pipe::{pipe, Reader, Tuning};
+use crate::message::{PeerProperties, RoutingId};
+use crate::pipe::{Reader, Tuning, Writer};
+use crate::proto::PeerInfo;
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -397,6 +398,7 @@ impl IoThread {
             writer,
         } = ends;
         link.set_key(key);
+        let first = writer.as_ref().map_or(0, Writer::messages_written);
         if let Some(reader) = &reader {
             reader.set_signal(Arc::new(OutputSignal(Arc::downgrade(&link))));
         }
@@ -422,6 +424,7 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id: RoutingId::new(&peer.identity).ok(),
         });
+        port.introduce(key, first, &Arc::new(properties(&link, peer)));
         // Counted before a caller can read from it.
         port.peer_up();
         port.linked(key, &link);
@@ -669,12 +672,12 @@ pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
     let flow = port.flow();
     let key = port.new_key();
     let reader = flow.sends.then(|| {
-        let (writer, reader) = pipe(port.out_limits(), Tuning::WIRE);
+        let (writer, reader) = port.out_pipe(Tuning::WIRE);
         port.offer_writer(key, writer);
         reader
     });
     let writer = flow.receives.then(|| {
-        let (writer, reader) = pipe(port.in_limits(), Tuning::RECEIVED);
+        let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
         port.offer_reader(key, reader);
         writer
     });
@@ -689,6 +692,21 @@ pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
 /// there is a connection, unless the socket wants to queue to connections only.
 pub(crate) fn dial_ends(port: &Arc<Port>) -> Option<PipeEnds> {
     (!port.config.immediate).then(|| new_ends(port))
+}
+
+/// What is known of the peer at the other end.
+fn properties(link: &Link, peer: PeerInfo) -> PeerProperties {
+    let address = match link.stream.peer_ip() {
+        Some(ip) => ip.to_string(),
+        None => link.peer.clone(),
+    };
+    PeerProperties {
+        address: Some(address).filter(|text| !text.is_empty()).map(Into::into),
+        socket_type: peer.socket_type,
+        identity: peer.identity,
+        user_id: None,
+        metadata: peer.properties,
+    }
 }
 
 /// `None` is never.

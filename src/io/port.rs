@@ -14,7 +14,8 @@ use super::link::Link;
 use super::monitor::{DisconnectReason, Monitors};
 use super::pool::IoPool;
 use crate::config::SocketConfig;
-use crate::pipe::{Limits, Reader, Signal, Writer};
+use crate::message::PeerProperties;
+use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::{lock, Event, Mailbox};
@@ -62,6 +63,9 @@ pub(crate) struct LinkChange {
     pub(crate) lost: bool,
     /// The connection there is now. Not kept alive by what nobody may read for long.
     pub(crate) link: Option<Weak<Link>>,
+    /// Receiving: who is at the other end, each from that message of the pipe on. Of those that brought
+    /// none only the last is here.
+    pub(crate) peers: Vec<(u64, Arc<PeerProperties>)>,
 }
 
 /// One of the two sides of a socket.
@@ -176,6 +180,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_unmatched: AtomicU64,
     /// Dropped because the peer it was for is gone.
     pub(crate) dropped_peer_lost: AtomicU64,
+    /// Replaced by a newer one, in pipes that conflate.
+    pub(crate) dropped_conflated: Arc<AtomicU64>,
     /// Received where the pattern has no use for it.
     pub(crate) dropped_unexpected: AtomicU64,
     /// Not sent when the linger time was over.
@@ -221,6 +227,7 @@ impl Port {
                 u64::from(config.heartbeat.ttl_deciseconds()) * 100,
             ),
             max_topic_len: config.subscriptions.topic_bytes as usize,
+            properties: config.metadata.clone(),
             ..ConnectionConfig::new(socket_type)
         };
         Arc::new(Port {
@@ -293,6 +300,22 @@ impl Port {
         }
     }
 
+    /// A pipe that this socket writes to.
+    pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
+        match self.config.conflate {
+            true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
+            false => pipe(self.out_limits(), tuning),
+        }
+    }
+
+    /// A pipe that this socket reads from.
+    pub(crate) fn in_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
+        match self.config.conflate {
+            true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
+            false => pipe(self.in_limits(), tuning),
+        }
+    }
+
     /// Tells the receiving half; its pipe's reader then wakes it by itself.
     pub(crate) fn offer_reader(self: &Arc<Self>, key: PipeKey, reader: Reader) {
         reader.set_signal(Arc::new(Readable(Arc::downgrade(self), key)));
@@ -320,19 +343,40 @@ impl Port {
         });
     }
 
+    /// Who is at the other end of a pipe, from message `first` of it on. To be told before that message
+    /// is published.
+    pub(crate) fn introduce(&self, key: PipeKey, first: u64, peer: &Arc<PeerProperties>) {
+        // What is received of a pipe that conflates is not counted as what comes into it.
+        let first = if self.config.conflate { 0 } else { first };
+        if self.flow().receives {
+            self.change_half(Half::Receiving, key, |change| {
+                if change.peers.last().is_some_and(|(before, _)| *before >= first) {
+                    change.peers.pop();
+                }
+                change.peers.push((first, Arc::clone(peer)));
+            });
+        }
+    }
+
     fn change(&self, key: PipeKey, apply: impl Fn(&mut LinkChange)) {
         let flow = self.flow();
-        let note = |half: Half| {
-            let mut changes = lock(&self.changes[half as usize]);
-            let known = changes.contains_key(&key);
-            apply(changes.entry(key).or_default());
-            !known
-        };
-        if flow.sends && note(Half::Sending) {
-            self.outbound.post(Outbound::Relinked(key));
+        if flow.sends {
+            self.change_half(Half::Sending, key, &apply);
         }
-        if flow.receives && note(Half::Receiving) {
-            self.inbound.post(Inbound::Relinked(key));
+        if flow.receives {
+            self.change_half(Half::Receiving, key, &apply);
+        }
+    }
+
+    fn change_half(&self, half: Half, key: PipeKey, apply: impl Fn(&mut LinkChange)) {
+        let mut changes = lock(&self.changes[half as usize]);
+        let known = changes.contains_key(&key);
+        apply(changes.entry(key).or_default());
+        drop(changes);
+        match half {
+            _ if known => {}
+            Half::Sending => self.outbound.post(Outbound::Relinked(key)),
+            Half::Receiving => self.inbound.post(Inbound::Relinked(key)),
         }
     }
 

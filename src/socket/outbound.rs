@@ -119,8 +119,11 @@ impl SendHalf {
                 Outbound::Relinked(key) => {
                     let change = self.port.take_change(Half::Sending, key);
                     let key = peer_key(key);
+                    // What is given to a pipe that conflates passes through its signal first, and is not
+                    // for this half to write.
+                    let link = change.link.filter(|_| !self.port.config.conflate);
                     if let Some(pipe) = self.pipe(key) {
-                        pipe.link = change.link;
+                        pipe.link = link;
                     }
                 }
                 Outbound::Down { key, rest } => {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
 use super::shell::{CloseReport, Shell};
@@ -525,3 +525,6 @@ const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Pub);
 socket_traits!(Sub);
+conflate_option!(Pub);
+conflate_option!(Sub);
+peer_methods!(Sub, inbound);

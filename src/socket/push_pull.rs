@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::balanced::Balanced;
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
 use super::shell::{CloseReport, Shell};
@@ -150,3 +150,6 @@ impl Pull {
 
 socket_traits!(Push);
 socket_traits!(Pull);
+conflate_option!(Push);
+conflate_option!(Pull);
+peer_methods!(Pull, inbound);

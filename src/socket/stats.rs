@@ -26,8 +26,10 @@ pub struct SocketStats {
     pub dropped_unmatched: u64,
     /// Messages dropped because the peer they were for is gone.
     pub dropped_peer_lost: u64,
+    /// Messages that a newer one took the place of, with the option `conflate`.
+    pub dropped_conflated: u64,
     /// Messages received that this pattern has no use for: replies out of turn, requests without an
-    /// envelope, data sent to a sending socket.
+    /// envelope, data sent to a sending socket, several frames where one is expected.
     pub dropped_unexpected: u64,
     /// Handshakes completed.
     pub handshakes: u64,
@@ -54,6 +56,7 @@ impl SocketStats {
             dropped_full: read(&counters.dropped_full),
             dropped_unmatched: read(&counters.dropped_unmatched),
             dropped_peer_lost: read(&counters.dropped_peer_lost),
+            dropped_conflated: read(&counters.dropped_conflated),
             dropped_unexpected: read(&counters.dropped_unexpected),
             handshakes: read(&counters.handshakes),
             handshake_failures: read(&counters.handshake_failures),

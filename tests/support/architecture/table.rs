@@ -36,7 +36,7 @@ pub(crate) const LAYERS: &[Layer] = &[
     row(
         "config",
         &["message", "endpoint", "socket_type"],
-        &["thiserror"],
+        &["bytes", "thiserror"],
     ),
     // libc where the platform call needs it.
     row(
