@@ -139,6 +139,13 @@ impl SocketConfig {
             }
         }
         self.validate_metadata()?;
+        if let Some(id) = self.routing_id.as_ref().filter(|id| id.is_automatic()) {
+            return Err(OptionError::new(
+                "routing_id",
+                format_args!("\"{}\"", id.as_bytes().escape_ascii()),
+                "a first octet other than zero",
+            ));
+        }
         self.tcp.validate()
     }
 

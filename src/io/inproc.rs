@@ -11,10 +11,10 @@ use std::sync::{Arc, Mutex, Weak};
 use bytes::Bytes;
 
 use super::monitor::{DisconnectReason, SocketEvent};
-use super::port::{Flow, PipeKey, Port};
+use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
-use crate::message::PeerProperties;
+use crate::message::{PeerProperties, RoutingId};
 use crate::pipe::{conflate, pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
@@ -43,13 +43,14 @@ pub(crate) enum InprocId {
 }
 
 /// Why an inproc endpoint could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InprocError {
     NameTaken,
     Incompatible {
         ours: SocketType,
         theirs: SocketType,
     },
+    DuplicateRoutingId(RoutingId),
 }
 
 /// The inproc peers of a socket, by its own keys.
@@ -92,9 +93,9 @@ impl Names {
         name: &str,
         endpoint: &Endpoint,
         port: &Arc<Port>,
+        key: PipeKey,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
-        let key = port.new_key();
         let (writer, reader) = port.out_pipe(Tuning::INPROC);
         let (back_writer, back_reader) = port.in_pipe(Tuning::INPROC);
         let waiting = Waiting {
@@ -111,7 +112,7 @@ impl Names {
             port.offer_writer(key, writer);
         }
         if flow.receives {
-            port.offer_reader(key, back_reader);
+            port.offer_reader(key, back_reader, None);
         }
         match self.0.connect(name, waiting) {
             Connect::Queued(pending) => Ok(InprocId::Connected {
@@ -164,8 +165,8 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let Waiting { ends, endpoint, .. } = waiting;
     let (ours, theirs) = (connector.socket_type, binder.socket_type);
     if !ours.is_compatible_with(theirs) {
-        refuse(&connector, &endpoint, ours, theirs);
-        refuse(binder, &endpoint, theirs, ours);
+        refuse(&connector, &endpoint, &incompatible(ours, theirs));
+        refuse(binder, &endpoint, &incompatible(theirs, ours));
         let key = ends.key;
         drop(ends);
         down(&connector, key);
@@ -173,6 +174,23 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     let key = binder.new_key();
     let peer_key = ends.key;
+    let admitted = admit(&connector, peer_key, binder).and_then(|_| admit(binder, key, &connector));
+    if let Err(reason) = admitted {
+        refuse(&connector, &endpoint, &reason);
+        refuse(binder, &endpoint, &reason);
+        binder.abandon_key(key);
+        drop(ends);
+        down(&connector, peer_key);
+        return match reason {
+            DisconnectReason::DuplicateRoutingId { routing_id } => {
+                Err(InprocError::DuplicateRoutingId(routing_id))
+            }
+            // Only a routing id is a reason not to admit a peer.
+            _ => Ok(()),
+        };
+    }
+    // Before anything can be received through it.
+    connector.hooks.settled(peer_key);
     // Each knows the other before either can send, so that an end is never missed.
     lock(&connector.inproc.0).insert(
         peer_key,
@@ -191,30 +209,31 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let Flow {
         sends, receives, ..
     } = binder.flow();
+    // Who receives from a peer can answer it: the way to it is there first.
+    connector.introduce(peer_key, 0, &properties(binder));
+    if let Some(mut writer) = ends.writer.filter(|_| sends) {
+        if binder.config.conflate && !connector.config.conflate {
+            // The connector has the other end of a pipe that does not, and gets that of one that does.
+            let (new, reader) = binder.out_pipe(Tuning::INPROC);
+            connector.offer_reader(peer_key, reader, Some(properties(binder)));
+            writer = new;
+        }
+        writer.add_limits(binder.out_limits());
+        binder.offer_writer(key, writer);
+    }
+    binder.hooks.settled(key);
     if let Some(mut reader) = ends.reader.filter(|_| receives) {
         if binder.config.conflate && !reader.is_conflating() {
             let replaced = Arc::clone(&binder.counters.dropped_conflated);
             reader = conflate(reader, Tuning::INPROC, replaced);
         }
         reader.add_limits(binder.in_limits());
-        binder.offer_reader(key, reader);
+        binder.offer_reader(key, reader, Some(properties(&connector)));
     } else if receives {
         // The connector sends nothing this way: an ended pipe stands for that.
         let (_, reader) = pipe(ONE, Tuning::INPROC);
-        binder.offer_reader(key, reader);
+        binder.offer_reader(key, reader, Some(properties(&connector)));
     }
-    if let Some(mut writer) = ends.writer.filter(|_| sends) {
-        if binder.config.conflate && !connector.config.conflate {
-            // The connector has the other end of a pipe that does not, and gets that of one that does.
-            let (new, reader) = binder.out_pipe(Tuning::INPROC);
-            connector.offer_reader(peer_key, reader);
-            writer = new;
-        }
-        writer.add_limits(binder.out_limits());
-        binder.offer_writer(key, writer);
-    }
-    connector.introduce(peer_key, 0, &properties(binder));
-    binder.introduce(key, 0, &properties(&connector));
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
@@ -255,13 +274,34 @@ fn properties(port: &Port) -> Arc<PeerProperties> {
     })
 }
 
-fn refuse(port: &Port, endpoint: &Endpoint, ours: SocketType, theirs: SocketType) {
+/// Asks a socket's pattern whether it can have `peer`, and what that is called there.
+fn admit(
+    port: &Arc<Port>,
+    key: PipeKey,
+    peer: &Port,
+) -> Result<Option<RoutingId>, DisconnectReason> {
+    let announced = match (&peer.config.routing_id, peer.socket_type) {
+        (Some(id), of) if of.announces_identity() => id.as_bytes(),
+        _ => &[],
+    };
+    port.hooks.admit(&Arrival {
+        port,
+        key,
+        given: None,
+        announced,
+        link: None,
+    })
+}
+
+fn incompatible(ours: SocketType, theirs: SocketType) -> DisconnectReason {
+    let why = Incompatible::SocketType { ours, theirs };
+    DisconnectReason::Protocol(ProtocolError::Incompatible(why))
+}
+
+fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
     port.monitors.report(|| SocketEvent::ConnectFailed {
         endpoint: endpoint.clone(),
-        reason: DisconnectReason::Protocol(ProtocolError::Incompatible(Incompatible::SocketType {
-            ours,
-            theirs,
-        })),
+        reason: reason.clone(),
     });
 }
 
@@ -272,7 +312,7 @@ fn down(port: &Port, key: PipeKey) {
         port.end_out(key, None);
     }
     if flow.receives {
-        port.end_in(key);
+        port.end_in(key, None);
     }
 }
 

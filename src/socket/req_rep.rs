@@ -294,7 +294,8 @@ impl Rep {
                     return Err(SendError::new(SendFailure::WouldBlock, message));
                 }
                 Given::Full => {
-                    if !self.out.wait_for_room(peer, deadline.at()) {
+                    let meanwhile = || self.inbound.refresh();
+                    if !self.out.wait_for_room(peer, deadline.at(), meanwhile) {
                         return Err(SendError::new(SendFailure::Timeout, message));
                     }
                 }

@@ -8,6 +8,7 @@ mod hwm;
 mod lifecycle;
 mod pattern;
 mod promises;
+mod router;
 mod support;
 mod transports;
 mod volume;
