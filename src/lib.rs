@@ -10,6 +10,9 @@
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
+//! | [`Pair`] ↔ [`Pair`] | sends and receives in any order, with one peer |
+//! | [`Client`] ↔ [`Server`], [`Peer`] ↔ [`Peer`] | messages of a single frame, each peer by a number |
+//! | [`Scatter`] → [`Gather`], [`Channel`] ↔ [`Channel`] | PUSH and PULL, and PAIR, for messages of a single frame |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //!
 //! ```
@@ -98,7 +101,7 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
-    UnknownEndpoint, WaitTimeout,
+    UnknownEndpoint, UnknownPeer, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -115,8 +118,8 @@ pub use proto::{
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Dealer, PeerState, Pub, Pull, Push, Rep, Req, Router, SocketBuilder, SocketKind,
-    SocketStats, Sub,
+    Channel, Client, CloseReport, Dealer, Gather, Pair, Peer, PeerState, Pub, Pull, Push, Rep, Req,
+    Router, Scatter, Server, SocketBuilder, SocketKind, SocketStats, Sub,
 };
 pub use socket_type::SocketType;
 

@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::timing::LONGEST;
 use super::{
-    Heartbeat, HighWaterMark, MessageLimits, OptionError, ReconnectPolicy, SubscriptionLimits,
+    Heartbeat, HighWaterMark, MessageLimits, Notes, OptionError, ReconnectPolicy,
+    SubscriptionLimits,
 };
 use crate::message::RoutingId;
 
@@ -53,6 +54,8 @@ pub struct SocketConfig {
     pub(crate) max_pending_handshakes: u32,
     /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
     pub(crate) max_connections: Option<u32>,
+    /// What is sent and received when peers come and go.
+    pub(crate) notes: Notes,
     pub(crate) tcp: TcpConfig,
 }
 
@@ -260,6 +263,7 @@ impl Default for SocketConfig {
             affinity: 0,
             max_pending_handshakes: 1024,
             max_connections: None,
+            notes: Notes::default(),
             tcp: TcpConfig::default(),
         }
     }

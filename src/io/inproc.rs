@@ -14,7 +14,7 @@ use super::monitor::{DisconnectReason, SocketEvent};
 use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
-use crate::message::{PeerProperties, RoutingId};
+use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{conflate, pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
@@ -51,6 +51,8 @@ pub(crate) enum InprocError {
         theirs: SocketType,
     },
     DuplicateRoutingId(RoutingId),
+    /// One of the two takes a single peer, and has it.
+    Occupied,
 }
 
 /// The inproc peers of a socket, by its own keys.
@@ -61,6 +63,8 @@ pub(crate) struct InprocPeers(Mutex<HashMap<PipeKey, Peer>>);
 struct Peer {
     port: Weak<Port>,
     key: PipeKey,
+    /// It has connected to this socket, and not the other way round.
+    accepted: bool,
 }
 
 impl Names {
@@ -96,7 +100,7 @@ impl Names {
         key: PipeKey,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
-        let (writer, reader) = port.out_pipe(Tuning::INPROC);
+        let (mut writer, reader) = port.out_pipe(Tuning::INPROC);
         let (back_writer, back_reader) = port.in_pipe(Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
@@ -109,6 +113,7 @@ impl Names {
         };
         // The socket gets its ends first: what the other side does next must find them.
         if flow.sends {
+            port.greet(&mut writer);
             port.offer_writer(key, writer);
         }
         if flow.receives {
@@ -122,7 +127,7 @@ impl Names {
             Connect::Connected(binder, waiting) => {
                 match binder.upgrade() {
                     Some(binder) => attach(waiting, &binder)?,
-                    None => down(port, key),
+                    None => down(port, key, None),
                 }
                 Ok(InprocId::Connected { pending: None, key })
             }
@@ -142,7 +147,7 @@ impl Names {
                         super::Counters::add(&port.counters.unsent, reader.queued_messages());
                     }
                     drop(waiting);
-                    down(port, key);
+                    down(port, key, None);
                 } else {
                     port.inproc.disconnect(port, key);
                 }
@@ -169,7 +174,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         refuse(binder, &endpoint, &incompatible(theirs, ours));
         let key = ends.key;
         drop(ends);
-        down(&connector, key);
+        down(&connector, key, None);
         return Err(InprocError::Incompatible { ours, theirs });
     }
     let key = binder.new_key();
@@ -180,12 +185,13 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         refuse(binder, &endpoint, &reason);
         binder.abandon_key(key);
         drop(ends);
-        down(&connector, peer_key);
+        down(&connector, peer_key, None);
         return match reason {
             DisconnectReason::DuplicateRoutingId { routing_id } => {
                 Err(InprocError::DuplicateRoutingId(routing_id))
             }
-            // Only a routing id is a reason not to admit a peer.
+            DisconnectReason::Occupied => Err(InprocError::Occupied),
+            // These are all the reasons not to admit a peer.
             _ => Ok(()),
         };
     }
@@ -197,6 +203,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         Peer {
             port: Arc::downgrade(binder),
             key,
+            accepted: false,
         },
     );
     lock(&binder.inproc.0).insert(
@@ -204,6 +211,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         Peer {
             port: Arc::downgrade(&connector),
             key: peer_key,
+            accepted: true,
         },
     );
     let Flow {
@@ -219,6 +227,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
             writer = new;
         }
         writer.add_limits(binder.out_limits());
+        binder.greet(&mut writer);
         binder.offer_writer(key, writer);
     }
     binder.hooks.settled(key);
@@ -305,14 +314,14 @@ fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
     });
 }
 
-/// Tells a socket's halves that a pipe is gone.
-fn down(port: &Port, key: PipeKey) {
+/// Tells a socket's halves that a pipe is gone; `last` is received after what it holds.
+fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
     let flow = port.flow();
     if flow.sends {
         port.end_out(key, None);
     }
     if flow.receives {
-        port.end_in(key, None);
+        port.end_in(key, last.cloned());
     }
 }
 
@@ -322,10 +331,11 @@ impl InprocPeers {
         let Some(peer) = lock(&self.0).remove(&key) else {
             return;
         };
-        ended(port, key);
+        ended(port, key, None);
         if let Some(other) = peer.port.upgrade() {
-            if lock(&other.inproc.0).remove(&peer.key).is_some() {
-                ended(&other, peer.key);
+            let removed = lock(&other.inproc.0).remove(&peer.key);
+            if let Some(Peer { accepted, .. }) = removed {
+                ended(&other, peer.key, other.last_words(accepted));
             }
         }
     }
@@ -339,9 +349,9 @@ impl InprocPeers {
     }
 }
 
-fn ended(port: &Arc<Port>, key: PipeKey) {
+fn ended(port: &Arc<Port>, key: PipeKey, last: Option<&Message>) {
     // Counted last: who sees a peer fewer finds its pipe ended.
     port.hooks.link_down(key);
-    down(port, key);
+    down(port, key, last);
     port.peer_down();
 }

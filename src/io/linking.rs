@@ -399,6 +399,9 @@ impl IoThread {
                 if held.is_none() {
                     port.abandon_key(key);
                 }
+                if reason == DisconnectReason::Occupied {
+                    lock(&link.proto).refuse("The socket has a peer, and takes one at a time");
+                }
                 self.close_link(slot, reason);
                 return;
             }
@@ -431,12 +434,16 @@ impl IoThread {
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
         lock(&link.proto).poll_transmit(&mut control);
+        port.greet_with_frames(&mut control);
         link.push_control(&control);
         port.hooks.settled(key);
         port.hooks.link_up(key, &link, peer.version);
         link.output.lock().open(reader);
         let sink = match writer {
-            Some(writer) => Sink::Pipe(writer),
+            Some(mut writer) => {
+                port.note_arrival(&mut writer);
+                Sink::Pipe(writer)
+            }
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,
         };
@@ -643,6 +650,9 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
+            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+        }
         let mut kept = None;
         let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {
@@ -731,7 +741,9 @@ fn properties(link: &Link, peer: PeerInfo) -> PeerProperties {
         None => link.peer.clone(),
     };
     PeerProperties {
-        address: Some(address).filter(|text| !text.is_empty()).map(Into::into),
+        address: Some(address)
+            .filter(|text| !text.is_empty())
+            .map(Into::into),
         socket_type: peer.socket_type,
         identity: peer.identity,
         user_id: None,
@@ -740,6 +752,6 @@ fn properties(link: &Link, peer: PeerInfo) -> PeerProperties {
 }
 
 /// `None` is never.
-fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
+pub(super) fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
     linger.and_then(|linger| clock::now().checked_add(linger))
 }

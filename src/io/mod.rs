@@ -18,6 +18,7 @@ mod listening;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod monitor;
+mod notes;
 mod out_pump;
 mod pool;
 mod port;

@@ -4,7 +4,7 @@
 //! threads. It knows no pattern: what a pattern wants to hear (subscriptions, for one) goes through
 //! [`Hooks`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,6 +13,7 @@ use super::inproc::InprocPeers;
 use super::link::Link;
 use super::monitor::{DisconnectReason, Monitors};
 use super::pool::IoPool;
+use super::random::random;
 use crate::config::SocketConfig;
 use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
@@ -99,6 +100,11 @@ pub(crate) struct Arrival<'a> {
 /// What a pattern wants to hear from its connections. Called on I/O threads (and, for commands that
 /// are found by a caller-driven read, on the caller's); must be quick.
 pub(crate) trait Hooks: Send + Sync {
+    /// A pipe is made for an endpoint that is being connected to. Whether the pattern can have it.
+    fn reserve(&self, _: PipeKey) -> bool {
+        true
+    }
+
     /// A peer arrives. Returns what it is called here, if the pattern calls its peers anything;
     /// refuses it if the pattern cannot have it. Nothing has been received from it yet.
     fn admit(&self, _: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {
@@ -178,6 +184,8 @@ struct Keys {
     /// By index: how many halves still have the pipe.
     held: Vec<u8>,
     next_generation: u32,
+    /// Generations of the keys in use: they come round after 2^32 peers.
+    live: HashSet<u32>,
 }
 
 /// Which pipes a socket type has towards a peer.
@@ -277,7 +285,11 @@ impl Port {
             monitors: Monitors::default(),
             counters: Counters::default(),
             inproc: InprocPeers::default(),
-            keys: Mutex::new(Keys::default()),
+            keys: Mutex::new(Keys {
+                // SERVER and PEER call their peers by it: it tells nothing of how many there were.
+                next_generation: random() as u32,
+                ..Keys::default()
+            }),
             changes: Default::default(),
             unseen_ends: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
@@ -304,10 +316,13 @@ impl Port {
             }
         };
         keys.held[index as usize] = halves;
-        keys.next_generation = keys.next_generation.wrapping_add(1);
-        PipeKey {
-            index,
-            generation: keys.next_generation,
+        loop {
+            keys.next_generation = keys.next_generation.wrapping_add(1);
+            let generation = keys.next_generation;
+            // Zero is no peer's.
+            if generation != 0 && keys.live.insert(generation) {
+                return PipeKey { index, generation };
+            }
         }
     }
 
@@ -318,6 +333,7 @@ impl Port {
         *held = held.saturating_sub(1);
         if *held == 0 {
             keys.free.push(key.index);
+            keys.live.remove(&key.generation);
             drop(keys);
             self.hooks.forgotten(key);
         }
@@ -399,7 +415,11 @@ impl Port {
         let first = if self.config.conflate { 0 } else { first };
         if self.flow().receives {
             self.change_half(Half::Receiving, key, |change| {
-                if change.peers.last().is_some_and(|(before, _)| *before >= first) {
+                if change
+                    .peers
+                    .last()
+                    .is_some_and(|(before, _)| *before >= first)
+                {
                     change.peers.pop();
                 }
                 change.peers.push((first, Arc::clone(peer)));

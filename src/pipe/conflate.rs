@@ -175,11 +175,7 @@ impl Conflation {
     /// The reader of the back pipe goes: so does that of the front pipe, for its writer to see.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
-        let ends = (
-            state.front.take(),
-            state.newest.take(),
-            state.writer.take(),
-        );
+        let ends = (state.front.take(), state.newest.take(), state.writer.take());
         self.full.store(false, Ordering::Release);
         drop(state);
         drop(ends);
@@ -238,7 +234,10 @@ mod tests {
     fn lent(reader: &mut Reader) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 4];
         let count = reader.lend(1000, &mut slices);
-        slices[..count].iter().flat_map(|slice| slice.to_vec()).collect()
+        slices[..count]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect()
     }
 
     #[test]

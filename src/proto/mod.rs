@@ -391,6 +391,14 @@ impl Connection {
         }
     }
 
+    /// This side will not talk to the peer, for a reason that is none of the protocol, and is about to
+    /// close: tells the peer. `reason` is a text of less than 256 octets, and no number.
+    ///
+    /// Changes what `poll_transmit` returns.
+    pub(crate) fn refuse(&mut self, reason: &'static str) {
+        self.outbox.error = Some(reason);
+    }
+
     /// Octets of memory held for unfinished frames.
     #[cfg(any(test, fuzzing))]
     pub(crate) fn buffered(&self) -> usize {

@@ -236,7 +236,10 @@ impl<K: SocketKind> SocketBuilder<K> {
     pub fn metadata(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
         let name = name.into();
         let known = &self.config.metadata;
-        if !known.iter().any(|(other, _)| other.eq_ignore_ascii_case(&name)) {
+        if !known
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(&name))
+        {
             let value = Bytes::copy_from_slice(value.as_ref());
             self.config.metadata.push((name, value));
         }

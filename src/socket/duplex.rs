@@ -7,7 +7,7 @@ use super::outbound::{Deadline, SendHalf};
 use super::single::SingleFilter;
 use crate::error::{RecvError, SendError};
 use crate::io::Port;
-use crate::message::{IntoMessage, Message};
+use crate::message::{IntoMessage, Message, PeerProperties};
 
 /// See the module.
 #[derive(Debug)]
@@ -59,6 +59,11 @@ impl Duplex {
             }
         }
         self.out.send(message.into(), deadline).map(|_| ())
+    }
+
+    /// What is known of who the last message came from.
+    pub(super) fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
+        self.inbound.last_peer()
     }
 
     /// Takes the next message in turn, waiting for it.

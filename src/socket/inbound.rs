@@ -76,7 +76,11 @@ struct InPipe {
 
 impl InPipe {
     fn introduce(&mut self, (first, peer): (u64, Arc<PeerProperties>)) {
-        if self.peers.last().is_some_and(|(before, _)| *before >= first) {
+        if self
+            .peers
+            .last()
+            .is_some_and(|(before, _)| *before >= first)
+        {
             self.peers.pop();
         }
         self.peers.push((first, peer));
@@ -185,7 +189,10 @@ impl RecvHalf {
                         self.unlink(key, change.lost);
                     }
                     if let Some(pipe) = self.pipe(key) {
-                        change.peers.into_iter().for_each(|peer| pipe.introduce(peer));
+                        change
+                            .peers
+                            .into_iter()
+                            .for_each(|peer| pipe.introduce(peer));
                     }
                     if let (Some(pipe), Some(link)) = (self.pipe(key), change.link) {
                         pipe.link = Some(link);

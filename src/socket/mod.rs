@@ -5,26 +5,34 @@
 
 mod balanced;
 mod builder;
+mod client_server;
 mod common;
 mod dealer;
+mod duplex;
 mod favourites;
 mod inbound;
+mod notes;
 mod outbound;
+mod pair;
 mod pub_sub;
 mod push_pull;
 mod req_rep;
 mod router;
 mod shell;
+mod single;
 mod spin;
 mod stats;
 
 pub use builder::{SocketBuilder, SocketKind};
+pub use client_server::{Client, Peer, Server};
 pub use dealer::Dealer;
+pub use pair::{Channel, Pair};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use req_rep::{Rep, Req};
 pub use router::{PeerState, Router};
 pub use shell::CloseReport;
+pub use single::{Gather, Scatter};
 pub use stats::SocketStats;
 
 use crate::io::PipeKey;

@@ -310,6 +310,11 @@ impl SendHalf {
         }
     }
 
+    /// The connection to a peer, if there is one now.
+    pub(super) fn link_of(&mut self, key: PeerKey) -> Option<Arc<Link>> {
+        self.pipe(key)?.link.as_ref().and_then(Weak::upgrade)
+    }
+
     /// What a pipe that is gone had not sent.
     pub(super) fn take_unsent(&mut self) -> Option<Reader> {
         self.unsent.pop()

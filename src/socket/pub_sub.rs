@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use super::builder::sealed::Assemble;
-use super::common::{conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits,
+};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
 use super::shell::{CloseReport, Shell};

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::balanced::Balanced;
 use super::builder::sealed::Assemble;
-use super::common::{conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits,
+};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
 use super::shell::{CloseReport, Shell};

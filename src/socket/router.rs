@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
 use super::shell::{connectable, inproc_name, CloseReport, Shell};
@@ -542,3 +542,4 @@ impl Hooks for Peers {
 }
 
 socket_traits!(Router);
+peer_methods!(Router, inbound);

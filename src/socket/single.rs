@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::balanced::Balanced;
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
 use super::shell::{CloseReport, Shell};
@@ -183,3 +183,4 @@ impl Gather {
 
 socket_traits!(Scatter);
 socket_traits!(Gather);
+peer_methods!(Gather, inbound);

@@ -6,6 +6,7 @@
 mod caller;
 mod hwm;
 mod lifecycle;
+mod notes;
 mod pattern;
 mod promises;
 mod router;

@@ -28,7 +28,11 @@ pub(crate) const LAYERS: &[Layer] = &[
     row("frame", &[], &["bytes", "thiserror"]),
     row("socket_type", &[], &["bytes", "thiserror"]),
     // A message may carry what is known of its sender, the type of its socket for one.
-    row("message", &["frame", "socket_type"], &["bytes", "thiserror"]),
+    row(
+        "message",
+        &["frame", "socket_type"],
+        &["bytes", "thiserror"],
+    ),
     row("endpoint", &[], &["bytes", "thiserror"]),
     row("proto", &["message", "frame", "socket_type"], PROTO_CRATES),
     row("routing", &["message"], &["slab"]),
