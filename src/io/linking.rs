@@ -110,7 +110,11 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
+        let full = port.hooks.is_full();
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease));
+        if full {
+            lock(&link.proto).refuse(OCCUPIED);
+        }
         link.port.monitors.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
@@ -367,6 +371,11 @@ impl IoThread {
         }
         let link = Arc::clone(&this.link);
         let port = Arc::clone(&link.port);
+        if lock(&link.proto).refuses() {
+            // The place may be free by now, but the peer has been told.
+            self.close_link(slot, DisconnectReason::Occupied);
+            return;
+        }
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
@@ -400,7 +409,7 @@ impl IoThread {
                     port.abandon_key(key);
                 }
                 if reason == DisconnectReason::Occupied {
-                    lock(&link.proto).refuse("The socket has a peer, and takes one at a time");
+                    lock(&link.proto).refuse(OCCUPIED);
                 }
                 self.close_link(slot, reason);
                 return;
@@ -626,6 +635,11 @@ impl IoThread {
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
         if state == State::Handshake {
+            let reason = match lock(&link.proto).refuses() {
+                // Whatever the peer made of it.
+                true => DisconnectReason::Occupied,
+                false => reason,
+            };
             self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let last =
@@ -703,6 +717,9 @@ impl IoThread {
         }
     }
 }
+
+/// What a peer is told that comes to a socket which has the only one it takes.
+const OCCUPIED: &str = "The socket has a peer, and takes one at a time";
 
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.

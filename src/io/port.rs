@@ -105,6 +105,11 @@ pub(crate) trait Hooks: Send + Sync {
         true
     }
 
+    /// Whether nobody else can be admitted now. Who comes nevertheless is told before it sends anything.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// A peer arrives. Returns what it is called here, if the pattern calls its peers anything;
     /// refuses it if the pattern cannot have it. Nothing has been received from it yet.
     fn admit(&self, _: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {

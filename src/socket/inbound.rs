@@ -112,6 +112,11 @@ impl RecvHalf {
                 true => Spin::Always,
                 false => Spin::Off,
             },
+            since_look: if port.config.attach_properties {
+                LOOK_EVERY
+            } else {
+                0
+            },
             attach: port.config.attach_properties,
             attached: 0,
             gone: None,
@@ -119,7 +124,6 @@ impl RecvHalf {
             pipes: Vec::new(),
             readable: Rotation::new(),
             resting: Vec::new(),
-            since_look: 0,
             from: PeerKey {
                 index: 0,
                 generation: 0,

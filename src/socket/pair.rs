@@ -39,6 +39,10 @@ impl Hooks for OnePeer {
         self.take(key)
     }
 
+    fn is_full(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
     fn admit(&self, arrival: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {
         match self.take(arrival.key) {
             true => Ok(None),
