@@ -14,6 +14,8 @@
 //! | [`Client`] ↔ [`Server`], [`Peer`] ↔ [`Peer`] | messages of a single frame, each peer by a number |
 //! | [`Scatter`] → [`Gather`], [`Channel`] ↔ [`Channel`] | PUSH and PULL, and PAIR, for messages of a single frame |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
+//! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
+//! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
 //!
 //! ```
 //! use sinew::{Pull, Push};
@@ -100,8 +102,8 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
-    UnknownEndpoint, UnknownPeer, WaitTimeout,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
+    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -118,8 +120,9 @@ pub use proto::{
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    Channel, Client, CloseReport, Dealer, Gather, Pair, Peer, PeerState, Pub, Pull, Push, Rep, Req,
-    Router, Scatter, Server, SocketBuilder, SocketKind, SocketStats, Sub,
+    Channel, Client, CloseReport, Dealer, Dish, Gather, Pair, Peer, PeerState, Pub, Pull, Push,
+    Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind, SocketStats, Sub,
+    SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

@@ -227,7 +227,12 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
             writer = new;
         }
         writer.add_limits(binder.out_limits());
+        binder.welcome(&mut writer);
         binder.greet(&mut writer);
+        binder.offer_writer(key, writer);
+    } else if sends {
+        // The connector receives nothing: a pipe that nobody reads stands for that.
+        let (writer, _) = pipe(ONE, Tuning::INPROC);
         binder.offer_writer(key, writer);
     }
     binder.hooks.settled(key);
@@ -246,7 +251,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
-    if matches!(ours, SocketType::Pub | SocketType::XPub) {
+    if matches!(ours, SocketType::Pub | SocketType::XPub | SocketType::Radio) {
         connector.hooks.inproc_up(peer_key, binder, key);
         binder.hooks.inproc_up(key, &connector, peer_key);
     } else {

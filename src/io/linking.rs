@@ -451,7 +451,7 @@ impl IoThread {
         let sink = match writer {
             Some(mut writer) => {
                 port.note_arrival(&mut writer);
-                Sink::Pipe(writer)
+                Sink::of(&port, writer)
             }
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,

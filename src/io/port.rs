@@ -135,7 +135,12 @@ pub(crate) trait Hooks: Send + Sync {
     /// The connection behind a pipe is lost.
     fn link_down(&self, key: PipeKey);
 
-    /// The peer subscribed, or took a subscription back.
+    /// A way to send to peers that cannot say what they want, such as datagrams: it gets every message,
+    /// until [`Hooks::link_down`].
+    #[allow(dead_code, reason = "called by the datagram transport")]
+    fn unfiltered_up(&self, _: PipeKey) {}
+
+    /// The peer subscribed (joined a group), or took that back.
     fn subscription(
         &self,
         key: PipeKey,
@@ -198,16 +203,16 @@ struct Keys {
 pub(crate) struct Flow {
     pub(crate) sends: bool,
     pub(crate) receives: bool,
-    /// Receives subscriptions instead of messages.
+    /// Takes subscriptions in the form of messages.
     pub(crate) topics: bool,
 }
 
 impl Flow {
     pub(crate) fn of(socket_type: SocketType) -> Flow {
-        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub};
+        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub, XPub};
         let sends = !matches!(socket_type, Pull | Sub | Gather | Dish);
-        let topics = matches!(socket_type, Pub);
-        let receives = !topics && !matches!(socket_type, Push | Scatter | Radio);
+        let topics = matches!(socket_type, Pub | XPub);
+        let receives = !matches!(socket_type, Pub | Push | Scatter | Radio);
         Flow {
             sends,
             receives,
@@ -233,6 +238,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_conflated: Arc<AtomicU64>,
     /// Received where the pattern has no use for it.
     pub(crate) dropped_unexpected: AtomicU64,
+    /// Events of subscriptions that were put together with others, nobody having taken them (XPUB).
+    pub(crate) events_left_out: AtomicU64,
     /// Not sent when the linger time was over.
     pub(crate) unsent: AtomicU64,
     pub(crate) handshakes: AtomicU64,
@@ -365,12 +372,14 @@ impl Port {
         }
     }
 
-    /// A pipe that this socket writes to.
+    /// A pipe that this socket writes to, with what every peer is to get first.
     pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
-        match self.config.conflate {
+        let (mut writer, reader) = match self.config.conflate {
             true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
             false => pipe(self.out_limits(), tuning),
-        }
+        };
+        self.welcome(&mut writer);
+        (writer, reader)
     }
 
     /// A pipe that this socket reads from.
@@ -378,6 +387,14 @@ impl Port {
         match self.config.conflate {
             true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
             false => pipe(self.in_limits(), tuning),
+        }
+    }
+
+    /// Writes what every peer is to get first.
+    pub(crate) fn welcome(&self, writer: &mut Writer) {
+        if let Some(message) = &self.config.welcome {
+            writer.append_message(message);
+            writer.publish_and_signal();
         }
     }
 

@@ -64,3 +64,10 @@ impl fmt::Debug for Group {
         write!(f, "Group(\"{}\")", self.0.escape_ascii())
     }
 }
+
+/// So that a set of groups can be asked for the octets of one.
+impl std::borrow::Borrow<[u8]> for Group {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}

@@ -203,6 +203,12 @@ impl Writer {
             .saturating_sub(self.shared.reader.acked_messages.load(Ordering::Relaxed))
     }
 
+    /// Octets published and not yet acknowledged.
+    pub(crate) fn queued_octets(&self) -> u64 {
+        let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
+        self.published.saturating_sub(acked)
+    }
+
     /// Appends a whole message, unpublished.
     #[inline]
     pub(crate) fn append_message(&mut self, message: &Message) {
@@ -235,7 +241,7 @@ impl Writer {
     #[inline(never)]
     fn append_payload_slow(&mut self, payload: &[u8]) {
         let len = payload.len();
-        if self.tuning.share_borrowed && len >= self.tuning.by_reference {
+        if len >= self.tuning.share_borrowed {
             self.append_slow(&Frame::from(Bytes::copy_from_slice(payload)), false);
             return;
         }
@@ -352,6 +358,11 @@ impl Writer {
             }
         }
         false
+    }
+
+    /// The last node of the list.
+    pub(super) fn tail(&self) -> *mut Node {
+        self.at.place.tail
     }
 
     /// The stream position behind everything appended.

@@ -146,7 +146,7 @@ impl Shell {
                 },
                 InprocError::DuplicateRoutingId(routing_id) => ConnectError::DuplicateRoutingId {
                     endpoint: endpoint.clone(),
-                    routing_id,
+                    routing_id: Box::new(routing_id),
                 },
                 InprocError::Occupied => ConnectError::Occupied {
                     endpoint: endpoint.clone(),

@@ -210,7 +210,8 @@ fn ten_thousand_dealers_come_and_go() {
         let mut monitor = router.monitor();
         // Of a size that does not change.
         let mut automatic = HashSet::with_capacity(WAVE * WAVES);
-        let mut after_first = None;
+        let idle = open_descriptors();
+        let mut memory = 0;
         for wave in 0..WAVES {
             let mut dealers: Vec<Dealer> = (0..WAVE)
                 .map(|n| {
@@ -264,24 +265,36 @@ fn ten_thousand_dealers_come_and_go() {
             }
             assert_eq!(router.try_recv(), Err(RecvError::WouldBlock));
             assert_eq!(router.stats().peers, 0);
+            // Their own ends are closed by I/O threads. A few more than before any wave are those of polls.
+            settled("descriptors", || open_descriptors() < idle + 10);
             // The first few fill lists and pools that are used again.
             if wave == 4 {
-                after_first = Some((live(), open_descriptors()));
+                memory = live();
             }
         }
         let stats = router.stats();
         let count = (WAVE * WAVES) as u64;
         assert_eq!((stats.handshakes, stats.disconnects), (count, count));
         assert_eq!(stats.dropped_peer_lost + stats.dropped_unexpected, 0);
-        let (memory, descriptors) = after_first.expect("a wave");
+        settled("memory", || live() < memory + 128 * KIB);
         let grown = live().saturating_sub(memory);
-        let left = open_descriptors().saturating_sub(descriptors);
-        println!("{grown} octets and {left} descriptors of {count} peers");
-        assert!(grown < 256 * KIB, "{grown} octets are left");
-        assert!(left < 10, "{left} descriptors are left");
+        println!(
+            "{grown} octets more after {count} peers than after {}",
+            5 * WAVE
+        );
     });
 }
 
 fn name(wave: usize, n: usize) -> String {
     format!("peer {n} of wave {wave}")
+}
+
+/// Looks until it is so, under the watchdog.
+#[track_caller]
+fn settled(what: &str, mut so: impl FnMut() -> bool) {
+    let end = std::time::Instant::now() + WATCHDOG;
+    while !so() {
+        assert!(std::time::Instant::now() < end, "not given back: {what}");
+        std::thread::yield_now();
+    }
 }
