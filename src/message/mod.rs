@@ -189,7 +189,6 @@ impl Message {
     }
 
     /// A message to be put together frame by frame.
-    #[must_use]
     pub fn builder() -> MessageBuilder {
         MessageBuilder::default()
     }
