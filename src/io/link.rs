@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
@@ -142,6 +142,16 @@ impl Link {
         if !self.attended.swap(true, Ordering::AcqRel) {
             self.home.post(Command::Attend(self.slot, self.id));
         }
+    }
+
+    /// Asks the I/O thread to close this connection, when what is queued for it has been written or the
+    /// linger time is over.
+    pub(crate) fn close_gently(&self, linger: Option<Duration>) {
+        self.home.post(Command::ClosePeer {
+            slot: self.slot,
+            connection: self.id,
+            linger,
+        });
     }
 
     pub(crate) fn begin_attention(&self) {

@@ -18,8 +18,9 @@ use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
-use crate::message::RoutingId;
-use crate::pipe::{pipe, Reader, Tuning};
+use crate::message::{PeerProperties, RoutingId};
+use crate::pipe::{Reader, Tuning, Writer};
+use crate::proto::PeerInfo;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
@@ -109,7 +110,11 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
+        let full = port.hooks.is_full();
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease));
+        if full {
+            lock(&link.proto).refuse(OCCUPIED);
+        }
         link.port.monitors.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
@@ -366,6 +371,11 @@ impl IoThread {
         }
         let link = Arc::clone(&this.link);
         let port = Arc::clone(&link.port);
+        if lock(&link.proto).refuses() {
+            // The place may be free by now, but the peer has been told.
+            self.close_link(slot, DisconnectReason::Occupied);
+            return;
+        }
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
@@ -398,6 +408,9 @@ impl IoThread {
                 if held.is_none() {
                     port.abandon_key(key);
                 }
+                if reason == DisconnectReason::Occupied {
+                    lock(&link.proto).refuse(OCCUPIED);
+                }
                 self.close_link(slot, reason);
                 return;
             }
@@ -420,6 +433,7 @@ impl IoThread {
             writer,
         } = ends;
         link.set_key(key);
+        let first = writer.as_ref().map_or(0, Writer::messages_written);
         if let Some(reader) = &reader {
             reader.set_signal(Arc::new(OutputSignal(Arc::downgrade(&link))));
         }
@@ -450,6 +464,7 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id,
         });
+        port.introduce(key, first, &Arc::new(properties(&link, peer)));
         // Counted before a caller can read from it.
         port.peer_up();
         port.linked(key, &link);
@@ -620,6 +635,11 @@ impl IoThread {
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
         if state == State::Handshake {
+            let reason = match lock(&link.proto).refuses() {
+                // Whatever the peer made of it.
+                true => DisconnectReason::Occupied,
+                false => reason,
+            };
             self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let last =
@@ -698,6 +718,9 @@ impl IoThread {
     }
 }
 
+/// What a peer is told that comes to a socket which has the only one it takes.
+const OCCUPIED: &str = "The socket has a peer, and takes one at a time";
+
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
@@ -711,8 +734,8 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
         reader
     });
     let writer = flow.receives.then(|| {
-        let (writer, reader) = pipe(port.in_limits(), Tuning::RECEIVED);
-        port.offer_reader(key, reader);
+        let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
+        port.offer_reader(key, reader, None);
         writer
     });
     PipeEnds {
@@ -728,7 +751,24 @@ pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEn
     (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
 }
 
+/// What is known of the peer at the other end.
+fn properties(link: &Link, peer: PeerInfo) -> PeerProperties {
+    let address = match link.stream.peer_ip() {
+        Some(ip) => ip.to_string(),
+        None => link.peer.clone(),
+    };
+    PeerProperties {
+        address: Some(address)
+            .filter(|text| !text.is_empty())
+            .map(Into::into),
+        socket_type: peer.socket_type,
+        identity: peer.identity,
+        user_id: None,
+        metadata: peer.properties,
+    }
+}
+
 /// `None` is never.
-fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
+pub(super) fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
     linger.and_then(|linger| clock::now().checked_add(linger))
 }

@@ -190,6 +190,9 @@ pub enum DisconnectReason {
         /// What both want to be called.
         routing_id: RoutingId,
     },
+    /// This socket takes one peer at a time (PAIR, CHANNEL), and has one.
+    #[error("the socket has a peer, and takes one at a time")]
+    Occupied,
     /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
     #[error("another peer has taken over the routing id")]
     Replaced,

@@ -17,7 +17,7 @@ use slab::Slab;
 use super::buffer::BufferPool;
 use super::dialing::DialerSlot;
 use super::link::Link;
-use super::linking::LinkSlot;
+use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
 use super::monitor::ConnectionId;
 use super::pool::IoPool;
@@ -111,6 +111,12 @@ pub(crate) enum Command {
     Input(usize, ConnectionId),
     /// End a connection whose peer's routing id has passed to another.
     Replaced(usize, ConnectionId),
+    /// Close a connection when what is queued for it has been written.
+    ClosePeer {
+        slot: usize,
+        connection: ConnectionId,
+        linger: Option<Duration>,
+    },
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
     /// Close an endpoint and every connection made through it; then notify.
@@ -392,6 +398,15 @@ impl IoThread {
             Command::Input(slot, id) => {
                 if self.link(slot, id).is_some() {
                     self.read_link(slot, false);
+                }
+            }
+            Command::ClosePeer {
+                slot,
+                connection,
+                linger,
+            } => {
+                if self.link(slot, connection).is_some() {
+                    self.close_link_gently(slot, deadline_after(linger));
                 }
             }
             Command::Replaced(slot, id) => {

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
 use super::shell::{connectable, inproc_name, CloseReport, Shell};
@@ -543,3 +543,4 @@ impl Hooks for Peers {
 }
 
 socket_traits!(Router);
+peer_methods!(Router, inbound);

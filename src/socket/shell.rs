@@ -10,8 +10,8 @@ use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
-    bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor,
-    PipeKey, Port,
+    bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Link,
+    Monitor, PipeKey, Port,
 };
 use crate::message::RoutingId;
 use crate::sync::{clock, Event};
@@ -29,6 +29,8 @@ pub struct Shell {
 struct Entry {
     endpoint: Endpoint,
     bound: bool,
+    /// Of the pipe made for it when it was connected to.
+    key: Option<PipeKey>,
     place: Place,
 }
 
@@ -75,6 +77,7 @@ impl Shell {
             self.entries.push(Entry {
                 endpoint: endpoint.clone(),
                 bound: true,
+                key: None,
                 place: Place::Inproc(id),
             });
             return Ok(endpoint);
@@ -93,6 +96,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: real.clone(),
             bound: true,
+            key: None,
             place: Place::Stream { id, home },
         });
         Ok(real)
@@ -109,8 +113,24 @@ impl Shell {
         endpoint: Endpoint,
         name: Option<(Option<PipeKey>, RoutingId)>,
     ) -> Result<Endpoint, ConnectError> {
-        let port = &self.port;
         let (key, name) = name.map_or((None, None), |(key, name)| (key, Some(name)));
+        self.connect_by(endpoint, key, name)
+    }
+
+    /// Connects, through the pipe of a key that was made before, to a peer that is to be called `name`.
+    pub(super) fn connect_by(
+        &mut self,
+        endpoint: Endpoint,
+        key: Option<PipeKey>,
+        name: Option<RoutingId>,
+    ) -> Result<Endpoint, ConnectError> {
+        let port = &self.port;
+        let now = !port.config.immediate || inproc_name(&endpoint).is_some();
+        let key = key.or_else(|| now.then(|| port.new_key()));
+        if let Some(key) = key.filter(|key| !port.hooks.reserve(*key)) {
+            port.abandon_key(key);
+            return Err(ConnectError::Occupied { endpoint });
+        }
         let failed = |source: io::Error| ConnectError::Io {
             endpoint: endpoint.clone(),
             source,
@@ -127,6 +147,9 @@ impl Shell {
                 InprocError::DuplicateRoutingId(routing_id) => ConnectError::DuplicateRoutingId {
                     endpoint: endpoint.clone(),
                     routing_id: Box::new(routing_id),
+                },
+                InprocError::Occupied => ConnectError::Occupied {
+                    endpoint: endpoint.clone(),
                 },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             })?)
@@ -150,6 +173,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
             bound: false,
+            key,
             place,
         });
         Ok(endpoint)
@@ -162,16 +186,35 @@ impl Shell {
         bound: bool,
     ) -> Result<(), UnknownEndpoint> {
         let endpoint = endpoint.to_endpoint()?;
+        match self.close_entries(|entry| entry.bound == bound && entry.endpoint == endpoint) {
+            true => Ok(()),
+            false => Err(UnknownEndpoint::NotHere { endpoint }),
+        }
+    }
+
+    /// Ends the connection to one peer; `link` is what is known of it where it is sent to.
+    pub(super) fn close_peer(&mut self, key: PipeKey, link: Option<Arc<Link>>) {
+        if self.close_entries(|entry| entry.key == Some(key)) {
+            return;
+        }
+        match link {
+            Some(link) => link.close_gently(self.port.config.linger),
+            None => self.port.inproc.disconnect(&self.port, key),
+        }
+    }
+
+    /// Ends everything bound or connected under certain entries; whether there are any.
+    fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool) -> bool {
         let linger = self.port.config.linger;
         let before = self.entries.len();
         let (port, context) = (&self.port, &self.context);
         self.entries.retain(|entry| {
-            if entry.bound != bound || entry.endpoint != endpoint {
+            if !wanted(entry) {
                 return true;
             }
             match &entry.place {
                 Place::Inproc(id) => {
-                    if let Some(name) = inproc_name(&endpoint) {
+                    if let Some(name) = inproc_name(&entry.endpoint) {
                         context.names().close(name, *id, port);
                     }
                 }
@@ -198,11 +241,7 @@ impl Shell {
             }
             false
         });
-        if self.entries.len() < before {
-            Ok(())
-        } else {
-            Err(UnknownEndpoint::NotHere { endpoint })
-        }
+        self.entries.len() < before
     }
 
     pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {

@@ -4,9 +4,12 @@
 //! [`support::LONG`], and no test asserts a maximum duration.
 
 mod caller;
+mod carried;
+mod conflate;
 mod hwm;
 mod lifecycle;
 mod notes;
+mod pairs;
 mod pattern;
 mod promises;
 mod radio_dish;
