@@ -25,7 +25,7 @@ use super::thread::{Command, IoHandle};
 use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::pipe::Signal;
-use crate::proto::Connection;
+use crate::proto::{Connection, Opening};
 use crate::sync::Token;
 use crate::transport::Stream;
 
@@ -71,9 +71,10 @@ impl Link {
         peer: String,
         home: IoHandle,
         slot: usize,
+        opening: Opening<'_>,
         now: Instant,
     ) -> Arc<Link> {
-        let proto = Connection::new(Arc::clone(&port.protocol), now);
+        let proto = Connection::new(Arc::clone(&port.protocol), opening, now);
         Arc::new(Link {
             id,
             port,

@@ -17,10 +17,11 @@ use super::port::{Counters, Lease, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
-use super::{READ_TURN, ROOM_PATIENCE};
+use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{pipe, Reader, Tuning};
+use crate::proto::Opening;
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -153,6 +154,7 @@ impl IoThread {
             peer,
             self.handle.clone(),
             slot,
+            Opening::Stream,
             clock::now(),
         );
         self.slots[slot] = Slot::Link(LinkSlot {
@@ -175,7 +177,16 @@ impl IoThread {
             this.link.begin_reading();
         }
         self.attend(slot);
-        self.read_link(slot, false);
+        if self.is_ready(slot) {
+            // There is no handshake.
+            self.open_link(slot);
+        } else {
+            self.read_link(slot, false);
+        }
+    }
+
+    fn is_ready(&self, slot: usize) -> bool {
+        matches!(self.slots.get(slot), Some(Slot::Link(this)) if lock(&this.link.proto).is_ready())
     }
 
     // ---- events -----------------------------------------------------------------------------
@@ -405,9 +416,24 @@ impl IoThread {
         }
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
-        lock(&link.proto).poll_transmit(&mut control);
+        let transform = {
+            let mut proto = lock(&link.proto);
+            proto.poll_transmit(&mut control);
+            proto.take_transform()
+        };
         link.push_control(&control);
+        if let Some(transform) = transform {
+            link.output.lock().set_encoder(transform.encode);
+            link.input.lock().set_decoder(transform.decode);
+        }
         port.hooks.link_up(key, &link, peer.version);
+        if peer.version == PeerVersion::V1_0 && port.flow().topics {
+            // It forwards no subscriptions: its socket filters what it gets.
+            if let Err(reason) = port.hooks.subscription(key, true, &[]) {
+                self.close_link(slot, reason);
+                return;
+            }
+        }
         link.output.lock().open(reader);
         let sink = match writer {
             Some(writer) => Sink::Pipe(writer),

@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 
+use super::framing::FramedOutput;
 use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
 use super::writing::OutOutcome;
 use crate::pipe::Reader;
+use crate::proto::Encode;
 use crate::sync::lock;
 
 /// How far ahead a boundary is chosen, in octets.
@@ -30,6 +32,8 @@ const SLICES: usize = 64;
 pub(crate) struct OutPump {
     reader: Option<Reader>,
     control: BytesMut,
+    /// What is between this pump and the descriptor, if frames do not travel as they are.
+    framed: Option<Box<FramedOutput>>,
     failure: Option<DisconnectReason>,
     /// A write was refused since the last one that got on.
     was_blocked: bool,
@@ -44,11 +48,18 @@ impl OutPump {
         OutPump {
             reader: None,
             control: BytesMut::new(),
+            framed: None,
             failure: None,
             was_blocked: false,
             open: false,
             shut: false,
         }
+    }
+
+    /// From now on what is pushed and sent goes through this.
+    pub(super) fn set_encoder(&mut self, encoder: Box<dyn Encode>) {
+        let wire = std::mem::take(&mut self.control);
+        self.framed = Some(Box::new(FramedOutput::new(encoder, wire)));
     }
 
     /// The handshake is done: messages may flow, after the control frames pushed so far.
@@ -70,7 +81,7 @@ impl OutPump {
         self.shut = true;
         let mut reader = self.reader.take()?;
         reader.disarm();
-        let lost = reader.discard_partial();
+        let lost = reader.discard_partial() | self.framed.take().is_some_and(|f| !f.is_empty());
         // Nobody may read on for long.
         if reader.keeps_writer_waiting() {
             reader.wake_writer();
@@ -89,14 +100,19 @@ impl OutPump {
         }
     }
 
+    /// Whether everything that is not in the pipe any more has been written.
+    fn is_written(&self) -> bool {
+        self.control.is_empty() && self.framed.as_ref().map_or(true, |f| f.is_empty())
+    }
+
     /// Whether everything has been written and nothing more can come.
     pub(super) fn is_finished(&mut self) -> bool {
-        self.control.is_empty() && self.reader.as_mut().map_or(true, Reader::is_finished)
+        self.is_written() && self.reader.as_mut().map_or(true, Reader::is_finished)
     }
 
     /// Whether everything published has been written.
     pub(super) fn is_drained(&mut self) -> bool {
-        self.control.is_empty() && self.reader.as_mut().map_or(true, |r| !r.has_data())
+        self.is_written() && self.reader.as_mut().map_or(true, |r| !r.has_data())
     }
 
     /// Announces that nobody runs this pump until signalled; see [`Reader::arm`].
@@ -148,6 +164,9 @@ impl OutPump {
     fn write(&mut self, link: &Link) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
+        }
+        if self.framed.is_some() {
+            return self.write_framed(link);
         }
         let mut written = 0;
         loop {
@@ -204,16 +223,83 @@ impl OutPump {
                     return OutOutcome::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.failure = Some(match error.kind() {
-                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                            DisconnectReason::PeerClosed
-                        }
-                        _ => error.into(),
-                    });
-                    return OutOutcome::Closed;
-                }
+                Err(error) => return self.fail(write_failure(error)),
             }
         }
+    }
+
+    #[cold]
+    fn fail(&mut self, reason: DisconnectReason) -> OutOutcome {
+        self.failure = Some(reason);
+        OutOutcome::Closed
+    }
+
+    /// As [`OutPump::write`], through what is between this pump and the descriptor.
+    fn write_framed(&mut self, link: &Link) -> OutOutcome {
+        let mut written = 0;
+        loop {
+            let Some(framed) = &mut self.framed else {
+                return OutOutcome::Idle;
+            };
+            if framed.is_empty() {
+                let between = self.reader.as_ref().map_or(true, Reader::at_boundary);
+                if between && self.control.is_empty() {
+                    let mut proto = lock(&link.proto);
+                    if proto.wants_transmit() {
+                        proto.poll_transmit(&mut self.control);
+                    }
+                }
+                let encoded = match self.reader.as_mut().filter(|_| self.open) {
+                    _ if between && !self.control.is_empty() => {
+                        framed.encode_control(&mut self.control).map(|()| true)
+                    }
+                    Some(reader) => framed.encode_pipe(reader),
+                    None => Ok(false),
+                };
+                match encoded {
+                    Ok(true) => continue,
+                    Ok(false) => {
+                        framed.rest();
+                        if self.control.is_empty() {
+                            self.control = BytesMut::new();
+                        }
+                        return OutOutcome::Idle;
+                    }
+                    Err(reason) => return self.fail(reason),
+                }
+            }
+            match link.stream.write_vectored(&[IoSlice::new(framed.wire())]) {
+                Ok(n) => {
+                    if std::mem::take(&mut self.was_blocked) {
+                        lock(&link.proto).handle_write_progress();
+                    }
+                    framed.consume(n);
+                    Counters::add(&link.port.counters.bytes_sent, n as u64);
+                    Counters::add_owned(&link.bytes_out, n as u64);
+                    written += n;
+                    if !framed.is_empty() {
+                        self.was_blocked = true;
+                        return OutOutcome::Blocked;
+                    }
+                    if written >= TURN {
+                        return OutOutcome::More;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.was_blocked = true;
+                    return OutOutcome::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.fail(write_failure(error)),
+            }
+        }
+    }
+}
+
+#[cold]
+fn write_failure(error: io::Error) -> DisconnectReason {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => DisconnectReason::PeerClosed,
+        _ => error.into(),
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Connection, ConnectionConfig, Event, ProtocolError};
+use super::{Connection, ConnectionConfig, Event, Opening, ProtocolError};
 use crate::frame;
 
 /// A small deterministic generator (xorshift64*).
@@ -67,7 +67,7 @@ pub(super) struct Pair {
 impl Endpoint {
     fn new(config: ConnectionConfig, now: Instant) -> Self {
         Endpoint {
-            connection: Connection::new(Arc::new(config), now),
+            connection: Connection::new(Arc::new(config), Opening::Stream, now),
             incoming: VecDeque::new(),
             cut_after: None,
             unread: BytesMut::new(),

@@ -32,7 +32,7 @@ fn every_compatible_pair_shakes_hands_however_octets_arrive() {
                 for (end, other) in [(0, b), (1, a)] {
                     let peer = pair.ends[end].connection.peer().expect("it is ready");
                     assert_eq!(peer.version, Version::V3_1);
-                    assert_eq!(peer.socket_type, other);
+                    assert_eq!(peer.socket_type, Some(other));
                     let identity: &[u8] = if other.announces_identity() {
                         b"me"
                     } else {

@@ -51,7 +51,7 @@ proptest! {
         let mut input = if greeted { greeting(0, 1, "NULL") } else { vec![] };
         input.extend_from_slice(&rest);
         let run = |split: usize| {
-            let mut connection = Connection::new(Arc::new(ConnectionConfig::new(ours)), origin());
+            let mut connection = Connection::new(Arc::new(ConnectionConfig::new(ours)), Opening::Stream, origin());
             let mut result = Ok(());
             let mut sent = BytesMut::new();
             for piece in input.chunks(split) {
