@@ -106,6 +106,7 @@ pub use message::{Frame, IntoMessage, InvalidRoutingId, Message, RoutingId};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
+    UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
 pub use socket::{

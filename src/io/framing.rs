@@ -52,7 +52,7 @@ impl FramedInput {
         }
     }
 
-    /// Decodes into `into`, of at least [`MIN_ROOM`](crate::proto::MIN_ROOM) octets; reads at most once,
+    /// Decodes into `into`, of at least 16 octets; reads at most once,
     /// and only if nothing is left to decode.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{pipe, Reader, Tuning};
 use crate::proto::Opening;
+#[cfg(feature = "ws")]
+use crate::proto::Side;
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -146,6 +148,8 @@ impl IoThread {
     ) -> Arc<Link> {
         let slot = self.slots.insert(Slot::Freed);
         let peer = stream.peer_label();
+        let at = endpoint.clone();
+        let opening = opening(&at, &origin);
         let link = Link::new(
             ConnectionId(next_id()),
             port,
@@ -154,7 +158,7 @@ impl IoThread {
             peer,
             self.handle.clone(),
             slot,
-            Opening::Stream,
+            opening,
             clock::now(),
         );
         self.slots[slot] = Slot::Link(LinkSlot {
@@ -684,6 +688,26 @@ impl IoThread {
             });
         }
     }
+}
+
+/// How a connection at this endpoint begins.
+#[cfg_attr(
+    not(feature = "ws"),
+    allow(unused_variables, reason = "all connections begin alike")
+)]
+fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
+    #[cfg(feature = "ws")]
+    if let crate::endpoint::Address::Ws(address) = endpoint.address() {
+        return Opening::WebSocket {
+            target: address.target.to_string().into(),
+            path: &address.path,
+            side: match origin {
+                Origin::Accepted { .. } => Side::Server,
+                Origin::Dialed { .. } => Side::Client(super::random),
+            },
+        };
+    }
+    Opening::Stream
 }
 
 /// How long a connection that has written everything waits for the peer to close its side. Closing

@@ -77,7 +77,7 @@ pub use error::{
 pub(crate) use framing::fuzz::fuzz_transforms;
 #[cfg(feature = "ws")]
 pub(crate) use framing::ws::Side;
-pub(crate) use framing::{Decode, Encode, Room, Transform, MIN_ROOM};
+pub(crate) use framing::{Decode, Encode, Room, Transform};
 #[cfg(any(test, fuzzing))]
 #[allow(unused_imports, reason = "for tests and for fuzz targets")]
 pub(crate) use fuzz::fuzz_connection;
@@ -158,7 +158,8 @@ pub(crate) enum Opening<'a> {
     /// With an upgrade to a WebSocket at this host and path.
     #[cfg(feature = "ws")]
     WebSocket {
-        host: &'a str,
+        /// `host:port`.
+        target: Box<str>,
         path: &'a str,
         side: Side,
     },
@@ -220,10 +221,10 @@ impl Connection {
                 State::Greeting(greeting)
             }
             #[cfg(feature = "ws")]
-            Opening::WebSocket { host, path, side } => match side {
+            Opening::WebSocket { target, path, side } => match side {
                 Side::Server => State::Upgrade(Upgrade::server(path)),
                 Side::Client(random) => {
-                    let (upgrade, request) = Upgrade::client(host, path, random);
+                    let (upgrade, request) = Upgrade::client(&target, path, random);
                     outbox.raw = request;
                     State::Upgrade(upgrade)
                 }

@@ -21,6 +21,8 @@ mod memory;
 mod raw;
 mod stage;
 mod traffic;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::time::Duration;
 

@@ -14,3 +14,5 @@ mod pyzmq;
 mod restart;
 mod together;
 mod traffic;
+#[cfg(feature = "ws")]
+mod websocket;

@@ -5,9 +5,12 @@
 
 mod caller;
 mod hwm;
+mod legacy;
 mod lifecycle;
 mod pattern;
 mod promises;
 mod support;
 mod transports;
 mod volume;
+#[cfg(feature = "ws")]
+mod websocket;

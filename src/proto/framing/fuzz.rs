@@ -14,25 +14,24 @@ pub(in crate::proto) fn decode_all(
     piece: usize,
 ) -> Result<Vec<u8>, ProtocolError> {
     let mut frames = Vec::new();
-    let mut feed = |mut input: &[u8]| loop {
-        let mut space = vec![0; piece.max(MIN_ROOM)];
-        let mut out = Room::new(&mut space);
-        let before = input.len();
-        let result = decoder.decode(&mut input, &mut out);
-        let written = out.filled();
-        frames.extend_from_slice(&space[..written]);
-        result?;
-        assert!(
-            input.is_empty() || space.len() - written < MIN_ROOM,
-            "a decoder with room takes its input"
-        );
-        if input.is_empty() && written == 0 {
-            return Ok(());
+    for mut input in octets.chunks(piece.max(1)) {
+        loop {
+            let mut space = vec![0; piece.max(MIN_ROOM)];
+            let mut out = Room::new(&mut space);
+            let before = input.len();
+            let result = decoder.decode(&mut input, &mut out);
+            let written = out.filled();
+            frames.extend_from_slice(&space[..written]);
+            result?;
+            assert!(
+                input.is_empty() || space.len() - written < MIN_ROOM,
+                "a decoder with room takes its input"
+            );
+            if input.is_empty() && written == 0 {
+                break;
+            }
+            assert!(written > 0 || input.len() < before, "no progress");
         }
-        assert!(written > 0 || input.len() < before, "no progress");
-    };
-    for part in octets.chunks(piece.max(1)) {
-        feed(part)?;
     }
     Ok(frames)
 }

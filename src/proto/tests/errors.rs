@@ -9,7 +9,7 @@ use super::exchanges::greeting;
 use crate::proto::command::ready::encode_ready;
 use crate::proto::testing::origin;
 use crate::proto::{
-    Connection, ConnectionConfig, Event, LimitExceeded, Malformed, Misbehaved, PeerName,
+    Connection, ConnectionConfig, Event, LimitExceeded, Malformed, Misbehaved, Opening, PeerName,
     ProtocolError, Refusal, TimedOut,
 };
 use crate::socket_type::SocketType;

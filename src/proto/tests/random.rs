@@ -11,7 +11,7 @@ use super::exchanges::greeting;
 use crate::frame;
 use crate::proto::handshake::MAX_HANDSHAKE_FRAME;
 use crate::proto::testing::origin;
-use crate::proto::{fuzz_connection, Connection, ConnectionConfig};
+use crate::proto::{fuzz_connection, Connection, ConnectionConfig, Opening};
 use crate::socket_type::SocketType;
 
 fn socket_type() -> impl Strategy<Value = SocketType> {

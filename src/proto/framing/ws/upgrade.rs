@@ -86,8 +86,13 @@ impl Upgrade {
     }
 
     /// Of a side that connected, and its request.
-    pub(in crate::proto) fn client(host: &str, path: &str, random: fn() -> u64) -> (Self, Vec<u8>) {
+    pub(in crate::proto) fn client(
+        target: &str,
+        path: &str,
+        random: fn() -> u64,
+    ) -> (Self, Vec<u8>) {
         let key = STANDARD.encode([random().to_le_bytes(), random().to_le_bytes()].concat());
+        let host = target.strip_suffix(":80").unwrap_or(target);
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {OFFERED}\r\n\
@@ -436,7 +441,7 @@ mod tests {
     #[test]
     fn a_client_asks_and_checks_the_answer() {
         let (_, request) = Upgrade::client("example.org:80", "/x", || 0);
-        let expect = "GET /x HTTP/1.1\r\nHost: example.org:80\r\nUpgrade: websocket\r\n\
+        let expect = "GET /x HTTP/1.1\r\nHost: example.org\r\nUpgrade: websocket\r\n\
                       Connection: Upgrade\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
                       Sec-WebSocket-Protocol: ZWS2.0/NULL,ZWS2.0\r\nSec-WebSocket-Version: 13\r\n\r\n";
         assert_eq!(String::from_utf8(request).unwrap(), expect);
