@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //!
 //! ```
@@ -109,8 +110,11 @@ pub use proto::{
     UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
+pub use routing::DuplicateId;
+#[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats, Sub,
+    CloseReport, Dealer, PeerState, Pub, Pull, Push, Rep, Req, Router, SocketBuilder, SocketKind,
+    SocketStats, Sub,
 };
 pub use socket_type::SocketType;
 

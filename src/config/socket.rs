@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::timing::LONGEST;
 use super::{
-    Heartbeat, HighWaterMark, MessageLimits, OptionError, ReconnectPolicy, SubscriptionLimits,
+    Heartbeat, HighWaterMark, MessageLimits, Notes, OptionError, ReconnectPolicy,
+    SubscriptionLimits,
 };
 use crate::message::RoutingId;
 
@@ -47,6 +48,8 @@ pub struct SocketConfig {
     pub(crate) max_pending_handshakes: u32,
     /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
     pub(crate) max_connections: Option<u32>,
+    /// What is sent and received when peers come and go.
+    pub(crate) notes: Notes,
     pub(crate) tcp: TcpConfig,
 }
 
@@ -132,6 +135,13 @@ impl SocketConfig {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
         }
+        if let Some(id) = self.routing_id.as_ref().filter(|id| id.is_automatic()) {
+            return Err(OptionError::new(
+                "routing_id",
+                format_args!("\"{}\"", id.as_bytes().escape_ascii()),
+                "a first octet other than zero",
+            ));
+        }
         self.tcp.validate()
     }
 }
@@ -196,6 +206,7 @@ impl Default for SocketConfig {
             affinity: 0,
             max_pending_handshakes: 1024,
             max_connections: None,
+            notes: Notes::default(),
             tcp: TcpConfig::default(),
         }
     }

@@ -19,6 +19,7 @@ mod listening;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod monitor;
+mod notes;
 mod out_pump;
 mod pool;
 mod port;
@@ -38,7 +39,7 @@ pub(crate) use linking::dial_ends;
 pub(crate) use listening::bind_stream;
 pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub(crate) use pool::IoPool;
-pub(crate) use port::{Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
+pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 

@@ -29,6 +29,7 @@ use super::writing::{HotList, OutOutcome};
 use super::CALLER_GONE;
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
 use crate::pipe::{Reader, Writer};
 use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
@@ -87,6 +88,8 @@ pub(crate) enum Command {
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
+        /// What the peer is to be called, if the socket calls its peers anything.
+        name: Option<RoutingId>,
         lease: Lease,
     },
     /// Look after a connection that was accepted.
@@ -110,6 +113,8 @@ pub(crate) enum Command {
     Output(usize, ConnectionId),
     /// Run an in-pump.
     Input(usize, ConnectionId),
+    /// End a connection whose peer's routing id has passed to another.
+    Replaced(usize, ConnectionId),
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
     /// Close an endpoint and every connection made through it; then notify.
@@ -364,8 +369,9 @@ impl IoThread {
                 endpoint,
                 id,
                 ends,
+                name,
                 lease,
-            } => self.dial(port, endpoint, id, ends, lease),
+            } => self.dial(port, endpoint, id, ends, name, lease),
             Command::Adopt {
                 port,
                 stream,
@@ -389,6 +395,11 @@ impl IoThread {
             Command::Input(slot, id) => {
                 if self.link(slot, id).is_some() {
                     self.read_link(slot, false);
+                }
+            }
+            Command::Replaced(slot, id) => {
+                if self.link(slot, id).is_some() {
+                    self.close_replaced(slot);
                 }
             }
             Command::CallerReads(slot, id) => {

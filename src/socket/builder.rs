@@ -67,7 +67,7 @@ pub(super) mod sealed {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SocketBuilder<K: SocketKind> {
-    config: SocketConfig,
+    pub(super) config: SocketConfig,
     pub(super) options: K::Options,
     context: Option<Context>,
 }

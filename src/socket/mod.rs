@@ -5,20 +5,25 @@
 
 mod builder;
 mod common;
+mod dealer;
 mod favourites;
 mod inbound;
+mod notes;
 mod outbound;
 mod pub_sub;
 mod push_pull;
 mod req_rep;
+mod router;
 mod shell;
 mod spin;
 mod stats;
 
 pub use builder::{SocketBuilder, SocketKind};
+pub use dealer::Dealer;
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use req_rep::{Rep, Req};
+pub use router::{PeerState, Router};
 pub use shell::CloseReport;
 pub use stats::SocketStats;
 

@@ -283,14 +283,21 @@ impl SendHalf {
         })
     }
 
-    /// Waits until one pipe has room or is gone. `false` if the time was over first.
-    pub(super) fn wait_for_room(&mut self, key: PeerKey, deadline: Option<Instant>) -> bool {
+    /// Waits until one pipe has room or is gone. `false` if the time was over first. `meanwhile` is
+    /// called after each wake-up: others come and go while one is waited for.
+    pub(super) fn wait_for_room(
+        &mut self,
+        key: PeerKey,
+        deadline: Option<Instant>,
+        mut meanwhile: impl FnMut(),
+    ) -> bool {
         loop {
             if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
                 return true;
             }
             let notified = self.wait(deadline);
             self.refresh();
+            meanwhile();
             if self.pipe(key).map_or(true, |pipe| pipe.writer.has_credit()) {
                 return true;
             }

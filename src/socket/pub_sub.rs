@@ -336,7 +336,9 @@ impl Pub {
             let Some(full) = full.copied() else {
                 return true;
             };
-            if matches!(deadline, Deadline::Now) || !self.out.wait_for_room(full, deadline.at()) {
+            if matches!(deadline, Deadline::Now)
+                || !self.out.wait_for_room(full, deadline.at(), || {})
+            {
                 return false;
             }
         }

@@ -9,6 +9,7 @@ mod legacy;
 mod lifecycle;
 mod pattern;
 mod promises;
+mod router;
 mod support;
 mod transports;
 mod volume;
