@@ -88,6 +88,25 @@ pub enum UnknownEndpoint {
     },
 }
 
+/// No peer of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no peer \"{}\", expected the routing id of one that is there", .id.escape_ascii())]
+pub struct UnknownPeer {
+    id: Box<[u8]>,
+}
+
+impl UnknownPeer {
+    pub(crate) fn new(id: &[u8]) -> Self {
+        UnknownPeer { id: id.into() }
+    }
+
+    /// The name given.
+    #[must_use]
+    pub fn routing_id(&self) -> &[u8] {
+        &self.id
+    }
+}
+
 /// Why a socket was not made.
 #[derive(Debug, Error)]
 #[non_exhaustive]

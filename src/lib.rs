@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Stream`] | sends and receives octets, with peers that are no ZeroMQ sockets |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //!
@@ -98,7 +99,7 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
-    UnknownEndpoint, WaitTimeout,
+    UnknownEndpoint, UnknownPeer, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -114,7 +115,7 @@ pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
     CloseReport, Dealer, PeerState, Pub, Pull, Push, Rep, Req, Router, SocketBuilder, SocketKind,
-    SocketStats, Sub,
+    SocketStats, Stream, Sub,
 };
 pub use socket_type::SocketType;
 

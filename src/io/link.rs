@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
@@ -123,6 +123,12 @@ impl Link {
     /// Ends the connection, and what dialed it, for another peer has taken its routing id.
     pub(crate) fn replace(&self) {
         self.home.post(Command::Replaced(self.slot, self.id));
+    }
+
+    /// Closes the connection, and what dialed it, when what is queued has been written, or after so long.
+    pub(crate) fn close_gently(&self, linger: Option<Duration>) {
+        self.home
+            .post(Command::CloseLink(self.slot, self.id, linger));
     }
 
     /// Appends whole control frames, to be written between two messages.

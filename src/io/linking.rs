@@ -781,6 +781,6 @@ pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEn
 }
 
 /// `None` is never.
-fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
+pub(super) fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
     linger.and_then(|linger| clock::now().checked_add(linger))
 }

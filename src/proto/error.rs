@@ -321,15 +321,28 @@ pub enum UpgradeFault {
         times: usize,
     },
     /// A header has another value than it must have.
-    #[error("the header `{name}` is \"{theirs}\", expected {expected}")]
+    #[error("the header `{name}` is \"{theirs}\", expected {}", UpgradeFault::expected(.name))]
     Value {
         /// The name of the header.
         name: &'static str,
         /// The start of its value.
         theirs: PeerName,
-        /// What it should be.
-        expected: &'static str,
     },
+}
+
+impl UpgradeFault {
+    /// What the value of a header should be.
+    fn expected(name: &str) -> &'static str {
+        match name {
+            "Upgrade" => "websocket",
+            "Connection" => "Upgrade",
+            "Sec-WebSocket-Key" => "16 octets in base64",
+            "Sec-WebSocket-Version" => "13",
+            "Sec-WebSocket-Accept" => "the answer to our key",
+            "Sec-WebSocket-Protocol" => "one of those offered",
+            _ => "none",
+        }
+    }
 }
 
 /// Well-formed, but not allowed at that time or for that socket.

@@ -13,6 +13,14 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Connection, ConnectionConfig, Event, Opening, ProtocolError};
 use crate::frame;
+use crate::socket_type::SocketType;
+
+/// The types that shake hands.
+pub(super) fn types() -> impl Iterator<Item = SocketType> + Clone {
+    SocketType::ALL
+        .into_iter()
+        .filter(|socket_type| *socket_type != SocketType::Stream)
+}
 
 /// A small deterministic generator (xorshift64*).
 #[derive(Debug)]

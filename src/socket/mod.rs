@@ -17,6 +17,7 @@ mod router;
 mod shell;
 mod spin;
 mod stats;
+mod stream;
 
 pub use builder::{SocketBuilder, SocketKind};
 pub use dealer::Dealer;
@@ -26,6 +27,7 @@ pub use req_rep::{Rep, Req};
 pub use router::{PeerState, Router};
 pub use shell::CloseReport;
 pub use stats::SocketStats;
+pub use stream::Stream;
 
 use crate::io::PipeKey;
 use crate::routing::PeerKey;

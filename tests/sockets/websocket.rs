@@ -182,7 +182,7 @@ fn a_client_of_another_make_is_served() {
         peer.send(0x89, b"between two frames");
         peer.send(0x82, b"\0end");
         let message = pull.recv_timeout(LONG).unwrap();
-        let frames: Vec<&[u8]> = message.iter().map(|frame| frame.as_bytes()).collect();
+        let frames: Vec<&[u8]> = message.frames().iter().map(|frame| &frame[..]).collect();
         assert_eq!(frames, [&pattern(len)[..], b"end"]);
         assert_eq!(peer.recv(), (0x8a, b"between two frames".to_vec()));
     }

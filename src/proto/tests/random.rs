@@ -10,12 +10,12 @@ use super::errors::ready;
 use super::exchanges::greeting;
 use crate::frame;
 use crate::proto::handshake::MAX_HANDSHAKE_FRAME;
-use crate::proto::testing::origin;
+use crate::proto::testing::{origin, types};
 use crate::proto::{fuzz_connection, Connection, ConnectionConfig, Opening};
 use crate::socket_type::SocketType;
 
 fn socket_type() -> impl Strategy<Value = SocketType> {
-    proptest::sample::select(&SocketType::ALL[..])
+    proptest::sample::select(types().collect::<Vec<_>>())
 }
 
 /// Octets that look like commands now and then.
