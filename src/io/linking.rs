@@ -676,18 +676,23 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        let replaced = reason == DisconnectReason::Replaced;
+        let dialed = matches!(origin, Origin::Dialed { .. });
+        let comes_back = dialed && !port.config.immediate && !replaced;
+        if !comes_back {
+            port.hooks.departed(key);
+        }
         if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
-            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+            port.note_loss(writer, !dialed);
         }
         let mut kept = None;
-        let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {
             if state != State::Shut {
                 let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
                 Counters::add(&port.counters.unsent, unsent + lost);
             }
             drop(ends);
-        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate && !replaced {
+        } else if comes_back {
             let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
             port.unlinked(key, lost > 0 || !waits);
             kept = Some(ends);

@@ -50,7 +50,7 @@ use crate::socket_type::SocketType;
 /// let mut browser = TcpStream::connect(endpoint.socket_addr().unwrap())?;
 ///
 /// let (id, note) = server.recv_from()?;
-/// assert!(note.is_empty(), "it has come");
+/// assert!(note.as_bytes().is_empty(), "it has come");
 /// browser.write_all(b"GET")?;
 /// let (from, octets) = server.recv_from()?;
 /// assert_eq!((from, octets.as_bytes()), (id.clone(), &b"GET"[..]));

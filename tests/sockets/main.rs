@@ -10,6 +10,7 @@ mod lifecycle;
 mod pattern;
 mod promises;
 mod router;
+mod stream;
 mod support;
 mod transports;
 mod volume;

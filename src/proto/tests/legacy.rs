@@ -235,7 +235,7 @@ fn what_is_wrong_with_an_older_peer_is_told() {
         (
             ours,
             true,
-            b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x08\x04\x01",
+            b"\xff\0\0\0\0\0\0\0\x01\x7f\x01\x08\x04\x01x",
             FrameError::ReservedBits(4).into(),
         ),
         (

@@ -94,6 +94,7 @@ fn a_handshake_leads_to_traffic() {
 fn heartbeats_are_kept_up() {
     let mut ends = [client(SocketType::Push, "/path"), server(SocketType::Pull)];
     carry(&mut ends, &mut Rng::new(1));
+    assert!(ends.iter_mut().all(|end| end.take_transform().is_some()));
     let due = ends[0].poll_timeout().expect("a heartbeat");
     ends[0].handle_timeout(due).unwrap();
     let mut out = BytesMut::new();

@@ -165,7 +165,7 @@ const RESPONSE: &str = "HTTP/1.1 101";
 
 fn first_line<T>(line: &[u8], expected: &'static str) -> Result<T, ProtocolError> {
     let theirs = PeerName::new(line);
-    Err(UpgradeFault::FirstLine { theirs }.into())
+    Err(UpgradeFault::FirstLine { theirs, expected }.into())
 }
 
 /// Reads a request; makes the response.
@@ -546,7 +546,7 @@ mod tests {
             (
                 "server",
                 "é",
-                r#"the head contains the line "Host: \xc3\xa9.example.c...", expected `name: value`"#,
+                r#"the head contains the line "Host: \xc3\xa9.example.com", expected `name: value`"#,
             ),
         ] {
             let head = request().replacen(from, to, 1);
