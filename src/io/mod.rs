@@ -25,6 +25,7 @@ mod pool;
 mod port;
 mod random;
 mod reading;
+mod room;
 mod thread;
 mod timers;
 mod writing;
@@ -41,6 +42,7 @@ pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub(crate) use pool::IoPool;
 pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
+pub(crate) use room::Room;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread

@@ -14,7 +14,7 @@ use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
 use super::writing::OutOutcome;
-use crate::pipe::Reader;
+use crate::pipe::{Reader, Writer};
 use crate::proto::Encode;
 use crate::sync::lock;
 
@@ -31,6 +31,11 @@ const SLICES: usize = 64;
 /// See the module.
 pub(crate) struct OutPump {
     reader: Option<Reader>,
+    line: Line,
+}
+
+/// All of a pump but its pipe.
+struct Line {
     control: BytesMut,
     /// What is between this pump and the descriptor, if frames do not travel as they are.
     framed: Option<Box<FramedOutput>>,
@@ -47,41 +52,44 @@ impl OutPump {
     pub(super) fn new() -> Self {
         OutPump {
             reader: None,
-            control: BytesMut::new(),
-            framed: None,
-            failure: None,
-            was_blocked: false,
-            open: false,
-            shut: false,
+            line: Line {
+                control: BytesMut::new(),
+                framed: None,
+                failure: None,
+                was_blocked: false,
+                open: false,
+                shut: false,
+            },
         }
     }
 
     /// From now on what is pushed and sent goes through this.
     pub(super) fn set_encoder(&mut self, encoder: Box<dyn Encode>) {
-        let wire = std::mem::take(&mut self.control);
-        self.framed = Some(Box::new(FramedOutput::new(encoder, wire)));
+        let wire = std::mem::take(&mut self.line.control);
+        self.line.framed = Some(Box::new(FramedOutput::new(encoder, wire)));
     }
 
     /// The handshake is done: messages may flow, after the control frames pushed so far.
     pub(super) fn open(&mut self, reader: Option<Reader>) {
         self.reader = reader;
-        self.open = true;
+        self.line.open = true;
     }
 
     /// Appends whole control frames.
     pub(crate) fn push_control(&mut self, frames: &[u8]) {
-        if !self.shut {
-            self.control.extend_from_slice(frames);
+        if !self.line.shut {
+            self.line.control.extend_from_slice(frames);
         }
     }
 
     /// Takes the pipe's end out, placed at the beginning of a message: one of which a part had been
     /// written to a connection now lost is gone.
     pub(super) fn take_reader(&mut self) -> Option<(Reader, bool)> {
-        self.shut = true;
+        self.line.shut = true;
         let mut reader = self.reader.take()?;
         reader.disarm();
-        let lost = reader.discard_partial() | self.framed.take().is_some_and(|f| !f.is_empty());
+        let unwritten = self.line.framed.take().is_some_and(|f| !f.is_empty());
+        let lost = reader.discard_partial() || unwritten;
         // Nobody may read on for long.
         if reader.keeps_writer_waiting() {
             reader.wake_writer();
@@ -90,7 +98,7 @@ impl OutPump {
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
-        self.failure.take()
+        self.line.failure.take()
     }
 
     /// Frees what the pipe keeps for more of what there was.
@@ -100,19 +108,14 @@ impl OutPump {
         }
     }
 
-    /// Whether everything that is not in the pipe any more has been written.
-    fn is_written(&self) -> bool {
-        self.control.is_empty() && self.framed.as_ref().map_or(true, |f| f.is_empty())
-    }
-
     /// Whether everything has been written and nothing more can come.
     pub(super) fn is_finished(&mut self) -> bool {
-        self.is_written() && self.reader.as_mut().map_or(true, Reader::is_finished)
+        self.line.is_written() && self.reader.as_mut().map_or(true, Reader::is_finished)
     }
 
     /// Whether everything published has been written.
     pub(super) fn is_drained(&mut self) -> bool {
-        self.is_written() && self.reader.as_mut().map_or(true, |r| !r.has_data())
+        self.line.is_written() && self.reader.as_mut().map_or(true, |r| !r.has_data())
     }
 
     /// Announces that nobody runs this pump until signalled; see [`Reader::arm`].
@@ -153,7 +156,71 @@ impl OutPump {
 
     /// Writes until the pipe is empty, the kernel refuses, or others must have their turn.
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
-        let outcome = self.write(link);
+        self.line.run(link, self.reader.as_mut())
+    }
+
+    /// Writes what is in the pipe of `writer`, and then the message of one frame with this payload, straight
+    /// from there. What the kernel does not take is copied into the pipe. `room` waits for the kernel to take
+    /// more, or says that it is not to be waited for. `None`: the message is not taken, for the pipe
+    /// could not be emptied before, or has passed to another connection.
+    pub(super) fn write_through(
+        &mut self,
+        link: &Link,
+        writer: &mut Writer,
+        payload: &[u8],
+        mut room: impl FnMut() -> bool,
+    ) -> Option<Through> {
+        let line = &mut self.line;
+        let reader = self.reader.as_mut().filter(|reader| writer.is_of(reader))?;
+        if line.run_on(link, reader, &mut room) != OutOutcome::Idle {
+            return None;
+        }
+        if !writer.has_credit() {
+            return None;
+        }
+        let through = writer.lend_payload(reader, payload, |reader, claimed| Through {
+            claimed,
+            outcome: line.run_on(link, reader, &mut room),
+        });
+        if through.outcome == OutOutcome::Idle {
+            link.writing.rest_after_sender(reader);
+        }
+        Some(through)
+    }
+}
+
+/// How a message was written through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Through {
+    pub(super) outcome: OutOutcome,
+    /// The pipe was asleep, and who sent the message has undertaken to see it off.
+    pub(super) claimed: bool,
+}
+
+impl Line {
+    /// Whether everything that is not in the pipe any more has been written.
+    fn is_written(&self) -> bool {
+        self.control.is_empty() && self.framed.as_ref().map_or(true, |f| f.is_empty())
+    }
+
+    /// Runs, and goes on when there is room.
+    fn run_on(
+        &mut self,
+        link: &Link,
+        reader: &mut Reader,
+        mut room: impl FnMut() -> bool,
+    ) -> OutOutcome {
+        loop {
+            match self.run(link, Some(reader)) {
+                OutOutcome::Blocked if room() => {}
+                OutOutcome::More => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn run(&mut self, link: &Link, reader: Option<&mut Reader>) -> OutOutcome {
+        let outcome = self.write(link, reader);
         let blocked = outcome == OutOutcome::Blocked;
         if link.blocked.load(Ordering::Relaxed) != blocked {
             link.blocked.store(blocked, Ordering::Relaxed);
@@ -161,16 +228,16 @@ impl OutPump {
         outcome
     }
 
-    fn write(&mut self, link: &Link) -> OutOutcome {
+    fn write(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
         }
         if self.framed.is_some() {
-            return self.write_framed(link);
+            return self.write_framed(link, reader);
         }
         let mut written = 0;
         loop {
-            let between = self.reader.as_ref().map_or(true, Reader::at_boundary);
+            let between = reader.as_ref().map_or(true, |reader| reader.at_boundary());
             if between && self.control.is_empty() {
                 let mut proto = lock(&link.proto);
                 if proto.wants_transmit() {
@@ -185,7 +252,7 @@ impl OutPump {
                 slices[0] = IoSlice::new(&self.control);
                 control = self.control.len();
                 count = 1;
-            } else if let Some(reader) = self.reader.as_mut().filter(|_| self.open) {
+            } else if let Some(reader) = reader.as_mut().filter(|_| self.open) {
                 count = reader.lend(BUDGET, &mut slices);
             }
             if count == 0 {
@@ -203,7 +270,7 @@ impl OutPump {
                             // A connection that has nothing to say holds no memory for it.
                             self.control = BytesMut::new();
                         }
-                    } else if let Some(reader) = &mut self.reader {
+                    } else if let Some(reader) = &mut reader {
                         reader.consume(n as u64);
                     }
                     Counters::add(&link.port.counters.bytes_sent, n as u64);
@@ -234,22 +301,22 @@ impl OutPump {
         OutOutcome::Closed
     }
 
-    /// As [`OutPump::write`], through what is between this pump and the descriptor.
-    fn write_framed(&mut self, link: &Link) -> OutOutcome {
+    /// As [`Line::write`], through what is between this pump and the descriptor.
+    fn write_framed(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
         let mut written = 0;
         loop {
             let Some(framed) = &mut self.framed else {
                 return OutOutcome::Idle;
             };
             if framed.is_empty() {
-                let between = self.reader.as_ref().map_or(true, Reader::at_boundary);
+                let between = reader.as_ref().map_or(true, |reader| reader.at_boundary());
                 if between && self.control.is_empty() {
                     let mut proto = lock(&link.proto);
                     if proto.wants_transmit() {
                         proto.poll_transmit(&mut self.control);
                     }
                 }
-                let encoded = match self.reader.as_mut().filter(|_| self.open) {
+                let encoded = match reader.as_mut().filter(|_| self.open) {
                     _ if between && !self.control.is_empty() => {
                         framed.encode_control(&mut self.control).map(|()| true)
                     }
