@@ -444,6 +444,7 @@ impl Router {
             let found = lock(&self.peers.table).find(id);
             // One that was gone may have come back by now, as another.
             let Some(key) = found.filter(|_| found != before) else {
+                self.tend();
                 return Routed::Unknown;
             };
             // After the look-up: who is in the table has a pipe, which is in the mail at the latest.

@@ -18,6 +18,7 @@ mod heartbeat;
 mod input;
 mod isolated;
 mod memory;
+mod names;
 mod raw;
 mod stage;
 mod traffic;

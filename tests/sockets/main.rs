@@ -7,6 +7,7 @@ mod caller;
 mod hwm;
 mod legacy;
 mod lifecycle;
+mod notes;
 mod pattern;
 mod promises;
 mod router;
