@@ -8,7 +8,7 @@ use std::io;
 
 use bytes::{Buf, BytesMut};
 
-use super::buffer::{BufferPool, ReadBuffer};
+use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::monitor::DisconnectReason;
 use crate::pipe::Reader;
 use crate::proto::{Decode, Encode, ProtocolError, Room};
@@ -70,7 +70,8 @@ impl FramedInput {
         if frames > 0 {
             return Ok(Filled::Some { frames, read: 0 });
         }
-        self.raw.reserve(1, pool);
+        // What is left of a buffer that was read from may be too little to be worth a read.
+        self.raw.reserve(BUFFER_SIZE / 2, pool);
         let read = match stream.read(self.raw.space()) {
             Ok(0) => return Err(Fault::Ended),
             Ok(read) => read,

@@ -147,7 +147,10 @@ pub(crate) struct Connection {
     /// How octets travel, if not as they are; the driver's once it has taken it.
     transform: Option<Transform>,
     /// The upgrade to WebSocket is done.
-    #[cfg_attr(not(feature = "ws"), allow(dead_code, reason = "there is no such upgrade"))]
+    #[cfg_attr(
+        not(feature = "ws"),
+        allow(dead_code, reason = "there is no such upgrade")
+    )]
     websocket: bool,
 }
 

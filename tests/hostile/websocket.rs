@@ -206,18 +206,18 @@ fn an_endless_ping_flood_costs_no_memory() {
         let (most, ()) = heap::peak_of(|| {
             let mut sent = 0;
             // It reads none of the answers.
-            while sent < 4 << 20 {
+            while sent < 1 << 20 {
                 let n = raw.send_some(&flood).expect("the connection takes octets");
                 // What was cut off must be finished, or it would be another fault.
                 let cut = n % ping.len();
                 if cut > 0 {
                     raw.send(&ping[cut..]);
                 }
-                sent += n.max(1);
+                sent += n;
                 stage.exchange(1);
             }
         });
-        assert!(most < 1 << 20, "{most} octets more");
+        assert!(most < 1 << 19, "{most} octets more");
         // There are answers, but not to all: the latest wins.
         assert_eq!(raw.read_octets(2), b"\x8a\x7d");
         drop(raw);
