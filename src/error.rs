@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::config::OptionError;
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::message::{Message, RoutingId};
+use crate::message::{Group, InvalidGroup, Message, RoutingId};
 use crate::socket_type::SocketType;
 
 /// Why an endpoint was not bound. The socket is unchanged.
@@ -59,7 +59,7 @@ pub enum ConnectError {
         /// The endpoint given.
         endpoint: Endpoint,
         /// What both would be called.
-        routing_id: RoutingId,
+        routing_id: Box<RoutingId>,
     },
     /// The system refused, for example to start an I/O thread.
     #[error("`{endpoint}` cannot be connected to: {source}")]
@@ -268,6 +268,57 @@ pub enum RequestError {
     /// It was sent, and no reply came.
     #[error("the request was sent: {0}")]
     Recv(#[from] RecvError),
+}
+
+/// Why an [`XPub`](crate::XPub) did not change a peer's subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ManualError {
+    /// The socket takes its peers' subscriptions by itself.
+    #[error("subscriptions are not made by hand, expected a socket with the option `manual`")]
+    NotManual,
+    /// The topic is longer than peers may subscribe to.
+    #[error("the topic has {len} octets, expected at most `max_topic_length`")]
+    TopicTooLong {
+        /// The length of the topic given.
+        len: usize,
+    },
+    /// The peer holds as much as one may.
+    #[error("the peer holds all the topics that one may, expected fewer (`max_topics`, 64 MiB)")]
+    TooManyTopics,
+}
+
+/// Why a message was not sent to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GroupSendError {
+    /// The name is no group's. Nothing was sent.
+    #[error(transparent)]
+    Group(#[from] InvalidGroup),
+    /// It was not sent. The message in the error has two frames: the group's name, and the body.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// Why a group was not joined or left. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The name is no group's.
+    #[error(transparent)]
+    Invalid(#[from] InvalidGroup),
+    /// It has been joined already: membership does not count.
+    #[error("{group:?} is joined already, expected a group that is not")]
+    AlreadyJoined {
+        /// The group given.
+        group: Group,
+    },
+    /// It has not been joined.
+    #[error("{group:?} is not joined, expected a group that is")]
+    NotJoined {
+        /// The group given.
+        group: Group,
+    },
 }
 
 /// A wait for peers or subscribers took too long.

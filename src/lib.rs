@@ -12,6 +12,8 @@
 //! | [`Stream`] | sends and receives octets, with peers that are no ZeroMQ sockets |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
+//! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
+//! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
 //!
 //! ```
 //! use sinew::{Pull, Push};
@@ -98,13 +100,13 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
-    UnknownEndpoint, UnknownPeer, WaitTimeout,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
+    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
-pub use message::{Frame, IntoMessage, InvalidRoutingId, Message, RoutingId};
+pub use message::{Frame, Group, IntoMessage, InvalidGroup, InvalidRoutingId, Message, RoutingId};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
@@ -114,8 +116,8 @@ pub use proto::{
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Dealer, PeerState, Pub, Pull, Push, Rep, Req, Router, SocketBuilder, SocketKind,
-    SocketStats, Stream, Sub,
+    CloseReport, Dealer, Dish, PeerState, Pub, Pull, Push, Radio, Rep, Req, Router, SocketBuilder,
+    SocketKind, SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

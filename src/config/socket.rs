@@ -7,7 +7,7 @@ use super::{
     Heartbeat, HighWaterMark, MessageLimits, Notes, OptionError, ReconnectPolicy,
     SubscriptionLimits,
 };
-use crate::message::RoutingId;
+use crate::message::{Message, RoutingId};
 
 /// Everything a socket is built with. One value per socket; it does not change afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,11 @@ pub struct SocketConfig {
     /// What is sent and received when peers come and go.
     pub(crate) notes: Notes,
     pub(crate) tcp: TcpConfig,
+    /// Whether only the first frame of a message is looked at for being a subscription, and not every
+    /// one. Default no.
+    pub(crate) only_first_subscribe: bool,
+    /// The first message for every new peer. Default none.
+    pub(crate) welcome: Option<Message>,
 }
 
 /// What is set on every TCP connection. `None` leaves the system's default.
@@ -208,6 +213,8 @@ impl Default for SocketConfig {
             max_connections: None,
             notes: Notes::default(),
             tcp: TcpConfig::default(),
+            only_first_subscribe: false,
+            welcome: None,
         }
     }
 }

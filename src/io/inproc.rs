@@ -96,7 +96,7 @@ impl Names {
         key: PipeKey,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
-        let (mut writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
+        let (mut writer, reader) = port.out_pipe(Tuning::INPROC);
         let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
@@ -215,7 +215,12 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     // Who receives from a peer can answer it: the way to it is there first.
     if let Some(mut writer) = ends.writer.filter(|_| sends) {
         writer.add_limits(binder.out_limits());
+        binder.welcome(&mut writer);
         binder.greet(&mut writer);
+        binder.offer_writer(key, writer);
+    } else if sends {
+        // The connector receives nothing: a pipe that nobody reads stands for that.
+        let (writer, _) = pipe(ONE, Tuning::INPROC);
         binder.offer_writer(key, writer);
     }
     binder.hooks.settled(key);
@@ -230,7 +235,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
-    if matches!(ours, SocketType::Pub | SocketType::XPub) {
+    if matches!(ours, SocketType::Pub | SocketType::XPub | SocketType::Radio) {
         connector.hooks.inproc_up(peer_key, binder, key);
         binder.hooks.inproc_up(key, &connector, peer_key);
     } else {

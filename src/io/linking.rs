@@ -469,7 +469,7 @@ impl IoThread {
         let sink = match writer {
             Some(mut writer) => {
                 port.note_arrival(&mut writer);
-                Sink::Pipe(writer)
+                Sink::of(&port, writer)
             }
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,
@@ -763,7 +763,7 @@ const SHUT_GRACE: Duration = Duration::from_secs(2);
 pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
     let flow = port.flow();
     let reader = flow.sends.then(|| {
-        let (writer, reader) = pipe(port.out_limits(), Tuning::WIRE);
+        let (writer, reader) = port.out_pipe(Tuning::WIRE);
         port.offer_writer(key, writer);
         reader
     });

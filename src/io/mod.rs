@@ -32,7 +32,7 @@ mod writing;
 
 use std::time::Duration;
 
-pub(crate) use crate::proto::{encode_subscription, Version as PeerVersion};
+pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
 pub(crate) use caller::{CallerPoll, CALLER_LINKS};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;
@@ -55,6 +55,10 @@ const CALLER_GONE: Duration = Duration::from_millis(5);
 
 /// How long a socket that waits for room may be kept waiting for more of it than there is.
 const ROOM_PATIENCE: Duration = Duration::from_millis(2);
+
+/// How often a thread looks for connections that have been idle since the last time, which then give
+/// back the memory that their pipes keep; and how long a receiver sleeps before those without a connection do.
+pub(crate) const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Octets one connection may read before the others of its thread get their turn.
 const READ_TURN: usize = 512 * 1024;

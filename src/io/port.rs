@@ -15,7 +15,7 @@ use super::monitor::{DisconnectReason, Monitors};
 use super::pool::IoPool;
 use crate::config::SocketConfig;
 use crate::message::{Message, RoutingId};
-use crate::pipe::{Limits, Reader, Signal, Writer};
+use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::{lock, Event, Mailbox};
@@ -116,7 +116,12 @@ pub(crate) trait Hooks: Send + Sync {
     /// The connection behind a pipe is lost.
     fn link_down(&self, key: PipeKey);
 
-    /// The peer subscribed, or took a subscription back.
+    /// A way to send to peers that cannot say what they want, such as datagrams: it gets every message,
+    /// until [`Hooks::link_down`].
+    #[allow(dead_code, reason = "called by the datagram transport")]
+    fn unfiltered_up(&self, _: PipeKey) {}
+
+    /// The peer subscribed (joined a group), or took that back.
     fn subscription(
         &self,
         key: PipeKey,
@@ -177,16 +182,16 @@ struct Keys {
 pub(crate) struct Flow {
     pub(crate) sends: bool,
     pub(crate) receives: bool,
-    /// Receives subscriptions instead of messages.
+    /// Takes subscriptions in the form of messages.
     pub(crate) topics: bool,
 }
 
 impl Flow {
     pub(crate) fn of(socket_type: SocketType) -> Flow {
-        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub};
+        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub, XPub};
         let sends = !matches!(socket_type, Pull | Sub | Gather | Dish);
-        let topics = matches!(socket_type, Pub);
-        let receives = !topics && !matches!(socket_type, Push | Scatter | Radio);
+        let topics = matches!(socket_type, Pub | XPub);
+        let receives = !matches!(socket_type, Pub | Push | Scatter | Radio);
         Flow {
             sends,
             receives,
@@ -210,6 +215,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_peer_lost: AtomicU64,
     /// Received where the pattern has no use for it.
     pub(crate) dropped_unexpected: AtomicU64,
+    /// Events of subscriptions that were put together with others, nobody having taken them (XPUB).
+    pub(crate) events_left_out: AtomicU64,
     /// Not sent when the linger time was over.
     pub(crate) unsent: AtomicU64,
     pub(crate) handshakes: AtomicU64,
@@ -331,6 +338,21 @@ impl Port {
         Limits {
             messages: self.config.recv_hwm.message_credit(),
             bytes: self.config.recv_hwm.byte_credit(),
+        }
+    }
+
+    /// A pipe towards a new peer, with what every peer is to get first.
+    pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
+        let (mut writer, reader) = pipe(self.out_limits(), tuning);
+        self.welcome(&mut writer);
+        (writer, reader)
+    }
+
+    /// Writes what every peer is to get first.
+    pub(crate) fn welcome(&self, writer: &mut Writer) {
+        if let Some(message) = &self.config.welcome {
+            writer.append_message(message);
+            writer.publish_and_signal();
         }
     }
 

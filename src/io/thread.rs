@@ -26,7 +26,7 @@ use super::port::{Lease, PipeKey, Port};
 use super::reading::Look;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
-use super::CALLER_GONE;
+use super::{CALLER_GONE, MEMORY_IDLE};
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -37,10 +37,6 @@ use crate::transport::{Listener, Stream};
 /// Turns without work before the thread sleeps. Each yields the processor, so an application thread
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
-
-/// How often a thread looks for connections that have been idle since the last time, which then give
-/// back the memory that their pipes keep.
-const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Readiness events per look.
 const EVENTS: usize = 256;

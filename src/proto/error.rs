@@ -213,6 +213,12 @@ pub enum Malformed {
     /// A `JOIN` or `LEAVE` with a zero octet in its group.
     #[error("a group name contains a zero octet")]
     GroupZero,
+    /// A message for a group that ends with the name of the group.
+    #[error("a message for a group has one frame, expected the group's name and one frame more")]
+    GroupWithoutBody,
+    /// A message for a group with more frames than one behind the name of the group.
+    #[error("a message for a group goes on behind its body, expected the group's name and one frame more")]
+    GroupWithManyBodies,
     /// A ZMTP 1.0 frame without the octet of flags that each has.
     #[error("a ZMTP 1.0 frame announces a length of 0, at least 1 is required")]
     EmptyFrameV1,
@@ -589,6 +595,9 @@ impl ProtocolError {
                 | Malformed::PongContext { .. }
                 | Malformed::GroupLength { .. }
                 | Malformed::GroupZero => Some(CODE_MALFORMED_COMMAND),
+                Malformed::GroupWithoutBody | Malformed::GroupWithManyBodies => {
+                    Some(CODE_UNSPECIFIED)
+                }
                 Malformed::EmptyPropertyName { .. }
                 | Malformed::PropertyName { .. }
                 | Malformed::PropertyLength { .. }
@@ -672,7 +681,9 @@ impl ProtocolError {
                 | Malformed::GroupZero
                 | Malformed::EmptyFrameV1
                 | Malformed::WebSocket(_)
-                | Malformed::Upgrade(_) => None,
+                | Malformed::Upgrade(_)
+                | Malformed::GroupWithoutBody
+                | Malformed::GroupWithManyBodies => None,
             },
             ProtocolError::Misbehaved(_)
             | ProtocolError::LimitExceeded(_)

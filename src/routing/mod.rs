@@ -6,6 +6,7 @@
 //! - [`PeerKey`]: the name of a peer, which never means another.
 //! - [`Rotation`]: the round over active peers, both for fair queueing and for load balancing.
 //! - [`SubscriptionTrie`]: the publisher's side of topic matching; [`TopicSet`]: the subscriber's.
+//! - [`TopicEvents`]: what an XPUB has to tell about subscriptions.
 //! - [`IdTable`]: the names of a ROUTER's peers, both ways.
 //! - [`ReqState`], [`RepState`]: the lock-step automata and their envelopes.
 //!
@@ -19,6 +20,7 @@ mod radix;
 mod rep;
 mod req;
 mod rotation;
+mod topic_events;
 mod topic_set;
 mod turn;
 
@@ -33,6 +35,7 @@ pub(crate) use self::{
     rep::{RepState, RequestDiscarded},
     req::{ReplyDiscarded, ReqConfig, ReqState},
     rotation::Rotation,
+    topic_events::{EventLimit, Scope, TopicEvent, TopicEvents},
     topic_set::{TopicSet, Unsubscribed},
     turn::{OutOfTurn, Refused},
 };

@@ -10,7 +10,7 @@ use super::outbound::Deadline;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port};
+use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::Message;
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
@@ -20,6 +20,8 @@ use crate::sync::{barrier, clock};
 /// messages: a new peer waits for its turn no longer than that.
 const LOOK_EVERY: u32 = 64;
 
+/// Of how many peers that are gone what they left is kept for an application that only sends.
+const LEFT_BEHIND: usize = 1024;
 /// The most pipes that are looked at again and again because they were found empty. Above it their
 /// writers are asked to signal, so that what a look costs does not grow with the number of peers.
 const RESTING_MOST: usize = 256;
@@ -36,6 +38,8 @@ pub(super) struct RecvHalf {
     since_look: u32,
     /// Whose the last message was.
     from: PeerKey,
+    /// All pipes.
+    peers: usize,
     /// Pipes with a connection, by index.
     linked: BTreeSet<u32>,
     caller: Option<CallerPoll>,
@@ -47,6 +51,8 @@ pub(super) struct RecvHalf {
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
+    /// Peers that went and left something to receive, since such pipes were last counted.
+    left_behind: usize,
     /// Sockets that may send for long without receiving: the end of a pipe counts as unseen while what
     /// the pipe holds is unread.
     hold_ends: bool,
@@ -91,12 +97,14 @@ impl RecvHalf {
                 index: 0,
                 generation: 0,
             },
+            peers: 0,
             linked: BTreeSet::new(),
             caller: None,
             favourites: Favourites::default(),
             noted: 0,
             lost: Vec::new(),
             note_lost: false,
+            left_behind: 0,
             hold_ends: false,
         }
     }
@@ -138,6 +146,7 @@ impl RecvHalf {
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
+                    self.peers += 1;
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
@@ -198,6 +207,8 @@ impl RecvHalf {
         if pipe.last.is_none() && !pipe.reader.has_data() {
             self.release(key);
         } else {
+            // Who never receives must not keep what is left of every peer there ever was.
+            self.left_behind += usize::from(!self.hold_ends);
             self.wake(key);
         }
     }
@@ -206,6 +217,7 @@ impl RecvHalf {
     fn release(&mut self, key: PeerKey) {
         self.readable.deactivate(key);
         self.pipes[key.index as usize] = None;
+        self.peers -= 1;
         self.port.free_key(pipe_key(key));
         if self.hold_ends {
             self.port.end_seen(Half::Receiving);
@@ -231,6 +243,39 @@ impl RecvHalf {
             State::Armed => pipe.reader.disarm(),
         }
         self.readable.activate(key);
+    }
+
+    /// For a socket that sends and may never receive: takes note of what has changed, and gives up what
+    /// peers that are gone have left when it is that of very many.
+    #[inline]
+    pub(super) fn refresh_for_sender(&mut self) {
+        if self.port.inbound.is_pending() {
+            self.take_mail();
+            if self.left_behind > LEFT_BEHIND {
+                self.drop_left_behind();
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_left_behind(&mut self) {
+        let down = |pipe: &InPipe| pipe.down.then_some(pipe.key);
+        let keys: Vec<PeerKey> = self.pipes.iter().flatten().filter_map(down).collect();
+        // Some may have been received meanwhile.
+        self.left_behind = keys.len();
+        if keys.len() <= LEFT_BEHIND {
+            return;
+        }
+        self.left_behind = 0;
+        for key in keys {
+            let Some(pipe) = self.pipe(key) else {
+                continue;
+            };
+            let unread = pipe.reader.queued_messages();
+            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.wake(key);
+            self.release(key);
+        }
     }
 
     /// A peer whose connection was lost since the last call, one at a time.
@@ -412,6 +457,26 @@ impl RecvHalf {
             // A long wait: the I/O threads read from here on.
             caller.release();
         }
+        self.sleep(deadline)
+    }
+
+    fn sleep(&mut self, deadline: Option<Instant>) -> bool {
+        if self.peers == self.linked.len() {
+            return self.port.inbound.event().wait(deadline);
+        }
+        let idle = clock::now() + MEMORY_IDLE;
+        if deadline.is_some_and(|deadline| deadline <= idle) {
+            return self.port.inbound.event().wait(deadline);
+        }
+        if self.port.inbound.event().wait(Some(idle)) || clock::now() < idle {
+            return true;
+        }
+        // What pipes over inproc keep no I/O thread gives back.
+        for pipe in self.pipes.iter().flatten() {
+            if pipe.link.is_none() {
+                pipe.reader.trim_spare();
+            }
+        }
         self.port.inbound.event().wait(deadline)
     }
 
@@ -524,10 +589,6 @@ impl RecvHalf {
             let pipe = self.pipe(*key);
             if let Some(pipe) = pipe.filter(|pipe| pipe.state == State::Resting) {
                 dense |= pipe.reader.arm();
-                // Of others the I/O threads take care.
-                if pipe.link.is_none() {
-                    pipe.reader.trim_spare();
-                }
                 pipe.state = State::Armed;
             }
         }

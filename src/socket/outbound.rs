@@ -205,6 +205,21 @@ impl SendHalf {
         Given::Done
     }
 
+    /// Gives one message to every pipe; `each` hears what became of it.
+    pub(super) fn give_all<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        mut each: impl FnMut(Given),
+    ) {
+        self.begin_fan_out();
+        for index in 0..self.pipes.len() {
+            if let Some(key) = self.pipes[index].as_ref().map(|pipe| pipe.key) {
+                each(self.give(key, message));
+            }
+        }
+        self.end_fan_out();
+    }
+
     /// A message ended the idleness of a pipe.
     #[cold]
     fn see_off(&mut self, key: PeerKey) {

@@ -303,7 +303,7 @@ impl Router {
             if let Some(key) = key {
                 port.abandon_key(key);
             }
-            let routing_id = id.clone();
+            let routing_id = Box::new(id.clone());
             return Err(ConnectError::DuplicateRoutingId {
                 endpoint,
                 routing_id,

@@ -147,7 +147,7 @@ impl Shell {
                 },
                 InprocError::DuplicateRoutingId(routing_id) => ConnectError::DuplicateRoutingId {
                     endpoint: endpoint.clone(),
-                    routing_id,
+                    routing_id: Box::new(routing_id),
                 },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             })?)

@@ -21,6 +21,7 @@ mod memory;
 mod names;
 mod raw;
 mod stage;
+mod subscriptions;
 mod traffic;
 #[cfg(feature = "ws")]
 mod websocket;

@@ -10,6 +10,7 @@ mod lifecycle;
 mod notes;
 mod pattern;
 mod promises;
+mod radio_dish;
 mod router;
 mod stream;
 mod support;
@@ -17,3 +18,4 @@ mod transports;
 mod volume;
 #[cfg(feature = "ws")]
 mod websocket;
+mod xpub_xsub;

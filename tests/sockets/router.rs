@@ -317,7 +317,7 @@ fn a_taken_name_is_an_error_over_inproc() {
         .connect("inproc://router-dup")
         .unwrap_err();
     assert!(
-        matches!(&error, ConnectError::DuplicateRoutingId { routing_id, .. } if *routing_id == id("same")),
+        matches!(&error, ConnectError::DuplicateRoutingId { routing_id, .. } if **routing_id == id("same")),
         "{error}"
     );
     router.send_to("same", "x").unwrap();
@@ -615,5 +615,79 @@ fn types_that_may_not_talk_do_not() {
                 }
             )
         });
+    }
+}
+
+/// All there at once, over inproc, which needs no descriptors. One of them then says more than the others.
+#[test]
+fn ten_thousand_peers_at_once_are_told_apart() {
+    const PEERS: u32 = 10_000;
+    let mut router = Router::builder().bind("inproc://router-many").unwrap();
+    let mut dealers: Vec<Dealer> = (0..PEERS)
+        .map(|n| {
+            let mut builder = Dealer::builder();
+            if n % 2 == 0 {
+                builder = builder.routing_id(id(&format!("dealer {n}")));
+            }
+            let mut dealer = builder.connect("inproc://router-many").unwrap();
+            dealer.send(numbered(n, 0)).unwrap();
+            dealer
+        })
+        .collect();
+    let mut names = Vec::new();
+    for _ in 0..PEERS {
+        let (from, message) = router.recv_from_timeout(LONG).unwrap();
+        names.push((from, number_of(&message).0));
+    }
+    assert_eq!(router.try_recv(), Err(RecvError::WouldBlock));
+    for round in 1..=1000 {
+        dealers[7].send(numbered(7, round)).unwrap();
+        let (_, message) = router.recv_from_timeout(LONG).unwrap();
+        assert_eq!(number_of(&message), (7, round));
+    }
+    for (name, n) in names.iter().rev() {
+        router.send_to(name, numbered(*n, 1)).unwrap();
+    }
+    for (n, dealer) in dealers.iter_mut().enumerate() {
+        let message = dealer.recv_timeout(LONG).unwrap();
+        assert_eq!(number_of(&message), (n as u32, 1));
+    }
+    drop(dealers);
+    await_true("all have gone", || router.stats().peers == 0);
+    for (name, _) in &names {
+        assert!(router.try_send_to(name, "x").is_err());
+    }
+}
+
+/// A peer that this side had connected to loses its name: its endpoint is given up.
+#[test]
+fn a_name_is_handed_over_from_a_connection_that_was_made_here() {
+    for net in STREAMS {
+        let mut router = Router::builder()
+            .duplicate_id(DuplicateId::Handover)
+            .reconnect(quick())
+            .bind(net.fresh())
+            .unwrap();
+        let mut first = Dealer::builder()
+            .routing_id(id("same"))
+            .bind(net.fresh())
+            .unwrap();
+        let theirs = first.bound_endpoints()[0].clone();
+        router.connect(&theirs).unwrap();
+        await_true("the name", || router.is_connected("same"));
+        let mut monitor = router.monitor();
+        let mut second = heard(&mut router, "same");
+        await_event(
+            &mut monitor,
+            "the end of the first",
+            |event| matches!(event, SocketEvent::Closed { endpoint } if *endpoint == theirs),
+        );
+        router.send_to("same", "to the second").unwrap();
+        assert_eq!(
+            second.recv_timeout(LONG).unwrap().as_bytes(),
+            b"to the second"
+        );
+        assert_eq!(first.try_recv(), Err(RecvError::WouldBlock));
+        await_true("one peer", || router.stats().peers == 1);
     }
 }
