@@ -7,6 +7,7 @@ mod caller;
 mod carried;
 mod conflate;
 mod hwm;
+mod legacy;
 mod lifecycle;
 mod notes;
 mod pairs;
@@ -14,7 +15,10 @@ mod pattern;
 mod promises;
 mod radio_dish;
 mod router;
+mod stream;
 mod support;
 mod transports;
 mod volume;
+#[cfg(feature = "ws")]
+mod websocket;
 mod xpub_xsub;
