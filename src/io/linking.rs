@@ -426,7 +426,10 @@ impl IoThread {
             }
         }
         let held = dialer.and_then(|dialer| self.dialer_ready(dialer));
-        let ends = held.unwrap_or_else(|| new_ends(&port, key));
+        let version = peer.version;
+        let known = Arc::new(properties(&link, peer));
+        let is_new = held.is_none();
+        let ends = held.unwrap_or_else(|| new_ends(&port, key, Some(Arc::clone(&known))));
         let PipeEnds {
             key,
             reader,
@@ -446,7 +449,7 @@ impl IoThread {
         port.greet_with_frames(&mut control);
         link.push_control(&control);
         port.hooks.settled(key);
-        port.hooks.link_up(key, &link, peer.version);
+        port.hooks.link_up(key, &link, version);
         link.output.lock().open(reader);
         let sink = match writer {
             Some(mut writer) => {
@@ -461,10 +464,12 @@ impl IoThread {
         port.monitors.report(|| SocketEvent::HandshakeSucceeded {
             connection: link.id,
             endpoint: link.endpoint.clone(),
-            socket_type: peer.socket_type,
+            socket_type: known.socket_type(),
             routing_id,
         });
-        port.introduce(key, first, &Arc::new(properties(&link, peer)));
+        if !is_new {
+            port.introduce(key, first, &known);
+        }
         // Counted before a caller can read from it.
         port.peer_up();
         port.linked(key, &link);
@@ -726,7 +731,11 @@ const OCCUPIED: &str = "The socket has a peer, and takes one at a time";
 const SHUT_GRACE: Duration = Duration::from_secs(2);
 
 /// New pipes for a peer; the socket is told of its ends.
-pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
+pub(super) fn new_ends(
+    port: &Arc<Port>,
+    key: PipeKey,
+    peer: Option<Arc<PeerProperties>>,
+) -> PipeEnds {
     let flow = port.flow();
     let reader = flow.sends.then(|| {
         let (writer, reader) = port.out_pipe(Tuning::WIRE);
@@ -735,7 +744,7 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
     });
     let writer = flow.receives.then(|| {
         let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
-        port.offer_reader(key, reader, None);
+        port.offer_reader(key, reader, peer);
         writer
     });
     PipeEnds {
@@ -748,7 +757,7 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
 /// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
 /// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
 pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
-    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
+    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key()), None))
 }
 
 /// What is known of the peer at the other end.

@@ -89,6 +89,8 @@ impl InPipe {
         {
             self.peers.pop();
         }
+        // There is one, as a rule, and very many connections.
+        self.peers.reserve_exact(1);
         self.peers.push((first, peer));
     }
 
@@ -190,7 +192,7 @@ impl RecvHalf {
                         link: None,
                         state: State::Readable,
                         down: false,
-                        peers: peer.map(|peer| (0, peer)).into_iter().collect(),
+                        peers: peer.map_or_else(Vec::new, |peer| vec![(0, peer)]),
                         last: None,
                     });
                     self.readable.activate(key);
