@@ -130,3 +130,8 @@ pub use socket_type::SocketType;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+
+/// What `benches/sharing.rs` counts with; not part of the API.
+#[cfg(sinew_sharing)]
+#[doc(hidden)]
+pub use sync::sharing;

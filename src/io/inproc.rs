@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
@@ -18,7 +18,7 @@ use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{conflate, pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.

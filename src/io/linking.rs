@@ -1,7 +1,6 @@
 //! The life of a connection on its I/O thread: handshake, traffic, timers, and its end.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,6 +21,7 @@ use crate::endpoint::Endpoint;
 use crate::message::{PeerProperties, RoutingId};
 use crate::pipe::{Reader, Tuning, Writer};
 use crate::proto::PeerInfo;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -50,7 +50,7 @@ impl LinkSlot {
     pub(super) fn sweep(&mut self) -> bool {
         let link = &self.link;
         let moved = |octets: &AtomicU64| octets.load(Ordering::Relaxed);
-        let now = moved(&link.bytes_in).wrapping_add(moved(&link.bytes_out));
+        let now = moved(&link.octets.read).wrapping_add(moved(&link.octets.written));
         let (before, given_back) = self.swept;
         if now == before && !given_back {
             let output = link.output.try_visit(|pump| pump.free_spare());
@@ -337,7 +337,7 @@ impl IoThread {
         }
         let result = {
             let mut proto = lock(&link.proto);
-            if link.traffic.swap(false, Ordering::Relaxed) {
+            if link.octets.traffic.swap(false, Ordering::Relaxed) {
                 proto.handle_traffic(now);
             }
             proto.handle_timeout(now)

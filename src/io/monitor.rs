@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
-use crate::sync::{clock, Event as Wakeup};
+use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 
 /// Names one connection of this process, for its whole life and never again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -290,7 +290,7 @@ impl Monitor {
 }
 
 impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         crate::sync::lock(&self.state)
     }
 }

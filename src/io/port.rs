@@ -6,12 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::inproc::InprocPeers;
 use super::link::Link;
 use super::monitor::{DisconnectReason, Monitors};
+use super::octets::Octets;
 use super::pool::IoPool;
 use super::random::random;
 use crate::config::SocketConfig;
@@ -19,7 +19,8 @@ use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
-use crate::sync::{lock, Event, Mailbox};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{lock, CachePadded, Event, Mailbox, Mutex};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -173,6 +174,8 @@ pub(crate) struct Port {
     pub(crate) outbound: Mailbox<Outbound>,
     pub(crate) monitors: Monitors,
     pub(crate) counters: Counters,
+    /// Octets of all connections.
+    pub(crate) octets: Octets,
     pub(crate) inproc: InprocPeers,
     keys: Mutex<Keys>,
     changes: [Mutex<HashMap<PipeKey, LinkChange>>; 2],
@@ -224,10 +227,10 @@ impl Flow {
 /// Counters of a socket, always on. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages_sent: AtomicU64,
-    pub(crate) messages_received: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-    pub(crate) bytes_received: AtomicU64,
+    /// By the sending half, for every message: apart from what others write.
+    pub(crate) messages_sent: CachePadded<AtomicU64>,
+    /// By the receiving half, likewise.
+    pub(crate) messages_received: CachePadded<AtomicU64>,
     /// Dropped because the pipe to a peer was full (PUB).
     pub(crate) dropped_full: AtomicU64,
     /// Dropped because nobody wanted it (PUB without a matching subscriber).
@@ -250,11 +253,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[cfg_attr(sinew_sharing, track_caller)]
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
     /// For a counter that only one thread ever writes: no locked instruction.
+    #[cfg_attr(sinew_sharing, track_caller)]
     pub(crate) fn add_owned(counter: &AtomicU64, n: u64) {
         counter.store(
             counter.load(Ordering::Relaxed).wrapping_add(n),
@@ -296,6 +301,7 @@ impl Port {
             outbound: Mailbox::new(),
             monitors: Monitors::default(),
             counters: Counters::default(),
+            octets: Octets::default(),
             inproc: InprocPeers::default(),
             keys: Mutex::new(Keys {
                 // SERVER and PEER call their peers by it: it tells nothing of how many there were.

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,6 +30,7 @@ use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{Reader, Writer};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
 
@@ -299,10 +299,11 @@ impl IoThread {
         for slot in self.freed.drain(..) {
             self.slots.remove(slot);
         }
-        self.handle
-            .0
-            .load
-            .store(self.slots.len(), Ordering::Relaxed);
+        // Only if it has changed: others look at what lies beside it.
+        let load = &self.handle.0.load;
+        if load.load(Ordering::Relaxed) != self.slots.len() {
+            load.store(self.slots.len(), Ordering::Relaxed);
+        }
         progress
     }
 
@@ -503,10 +504,10 @@ impl IoThread {
         let mut progress = false;
         let mut index = 0;
         while let Some(link) = self.hot.begin(index) {
-            let before = link.bytes_out.load(Ordering::Relaxed);
+            let before = link.octets.written.load(Ordering::Relaxed);
             let outcome = link.run_output();
             if outcome.is_some() {
-                progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+                progress |= link.octets.written.load(Ordering::Relaxed) != before;
             }
             let stays = match outcome {
                 // A sender runs it, and does so once more. But the end of a connection is for this thread

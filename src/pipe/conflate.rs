@@ -140,7 +140,7 @@ impl Conflation {
             drop(state);
         }
         if asleep {
-            Shared::signal(&self.back.wake_reader);
+            Shared::signal(&self.back.sleep.wake_reader);
         }
     }
 
@@ -168,7 +168,7 @@ impl Conflation {
         drop(state);
         // Whoever relies on being woken may be somebody else than who reads.
         if asleep {
-            Shared::signal(&self.back.wake_reader);
+            Shared::signal(&self.back.sleep.wake_reader);
         }
     }
 

@@ -11,7 +11,8 @@
 //!
 //!  own cache lines:  writer: published octets, published messages
 //!                    reader: acknowledged octets, acknowledged messages
-//!                    both:   reader asleep, writer waits, dense, closed
+//!                    both:   reader asleep, writer waits, dense, closed, limits, whom to wake
+//!                    and what blocks go back through
 //! ```
 //!
 //! # The algorithm
@@ -53,7 +54,7 @@ mod writer;
 use std::fmt;
 
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
-use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
+use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
 use block::{Block, Node, SpareBlocks};
 
@@ -132,6 +133,11 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
         reader: CachePadded(ReaderLine {
             acked_bytes: AtomicU64::new(0),
             acked_messages: AtomicU64::new(0),
+            rest: UnsafeCell::new(Rest {
+                node: sentinel,
+                block: std::ptr::null_mut(),
+            }),
+            spare: OwnLine(SpareBlocks::new()),
         }),
         sleep: CachePadded(SleepLine {
             reader_asleep: AtomicBool::new(false),
@@ -139,18 +145,13 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             dense: AtomicBool::new(false),
             writer_closed: AtomicBool::new(false),
             reader_closed: AtomicBool::new(false),
+            limits: SharedLimits {
+                messages: AtomicU64::new(limits.messages),
+                bytes: AtomicU64::new(limits.bytes),
+            },
+            wake_reader: Mutex::new(None),
+            wake_writer: Mutex::new(None),
         }),
-        limits: LimitLine {
-            messages: AtomicU64::new(limits.messages),
-            bytes: AtomicU64::new(limits.bytes),
-        },
-        spare: SpareBlocks::new(),
-        rest: UnsafeCell::new(Rest {
-            node: sentinel,
-            block: std::ptr::null_mut(),
-        }),
-        wake_reader: Mutex::new(None),
-        wake_writer: Mutex::new(None),
     });
     (
         Writer::new(Arc::clone(&shared), sentinel, tuning),
@@ -163,12 +164,6 @@ struct Shared {
     writer: CachePadded<WriterLine>,
     reader: CachePadded<ReaderLine>,
     sleep: CachePadded<SleepLine>,
-    limits: LimitLine,
-    spare: SpareBlocks,
-    /// Where the list begins for whoever drops it: the reader stores it when it goes.
-    rest: UnsafeCell<Rest>,
-    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
-    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
 }
 
 /// Written by the writer only.
@@ -180,13 +175,20 @@ struct WriterLine {
     published_messages: AtomicU64,
 }
 
-/// Written by the reader only.
+/// Written by the reader only, but for `spare`.
+#[repr(C)]
 struct ReaderLine {
     acked_bytes: AtomicU64,
     acked_messages: AtomicU64,
+    /// Where the list begins for whoever drops it: the reader stores it when it goes.
+    rest: UnsafeCell<Rest>,
+    /// Written by both whenever a block has been read: the second line of the pair, which would be empty.
+    spare: OwnLine<SpareBlocks>,
 }
 
-/// Rarely written by either.
+/// Rarely written by either. In this order, so that the lock that is taken to wake the reader is on the line
+/// that who wakes it has already.
+#[repr(C)]
 struct SleepLine {
     /// Set by the reader before it sleeps; cleared by whoever undertakes to wake it, or by itself.
     reader_asleep: AtomicBool,
@@ -196,15 +198,18 @@ struct SleepLine {
     dense: AtomicBool,
     writer_closed: AtomicBool,
     reader_closed: AtomicBool,
+    limits: SharedLimits,
+    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
+    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
 }
 
 /// Read when credit is counted anew; written when an inproc peer adds its own limits.
-struct LimitLine {
+struct SharedLimits {
     messages: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl LimitLine {
+impl SharedLimits {
     fn get(&self) -> Limits {
         Limits {
             messages: self.messages.load(Ordering::Relaxed),
@@ -252,7 +257,7 @@ impl Shared {
 
     /// Frees the blocks that wait to be used again.
     fn free_spare(&self) {
-        self.spare.clear();
+        self.reader.spare.clear();
     }
 
     fn close_writer(&self) {
@@ -261,7 +266,7 @@ impl Shared {
         // side is also a fence there).
         fence(Ordering::SeqCst);
         if self.claim_reader() {
-            Shared::signal(&self.wake_reader);
+            Shared::signal(&self.sleep.wake_reader);
         }
     }
 
@@ -269,7 +274,7 @@ impl Shared {
         self.sleep.reader_closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if self.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.wake_writer);
+            Shared::signal(&self.sleep.wake_writer);
         }
     }
 }
@@ -283,6 +288,7 @@ impl Drop for Shared {
         // SAFETY: `&mut self`: both ends are gone, nobody else has access to the cell.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let rest = self
+            .reader
             .rest
             .with_mut(|rest| unsafe { std::ptr::replace(rest, nothing) });
         // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,
@@ -302,7 +308,7 @@ impl fmt::Debug for Shared {
                 &self.writer.published_messages.load(Ordering::Relaxed),
             )
             .field("acked", &self.reader.acked_messages.load(Ordering::Relaxed))
-            .field("limits", &self.limits.get())
+            .field("limits", &self.sleep.limits.get())
             .finish_non_exhaustive()
     }
 }

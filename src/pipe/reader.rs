@@ -148,15 +148,15 @@ impl Reader {
 
     /// Who is told when a sleeping reader has something to read.
     pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
-        *lock(&self.shared.wake_reader) = Some(signal);
+        *lock(&self.shared.sleep.wake_reader) = Some(signal);
     }
 
     /// Adds what this end allows on top, for a pipe between two sockets.
     pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.limits.add(more);
+        self.shared.sleep.limits.add(more);
         // A writer may wait for less than there is now.
         if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.wake_writer);
+            Shared::signal(&self.shared.sleep.wake_writer);
         }
     }
 
@@ -200,7 +200,7 @@ impl Reader {
 
     /// Frees all but one of the blocks that wait to be used again.
     pub(crate) fn trim_spare(&self) {
-        self.shared.spare.trim();
+        self.shared.reader.spare.trim();
     }
 
     /// Whether the writer is gone and everything published has been read.
@@ -311,7 +311,7 @@ impl Reader {
         if shared.sleep.writer_waits.load(Ordering::Relaxed) && self.enough_credit() {
             let shared = &*self.shared;
             if shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-                Shared::signal(&shared.wake_writer);
+                Shared::signal(&shared.sleep.wake_writer);
             }
         }
     }
@@ -319,7 +319,7 @@ impl Reader {
     /// A waiting writer is woken when half of its limits is free, so that it is not woken for every
     /// message; an emptied pipe is always enough.
     fn enough_credit(&mut self) -> bool {
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -335,7 +335,7 @@ impl Reader {
         if !self.shared.sleep.writer_waits.load(Ordering::Relaxed) {
             return false;
         }
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -346,7 +346,7 @@ impl Reader {
     /// Wakes a writer that waits, however little credit there is.
     pub(crate) fn wake_writer(&mut self) {
         if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.wake_writer);
+            Shared::signal(&self.shared.sleep.wake_writer);
         }
     }
 
@@ -590,7 +590,7 @@ impl Reader {
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             if (*left).is_unshared() {
-                self.shared.spare.give(left);
+                self.shared.reader.spare.give(left);
             } else {
                 Block::release(left);
             }
@@ -799,7 +799,10 @@ impl Drop for Reader {
         };
         // SAFETY: only a reader stores here, once; `Shared::drop` looks after both ends are gone.
         #[allow(unsafe_code, reason = "see SAFETY")]
-        self.shared.rest.with_mut(|slot| unsafe { *slot = rest });
+        self.shared
+            .reader
+            .rest
+            .with_mut(|slot| unsafe { *slot = rest });
         self.shared.close_reader();
         if let Some(conflation) = &self.conflation {
             conflation.close();

@@ -1,8 +1,7 @@
 //! ROUTER (28/REQREP, "The ROUTER Socket Type"): sends to the peer that is named, and tells who sent
 //! what it receives.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
@@ -20,7 +19,8 @@ use crate::io::{
 use crate::message::{Frame, IntoMessage, Message, RoutingId};
 use crate::routing::{Admitted, DuplicateId, IdTable, PeerKey};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{lock, Mutex};
 
 /// Sends each message to the peer it names, and receives from all of its peers in turn, with the name
 /// of the sender. Talks to [`Dealer`](crate::Dealer), [`Req`](crate::Req) and other ROUTERs.
