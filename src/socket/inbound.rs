@@ -203,9 +203,9 @@ impl RecvHalf {
                     if change.ended {
                         self.unlink(key, change.lost);
                     }
+                    let introductions = self.port.take_introductions(pipe_key(key));
                     if let Some(pipe) = self.pipe(key) {
-                        change
-                            .peers
+                        introductions
                             .into_iter()
                             .for_each(|peer| pipe.introduce(peer));
                     }
