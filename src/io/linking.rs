@@ -440,7 +440,10 @@ impl IoThread {
             }
         }
         let held = dialer.and_then(|dialer| self.dialer_ready(dialer));
-        let ends = held.unwrap_or_else(|| new_ends(&port, key));
+        let version = peer.version;
+        let known = Arc::new(properties(&link, peer));
+        let is_new = held.is_none();
+        let ends = held.unwrap_or_else(|| new_ends(&port, key, Some(Arc::clone(&known))));
         let PipeEnds {
             key,
             reader,
@@ -470,8 +473,8 @@ impl IoThread {
         port.greet_with_frames(&mut control);
         link.push_control(&control);
         port.hooks.settled(key);
-        port.hooks.link_up(key, &link, peer.version);
-        if peer.version == PeerVersion::V1_0 && port.flow().topics {
+        port.hooks.link_up(key, &link, version);
+        if version == PeerVersion::V1_0 && port.flow().topics {
             // It forwards no subscriptions: its socket filters what it gets.
             if let Err(reason) = port.hooks.subscription(key, true, &[]) {
                 self.close_link(slot, reason);
@@ -492,10 +495,12 @@ impl IoThread {
         port.monitors.report(|| SocketEvent::HandshakeSucceeded {
             connection: link.id,
             endpoint: link.endpoint.clone(),
-            socket_type: peer.socket_type,
+            socket_type: known.socket_type(),
             routing_id,
         });
-        port.introduce(key, first, &Arc::new(properties(&link, peer)));
+        if !is_new {
+            port.introduce(key, first, &known);
+        }
         // Counted before a caller can read from it.
         port.peer_up();
         port.linked(key, &link);
@@ -781,7 +786,11 @@ fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
 const SHUT_GRACE: Duration = Duration::from_secs(2);
 
 /// New pipes for a peer; the socket is told of its ends.
-pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
+pub(super) fn new_ends(
+    port: &Arc<Port>,
+    key: PipeKey,
+    peer: Option<Arc<PeerProperties>>,
+) -> PipeEnds {
     let flow = port.flow();
     let reader = flow.sends.then(|| {
         let (writer, reader) = port.out_pipe(Tuning::WIRE);
@@ -790,7 +799,7 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
     });
     let writer = flow.receives.then(|| {
         let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
-        port.offer_reader(key, reader, None);
+        port.offer_reader(key, reader, peer);
         writer
     });
     PipeEnds {
@@ -803,7 +812,7 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
 /// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
 /// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
 pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
-    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
+    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key()), None))
 }
 
 /// What is known of the peer at the other end.

@@ -73,10 +73,10 @@ pub(crate) struct LinkChange {
     pub(crate) lost: bool,
     /// The connection there is now. Not kept alive by what nobody may read for long.
     pub(crate) link: Option<Weak<Link>>,
-    /// Receiving: who is at the other end, each from that message of the pipe on. Of those that brought
-    /// none only the last is here.
-    pub(crate) peers: Vec<(u64, Arc<PeerProperties>)>,
 }
+
+/// A peer, and the message of a pipe from which on it is the one who sends.
+pub(crate) type Introduction = (u64, Arc<PeerProperties>);
 
 /// One of the two sides of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +179,9 @@ pub(crate) struct Port {
     pub(crate) inproc: InprocPeers,
     keys: Mutex<Keys>,
     changes: [Mutex<HashMap<PipeKey, LinkChange>>; 2],
+    /// Who is at the other end of pipes that outlive connections, as the receiving half has yet to hear.
+    /// Apart from the changes: for most connections there is nothing here.
+    introductions: Mutex<HashMap<PipeKey, Vec<Introduction>>>,
     /// Ends of pipes that the halves have not taken note of yet.
     unseen_ends: AtomicUsize,
     /// Peers with a completed handshake (and inproc peers).
@@ -310,6 +313,7 @@ impl Port {
                 ..Keys::default()
             }),
             changes: Default::default(),
+            introductions: Mutex::default(),
             unseen_ends: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
             leases: AtomicUsize::new(0),
@@ -443,17 +447,21 @@ impl Port {
         // What is received of a pipe that conflates is not counted as what comes into it.
         let first = if self.config.conflate { 0 } else { first };
         if self.flow().receives {
-            self.change_half(Half::Receiving, key, |change| {
-                if change
-                    .peers
-                    .last()
-                    .is_some_and(|(before, _)| *before >= first)
-                {
-                    change.peers.pop();
-                }
-                change.peers.push((first, Arc::clone(peer)));
-            });
+            let mut introductions = lock(&self.introductions);
+            let known = introductions.entry(key).or_default();
+            // One that has brought nothing leaves no trace.
+            if known.last().is_some_and(|(before, _)| *before >= first) {
+                known.pop();
+            }
+            known.push((first, Arc::clone(peer)));
+            drop(introductions);
+            self.change_half(Half::Receiving, key, |_| {});
         }
+    }
+
+    /// Who is at the other end of a pipe, as far as that was not taken before.
+    pub(crate) fn take_introductions(&self, key: PipeKey) -> Vec<Introduction> {
+        lock(&self.introductions).remove(&key).unwrap_or_default()
     }
 
     fn change(&self, key: PipeKey, apply: impl Fn(&mut LinkChange)) {

@@ -89,6 +89,8 @@ impl InPipe {
         {
             self.peers.pop();
         }
+        // There is one, as a rule, and very many connections.
+        self.peers.reserve_exact(1);
         self.peers.push((first, peer));
     }
 
@@ -190,7 +192,7 @@ impl RecvHalf {
                         link: None,
                         state: State::Readable,
                         down: false,
-                        peers: peer.map(|peer| (0, peer)).into_iter().collect(),
+                        peers: peer.map_or_else(Vec::new, |peer| vec![(0, peer)]),
                         last: None,
                     });
                     self.readable.activate(key);
@@ -201,9 +203,9 @@ impl RecvHalf {
                     if change.ended {
                         self.unlink(key, change.lost);
                     }
+                    let introductions = self.port.take_introductions(pipe_key(key));
                     if let Some(pipe) = self.pipe(key) {
-                        change
-                            .peers
+                        introductions
                             .into_iter()
                             .for_each(|peer| pipe.introduce(peer));
                     }
