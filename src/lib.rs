@@ -89,7 +89,7 @@ mod sync;
 mod transport;
 
 #[cfg(not(loom))]
-pub use config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy};
+pub use config::{Heartbeat, HighWaterMark, InvalidPrefix, IpPrefix, OptionError, ReconnectPolicy};
 #[cfg(not(loom))]
 pub use context::{Context, ContextBuilder};
 #[cfg(not(loom))]

@@ -7,6 +7,7 @@
 
 mod backoff;
 mod context;
+mod filter;
 mod limits;
 mod socket;
 mod timing;
@@ -17,6 +18,8 @@ use thiserror::Error;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use context::ContextConfig;
+pub(crate) use filter::IpcFilters;
+pub use filter::{InvalidPrefix, IpPrefix};
 pub use limits::HighWaterMark;
 pub(crate) use limits::{MessageLimits, SubscriptionLimits};
 pub(crate) use socket::{SocketConfig, TcpConfig};

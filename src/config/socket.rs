@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::timing::LONGEST;
 use super::{
-    Heartbeat, HighWaterMark, MessageLimits, OptionError, ReconnectPolicy, SubscriptionLimits,
+    Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, OptionError, ReconnectPolicy,
+    SubscriptionLimits,
 };
 use crate::message::RoutingId;
 
@@ -46,6 +47,8 @@ pub struct SocketConfig {
     /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
     pub(crate) max_connections: Option<u32>,
     pub(crate) tcp: TcpConfig,
+    /// Who may connect over ipc. Default: everyone who may open the socket.
+    pub(crate) ipc: IpcFilters,
 }
 
 /// What is set on every TCP connection. `None` leaves the system's default.
@@ -71,6 +74,10 @@ pub(crate) struct TcpConfig {
     /// Whether IPv6 is used: host names resolve to both families, and `*` listens on both. Default
     /// yes; without IPv6 on this host, IPv4 alone is used.
     pub(crate) ipv6: bool,
+    /// How long the system itself looks for input before it sleeps (`SO_BUSY_POLL`), Linux.
+    pub(crate) busy_poll: Option<Duration>,
+    /// Whose connections are accepted; empty for everyone's.
+    pub(crate) accept_filters: Vec<IpPrefix>,
 }
 
 impl SocketConfig {
@@ -88,9 +95,9 @@ impl SocketConfig {
         for (option, value) in [
             ("connect_timeout", self.connect_timeout),
             ("handshake_timeout", self.handshake_timeout),
-            ("user_timeout", self.tcp.user_timeout),
-            ("keepalive_idle", self.tcp.keepalive_idle),
-            ("keepalive_interval", self.tcp.keepalive_interval),
+            ("tcp_user_timeout", self.tcp.user_timeout),
+            ("tcp_keepalive_idle", self.tcp.keepalive_idle),
+            ("tcp_keepalive_interval", self.tcp.keepalive_interval),
         ] {
             if let Some(given) = value {
                 if given < Duration::from_millis(1) || given > LONGEST {
@@ -121,12 +128,12 @@ impl SocketConfig {
                 to_u64(self.tcp.recv_buffer.unwrap_or(1)),
             ),
             (
-                "keepalive_count",
+                "tcp_keepalive_count",
                 u64::from(self.tcp.keepalive_count.unwrap_or(1)),
             ),
         ] {
             // The system takes all of these as a C int.
-            if given == 0 || given > u64::from(i32::MAX.unsigned_abs()) {
+            if given == 0 || given > u64::from(MAX_C_INT) {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
         }
@@ -147,8 +154,8 @@ impl TcpConfig {
             ));
         }
         for (option, value) in [
-            ("keepalive_idle", self.keepalive_idle),
-            ("keepalive_interval", self.keepalive_interval),
+            ("tcp_keepalive_idle", self.keepalive_idle),
+            ("tcp_keepalive_interval", self.keepalive_interval),
         ] {
             // The system counts seconds; a fraction would silently become 0 or another number.
             if let Some(given) = value.filter(|v| v.subsec_nanos() != 0) {
@@ -156,6 +163,19 @@ impl TcpConfig {
                     option,
                     format_args!("{given:?}"),
                     "whole seconds",
+                ));
+            }
+        }
+        if let Some(given) = self.priority.filter(|given| *given > MAX_C_INT) {
+            return Err(OptionError::new("priority", given, "from 0 to 2147483647"));
+        }
+        if let Some(given) = self.busy_poll {
+            let micros = given.as_micros();
+            if micros == 0 || micros > u128::from(MAX_C_INT) {
+                return Err(OptionError::new(
+                    "kernel_busy_poll",
+                    format_args!("{given:?}"),
+                    "from 1 µs to 2147483647 µs, or `None`",
                 ));
             }
         }
@@ -194,6 +214,7 @@ impl Default for SocketConfig {
             max_pending_handshakes: 1024,
             max_connections: None,
             tcp: TcpConfig::default(),
+            ipc: IpcFilters::default(),
         }
     }
 }
@@ -212,9 +233,14 @@ impl Default for TcpConfig {
             user_timeout: None,
             bind_to_device: None,
             ipv6: true,
+            busy_poll: None,
+            accept_filters: Vec::new(),
         }
     }
 }
+
+/// What the system can be told as a C int.
+const MAX_C_INT: u32 = i32::MAX.unsigned_abs();
 
 fn to_u64(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -252,7 +278,7 @@ mod tests {
     #[test]
     fn impossible_values_are_named() {
         type Change = fn(&mut SocketConfig);
-        let table: [(Change, &str); 16] = [
+        let table: [(Change, &str); 20] = [
             (
                 |c| c.send_hwm = 0.into(),
                 "option `send_hwm` cannot be 0 messages: expected at least 1, or `HighWaterMark::unlimited()` for no limit",
@@ -317,11 +343,27 @@ mod tests {
                     c.tcp.keepalive = Some(true);
                     c.tcp.keepalive_idle = Some(Duration::from_millis(1500));
                 },
-                "option `keepalive_idle` cannot be 1.5s: expected whole seconds",
+                "option `tcp_keepalive_idle` cannot be 1.5s: expected whole seconds",
             ),
             (
                 |c| c.tcp.bind_to_device = Some(String::new()),
                 "option `bind_to_device` cannot be \"\": expected an interface name of 1 to 15 octets",
+            ),
+            (
+                |c| c.tcp.user_timeout = Some(Duration::ZERO),
+                "option `tcp_user_timeout` cannot be 0ns: expected from 1 ms to 30 days, or `None`",
+            ),
+            (
+                |c| c.tcp.priority = Some(u32::MAX),
+                "option `priority` cannot be 4294967295: expected from 0 to 2147483647",
+            ),
+            (
+                |c| c.tcp.busy_poll = Some(Duration::from_nanos(999)),
+                "option `kernel_busy_poll` cannot be 999ns: expected from 1 µs to 2147483647 µs, or `None`",
+            ),
+            (
+                |c| c.tcp.busy_poll = Some(Duration::from_secs(2148)),
+                "option `kernel_busy_poll` cannot be 2148s: expected from 1 µs to 2147483647 µs, or `None`",
             ),
         ];
         for (change, text) in table {

@@ -122,16 +122,17 @@ impl IoThread {
                 }
                 Err(failure) => failure,
             };
-            let (error, pause) = match failure {
+            let (reason, pause) = match failure {
                 AcceptFailure::Drained => return,
-                AcceptFailure::Connection(error) => (error, None),
-                AcceptFailure::Pause(error) => (error, Some(ACCEPT_PAUSE)),
+                AcceptFailure::Connection(error) => (error.into(), None),
+                AcceptFailure::Filtered { peer } => (DisconnectReason::Filtered { peer }, None),
+                AcceptFailure::Pause(error) => (error.into(), Some(ACCEPT_PAUSE)),
             };
             let port = &listening.port;
             Counters::add(&port.counters.accept_failures, 1);
             port.monitors.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
-                reason: error.into(),
+                reason,
                 retry_in: pause,
             });
             if let Some(pause) = pause {

@@ -156,6 +156,13 @@ pub enum DisconnectReason {
     /// The peer subscribed to more than this socket accepts.
     #[error("the peer exceeds the limits on subscriptions of this socket")]
     SubscriptionLimit,
+    /// The peer may not connect to this socket: none of the accept filters (tcp) or process filters (ipc)
+    /// names it.
+    #[error("no filter allows the peer `{peer}`")]
+    Filtered {
+        /// Its address, or `:uid:gid:pid` over ipc; empty if the system does not know.
+        peer: String,
+    },
     /// The socket has as many connections as its `max_connections` allows.
     #[error("the socket has its maximum of {limit} connections")]
     TooManyConnections {

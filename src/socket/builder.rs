@@ -67,7 +67,7 @@ pub(super) mod sealed {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SocketBuilder<K: SocketKind> {
-    config: SocketConfig,
+    pub(super) config: SocketConfig,
     pub(super) options: K::Options,
     context: Option<Context>,
 }
@@ -251,32 +251,6 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// handshake. `None`, the default, for no limit.
     pub fn max_connections(mut self, connections: impl Into<Option<u32>>) -> Self {
         self.config.max_connections = connections.into();
-        self
-    }
-
-    /// TCP keep-alive probes: off, on, or (`None`, the default) as the system likes.
-    pub fn tcp_keepalive(mut self, on: impl Into<Option<bool>>) -> Self {
-        self.config.tcp.keepalive = on.into();
-        self
-    }
-
-    /// The kernel's send buffer of each connection, in octets, from 1 to 2147483647. Default: the
-    /// system's.
-    pub fn kernel_send_buffer(mut self, octets: usize) -> Self {
-        self.config.tcp.send_buffer = Some(octets);
-        self
-    }
-
-    /// The kernel's receive buffer of each connection, in octets, from 1 to 2147483647. Default: the
-    /// system's.
-    pub fn kernel_recv_buffer(mut self, octets: usize) -> Self {
-        self.config.tcp.recv_buffer = Some(octets);
-        self
-    }
-
-    /// Whether IPv6 is used: names resolve to both families, `*` listens on both. Default: yes.
-    pub fn ipv6(mut self, on: bool) -> Self {
-        self.config.tcp.ipv6 = on;
         self
     }
 }

@@ -6,6 +6,7 @@
 mod builder;
 mod common;
 mod inbound;
+mod network;
 mod outbound;
 mod pub_sub;
 mod push_pull;

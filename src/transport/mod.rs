@@ -24,6 +24,8 @@
 //! up on the caller's thread. `inproc` is no stream transport: its [`Registry`] introduces the two
 //! sides to each other and is done.
 
+#[cfg(unix)]
+mod credentials;
 mod inproc;
 mod interface;
 #[cfg(unix)]
@@ -35,6 +37,8 @@ mod tcp;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod option_tests;
 
 use std::io;
 use std::net::SocketAddr;

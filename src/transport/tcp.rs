@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::interface;
+use super::listener::AcceptFailure;
+use super::stream::tcp_label;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use super::unsupported;
 use crate::config::{SocketConfig, TcpConfig};
@@ -61,6 +63,21 @@ fn bind_addr(
     let listener = mio::net::TcpListener::from_std(socket.into());
     let real = listener.local_addr()?;
     Ok((listener, real))
+}
+
+/// Takes the next waiting connection, if its address may connect, and sets its options.
+pub(super) fn accept(
+    listener: &mio::net::TcpListener,
+    config: &TcpConfig,
+) -> Result<mio::net::TcpStream, AcceptFailure> {
+    let (stream, peer) = listener.accept().map_err(AcceptFailure::of_accept)?;
+    let filters = &config.accept_filters;
+    if !filters.is_empty() && !filters.iter().any(|filter| filter.contains(peer.ip())) {
+        let peer = tcp_label(peer);
+        return Err(AcceptFailure::Filtered { peer });
+    }
+    configure(&stream, config).map_err(AcceptFailure::Connection)?;
+    Ok(stream)
 }
 
 /// Starts to connect, without blocking.
@@ -191,6 +208,16 @@ where
         {
             let _ = priority;
             return Err(unsupported("a socket priority on this system"));
+        }
+    }
+    if let Some(busy_poll) = config.busy_poll {
+        // Validated to fit.
+        #[cfg(target_os = "linux")]
+        socket.set_busy_poll(u32::try_from(busy_poll.as_micros()).unwrap_or(u32::MAX))?;
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = busy_poll;
+            return Err(unsupported("busy polling by this system"));
         }
     }
     if let Some(timeout) = config.user_timeout {
