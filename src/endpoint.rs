@@ -20,6 +20,7 @@ use thiserror::Error;
 /// | tcp | `tcp://*:5555`, `tcp://127.0.0.1:*`, `tcp://[::1]:5555`, `tcp://eth0:5555` (interfaces: Linux) | `tcp://example.org:5555`, `tcp://10.0.0.1:*;10.0.0.2:5555` (local address before the `;`) |
 /// | ipc | `ipc:///run/app.sock`, `ipc://@name` (Linux, no file), `ipc://*` | `ipc:///run/app.sock`, `ipc://@name` |
 /// | inproc | `inproc://name` | `inproc://name` |
+/// | udp | `udp://*:5555`, `udp://10.0.0.1:*`, `udp://eth0;239.0.0.1:5555` (joins the group) | `udp://10.0.0.2:5555`, `udp://eth0;239.0.0.1:5555` |
 ///
 /// A port of `*` or `0` lets the system choose; `ipc://*` makes a private directory with a socket
 /// in it. Binding reports the real address.
@@ -50,6 +51,8 @@ pub enum Transport {
     Ipc,
     /// Within one context, without any system socket.
     Inproc,
+    /// Datagrams, to one host or to a multicast group. For [`Dgram`](crate::Dgram).
+    Udp,
 }
 
 /// Text that is no [`Endpoint`], or an endpoint that does not fit its use.
@@ -113,6 +116,16 @@ pub(crate) enum Address {
     Tcp(TcpAddress),
     Ipc(IpcAddress),
     Inproc(Box<str>),
+    Udp(UdpAddress),
+}
+
+/// A udp address: a host or a multicast group and, for a group, the interface it is on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct UdpAddress {
+    /// The part before `;`. Only with a multicast address in numbers, of the same family, and not
+    /// itself multicast.
+    pub(crate) interface: Option<Host>,
+    pub(crate) target: HostPort,
 }
 
 /// A tcp address: where to, and for connecting optionally where from.
@@ -193,6 +206,12 @@ impl Endpoint {
         format!("ipc://{dot}{text}").parse()
     }
 
+    /// A name for an ipc connection between two sockets without one. Nobody can connect to it.
+    pub(crate) fn nameless_ipc(id: u64) -> Self {
+        let name = format!("nameless-{}-{id}", std::process::id()).into();
+        Endpoint(Address::Ipc(IpcAddress::Abstract(name)))
+    }
+
     /// The inproc endpoint of a name.
     ///
     /// # Errors
@@ -208,23 +227,26 @@ impl Endpoint {
             Address::Tcp(_) => Transport::Tcp,
             Address::Ipc(_) => Transport::Ipc,
             Address::Inproc(_) => Transport::Inproc,
+            Address::Udp(_) => Transport::Udp,
         }
     }
 
-    /// The tcp port; 0 if the system is to choose it. `None` for other transports.
+    /// The tcp or udp port; 0 if the system is to choose it. `None` for other transports.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
         match &self.0 {
             Address::Tcp(tcp) => Some(tcp.target.port),
+            Address::Udp(udp) => Some(udp.target.port),
             _ => None,
         }
     }
 
-    /// The tcp address, if it is numeric and needs no look-up.
+    /// The tcp or udp address, if it is numeric and needs no look-up.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.0 {
             Address::Tcp(tcp) => tcp.target.socket_addr(),
+            Address::Udp(udp) => udp.target.socket_addr(),
             _ => None,
         }
     }
@@ -254,6 +276,7 @@ impl Endpoint {
             Address::Tcp(tcp) => tcp.target.host == Host::Any || tcp.target.port == 0,
             Address::Ipc(ipc) => *ipc == IpcAddress::Any,
             Address::Inproc(_) => false,
+            Address::Udp(udp) => udp.target.host == Host::Any || udp.target.port == 0,
         }
     }
 
@@ -281,6 +304,10 @@ impl Endpoint {
                 "a host name or an address in place of `*`"
             }
             Address::Tcp(tcp) if tcp.target.port == 0 => "a port from 1 to 65535, not `*` or 0",
+            Address::Udp(udp) if udp.target.host == Host::Any => {
+                "a host name or an address in place of `*`"
+            }
+            Address::Udp(udp) if udp.target.port == 0 => "a port from 1 to 65535, not `*` or 0",
             Address::Ipc(IpcAddress::Any) => "a path or an `@name` in place of `*`",
             _ => return Ok(()),
         };
@@ -288,6 +315,22 @@ impl Endpoint {
             input: self.to_string().into(),
             expected,
         })
+    }
+
+    /// Whether a proxy can be asked to connect here.
+    ///
+    /// # Errors
+    /// If the address has a zone, which only this host knows.
+    pub(crate) fn check_proxied(&self) -> Result<(), EndpointError> {
+        match &self.0 {
+            Address::Tcp(tcp) if matches!(tcp.target.host, Host::V6(_, Some(_))) => {
+                Err(EndpointError::NotConnectable {
+                    input: self.to_string().into(),
+                    expected: "an address without a zone, as a SOCKS proxy does not know the interfaces of this host",
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The parsed parts.
@@ -302,6 +345,14 @@ impl Endpoint {
 }
 
 impl HostPort {
+    /// Parses `host:port`, as in a tcp endpoint.
+    ///
+    /// # Errors
+    /// What should have stood there.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        parse_host_port(text)
+    }
+
     /// The address, if it is numeric; a zone counts as numeric if it is an index.
     pub(crate) fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.host {
@@ -338,6 +389,7 @@ impl FromStr for Endpoint {
             "tcp" => parse_tcp(input, rest),
             "ipc" => parse_ipc(input, rest),
             "inproc" => parse_inproc(input, rest),
+            "udp" => parse_udp(input, rest),
             _ => match UNSUPPORTED.into_iter().find(|known| *known == scheme) {
                 Some(scheme) => Err(EndpointError::UnsupportedTransport {
                     input: input.into(),
@@ -408,6 +460,13 @@ impl fmt::Display for Endpoint {
             Address::Ipc(IpcAddress::Abstract(name)) => write!(f, "ipc://@{name}"),
             Address::Ipc(IpcAddress::Any) => f.write_str("ipc://*"),
             Address::Inproc(name) => write!(f, "inproc://{name}"),
+            Address::Udp(udp) => {
+                f.write_str("udp://")?;
+                if let Some(interface) = &udp.interface {
+                    write!(f, "{interface};")?;
+                }
+                write!(f, "{}", udp.target)
+            }
         }
     }
 }
@@ -420,16 +479,22 @@ impl fmt::Debug for Endpoint {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Any => f.write_str("*")?,
-            Host::V4(ip) => write!(f, "{ip}")?,
-            Host::V6(ip, None) => write!(f, "[{ip}]")?,
-            Host::V6(ip, Some(zone)) => write!(f, "[{ip}%{zone}]")?,
-            Host::Name(name) => f.write_str(name)?,
-        }
+        write!(f, "{}", self.host)?;
         match self.port {
             0 => f.write_str(":*"),
             port => write!(f, ":{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Any => f.write_str("*"),
+            Host::V4(ip) => write!(f, "{ip}"),
+            Host::V6(ip, None) => write!(f, "[{ip}]"),
+            Host::V6(ip, Some(zone)) => write!(f, "[{ip}%{zone}]"),
+            Host::Name(name) => f.write_str(name),
         }
     }
 }
@@ -440,6 +505,7 @@ impl fmt::Display for Transport {
             Transport::Tcp => "tcp",
             Transport::Ipc => "ipc",
             Transport::Inproc => "inproc",
+            Transport::Udp => "udp",
         })
     }
 }
@@ -459,6 +525,45 @@ fn parse_tcp(input: &str, rest: &str) -> Result<Address, EndpointError> {
     };
     let target = parse_host_port(target).map_err(fail)?;
     Ok(Address::Tcp(TcpAddress { source, target }))
+}
+
+fn parse_udp(input: &str, rest: &str) -> Result<Address, EndpointError> {
+    let fail = |expected| syntax(input, expected);
+    let Some((interface, target)) = rest.split_once(';') else {
+        let target = parse_host_port(rest).map_err(|expected| fail(for_udp(expected)))?;
+        return Ok(Address::Udp(UdpAddress {
+            interface: None,
+            target,
+        }));
+    };
+    let interface = parse_host(interface).map_err(|_| fail(EXPECTED_INTERFACE))?;
+    let target = parse_host_port(target).map_err(|expected| fail(for_udp(expected)))?;
+    let group_is_v4 = match &target.host {
+        Host::V4(ip) if ip.is_multicast() => true,
+        Host::V6(ip, _) if ip.is_multicast() => false,
+        _ => return Err(fail("a multicast address in numbers behind `interface;`")),
+    };
+    let fits = match &interface {
+        Host::Any | Host::Name(_) => true,
+        Host::V4(ip) => group_is_v4 && !ip.is_multicast(),
+        Host::V6(ip, _) => !group_is_v4 && !ip.is_multicast(),
+    };
+    if !fits {
+        return Err(fail(
+            "an interface, `*`, or an address of the group's family that is not multicast before `;`",
+        ));
+    }
+    Ok(Address::Udp(UdpAddress {
+        interface: Some(interface),
+        target,
+    }))
+}
+
+fn for_udp(expected: &'static str) -> &'static str {
+    match expected {
+        EXPECTED_TCP => EXPECTED_UDP,
+        other => other,
+    }
 }
 
 fn parse_host_port(text: &str) -> Result<HostPort, &'static str> {
@@ -571,12 +676,12 @@ const HOST_NAME_LIMIT: usize = 255;
 const ZONE_LIMIT: usize = 256;
 
 /// Transports of the ZeroMQ family that Sinew names in its error instead of calling them unknown.
-const UNSUPPORTED: [&str; 9] = [
-    "ws", "wss", "udp", "vsock", "vmci", "tipc", "norm", "pgm", "epgm",
-];
+const UNSUPPORTED: [&str; 8] = ["ws", "wss", "vsock", "vmci", "tipc", "norm", "pgm", "epgm"];
 
 const EXPECTED_ANY: &str = "`tcp://host:port`, `ipc://path` or `inproc://name`";
 const EXPECTED_TCP: &str = "`tcp://host:port`";
+const EXPECTED_UDP: &str = "`udp://host:port` or `udp://interface;group:port`";
+const EXPECTED_INTERFACE: &str = "an interface name, an address or `*` before `;`";
 const EXPECTED_PORT: &str = "a decimal port from 0 to 65535, or `*`";
 const EXPECTED_V4: &str = "an IPv4 address of four numbers from 0 to 255";
 const EXPECTED_V6: &str = "an IPv6 address, as in `[::1]`";
@@ -611,6 +716,18 @@ mod tests {
             ("tcp://a-b.example.org:1", "tcp://a-b.example.org:1"),
             ("tcp://10.0.0.1:0;host:5555", "tcp://10.0.0.1:*;host:5555"),
             ("tcp://*:*;[::1]:5555", "tcp://*:*;[::1]:5555"),
+            ("udp://*:0", "udp://*:*"),
+            ("udp://10.0.0.1:5555", "udp://10.0.0.1:5555"),
+            ("udp://a.name:5555", "udp://a.name:5555"),
+            ("udp://239.0.0.1:5555", "udp://239.0.0.1:5555"),
+            ("udp://eth0;239.0.0.1:5555", "udp://eth0;239.0.0.1:5555"),
+            ("udp://*;239.0.0.1:5555", "udp://*;239.0.0.1:5555"),
+            (
+                "udp://10.0.0.1;239.0.0.1:5555",
+                "udp://10.0.0.1;239.0.0.1:5555",
+            ),
+            ("udp://eth0;ff02::7:5555", "udp://eth0;[ff02::7]:5555"),
+            ("udp://::1:5555", "udp://[::1]:5555"),
             ("ipc:///run/x.sock", "ipc:///run/x.sock"),
             ("ipc://relative", "ipc://relative"),
             ("ipc://@name", "ipc://@name"),
@@ -686,6 +803,33 @@ mod tests {
                 "a host of ASCII letters, digits, `.`, `-` and `_`",
             ),
             ("tcp://a;b;c:1", "`tcp://host:port`"),
+            ("udp://", "`udp://host:port` or `udp://interface;group:port`"),
+            ("udp://host", "`udp://host:port` or `udp://interface;group:port`"),
+            ("udp://host:65536", "a decimal port from 0 to 65535, or `*`"),
+            (
+                "udp://;239.0.0.1:1",
+                "an interface name, an address or `*` before `;`",
+            ),
+            (
+                "udp://eth0;10.0.0.1:1",
+                "a multicast address in numbers behind `interface;`",
+            ),
+            (
+                "udp://eth0;host:1",
+                "a multicast address in numbers behind `interface;`",
+            ),
+            (
+                "udp://eth0;*:1",
+                "a multicast address in numbers behind `interface;`",
+            ),
+            (
+                "udp://239.0.0.2;239.0.0.1:1",
+                "an interface, `*`, or an address of the group's family that is not multicast before `;`",
+            ),
+            (
+                "udp://10.0.0.1;[ff02::1]:1",
+                "an interface, `*`, or an address of the group's family that is not multicast before `;`",
+            ),
             ("ipc://", "`ipc://path`, `ipc://@name` or `ipc://*`"),
             ("ipc://@", "a name after `ipc://@`"),
             ("ipc://a\0b", "an ipc path without a zero octet"),
@@ -740,6 +884,9 @@ mod tests {
             ("ipc://@x", true, true),
             ("ipc://x", true, true),
             ("inproc://*", true, true),
+            ("udp://*:5555", true, false),
+            ("udp://10.0.0.1:*", true, false),
+            ("udp://lo;239.0.0.1:5555", true, true),
         ] {
             let endpoint = parse(text).unwrap();
             assert_eq!(endpoint.check_bind().is_ok(), bind, "{text}");
@@ -810,7 +957,9 @@ mod tests {
 
         #[test]
         fn arbitrary_text_never_panics_and_prints_what_it_parsed(
-            scheme in prop_oneof![Just(""), Just("tcp://"), Just("ipc://"), Just("inproc://")],
+            scheme in prop_oneof![
+                Just(""), Just("tcp://"), Just("ipc://"), Just("inproc://"), Just("udp://")
+            ],
             rest in prop_oneof![".*", "[0-9a-f:.;%*\\[\\]@]{0,30}"],
         ) {
             if let Ok(endpoint) = parse(&format!("{scheme}{rest}")) {

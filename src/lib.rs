@@ -89,7 +89,9 @@ mod sync;
 mod transport;
 
 #[cfg(not(loom))]
-pub use config::{Heartbeat, HighWaterMark, InvalidPrefix, IpPrefix, OptionError, ReconnectPolicy};
+pub use config::{
+    Heartbeat, HighWaterMark, InvalidPrefix, IpPrefix, OptionError, ReconnectPolicy, SocksProxy,
+};
 #[cfg(not(loom))]
 pub use context::{Context, ContextBuilder};
 #[cfg(not(loom))]
@@ -101,7 +103,7 @@ pub use error::{
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
-pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
+pub use io::{ConnectionId, DisconnectReason, Monitor, ProxyFailure, SocketEvent};
 pub use message::{Frame, IntoMessage, InvalidRoutingId, Message, RoutingId};
 #[cfg(not(loom))]
 pub use proto::{
@@ -109,7 +111,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats, Sub,
+    CloseReport, Datagram, Dgram, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind,
+    SocketStats, Sub,
 };
 pub use socket_type::SocketType;
 

@@ -47,11 +47,13 @@ pub enum SocketType {
     Peer,
     /// Thread-safe exclusive pair.
     Channel,
+    /// Datagrams to and from any host. Speaks no ZMTP, so that no peer can be of this type.
+    Dgram,
 }
 
 impl SocketType {
     /// Every type, in no particular order of importance.
-    pub const ALL: [SocketType; 19] = [
+    pub const ALL: [SocketType; 20] = [
         SocketType::Pair,
         SocketType::Pub,
         SocketType::Sub,
@@ -71,6 +73,7 @@ impl SocketType {
         SocketType::Scatter,
         SocketType::Peer,
         SocketType::Channel,
+        SocketType::Dgram,
     ];
 
     /// The name on the wire, in capitals.
@@ -96,6 +99,7 @@ impl SocketType {
             SocketType::Scatter => "SCATTER",
             SocketType::Peer => "PEER",
             SocketType::Channel => "CHANNEL",
+            SocketType::Dgram => "DGRAM",
         }
     }
 

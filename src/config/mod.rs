@@ -10,6 +10,7 @@ mod context;
 mod filter;
 mod limits;
 mod socket;
+mod socks;
 mod timing;
 
 use std::fmt;
@@ -23,6 +24,8 @@ pub use filter::{InvalidPrefix, IpPrefix};
 pub use limits::HighWaterMark;
 pub(crate) use limits::{MessageLimits, SubscriptionLimits};
 pub(crate) use socket::{SocketConfig, TcpConfig};
+pub(crate) use socks::SocksLogin;
+pub use socks::SocksProxy;
 pub use timing::{Heartbeat, ReconnectPolicy};
 
 /// An option with an impossible value.

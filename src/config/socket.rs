@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::timing::LONGEST;
 use super::{
     Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, OptionError, ReconnectPolicy,
-    SubscriptionLimits,
+    SocksProxy, SubscriptionLimits,
 };
 use crate::message::RoutingId;
 
@@ -47,8 +47,18 @@ pub struct SocketConfig {
     /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
     pub(crate) max_connections: Option<u32>,
     pub(crate) tcp: TcpConfig,
+    pub(crate) multicast: MulticastConfig,
     /// Who may connect over ipc. Default: everyone who may open the socket.
     pub(crate) ipc: IpcFilters,
+}
+
+/// How multicast datagrams are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MulticastConfig {
+    /// Routers they may pass, the first host included. Default 1: they stay in the local network.
+    pub(crate) hops: u8,
+    /// Whether members of the group on this host get them. Default yes.
+    pub(crate) to_self: bool,
 }
 
 /// What is set on every TCP connection. `None` leaves the system's default.
@@ -78,6 +88,8 @@ pub(crate) struct TcpConfig {
     pub(crate) busy_poll: Option<Duration>,
     /// Whose connections are accepted; empty for everyone's.
     pub(crate) accept_filters: Vec<IpPrefix>,
+    /// What connections are made through; `None`, the default, for none.
+    pub(crate) socks: Option<SocksProxy>,
 }
 
 impl SocketConfig {
@@ -136,6 +148,9 @@ impl SocketConfig {
             if given == 0 || given > u64::from(MAX_C_INT) {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
+        }
+        if self.multicast.hops == 0 {
+            return Err(OptionError::new("multicast_hops", 0, "from 1 to 255"));
         }
         self.tcp.validate()
     }
@@ -214,7 +229,17 @@ impl Default for SocketConfig {
             max_pending_handshakes: 1024,
             max_connections: None,
             tcp: TcpConfig::default(),
+            multicast: MulticastConfig::default(),
             ipc: IpcFilters::default(),
+        }
+    }
+}
+
+impl Default for MulticastConfig {
+    fn default() -> Self {
+        MulticastConfig {
+            hops: 1,
+            to_self: true,
         }
     }
 }
@@ -235,6 +260,7 @@ impl Default for TcpConfig {
             ipv6: true,
             busy_poll: None,
             accept_filters: Vec::new(),
+            socks: None,
         }
     }
 }
@@ -278,7 +304,7 @@ mod tests {
     #[test]
     fn impossible_values_are_named() {
         type Change = fn(&mut SocketConfig);
-        let table: [(Change, &str); 20] = [
+        let table: [(Change, &str); 21] = [
             (
                 |c| c.send_hwm = 0.into(),
                 "option `send_hwm` cannot be 0 messages: expected at least 1, or `HighWaterMark::unlimited()` for no limit",
@@ -352,6 +378,10 @@ mod tests {
             (
                 |c| c.tcp.user_timeout = Some(Duration::ZERO),
                 "option `tcp_user_timeout` cannot be 0ns: expected from 1 ms to 30 days, or `None`",
+            ),
+            (
+                |c| c.multicast.hops = 0,
+                "option `multicast_hops` cannot be 0: expected from 1 to 255",
             ),
             (
                 |c| c.tcp.priority = Some(u32::MAX),

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use mio::event::Event as MioEvent;
 
-use super::dialing::release_ends;
+use super::dialing::{release_ends, Lost};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
@@ -70,7 +70,7 @@ impl LinkSlot {
 }
 
 enum Origin {
-    /// Through a listener; the guard counts it while its handshake is unfinished.
+    /// Through a listener, or by the application; the guard counts it while its handshake is unfinished.
     Accepted {
         listener: EndpointId,
         pending: Option<Pending>,
@@ -109,7 +109,7 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease));
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
         link.port.monitors.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
@@ -124,15 +124,36 @@ impl IoThread {
         port: Arc<Port>,
         endpoint: Endpoint,
         stream: Stream,
+        since: Instant,
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
-        let link = self.insert_link(port, stream, endpoint, origin, None);
-        link.port.monitors.report(|| SocketEvent::Connected {
-            connection: link.id,
-            endpoint: link.endpoint.clone(),
-            peer: link.peer.clone(),
-        });
+        let link = self.insert_link(port, stream, endpoint, origin, None, since);
+        report_connected(&link);
         (link.slot, link.id)
+    }
+
+    /// A connection that the application has made. To its end it is like one that was accepted.
+    pub(super) fn adopt_connected(
+        &mut self,
+        port: Arc<Port>,
+        stream: Stream,
+        endpoint: Endpoint,
+        id: EndpointId,
+        lease: Lease,
+    ) {
+        if port.is_closing() {
+            // In this order: see `listen`.
+            drop(stream);
+            drop(lease);
+            return;
+        }
+        let origin = Origin::Accepted {
+            listener: id,
+            pending: None,
+        };
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        report_connected(&link);
+        self.start_link(link.slot);
     }
 
     fn insert_link(
@@ -142,6 +163,7 @@ impl IoThread {
         endpoint: Endpoint,
         origin: Origin,
         lease: Option<Lease>,
+        since: Instant,
     ) -> Arc<Link> {
         let slot = self.slots.insert(Slot::Freed);
         let peer = stream.peer_label();
@@ -153,7 +175,7 @@ impl IoThread {
             peer,
             self.handle.clone(),
             slot,
-            clock::now(),
+            since,
         );
         self.slots[slot] = Slot::Link(LinkSlot {
             link: Arc::clone(&link),
@@ -448,6 +470,9 @@ impl IoThread {
                     self.close_listener(slot);
                 }
                 Some(Slot::Dialer(dialer)) if dialer.id == id => self.close_dialer(slot, deadline),
+                Some(Slot::Datagrams(datagrams)) if datagrams.id == id => {
+                    self.close_datagrams(slot, deadline);
+                }
                 Some(Slot::Link(link)) if matches!(link.origin, Origin::Accepted { listener, .. } if listener == id) =>
                 {
                     self.close_link_gently(slot, deadline);
@@ -467,6 +492,9 @@ impl IoThread {
                 }
                 Some(Slot::Dialer(dialer)) if Arc::ptr_eq(&dialer.port, port) => {
                     self.close_dialer(slot, deadline);
+                }
+                Some(Slot::Datagrams(datagrams)) if Arc::ptr_eq(&datagrams.port, port) => {
+                    self.close_datagrams(slot, deadline);
                 }
                 Some(Slot::Link(link))
                     if Arc::ptr_eq(&link.link.port, port)
@@ -589,9 +617,11 @@ impl IoThread {
         if state == State::Handshake {
             self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
-                let last =
-                    matches!(&reason, DisconnectReason::Protocol(error) if !error.is_retryable());
-                self.dialer_lost(dialer, None, last);
+                let lost = Lost {
+                    reason: &reason,
+                    in_handshake: true,
+                };
+                self.dialer_lost(dialer, None, &lost);
             }
             return;
         }
@@ -632,7 +662,13 @@ impl IoThread {
                 // Its dialer ended when everything was written.
                 (_, State::Shut) => {}
                 (Some(_), _) => self.end_dialer(dialer),
-                (None, _) => self.dialer_lost(dialer, kept, false),
+                (None, _) => {
+                    let lost = Lost {
+                        reason: &reason,
+                        in_handshake: false,
+                    };
+                    self.dialer_lost(dialer, kept, &lost);
+                }
             }
         }
         drop(lease);
@@ -663,6 +699,14 @@ impl IoThread {
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
+
+fn report_connected(link: &Link) {
+    link.port.monitors.report(|| SocketEvent::Connected {
+        connection: link.id,
+        endpoint: link.endpoint.clone(),
+        peer: link.peer.clone(),
+    });
+}
 
 /// New pipes for a peer; the socket is told of its ends.
 pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {

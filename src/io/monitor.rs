@@ -17,6 +17,7 @@ use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
 use crate::sync::{clock, Event as Wakeup};
+use crate::transport::ProxyFailure;
 
 /// Names one connection of this process, for its whole life and never again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -162,6 +163,15 @@ pub enum DisconnectReason {
     Filtered {
         /// Its address, or `:uid:gid:pid` over ipc; empty if the system does not know.
         peer: String,
+    },
+    /// The SOCKS proxy did not make the connection.
+    #[error(transparent)]
+    Proxy(#[from] ProxyFailure),
+    /// The way through the SOCKS proxy was not made within the `handshake_timeout`.
+    #[error("the SOCKS proxy made no connection within {timeout:?}")]
+    ProxyTimeout {
+        /// The configured limit.
+        timeout: Duration,
     },
     /// The socket has as many connections as its `max_connections` allows.
     #[error("the socket has its maximum of {limit} connections")]

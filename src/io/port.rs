@@ -185,6 +185,10 @@ pub(crate) struct Counters {
     pub(crate) disconnects: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) accept_failures: AtomicU64,
+    /// Datagrams received that are none of this pattern.
+    pub(crate) dropped_malformed: AtomicU64,
+    /// Datagrams that the system or another host refused.
+    pub(crate) datagram_errors: AtomicU64,
 }
 
 impl Counters {

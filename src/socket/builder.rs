@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::shell::Shell;
-use crate::config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SocketConfig};
+use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::ToEndpoint;
 use crate::error::BuildError;
@@ -21,7 +21,7 @@ use crate::message::RoutingId;
 ///     builder.linger(Duration::ZERO)
 /// }
 /// let pull = hasty(Pull::builder()).build()?;
-/// # Ok::<(), sinew::OptionError>(())
+/// # Ok::<(), sinew::BuildError>(())
 /// ```
 pub trait SocketKind: sealed::Assemble {}
 
@@ -84,14 +84,14 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// Makes the socket, with no endpoints yet.
     ///
     /// # Errors
-    /// If an option has an impossible value.
-    pub fn build(self) -> Result<K, OptionError> {
+    /// If an option has an impossible value, or the context has its maximum of sockets.
+    pub fn build(self) -> Result<K, BuildError> {
         self.config.validate()?;
-        Ok(K::assemble(
-            self.config,
-            self.options,
-            self.context.unwrap_or_default(),
-        ))
+        let context = self.context.unwrap_or_default();
+        let place = context.claim()?;
+        let mut socket = K::assemble(self.config, self.options, context);
+        socket.shell().hold(place);
+        Ok(socket)
     }
 
     /// Makes the socket and binds it.

@@ -5,6 +5,7 @@
 
 mod builder;
 mod common;
+mod dgram;
 mod inbound;
 mod network;
 mod outbound;
@@ -16,6 +17,7 @@ mod spin;
 mod stats;
 
 pub use builder::{SocketBuilder, SocketKind};
+pub use dgram::{Datagram, Dgram};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use req_rep::{Rep, Req};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::builder::{SocketBuilder, SocketKind};
-use crate::config::IpPrefix;
+use crate::config::{IpPrefix, SocksProxy};
 
 impl<K: SocketKind> SocketBuilder<K> {
     /// TCP keep-alive probes (`SO_KEEPALIVE`): off, on, or (`None`, the default) as the system likes.
@@ -97,6 +97,15 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
+    /// Makes tcp connections through a SOCKS5 proxy; `None`, the default, directly. Applies to every tcp
+    /// endpoint this socket connects to. An endpoint with an IPv6 zone cannot be reached through a proxy,
+    /// and a local address in the endpoint is that of the connection to the proxy. A failure is a
+    /// [`ConnectFailed`](crate::SocketEvent::ConnectFailed) event, and tried again.
+    pub fn socks_proxy(mut self, proxy: impl Into<Option<SocksProxy>>) -> Self {
+        self.config.tcp.socks = proxy.into();
+        self
+    }
+
     /// Accepts tcp connections from these addresses only. May be given several times: one match is enough.
     /// Others are closed before anything is read, which is an
     /// [`AcceptFailed`](crate::SocketEvent::AcceptFailed) event. Default: accepts everyone's.
@@ -112,6 +121,20 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// ```
     pub fn accept_filter(mut self, prefix: impl Into<IpPrefix>) -> Self {
         self.config.tcp.accept_filters.push(prefix.into());
+        self
+    }
+
+    /// How many routers multicast datagrams may pass, the first host included (`IP_MULTICAST_TTL`,
+    /// `IPV6_MULTICAST_HOPS`), from 1 to 255. Default: 1, they stay in the local network.
+    pub fn multicast_hops(mut self, hops: u8) -> Self {
+        self.config.multicast.hops = hops;
+        self
+    }
+
+    /// Whether members of a multicast group on this host get what this socket sends to the group
+    /// (`IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`). Default: yes.
+    pub fn multicast_loop(mut self, on: bool) -> Self {
+        self.config.multicast.to_self = on;
         self
     }
 

@@ -21,6 +21,8 @@ const SERVER: Token = Token(2);
 struct Place {
     endpoint: Endpoint,
     _directory: Option<tempfile::TempDir>,
+    /// Connections are made by the standard library, and taken over.
+    adopted: bool,
 }
 
 impl Place {
@@ -28,6 +30,7 @@ impl Place {
         Place {
             endpoint: text.parse().unwrap(),
             _directory: None,
+            adopted: false,
         }
     }
 
@@ -36,6 +39,15 @@ impl Place {
         Place {
             endpoint: Endpoint::ipc(directory.path().join("socket")).unwrap(),
             _directory: Some(directory),
+            adopted: false,
+        }
+    }
+
+    #[cfg(unix)]
+    fn adopted(self) -> Self {
+        Place {
+            adopted: true,
+            ..self
         }
     }
 
@@ -48,6 +60,7 @@ impl Place {
                 .parse()
                 .unwrap(),
             _directory: Some(directory),
+            adopted: false,
         }
     }
 }
@@ -61,7 +74,12 @@ fn places() -> Vec<Place> {
         Err(error) => eprintln!("skipping tcp over IPv6, which this host lacks: {error}"),
     }
     #[cfg(unix)]
-    places.extend([Place::in_new_directory(), Place::at("ipc://*")]);
+    places.extend([
+        Place::in_new_directory(),
+        Place::at("ipc://*"),
+        Place::at("tcp://127.0.0.1:*").adopted(),
+        Place::in_new_directory().adopted(),
+    ]);
     #[cfg(target_os = "linux")]
     places.push(Place::with_new_name());
     places
@@ -78,7 +96,7 @@ pub(super) fn target(endpoint: &Endpoint) -> ConnectTarget {
             ConnectTarget::tcp(tcp, addr).unwrap()
         }
         Address::Ipc(ipc) => ConnectTarget::Ipc(ipc.clone()),
-        Address::Inproc(_) => unreachable!("no stream transport"),
+        Address::Inproc(_) | Address::Udp(_) => unreachable!("no stream transport"),
     }
 }
 
@@ -169,14 +187,51 @@ impl Driver {
 
     /// A bound endpoint and both ends of one connection to it.
     fn pair(&mut self, place: &Place) -> (Listener, Stream, Stream) {
-        let (mut listener, real) = bind(&place.endpoint).unwrap();
+        let (mut listener, client) = if place.adopted {
+            let (listener, mut client) = adopted_pair(place);
+            self.add(&mut client, CLIENT);
+            (listener, client)
+        } else {
+            let (listener, real) = bind(&place.endpoint).unwrap();
+            let client = self.connect(&target(&real)).unwrap();
+            (listener, client)
+        };
         self.add(&mut listener, LISTENER);
-        let client = self.connect(&target(&real)).unwrap();
         let mut server = self.accept(&listener);
         self.add(&mut server, SERVER);
         assert!(server.finish_connect().unwrap());
         (listener, client, server)
     }
+}
+
+/// A listener and a connection to it, both made by the standard library.
+#[cfg(unix)]
+fn adopted_pair(place: &Place) -> (Listener, Stream) {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let (listener, client): (OwnedFd, OwnedFd) = match place.endpoint.ipc_path() {
+        Some(path) => {
+            let listener = UnixListener::bind(path).unwrap();
+            (listener.into(), UnixStream::connect(path).unwrap().into())
+        }
+        None => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let at = listener.local_addr().unwrap();
+            let client = std::net::TcpStream::connect(at).unwrap();
+            (listener.into(), client.into())
+        }
+    };
+    let config = SocketConfig::default();
+    let (listener, real) = Listener::adopt(listener, &config).unwrap();
+    let (client, peer) = Stream::adopt(client, &config).unwrap();
+    assert_eq!(peer, Some(real));
+    (listener, client)
+}
+
+#[cfg(not(unix))]
+fn adopted_pair(_: &Place) -> (Listener, Stream) {
+    unreachable!("no such place on this system")
 }
 
 /// `None` for not now.

@@ -75,7 +75,9 @@ impl Listener {
             }
             #[cfg(not(unix))]
             Address::Ipc(_) => Err(unsupported("ipc on this system")),
-            Address::Inproc(_) => Err(unsupported("a stream over inproc")),
+            Address::Inproc(_) | Address::Udp(_) => {
+                Err(unsupported("a stream over this transport"))
+            }
         }
     }
 

@@ -8,6 +8,7 @@
 //! Nothing here sleeps: tests wait for events, octets and counters, under a watchdog. What measures
 //! the memory or the descriptors of the whole process runs in a [process of its own](isolated).
 
+mod datagrams;
 mod descriptors;
 mod dialing;
 mod endings;
@@ -19,6 +20,7 @@ mod input;
 mod isolated;
 mod memory;
 mod raw;
+mod socks;
 mod stage;
 mod traffic;
 

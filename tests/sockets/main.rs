@@ -3,11 +3,17 @@
 //! One module per subject. Nothing sleeps and hopes: every wait is for an event, under the watchdog
 //! [`support::LONG`], and no test asserts a maximum duration.
 
+mod adopted;
 mod caller;
+mod contexts;
+mod datagrams;
 mod hwm;
 mod lifecycle;
+mod network;
 mod pattern;
 mod promises;
+mod reconnecting;
+mod socks;
 mod support;
 mod transports;
 mod volume;

@@ -37,11 +37,11 @@ pub(crate) const LAYERS: &[Layer] = &[
         &["message", "endpoint", "socket_type"],
         &["thiserror"],
     ),
-    // libc where the platform call needs it.
+    // libc where the platform call needs it; thiserror for what a proxy answers.
     row(
         "transport",
         &["endpoint", "config"],
-        &["mio", "socket2", "libc"],
+        &["mio", "socket2", "libc", "thiserror"],
     ),
     // All above but routing. Errors are raised where they arise, hence thiserror.
     row(
