@@ -145,6 +145,8 @@ pub(crate) fn connect_datagrams(
 
 fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId) {
     let ends = new_ends(port);
+    // Nobody says over this what is wanted.
+    port.hooks.unfiltered_up(ends.key);
     port.peer_up();
     home.post(Command::Datagrams {
         port: Arc::clone(port),
@@ -361,6 +363,7 @@ impl IoThread {
             let _ = self.handle.registry().deregister(socket);
         }
         if let Some(ends) = this.ends.take() {
+            this.port.hooks.link_down(ends.key);
             let closing = this.port.is_closing();
             if closing && this.unsent.is_some() {
                 Counters::add(&this.port.counters.unsent, 1);

@@ -84,7 +84,12 @@ pub(crate) trait Hooks: Send + Sync {
     /// The connection behind a pipe is lost.
     fn link_down(&self, key: PipeKey);
 
-    /// The peer subscribed, or took a subscription back.
+    /// A way to send to peers that cannot say what they want, such as datagrams: it gets every message,
+    /// until [`Hooks::link_down`].
+    #[allow(dead_code, reason = "called by the datagram transport")]
+    fn unfiltered_up(&self, _: PipeKey) {}
+
+    /// The peer subscribed (joined a group), or took that back.
     fn subscription(
         &self,
         key: PipeKey,
