@@ -21,8 +21,10 @@ use crate::sync::{clock, lock};
 /// A body of at least this many octets that is not in the buffer as a whole gets memory of its own.
 const OWN_BODY: usize = 16 * 1024;
 
-/// By how much the memory of a body may exceed what has arrived (and then by as much again).
+/// By how much the memory of a body may exceed what has arrived (and then by as much again), if the
+/// connection has brought a body as large before, and if it has not: its first one is copied a few times.
 const BODY_STEP: usize = 256 * 1024;
+const FIRST_BODY_STEP: usize = 16 * 1024;
 
 /// How much of what follows a large body is read with its end.
 const TAIL: usize = 4 * 1024;
@@ -60,6 +62,9 @@ pub(crate) struct InPump {
     buffer: ReadBuffer,
     sink: Sink,
     body: Option<Body>,
+    /// The largest body that has arrived so far. Announcements are worth no memory, but what a connection
+    /// has brought once it may well bring again.
+    largest_body: usize,
     /// Octets of a frame nobody wants that are still to come.
     skip: usize,
     /// The unfinished message so far, for the limits on whole messages.
@@ -85,6 +90,8 @@ struct Body {
     filled: usize,
     len: usize,
     more: bool,
+    /// See [`BODY_STEP`].
+    step: usize,
 }
 
 /// What processing the buffered octets came to.
@@ -102,6 +109,7 @@ impl InPump {
             buffer: ReadBuffer::default(),
             sink: Sink::Discard,
             body: None,
+            largest_body: 0,
             skip: 0,
             message_frames: 0,
             message_bytes: 0,
@@ -305,6 +313,7 @@ impl InPump {
     }
 
     fn finish_body(&mut self, mut body: Body, pool: &mut BufferPool) {
+        self.largest_body = self.largest_body.max(body.len);
         let size = body.memory.len();
         let octets = body.memory.split_to(body.len);
         pool.give_body(size, body.memory);
@@ -528,11 +537,14 @@ impl InPump {
             writer.append_wire(&self.buffer.input()[..header.header_len], 0, true);
         }
         self.buffer.skip(header.header_len);
+        let known = header.body_len <= self.largest_body;
+        let ready = known.then(|| pool.take_body(header.body_len)).flatten();
         let mut body = Body {
-            memory: pool.take_body(header.body_len).unwrap_or_default(),
+            memory: ready.unwrap_or_default(),
             filled: 0,
             len: header.body_len,
             more: header.more,
+            step: if known { BODY_STEP } else { FIRST_BODY_STEP },
         };
         let arrived = self.buffer.input().len().min(body.len);
         if body.memory.is_empty() {
@@ -619,7 +631,7 @@ impl Body {
 
     /// Makes the memory exceed what has arrived, by no more than as much again or one step.
     fn grow(&mut self, arrived: usize) {
-        let size = arrived.saturating_add(arrived.max(BODY_STEP)).min(self.len);
+        let size = arrived.saturating_add(arrived.max(self.step)).min(self.len);
         self.memory.grow(size);
     }
 }

@@ -265,6 +265,25 @@ impl SpareBlocks {
         }
     }
 
+    /// Frees all but one.
+    pub(super) fn trim(&self) {
+        let first = self.take();
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: the list was taken, and is ours: all that follows the first is freed.
+        unsafe {
+            let mut list = std::mem::replace(&mut (*first).next, std::ptr::null_mut());
+            (*first).behind = 0;
+            self.put_back(first);
+            while !list.is_null() {
+                let block = list;
+                list = (*block).next;
+                Block::free(block);
+            }
+        }
+    }
+
     fn take(&self) -> *mut Block {
         match self.0.load(Ordering::Relaxed).is_null() {
             true => std::ptr::null_mut(),

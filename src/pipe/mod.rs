@@ -36,8 +36,8 @@
 //! are unacknowledged. It counts by itself and looks at the reader's counts only when its own view
 //! says that there is no credit left; the reader acknowledges in strides.
 //!
-//! This module, `sync::barrier` and `sync::affinity` are the only places with `unsafe` code. That of
-//! this one is checked by loom models (`loom_tests`), a naive model under proptest (`model_tests`) and
+//! This module, `sync::barrier`, `sync::affinity` and `transport::credentials` are the only places with
+//! `unsafe` code. That of this one is checked by loom models (`loom_tests`), a naive model under proptest (`model_tests`) and
 //! valgrind (CONTRIBUTING).
 
 mod block;

@@ -166,6 +166,11 @@ impl Reader {
         self.shared.free_spare();
     }
 
+    /// Frees all but one of the blocks that wait to be used again.
+    pub(crate) fn trim_spare(&self) {
+        self.shared.spare.trim();
+    }
+
     /// Whether the writer is gone and everything published has been read.
     pub(crate) fn is_finished(&mut self) -> bool {
         // Closed is looked at first: what was published before closing is then visible.

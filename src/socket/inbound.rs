@@ -1,13 +1,15 @@
 //! The receiving half: pipes from peers, read in turn.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::favourites::{Favour, Favourites, MOST};
 use super::outbound::Deadline;
 use super::spin::Spin;
-use super::{peer_key, pipe_key};
+use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, CALLER_LINKS};
+use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port};
 use crate::message::Message;
 use crate::pipe::Reader;
 use crate::routing::{PeerKey, Rotation};
@@ -32,6 +34,10 @@ pub(super) struct RecvHalf {
     /// Pipes with a connection.
     links: usize,
     caller: Option<CallerPoll>,
+    /// Whose connections this half reads if it has many.
+    favourites: Favourites,
+    /// The count of messages received at the last wait.
+    noted: u64,
     spin: Spin,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
@@ -77,6 +83,8 @@ impl RecvHalf {
             },
             links: 0,
             caller: None,
+            favourites: Favourites::default(),
+            noted: 0,
             lost: Vec::new(),
             note_lost: false,
         }
@@ -112,9 +120,7 @@ impl RecvHalf {
                 Inbound::Up { key, reader } => {
                     let key = peer_key(key);
                     let index = key.index as usize;
-                    if self.pipes.len() <= index {
-                        self.pipes.resize_with(index + 1, || None);
-                    }
+                    make_slot(&mut self.pipes, index);
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
@@ -160,6 +166,7 @@ impl RecvHalf {
         if let Some(caller) = &mut self.caller {
             caller.forget(pipe_key(key));
         }
+        self.favourites.forget(key);
         if lost && self.note_lost {
             self.lost.push(key);
         }
@@ -368,9 +375,14 @@ impl RecvHalf {
         found
     }
 
-    /// Takes reading of the connections over, if there are few.
+    /// Takes reading of connections over: of all if they are few, otherwise of those whose messages this
+    /// half keeps waiting for.
     fn adopt_links(&mut self) {
-        if self.links == 0 || self.links > CALLER_LINKS {
+        if self.links > MOST {
+            return self.adopt_favourites();
+        }
+        self.favourites.clear();
+        if self.links == 0 {
             if let Some(caller) = &mut self.caller {
                 caller.release();
             }
@@ -384,6 +396,46 @@ impl RecvHalf {
                 if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
                     caller.adopt(pipe_key(pipe.key), &link);
                 }
+            }
+        }
+    }
+
+    #[cold]
+    fn adopt_favourites(&mut self) {
+        if let Some(caller) = &mut self.caller {
+            // There were few connections before, and this half read them all.
+            if caller.len() > self.favourites.keys().len() {
+                caller.release();
+            }
+        }
+        let received = self.port.counters.messages_received.load(Ordering::Relaxed);
+        if received != self.noted {
+            self.noted = received;
+            match self.favourites.note(self.from) {
+                Favour::Nothing => {}
+                Favour::Begin(_, dropped) => {
+                    if self.caller.is_none() {
+                        self.caller = CallerPoll::new();
+                    }
+                    if let (Some(caller), Some(dropped)) = (&mut self.caller, dropped) {
+                        caller.forget(pipe_key(dropped));
+                    }
+                }
+                Favour::End => {
+                    if let Some(caller) = &mut self.caller {
+                        caller.release();
+                    }
+                }
+            }
+        }
+        let Some(caller) = &mut self.caller else {
+            return;
+        };
+        for key in self.favourites.keys() {
+            let pipe = self.pipes.get(key.index as usize).and_then(Option::as_ref);
+            let pipe = pipe.filter(|pipe| pipe.key == *key);
+            if let Some(link) = pipe.and_then(|pipe| pipe.link.as_ref()?.upgrade()) {
+                caller.adopt(pipe_key(*key), &link);
             }
         }
     }
@@ -415,6 +467,10 @@ impl RecvHalf {
         for key in &resting {
             if let Some(pipe) = self.pipe(*key) {
                 dense |= pipe.reader.arm();
+                // Of others the I/O threads take care.
+                if pipe.link.is_none() {
+                    pipe.reader.trim_spare();
+                }
                 pipe.state = State::Armed;
             }
         }

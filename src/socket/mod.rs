@@ -6,6 +6,7 @@
 mod builder;
 mod common;
 mod dgram;
+mod favourites;
 mod inbound;
 mod network;
 mod outbound;
@@ -40,5 +41,17 @@ fn pipe_key(key: PeerKey) -> PipeKey {
     PipeKey {
         index: key.index,
         generation: key.generation,
+    }
+}
+
+/// Makes `slots[index]` exist. The list grows by a quarter: with ten thousand peers the room it keeps to grow
+/// is memory of every one of them.
+fn make_slot<T>(slots: &mut Vec<Option<T>>, index: usize) {
+    if slots.len() <= index {
+        if slots.capacity() <= index {
+            let more = (index + 1 - slots.len()).max(slots.len() / 4).max(4);
+            slots.reserve_exact(more);
+        }
+        slots.resize_with(index + 1, || None);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{peer_key, pipe_key};
+use super::{make_slot, peer_key, pipe_key};
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::io::{Counters, Half, Link, Outbound, Port, BURST_GAP};
 use crate::message::Message;
@@ -107,9 +107,7 @@ impl SendHalf {
                 Outbound::Up { key, writer } => {
                     let key = peer_key(key);
                     let index = key.index as usize;
-                    if self.pipes.len() <= index {
-                        self.pipes.resize_with(index + 1, || None);
-                    }
+                    make_slot(&mut self.pipes, index);
                     self.pipes[index] = Some(OutPipe {
                         key,
                         writer,
