@@ -61,30 +61,33 @@ fn what_is_announced_is_not_reserved() {
 #[test]
 fn announcements_take_no_memory_from_good_peers() {
     const BAD: usize = 100;
-    isolated("memory::announcements_take_no_memory_from_good_peers", || {
-        let mut stage = PullStage::new(TRANSPORTS[0]);
-        let mut push = Push::builder().connect(stage.endpoint()).unwrap();
-        let body = vec![7; MIB];
-        let mut raws: Vec<Raw> = (0..BAD)
-            .map(|_| Raw::shake_hands(stage.endpoint(), "PUSH"))
-            .collect();
-        let mut good = |count: usize| {
-            for _ in 0..count {
-                push.send(&body).unwrap();
-                assert_eq!(stage.pull.recv_timeout(WATCHDOG).unwrap().byte_len(), MIB);
-            }
-        };
-        good(20);
-        let (grown, ()) = peak_of(|| {
-            for raw in &mut raws {
-                raw.send(&announce(0, MIB as u64));
-                raw.send(&[7; 10]);
-                good(3);
-            }
-        });
-        println!("{BAD} x 1 MiB announced: {} KiB", grown / KIB);
-        assert!(grown < BAD * 32 * KIB + 8 * MIB, "{grown} octets");
-    });
+    isolated(
+        "memory::announcements_take_no_memory_from_good_peers",
+        || {
+            let mut stage = PullStage::new(TRANSPORTS[0]);
+            let mut push = Push::builder().connect(stage.endpoint()).unwrap();
+            let body = vec![7; MIB];
+            let mut raws: Vec<Raw> = (0..BAD)
+                .map(|_| Raw::shake_hands(stage.endpoint(), "PUSH"))
+                .collect();
+            let mut good = |count: usize| {
+                for _ in 0..count {
+                    push.send(&body).unwrap();
+                    assert_eq!(stage.pull.recv_timeout(WATCHDOG).unwrap().byte_len(), MIB);
+                }
+            };
+            good(20);
+            let (grown, ()) = peak_of(|| {
+                for raw in &mut raws {
+                    raw.send(&announce(0, MIB as u64));
+                    raw.send(&[7; 10]);
+                    good(3);
+                }
+            });
+            println!("{BAD} x 1 MiB announced: {} KiB", grown / KIB);
+            assert!(grown < BAD * 32 * KIB + 8 * MIB, "{grown} octets");
+        },
+    );
 }
 
 #[test]
