@@ -132,7 +132,8 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// Whether members of a multicast group on this host get what this socket sends to the group
-    /// (`IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`). Default: yes.
+    /// (`IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`). Default: yes. What is sent through the loopback
+    /// interface comes back in any case.
     pub fn multicast_loop(mut self, on: bool) -> Self {
         self.config.multicast.to_self = on;
         self
