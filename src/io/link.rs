@@ -18,13 +18,14 @@ use mio::{Interest, Registry, Token as MioToken};
 use super::buffer::BufferPool;
 use super::in_pump::InPump;
 use super::monitor::ConnectionId;
-use super::out_pump::OutPump;
+use super::out_pump::{OutPump, Through};
 use super::port::{PipeKey, Port};
 use super::reading::{InOutcome, Interests, Polls, Reading};
+use super::room::Room;
 use super::thread::{Command, IoHandle};
 use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
-use crate::pipe::Signal;
+use crate::pipe::{Signal, Writer};
 use crate::proto::Connection;
 use crate::sync::Token;
 use crate::transport::Stream;
@@ -188,10 +189,49 @@ impl Link {
         }
     }
 
-    /// The pipe is full: pumps on the caller's thread what the kernel takes. If that is known to be nothing
-    /// the I/O thread waits for it to take more: a publisher that drops must not ask for every message.
-    pub(crate) fn send_full(&self) {
-        self.send_batch();
+    /// Writes a large payload from where it is, and copies what is left of it into the pipe of `writer`, whose other
+    /// end this connection has. `patient`: room may be waited for, for a moment. `false`: the message is not taken, and
+    /// is to be sent in the ordinary way.
+    pub(crate) fn write_through(
+        &self,
+        writer: &mut Writer,
+        payload: &[u8],
+        room: &mut Room,
+        patient: bool,
+    ) -> bool {
+        let queued = writer.queued_octets();
+        // Who has no credit waits in any case, and may as well write what is queued.
+        let near = queued <= QUEUED_AHEAD || !writer.has_credit();
+        let patient = patient && near && room.is_willing();
+        if !patient && (queued > 0 || self.blocked.load(Ordering::Relaxed)) {
+            return false;
+        }
+        let mut waiting = room.waiting(self, queued + payload.len() as u64);
+        let visit = self.output.try_visit(|pump| {
+            pump.write_through(self, writer, payload, || patient && waiting())
+        });
+        drop(waiting);
+        let Some((through, missed)) = visit else {
+            return false;
+        };
+        if missed {
+            self.activate_output();
+        }
+        match through {
+            Some(Through { outcome, claimed }) => {
+                if !writing::wrote_through(self, outcome, claimed) {
+                    writer.signal();
+                }
+                true
+            }
+            None => {
+                // What is before it in the pipe the kernel did not take.
+                if self.blocked.load(Ordering::Relaxed) {
+                    self.want_write(true);
+                }
+                false
+            }
+        }
     }
 
     // ---- who reads --------------------------------------------------------------------------
@@ -239,6 +279,9 @@ impl Link {
         self.stream.raw_fd()
     }
 }
+
+/// So many octets may have to be written before a payload that is to be written through.
+const QUEUED_AHEAD: u64 = 4 * 1024 * 1024;
 
 /// On `mio`. A descriptor is open as long as its link is, so a failure to stop watching it leaves at
 /// worst a spurious event.

@@ -24,6 +24,7 @@ mod pool;
 mod port;
 mod random;
 mod reading;
+mod room;
 mod thread;
 mod timers;
 mod writing;
@@ -43,6 +44,7 @@ pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub(crate) use pool::{IoPool, PlaceError};
 pub(crate) use port::{Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
+pub(crate) use room::Room;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread

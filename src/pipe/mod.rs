@@ -41,6 +41,7 @@
 //! valgrind (CONTRIBUTING).
 
 mod block;
+mod lend;
 mod memory;
 mod reader;
 mod writer;

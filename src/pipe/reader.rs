@@ -25,16 +25,16 @@ const STRIDE_MAX: u64 = 64;
 pub(crate) struct Reader {
     pub(super) shared: Arc<Shared>,
     /// The node being read. Never null.
-    node: *mut Node,
+    pub(super) node: *mut Node,
     /// The block that the last view passed or entered refers to, or null.
     block: *mut Block,
     /// First octet of the node's data.
-    base: *const u8,
+    pub(super) base: *const u8,
     /// Unread octets known to be published: `base[offset..limit]`.
-    offset: usize,
-    limit: usize,
+    pub(super) offset: usize,
+    pub(super) limit: usize,
     /// Stream position of `offset`.
-    stream: u64,
+    pub(super) stream: u64,
     /// The published position when it was last looked at.
     published: u64,
     /// Messages read, and when they were last acknowledged.

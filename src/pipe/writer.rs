@@ -198,6 +198,12 @@ impl Writer {
             .saturating_sub(self.shared.reader.acked_messages.load(Ordering::Relaxed))
     }
 
+    /// Octets published and not yet acknowledged.
+    pub(crate) fn queued_octets(&self) -> u64 {
+        let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
+        self.published.saturating_sub(acked)
+    }
+
     /// Appends a whole message, unpublished.
     #[inline]
     pub(crate) fn append_message(&mut self, message: &Message) {
@@ -347,6 +353,11 @@ impl Writer {
             }
         }
         false
+    }
+
+    /// The last node of the list.
+    pub(super) fn tail(&self) -> *mut Node {
+        self.at.place.tail
     }
 
     /// The stream position behind everything appended.
