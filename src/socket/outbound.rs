@@ -251,7 +251,11 @@ impl SendHalf {
     /// As [`SendHalf::try_send`], for a payload that is only borrowed. A large one is written from where it is,
     /// if the next peer in turn takes it so, on which a moment may be spent if there is time.
     #[inline]
-    pub(super) fn try_send_payload(&mut self, payload: &[u8], deadline: Deadline) -> Option<PeerKey> {
+    pub(super) fn try_send_payload(
+        &mut self,
+        payload: &[u8],
+        deadline: Deadline,
+    ) -> Option<PeerKey> {
         if payload.len() >= THROUGH_MIN {
             if let Some(key) = self.send_through(payload, deadline) {
                 return Some(key);
