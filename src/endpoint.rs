@@ -124,7 +124,7 @@ pub(crate) enum Address {
 pub(crate) struct UdpAddress {
     /// The part before `;`. Only with a multicast address in numbers, of the same family, and not
     /// itself multicast.
-    pub(crate) interface: Option<Host>,
+    pub(crate) interface: Option<Box<Host>>,
     pub(crate) target: HostPort,
 }
 
@@ -132,7 +132,8 @@ pub(crate) struct UdpAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TcpAddress {
     /// The part before `;`. Never a bare name that needs a look-up beyond the local host.
-    pub(crate) source: Option<HostPort>,
+    /// Boxed, as is the interface of udp: it is rare, and endpoints are in every error.
+    pub(crate) source: Option<Box<HostPort>>,
     pub(crate) target: HostPort,
 }
 
@@ -520,7 +521,10 @@ fn syntax(input: &str, expected: &'static str) -> EndpointError {
 fn parse_tcp(input: &str, rest: &str) -> Result<Address, EndpointError> {
     let fail = |expected| syntax(input, expected);
     let (source, target) = match rest.split_once(';') {
-        Some((source, target)) => (Some(parse_host_port(source).map_err(fail)?), target),
+        Some((source, target)) => {
+            let source = parse_host_port(source).map_err(fail)?;
+            (Some(Box::new(source)), target)
+        }
         None => (None, rest),
     };
     let target = parse_host_port(target).map_err(fail)?;
@@ -554,7 +558,7 @@ fn parse_udp(input: &str, rest: &str) -> Result<Address, EndpointError> {
         ));
     }
     Ok(Address::Udp(UdpAddress {
-        interface: Some(interface),
+        interface: Some(Box::new(interface)),
         target,
     }))
 }

@@ -68,7 +68,7 @@ impl Datagrams {
             // A member of an IPv6 group has no business with IPv4.
             socket.set_only_v6(group.is_some())?;
         }
-        let through = Interfaces::of(address.interface.as_ref(), addr)?;
+        let through = Interfaces::of(address.interface.as_deref(), addr)?;
         through.send(&socket, addr, config)?;
         socket.bind(&local.into())?;
         match group {
@@ -112,7 +112,7 @@ impl Datagrams {
             return Err(tcp::ipv6_is_off());
         }
         let socket = open(target, config)?;
-        Interfaces::of(address.interface.as_ref(), target)?.send(&socket, target, config)?;
+        Interfaces::of(address.interface.as_deref(), target)?.send(&socket, target, config)?;
         Ok(Datagrams {
             socket: mio::net::UdpSocket::from_std(socket.into()),
             is_v6: target.is_ipv6(),
