@@ -144,7 +144,7 @@ pub(crate) fn connect_datagrams(
 }
 
 fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId) {
-    let ends = new_ends(port);
+    let ends = new_ends(port, port.new_key());
     // Nobody says over this what is wanted.
     port.hooks.unfiltered_up(ends.key);
     port.peer_up();

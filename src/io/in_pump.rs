@@ -11,11 +11,12 @@ use std::sync::atomic::Ordering;
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::link::Link;
 use super::monitor::DisconnectReason;
-use super::port::Counters;
+use super::port::{Counters, Port};
 use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
 use crate::pipe::{Memory, Writer};
-use crate::proto::{Event, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
+use crate::proto::{Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
+use crate::socket_type::SocketType;
 use crate::sync::{clock, lock};
 
 /// A body of at least this many octets that is not in the buffer as a whole gets memory of its own.
@@ -25,6 +26,9 @@ const OWN_BODY: usize = 16 * 1024;
 /// connection has brought a body as large before, and if it has not: its first one is copied a few times.
 const BODY_STEP: usize = 256 * 1024;
 const FIRST_BODY_STEP: usize = 16 * 1024;
+
+/// The longest name of a group, in octets.
+const MAX_GROUP: usize = 255;
 
 /// How much of what follows a large body is read with its end.
 const TAIL: usize = 4 * 1024;
@@ -50,10 +54,46 @@ fn command_limit(link: &Link) -> usize {
 pub(crate) enum Sink {
     /// To a socket.
     Pipe(Writer),
+    /// To a socket that has each frame looked at first.
+    Checked(Writer, Check),
     /// Messages are subscriptions, or of no use.
     Topics,
     /// Messages are of no use.
     Discard,
+}
+
+/// What the frames of messages are looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// XPUB: those before the first frame of another kind may be subscriptions.
+    Topics,
+    /// DISH: a message is the name of a group, and one frame more.
+    Group,
+}
+
+impl Sink {
+    /// For a socket that receives.
+    pub(super) fn of(port: &Port, writer: Writer) -> Sink {
+        match port.socket_type {
+            SocketType::XPub => Sink::Checked(writer, Check::Topics),
+            SocketType::Dish => Sink::Checked(writer, Check::Group),
+            _ => Sink::Pipe(writer),
+        }
+    }
+
+    fn writer(&self) -> Option<&Writer> {
+        match self {
+            Sink::Pipe(writer) | Sink::Checked(writer, _) => Some(writer),
+            Sink::Topics | Sink::Discard => None,
+        }
+    }
+
+    fn writer_mut(&mut self) -> Option<&mut Writer> {
+        match self {
+            Sink::Pipe(writer) | Sink::Checked(writer, _) => Some(writer),
+            Sink::Topics | Sink::Discard => None,
+        }
+    }
 }
 
 /// See the module.
@@ -70,6 +110,8 @@ pub(crate) struct InPump {
     /// The unfinished message so far, for the limits on whole messages.
     message_frames: u32,
     message_bytes: u64,
+    /// Frames of it that were subscriptions, and went another way.
+    topic_frames: u32,
     failure: Option<DisconnectReason>,
     /// A full pipe is to signal when it has room.
     signal: bool,
@@ -113,6 +155,7 @@ impl InPump {
             skip: 0,
             message_frames: 0,
             message_bytes: 0,
+            topic_frames: 0,
             failure: None,
             signal: true,
         }
@@ -130,7 +173,7 @@ impl InPump {
         self.body = None;
         self.buffer = ReadBuffer::default();
         match std::mem::replace(&mut self.sink, Sink::Discard) {
-            Sink::Pipe(mut writer) => {
+            Sink::Pipe(mut writer) | Sink::Checked(mut writer, _) => {
                 writer.rollback();
                 writer.disarm();
                 Some(writer)
@@ -141,7 +184,7 @@ impl InPump {
 
     /// Frees what the pipe keeps for more of what there was.
     pub(super) fn free_spare(&self) {
-        if let Sink::Pipe(writer) = &self.sink {
+        if let Some(writer) = self.sink.writer() {
             writer.free_spare();
         }
     }
@@ -317,7 +360,7 @@ impl InPump {
         let size = body.memory.len();
         let octets = body.memory.split_to(body.len);
         pool.give_body(size, body.memory);
-        if let Sink::Pipe(writer) = &mut self.sink {
+        if let Some(writer) = self.sink.writer_mut() {
             writer.append_shared(octets, u64::from(!body.more), body.more);
             if !body.more {
                 writer.publish_and_signal();
@@ -330,14 +373,15 @@ impl InPump {
         if !more {
             self.message_frames = 0;
             self.message_bytes = 0;
+            self.topic_frames = 0;
         }
     }
 
     /// Whether another message may begin: the pipe has credit for it. If not, its writer is armed.
     fn may_begin(&mut self) -> bool {
-        match &mut self.sink {
-            Sink::Pipe(writer) => writer.has_credit() || (self.signal && writer.arm()),
-            Sink::Topics | Sink::Discard => true,
+        match self.sink.writer_mut() {
+            Some(writer) => writer.has_credit() || (self.signal && writer.arm()),
+            None => true,
         }
     }
 
@@ -363,7 +407,7 @@ impl InPump {
             match stop {
                 Stop::Need(octets) => return Ok(Step::NeedInput(octets)),
                 Stop::Credit => {
-                    if matches!(&self.sink, Sink::Pipe(writer) if writer.is_reader_closed()) {
+                    if self.sink.writer().is_some_and(Writer::is_reader_closed) {
                         // Nobody will read it: the socket is going away.
                         self.sink = Sink::Discard;
                     } else if !self.may_begin() {
@@ -386,10 +430,7 @@ impl InPump {
         let limits = &link.port.config.limits;
         let input = self.buffer.input();
         let wanted = matches!(self.sink, Sink::Pipe(_));
-        let mut credit = match &self.sink {
-            Sink::Pipe(writer) => writer.message_credit(),
-            Sink::Topics | Sink::Discard => u64::MAX,
-        };
+        let mut credit = self.sink.writer().map_or(u64::MAX, Writer::message_credit);
         // Limits are checked frame by frame; that of a short header is within any but the strictest.
         let few = frame::SHORT_MAX as u64;
         let plain = wanted && limits.frame_bytes >= few && limits.message_bytes >= few;
@@ -447,19 +488,9 @@ impl InPump {
                 ));
             }
             if !wanted {
-                // A subscription in the form of a message is looked at as a whole.
-                let topic = matches!(self.sink, Sink::Topics)
-                    && self.message_frames == 0
-                    && !header.more
-                    && header.body_len <= command_limit(link);
-                if topic && rest.len() < total {
-                    return Ok(Stop::Need(total));
+                if let Some(stop) = self.check(link, header, rest)? {
+                    return Ok(stop);
                 }
-                return Ok(if topic {
-                    Stop::Topic(header)
-                } else {
-                    Stop::Unwanted(header)
-                });
             }
             if self.message_frames == 0 && credit == 0 {
                 return Ok(Stop::Credit);
@@ -480,6 +511,7 @@ impl InPump {
             } else {
                 self.message_frames = 0;
                 self.message_bytes = 0;
+                self.topic_frames = 0;
                 batch.messages += 1;
                 batch.boundary = batch.len;
                 // Octets of a message begun within the credit may have used up the octets' part of it.
@@ -488,9 +520,63 @@ impl InPump {
         }
     }
 
+    /// Looks at a message frame that does not simply go into the pipe, within the limits on frames. `None`: it
+    /// goes there after all.
+    fn check(
+        &self,
+        link: &Link,
+        header: Header,
+        rest: &[u8],
+    ) -> Result<Option<Stop>, DisconnectReason> {
+        let first = self.message_frames == 0;
+        match self.sink {
+            Sink::Checked(_, Check::Group) => {
+                let fault = match (first, header.more) {
+                    (true, true) if header.body_len > MAX_GROUP => Malformed::GroupLength {
+                        len: header.body_len,
+                    },
+                    (true, false) => Malformed::GroupWithoutBody,
+                    (false, true) => Malformed::GroupWithManyBodies,
+                    (true, true) | (false, false) => return Ok(None),
+                };
+                return Err(ProtocolError::from(fault).into());
+            }
+            // What goes into the pipe must be whole messages: of a mixed one the socket sees to the rest.
+            Sink::Checked(_, Check::Topics) if !first => return Ok(None),
+            Sink::Checked(_, Check::Topics) | Sink::Topics => {}
+            Sink::Pipe(_) => return Ok(None),
+            Sink::Discard => return Ok(Some(Stop::Unwanted(header))),
+        }
+        let limits = &link.port.config;
+        let other = || (!matches!(self.sink, Sink::Checked(..))).then_some(Stop::Unwanted(header));
+        let looked_at = (first && self.topic_frames == 0) || !limits.only_first_subscribe;
+        if !looked_at || header.body_len == 0 {
+            return Ok(other());
+        }
+        match rest.get(header.header_len) {
+            None => return Ok(Some(Stop::Need(header.header_len + 1))),
+            Some(0 | 1) => {}
+            Some(_) => return Ok(other()),
+        }
+        let (len, limit) = (header.body_len - 1, link.port.protocol.max_topic_len);
+        if len > limit {
+            return Err(ProtocolError::from(LimitExceeded::TopicLength { len, limit }).into());
+        }
+        let frames = self.topic_frames + 1;
+        if frames > limits.limits.frames {
+            let limit = u64::from(limits.limits.frames);
+            return Err(too_large("message, in frames,", frames as usize, limit));
+        }
+        let total = header.header_len + header.body_len;
+        Ok(Some(match rest.len() < total {
+            true => Stop::Need(total),
+            false => Stop::Topic(header),
+        }))
+    }
+
     /// Appends a batch of whole frames to the pipe and publishes the messages that end in it.
     fn hand_on(&mut self, batch: &Batch) {
-        let Sink::Pipe(writer) = &mut self.sink else {
+        let Some(writer) = self.sink.writer_mut() else {
             return;
         };
         if batch.len == 0 {
@@ -533,7 +619,7 @@ impl InPump {
 
     /// Gives a body memory of its own; its header goes into the pipe.
     fn begin_body(&mut self, header: Header, pool: &mut BufferPool) {
-        if let Sink::Pipe(writer) = &mut self.sink {
+        if let Some(writer) = self.sink.writer_mut() {
             writer.append_wire(&self.buffer.input()[..header.header_len], 0, true);
         }
         self.buffer.skip(header.header_len);
@@ -557,16 +643,23 @@ impl InPump {
         self.body = Some(body);
     }
 
-    /// A whole single-frame message at the front of the buffer of a socket that takes subscriptions.
+    /// A whole subscription in the form of a frame of a message, at the front of the buffer.
     fn take_topic(&mut self, link: &Link, header: Header) -> Result<(), DisconnectReason> {
         let mut proto = lock(&link.proto);
         let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
-        let is_topic = proto.handle_subscription_message(body)?;
+        proto.handle_subscription_message(body)?;
         let event = proto.poll_event();
         drop(proto);
         self.buffer.skip(header.header_len + header.body_len);
-        if !is_topic {
-            Counters::add(&link.port.counters.dropped_unexpected, 1);
+        match header.more {
+            true => self.topic_frames += 1,
+            // With frames before it that were none, it ended a message of no use.
+            false => {
+                if self.message_frames > 0 {
+                    Counters::add(&link.port.counters.dropped_unexpected, 1);
+                }
+                self.end_frame(false);
+            }
         }
         event.map_or(Ok(()), |event| notify(link, &event))
     }
@@ -608,7 +701,7 @@ enum Stop {
     Command(Header),
     /// A large body of which a part is there.
     Body(Header),
-    /// A whole message that may be a subscription.
+    /// A whole frame that is a subscription.
     Topic(Header),
     /// A message frame that this socket has no use for.
     Unwanted(Header),
@@ -639,10 +732,9 @@ impl Body {
 fn notify(link: &Link, event: &Event) -> Result<(), DisconnectReason> {
     let key = link.key();
     let (subscribe, topic) = match event {
-        Event::Subscribe(topic) => (true, topic),
-        Event::Cancel(topic) => (false, topic),
-        // Group membership comes with the group sockets.
-        _ => return Ok(()),
+        Event::Subscribe(topic) | Event::Join(topic) => (true, topic),
+        Event::Cancel(topic) | Event::Leave(topic) => (false, topic),
+        Event::HandshakeDone => return Ok(()),
     };
     match key {
         Some(key) => link.port.hooks.subscription(key, subscribe, topic),

@@ -25,6 +25,7 @@ use super::room::Room;
 use super::thread::{Command, IoHandle};
 use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
 use crate::pipe::{Signal, Writer};
 use crate::proto::Connection;
 use crate::sync::Token;
@@ -57,6 +58,7 @@ pub(crate) struct Link {
     pub(crate) bytes_in: AtomicU64,
     pub(crate) bytes_out: AtomicU64,
     key: OnceLock<PipeKey>,
+    routing_id: OnceLock<RoutingId>,
 }
 
 impl Link {
@@ -94,6 +96,7 @@ impl Link {
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             key: OnceLock::new(),
+            routing_id: OnceLock::new(),
         })
     }
 
@@ -105,6 +108,21 @@ impl Link {
     pub(super) fn set_key(&self, key: PipeKey) {
         // Set once, when the handshake is done.
         let _ = self.key.set(key);
+    }
+
+    /// What the peer is called, once the handshake is done.
+    pub(crate) fn routing_id(&self) -> Option<RoutingId> {
+        self.routing_id.get().cloned()
+    }
+
+    pub(super) fn set_routing_id(&self, id: RoutingId) {
+        // Set once, when the handshake is done.
+        let _ = self.routing_id.set(id);
+    }
+
+    /// Ends the connection, and what dialed it, for another peer has taken its routing id.
+    pub(crate) fn replace(&self) {
+        self.home.post(Command::Replaced(self.slot, self.id));
     }
 
     /// Appends whole control frames, to be written between two messages.

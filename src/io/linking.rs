@@ -13,7 +13,7 @@ use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
-use super::port::{Counters, Lease, Port, UNSEEN_ENDS};
+use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
@@ -402,17 +402,40 @@ impl IoThread {
             self.close_link(slot, DisconnectReason::Unattended { limit });
             return;
         }
-        this.state = State::Open;
-        this.closing = None;
-        let dialer = match &mut this.origin {
-            Origin::Accepted { pending, .. } => {
-                drop(pending.take());
-                None
-            }
+        let dialer = match &this.origin {
+            Origin::Accepted { .. } => None,
             Origin::Dialed { slot } => Some(*slot),
         };
+        let (held, name) = dialer.map_or((None, None), |dialer| self.dialer_peer(dialer));
+        let key = held.unwrap_or_else(|| port.new_key());
+        let routing_id = match port.hooks.admit(&Arrival {
+            port: &port,
+            key,
+            given: name.as_ref(),
+            announced: &peer.identity,
+            link: Some(&link),
+        }) {
+            Ok(name) => name.or_else(|| RoutingId::new(&peer.identity).ok()),
+            Err(reason) => {
+                if held.is_none() {
+                    port.abandon_key(key);
+                }
+                self.close_link(slot, reason);
+                return;
+            }
+        };
+        if let Some(id) = &routing_id {
+            link.set_routing_id(id.clone());
+        }
+        if let Some(Slot::Link(this)) = self.slots.get_mut(slot) {
+            this.state = State::Open;
+            this.closing = None;
+            if let Origin::Accepted { pending, .. } = &mut this.origin {
+                drop(pending.take());
+            }
+        }
         let held = dialer.and_then(|dialer| self.dialer_ready(dialer));
-        let ends = held.unwrap_or_else(|| new_ends(&port));
+        let ends = held.unwrap_or_else(|| new_ends(&port, key));
         let PipeEnds {
             key,
             reader,
@@ -428,11 +451,16 @@ impl IoThread {
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
         lock(&link.proto).poll_transmit(&mut control);
+        port.greet_with_frames(&mut control);
         link.push_control(&control);
+        port.hooks.settled(key);
         port.hooks.link_up(key, &link, peer.version);
         link.output.lock().open(reader);
         let sink = match writer {
-            Some(writer) => Sink::Pipe(writer),
+            Some(mut writer) => {
+                port.note_arrival(&mut writer);
+                Sink::of(&port, writer)
+            }
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,
         };
@@ -442,7 +470,7 @@ impl IoThread {
             connection: link.id,
             endpoint: link.endpoint.clone(),
             socket_type: peer.socket_type,
-            routing_id: RoutingId::new(&peer.identity).ok(),
+            routing_id,
         });
         // Counted before a caller can read from it.
         port.peer_up();
@@ -541,7 +569,7 @@ impl IoThread {
             }
             link.input.lock().discard();
             if flow.receives {
-                link.port.end_in(key);
+                link.port.end_in(key, None);
             }
         }
         link.return_from_caller();
@@ -593,6 +621,11 @@ impl IoThread {
         }
     }
 
+    /// The end of a connection whose peer's routing id has passed to another.
+    pub(super) fn close_replaced(&mut self, slot: usize) {
+        self.close_link(slot, DisconnectReason::Replaced);
+    }
+
     /// The end of a connection.
     fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
         let Slot::Link(this) = self.free_slot(slot) else {
@@ -641,14 +674,18 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
+            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+        }
         let mut kept = None;
+        let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {
             if state != State::Shut {
                 let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
                 Counters::add(&port.counters.unsent, unsent + lost);
             }
             drop(ends);
-        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate {
+        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate && !replaced {
             let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
             port.unlinked(key, lost > 0 || !waits);
             kept = Some(ends);
@@ -690,6 +727,7 @@ impl IoThread {
                 connection: link.id,
                 endpoint: link.endpoint.clone(),
                 peer: link.peer.clone(),
+                routing_id: link.routing_id(),
                 reason: reason.clone(),
             });
         }
@@ -709,11 +747,10 @@ fn report_connected(link: &Link) {
 }
 
 /// New pipes for a peer; the socket is told of its ends.
-pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
+pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
     let flow = port.flow();
-    let key = port.new_key();
     let reader = flow.sends.then(|| {
-        let (writer, reader) = pipe(port.out_limits(), Tuning::WIRE);
+        let (writer, reader) = port.out_pipe(Tuning::WIRE);
         port.offer_writer(key, writer);
         reader
     });
@@ -730,9 +767,9 @@ pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
 }
 
 /// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
-/// there is a connection, unless the socket wants to queue to connections only.
-pub(crate) fn dial_ends(port: &Arc<Port>) -> Option<PipeEnds> {
-    (!port.config.immediate).then(|| new_ends(port))
+/// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
+pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
+    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
 }
 
 /// `None` is never.

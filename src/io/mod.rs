@@ -19,6 +19,7 @@ mod listening;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod monitor;
+mod notes;
 mod out_pump;
 mod pool;
 mod port;
@@ -31,7 +32,7 @@ mod writing;
 
 use std::time::Duration;
 
-pub(crate) use crate::proto::{encode_subscription, Version as PeerVersion};
+pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
 pub(crate) use crate::transport::AdoptError;
 pub use crate::transport::ProxyFailure;
 pub(crate) use caller::{CallerPoll, CALLER_LINKS};
@@ -42,7 +43,7 @@ pub(crate) use linking::dial_ends;
 pub(crate) use listening::{adopt_listener, adopt_stream, bind_stream};
 pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub(crate) use pool::{IoPool, PlaceError};
-pub(crate) use port::{Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
+pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
 pub(crate) use room::Room;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
@@ -57,6 +58,10 @@ const CALLER_GONE: Duration = Duration::from_millis(5);
 
 /// How long a socket that waits for room may be kept waiting for more of it than there is.
 const ROOM_PATIENCE: Duration = Duration::from_millis(2);
+
+/// How often a thread looks for connections that have been idle since the last time, which then give
+/// back the memory that their pipes keep; and how long a receiver sleeps before those without a connection do.
+pub(crate) const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Octets one connection may read before the others of its thread get their turn.
 const READ_TURN: usize = 512 * 1024;

@@ -94,7 +94,8 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The type of the peer's socket.
         socket_type: SocketType,
-        /// The routing id the peer announced, if it did.
+        /// What the peer is called here: for a ROUTER, the routing id that its messages begin with;
+        /// for others, what the peer announced, if it did.
         routing_id: Option<RoutingId>,
     },
     /// The handshake failed; the connection is closed.
@@ -116,6 +117,8 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The peer's address.
         peer: String,
+        /// What the peer was called here, as in `HandshakeSucceeded`.
+        routing_id: Option<RoutingId>,
         /// Why.
         reason: DisconnectReason,
     },
@@ -198,6 +201,15 @@ pub enum DisconnectReason {
         /// The configured limit.
         timeout: Duration,
     },
+    /// The peer's routing id is that of another peer of this ROUTER.
+    #[error("another peer has the routing id \"{}\", expected one that is free", .routing_id.as_bytes().escape_ascii())]
+    DuplicateRoutingId {
+        /// What both want to be called.
+        routing_id: RoutingId,
+    },
+    /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
+    #[error("another peer has taken over the routing id")]
+    Replaced,
     /// This side closed the connection.
     #[error("closed by this side")]
     ClosedLocally,

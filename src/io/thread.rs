@@ -27,9 +27,10 @@ use super::port::{Lease, PipeKey, Port};
 use super::reading::Look;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
-use super::CALLER_GONE;
+use super::{CALLER_GONE, MEMORY_IDLE};
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
 use crate::pipe::{Reader, Writer};
 use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
@@ -37,10 +38,6 @@ use crate::transport::{Listener, Stream};
 /// Turns without work before the thread sleeps. Each yields the processor, so an application thread
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
-
-/// How often a thread looks for connections that have been idle since the last time, which then give
-/// back the memory that their pipes keep.
-const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Readiness events per look.
 const EVENTS: usize = 256;
@@ -88,6 +85,8 @@ pub(crate) enum Command {
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
+        /// What the peer is to be called, if the socket calls its peers anything.
+        name: Option<RoutingId>,
         lease: Lease,
     },
     /// Look after a connection that was accepted.
@@ -135,6 +134,8 @@ pub(crate) enum Command {
     Output(usize, ConnectionId),
     /// Run an in-pump.
     Input(usize, ConnectionId),
+    /// End a connection whose peer's routing id has passed to another.
+    Replaced(usize, ConnectionId),
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
     /// Close an endpoint and every connection made through it; then notify.
@@ -391,8 +392,9 @@ impl IoThread {
                 endpoint,
                 id,
                 ends,
+                name,
                 lease,
-            } => self.dial(port, endpoint, id, ends, lease),
+            } => self.dial(port, endpoint, id, ends, name, lease),
             Command::Adopt {
                 port,
                 stream,
@@ -436,6 +438,11 @@ impl IoThread {
             Command::Input(slot, id) => {
                 if self.link(slot, id).is_some() {
                     self.read_link(slot, false);
+                }
+            }
+            Command::Replaced(slot, id) => {
+                if self.link(slot, id).is_some() {
+                    self.close_replaced(slot);
                 }
             }
             Command::CallerReads(slot, id) => {

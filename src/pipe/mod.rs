@@ -76,9 +76,8 @@ pub(crate) struct Tuning {
     pub(crate) max_block: usize,
     /// Shared payloads of at least this many octets are linked, not copied.
     pub(crate) by_reference: usize,
-    /// Borrowed payloads of that size, too, are made shared ones and linked: who takes them out would
-    /// have to copy them again otherwise.
-    pub(crate) share_borrowed: bool,
+    /// Borrowed payloads of at least this many octets are made shared ones and linked.
+    pub(crate) share_borrowed: usize,
     /// Whether the pipe may turn dense. Not worth it for a writer that publishes whole batches: a
     /// fence for each costs it nothing, and sparing it would cost the reader a heavy barrier.
     pub(crate) may_be_dense: bool,
@@ -91,7 +90,7 @@ impl Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
         by_reference: 8 * 1024,
-        share_borrowed: false,
+        share_borrowed: usize::MAX,
         may_be_dense: true,
     };
 
@@ -101,13 +100,13 @@ impl Tuning {
         ..Tuning::WIRE
     };
 
-    /// For a pipe between two sockets of this process: the receiver would have to allocate for a
-    /// copy, so references win earlier.
+    /// For a pipe between two sockets of this process. What is copied into a block the receiver takes
+    /// out by reference, so that there is one copy and no memory that one thread allocates and another frees.
     pub(crate) const INPROC: Tuning = Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
-        by_reference: 512,
-        share_borrowed: true,
+        by_reference: 4 * 1024,
+        share_borrowed: 32 * 1024,
         may_be_dense: true,
     };
 }

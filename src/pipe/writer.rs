@@ -236,7 +236,7 @@ impl Writer {
     #[inline(never)]
     fn append_payload_slow(&mut self, payload: &[u8]) {
         let len = payload.len();
-        if self.tuning.share_borrowed && len >= self.tuning.by_reference {
+        if len >= self.tuning.share_borrowed {
             self.append_slow(&Frame::from(Bytes::copy_from_slice(payload)), false);
             return;
         }

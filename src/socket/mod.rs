@@ -5,25 +5,37 @@
 
 mod builder;
 mod common;
+mod dealer;
 mod dgram;
+mod fan_out;
 mod favourites;
 mod inbound;
 mod network;
+mod notes;
 mod outbound;
 mod pub_sub;
 mod push_pull;
+mod radio_dish;
 mod req_rep;
+mod router;
 mod shell;
 mod spin;
 mod stats;
+mod topics;
+mod upstream;
+mod xpub_xsub;
 
 pub use builder::{SocketBuilder, SocketKind};
+pub use dealer::Dealer;
 pub use dgram::{Datagram, Dgram};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
+pub use radio_dish::{Dish, Radio};
 pub use req_rep::{Rep, Req};
+pub use router::{PeerState, Router};
 pub use shell::CloseReport;
 pub use stats::SocketStats;
+pub use xpub_xsub::{SubscriptionEvent, XPub, XSub};
 
 use crate::io::PipeKey;
 use crate::routing::PeerKey;

@@ -205,6 +205,21 @@ impl SendHalf {
         Given::Done
     }
 
+    /// Gives one message to every pipe; `each` hears what became of it.
+    pub(super) fn give_all<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        mut each: impl FnMut(Given),
+    ) {
+        self.begin_fan_out();
+        for index in 0..self.pipes.len() {
+            if let Some(key) = self.pipes[index].as_ref().map(|pipe| pipe.key) {
+                each(self.give(key, message));
+            }
+        }
+        self.end_fan_out();
+    }
+
     /// A message ended the idleness of a pipe.
     #[cold]
     fn see_off(&mut self, key: PeerKey) {
@@ -329,14 +344,21 @@ impl SendHalf {
         })
     }
 
-    /// Waits until one pipe has room or is gone. `false` if the time was over first.
-    pub(super) fn wait_for_room(&mut self, key: PeerKey, deadline: Option<Instant>) -> bool {
+    /// Waits until one pipe has room or is gone. `false` if the time was over first. `meanwhile` is
+    /// called after each wake-up: others come and go while one is waited for.
+    pub(super) fn wait_for_room(
+        &mut self,
+        key: PeerKey,
+        deadline: Option<Instant>,
+        mut meanwhile: impl FnMut(),
+    ) -> bool {
         loop {
             if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
                 return true;
             }
             let notified = self.wait(deadline);
             self.refresh();
+            meanwhile();
             if self.pipe(key).map_or(true, |pipe| pipe.writer.has_credit()) {
                 return true;
             }

@@ -12,9 +12,10 @@ use crate::endpoint::{Endpoint, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
-    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor, PlaceError,
-    Port,
+    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor, PipeKey,
+    PlaceError, Port,
 };
+use crate::message::RoutingId;
 use crate::socket_type::SocketType;
 use crate::sync::{clock, Event};
 
@@ -164,47 +165,56 @@ impl Shell {
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
-        let endpoint = endpoint.to_endpoint()?;
-        endpoint.check_connect()?;
+        self.connect_to(connectable(endpoint)?, None)
+    }
+
+    /// Connects to a peer that is to be called `name` here, if any: its pipe, if it is made now, has the
+    /// key that is given with the name.
+    pub(super) fn connect_to(
+        &mut self,
+        endpoint: Endpoint,
+        name: Option<(Option<PipeKey>, RoutingId)>,
+    ) -> Result<Endpoint, ConnectError> {
         let port = &self.port;
-        if let Some(expected) = self.unfit_to_connect(&endpoint) {
-            return Err(ConnectError::Transport {
-                endpoint,
-                socket: port.socket_type,
-                expected,
-            });
-        }
-        if port.config.tcp.socks.is_some() {
-            endpoint.check_proxied()?;
-        }
+        let (key, name) = name.map_or((None, None), |(key, name)| (key, Some(name)));
+        let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
+        self.check_target(&endpoint).inspect_err(|_| abandon())?;
         let failed = |source: io::Error| ConnectError::Io {
             endpoint: endpoint.clone(),
             source,
         };
         let place = if let Some(name) = inproc_name(&endpoint) {
-            let connected = self.context.names().connect(name, &endpoint, port);
+            let key = key.unwrap_or_else(|| port.new_key());
+            let connected = self.context.names().connect(name, &endpoint, port, key);
             Place::Inproc(connected.map_err(|error| match error {
                 InprocError::Incompatible { ours, theirs } => ConnectError::Incompatible {
                     endpoint: endpoint.clone(),
                     ours,
                     theirs,
                 },
+                InprocError::DuplicateRoutingId(routing_id) => ConnectError::DuplicateRoutingId {
+                    endpoint: endpoint.clone(),
+                    routing_id: Box::new(routing_id),
+                },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             })?)
         } else {
             let pool = self.context.pool();
-            let home = pool
-                .place(port.config.affinity)
-                .map_err(|error| unplaced_connect(error, failed))?;
+            let home = pool.place(port.config.affinity).map_err(|error| {
+                abandon();
+                unplaced_connect(error, failed)
+            })?;
             let id = EndpointId(next_id());
             if endpoint.transport() == Transport::Udp {
+                // Of the types that datagrams are for, none names its peers.
                 connect_datagrams(&endpoint, port, &home, id).map_err(failed)?;
             } else {
                 home.post(Command::Dial {
                     port: Arc::clone(port),
                     endpoint: endpoint.clone(),
                     id,
-                    ends: dial_ends(port),
+                    ends: dial_ends(port, key),
+                    name,
                     lease: port.lease(),
                 });
             }
@@ -216,6 +226,22 @@ impl Shell {
             place,
         });
         Ok(endpoint)
+    }
+
+    /// Whether this socket can be connected to such an endpoint.
+    fn check_target(&self, endpoint: &Endpoint) -> Result<(), ConnectError> {
+        let port = &self.port;
+        if let Some(expected) = self.unfit_to_connect(endpoint) {
+            return Err(ConnectError::Transport {
+                endpoint: endpoint.clone(),
+                socket: port.socket_type,
+                expected,
+            });
+        }
+        if port.config.tcp.socks.is_some() {
+            endpoint.check_proxied()?;
+        }
+        Ok(())
     }
 
     /// What this socket could bind to instead, if not to this endpoint.
@@ -377,7 +403,14 @@ impl Drop for Shell {
     }
 }
 
-fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
+/// An endpoint that can be connected to.
+pub(super) fn connectable(endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+    let endpoint = endpoint.to_endpoint()?;
+    endpoint.check_connect()?;
+    Ok(endpoint)
+}
+
+pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {
         Transport::Inproc => endpoint.inproc_name(),
         _ => None,

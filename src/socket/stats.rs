@@ -30,6 +30,9 @@ pub struct SocketStats {
     /// Messages received that this pattern has no use for: replies out of turn, requests without an
     /// envelope, data sent to a sending socket.
     pub dropped_unexpected: u64,
+    /// Events of subscriptions that XPUB left out, because more than its `recv_hwm` waited to be received and
+    /// they told of no change, or of one that a later event took back. Nothing else is ever left out.
+    pub events_left_out: u64,
     /// Handshakes completed.
     pub handshakes: u64,
     /// Connections that ended before their handshake was complete.
@@ -61,6 +64,7 @@ impl SocketStats {
             dropped_unmatched: read(&counters.dropped_unmatched),
             dropped_peer_lost: read(&counters.dropped_peer_lost),
             dropped_unexpected: read(&counters.dropped_unexpected),
+            events_left_out: read(&counters.events_left_out),
             handshakes: read(&counters.handshakes),
             handshake_failures: read(&counters.handshake_failures),
             disconnects: read(&counters.disconnects),

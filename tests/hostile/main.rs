@@ -19,9 +19,11 @@ mod heartbeat;
 mod input;
 mod isolated;
 mod memory;
+mod names;
 mod raw;
 mod socks;
 mod stage;
+mod subscriptions;
 mod traffic;
 
 use std::time::Duration;
