@@ -51,7 +51,8 @@ pub enum Transport {
     Ipc,
     /// Within one context, without any system socket.
     Inproc,
-    /// Datagrams, to one host or to a multicast group. For [`Dgram`](crate::Dgram).
+    /// Datagrams, to one host or to a multicast group. For [`Dgram`](crate::Dgram), and from
+    /// [`Radio`](crate::Radio) to [`Dish`](crate::Dish).
     Udp,
 }
 

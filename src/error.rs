@@ -198,7 +198,7 @@ pub enum SendFailure {
         /// What was expected.
         expected: &'static str,
     },
-    /// The body is longer than a datagram may be.
+    /// The body (for RADIO with its group) is longer than a datagram may be.
     #[error("a datagram of {octets} octets, expected at most {limit}")]
     DatagramTooLarge {
         /// The length of the body.

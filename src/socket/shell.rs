@@ -228,6 +228,12 @@ impl Shell {
         Ok(endpoint)
     }
 
+    /// Whether any endpoint of this socket is one of datagrams.
+    pub(super) fn has_datagrams(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.endpoint.transport() == Transport::Udp)
+    }
+
     /// Whether this socket can be connected to such an endpoint.
     fn check_target(&self, endpoint: &Endpoint) -> Result<(), ConnectError> {
         let port = &self.port;

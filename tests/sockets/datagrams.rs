@@ -4,8 +4,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use sinew::{
-    BindError, BuildError, ConnectError, Datagram, Dgram, Message, Pull, Push, RecvError,
-    SendFailure,
+    BindError, BuildError, ConnectError, Datagram, Dgram, Dish, GroupSendError, Message, Pull,
+    Push, Radio, RecvError, SendFailure,
 };
 
 use crate::support::{await_true, task, LONG, SHORT};
@@ -249,4 +249,47 @@ fn hops_have_a_range() {
     );
     let patient = Dgram::builder().linger(Duration::ZERO).build().unwrap();
     assert_eq!(patient.close().unsent, 0);
+}
+
+/// Everything goes out, and the receiver takes what it has joined.
+#[test]
+fn a_radio_is_heard_by_a_dish_that_has_joined() {
+    let mut dish = Dish::builder().bind("udp://127.0.0.1:*").unwrap();
+    let endpoint = dish.bound_endpoints()[0].clone();
+    dish.join("news").unwrap();
+    let mut radio = Radio::builder().connect(&endpoint).unwrap();
+    for n in 0..50_u8 {
+        radio.send("sports", vec![n]).unwrap();
+        radio.send("news", vec![n]).unwrap();
+        let (group, body) = dish.recv_timeout(LONG).unwrap();
+        assert_eq!(
+            (group.as_bytes(), body.as_slice()),
+            (&b"news"[..], &[n][..])
+        );
+    }
+    dish.leave("news").unwrap();
+    dish.join("sports").unwrap();
+    radio.send("news", "gone").unwrap();
+    radio.send("sports", "here").unwrap();
+    assert_eq!(dish.recv_timeout(LONG).unwrap().1.as_slice(), b"here");
+    // The largest there is, and one octet more.
+    radio.send("sports", vec![7; 8192 - 7]).unwrap();
+    assert_eq!(dish.recv_timeout(LONG).unwrap().1.len(), 8192 - 7);
+    match radio.send("sports", vec![7; 8192 - 6]).unwrap_err() {
+        GroupSendError::Send(error) => assert_eq!(
+            error.reason(),
+            SendFailure::DatagramTooLarge {
+                octets: 8193,
+                limit: 8192
+            }
+        ),
+        other => panic!("{other:?}"),
+    }
+    radio.disconnect(&endpoint).unwrap();
+    await_true("nobody is left", || radio.stats().peers == 0);
+    radio.send("sports", "to nobody").unwrap();
+    assert_eq!(radio.stats().dropped_unmatched, 1);
+    assert_eq!(dish.try_recv(), Err(RecvError::WouldBlock));
+    // A connection has no such limit.
+    radio.send("sports", vec![7; 9000]).unwrap();
 }
