@@ -10,6 +10,9 @@
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
+//! | [`Pair`] ↔ [`Pair`] | sends and receives in any order, with one peer |
+//! | [`Client`] ↔ [`Server`], [`Peer`] ↔ [`Peer`] | messages of a single frame, each peer by a number |
+//! | [`Scatter`] → [`Gather`], [`Channel`] ↔ [`Channel`] | PUSH and PULL, and PAIR, for messages of a single frame |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
 //! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
@@ -102,12 +105,15 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
-    RequestError, SendError, SendFailure, UnknownEndpoint, WaitTimeout,
+    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, ProxyFailure, SocketEvent};
-pub use message::{Frame, Group, IntoMessage, InvalidGroup, InvalidRoutingId, Message, RoutingId};
+pub use message::{
+    Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,
+    InvalidRoutingId, Message, MessageBuilder, PeerId, PeerProperties, RoutingId,
+};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
@@ -116,8 +122,9 @@ pub use proto::{
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Datagram, Dealer, Dgram, Dish, PeerState, Pub, Pull, Push, Radio, Rep, Req,
-    Router, SocketBuilder, SocketKind, SocketStats, Sub, SubscriptionEvent, XPub, XSub,
+    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
+    Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind,
+    SocketStats, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 
@@ -125,3 +132,8 @@ pub use socket_type::SocketType;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+
+/// What `benches/sharing.rs` counts with; not part of the API.
+#[cfg(sinew_sharing)]
+#[doc(hidden)]
+pub use sync::sharing;

@@ -16,7 +16,8 @@ use mio::{Interest, Token as MioToken};
 use super::dialing::release_ends;
 use super::linking::new_ends;
 use super::monitor::SocketEvent;
-use super::port::{Counters, Lease, Port};
+use super::octets::LinkOctets;
+use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::thread::{Command, EndpointId, IoHandle, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
@@ -40,6 +41,7 @@ pub(super) struct DatagramSlot {
     /// While the name of the target is not known yet, there is no descriptor.
     way: Way,
     form: Form,
+    octets: Arc<LinkOctets>,
     /// Gone when the slot ends.
     ends: Option<PipeEnds>,
     /// The kernel took no more when this was to be sent.
@@ -114,7 +116,7 @@ pub(crate) fn bind_datagrams(
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let (socket, real) = Datagrams::bind(address, &port.config)?;
-    start(Way::Bound(socket), port, home, id);
+    start(Way::Bound(socket), port, home, id, port.new_key());
     Ok(real)
 }
 
@@ -124,6 +126,7 @@ pub(crate) fn connect_datagrams(
     port: &Arc<Port>,
     home: &IoHandle,
     id: EndpointId,
+    key: PipeKey,
 ) -> io::Result<()> {
     let Address::Udp(address) = endpoint.address() else {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -139,12 +142,12 @@ pub(crate) fn connect_datagrams(
             retry_at: None,
         })),
     };
-    start(way, port, home, id);
+    start(way, port, home, id, key);
     Ok(())
 }
 
-fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId) {
-    let ends = new_ends(port, port.new_key());
+fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeKey) {
+    let ends = new_ends(port, key);
     // Nobody says over this what is wanted.
     port.hooks.unfiltered_up(ends.key);
     port.peer_up();
@@ -189,6 +192,7 @@ impl IoThread {
         }
         self.slots[slot] = Slot::Datagrams(Box::new(DatagramSlot {
             form: Form::of(port.socket_type),
+            octets: port.octets.join(),
             port,
             id,
             way,
@@ -382,14 +386,14 @@ impl DatagramSlot {
             return;
         };
         let mut writer = self.ends.as_mut().and_then(|ends| ends.writer.as_mut());
-        let form = self.form;
+        let (form, octets) = (self.form, &self.octets);
         let counters = &self.port.counters;
         // One more than may come: what fills it was longer.
         let mut buffer = [0; MAX_DATAGRAM + 1];
         for _ in 0..TURN {
             match socket.recv_from(&mut buffer) {
                 Ok((length, from)) => {
-                    Counters::add(&counters.bytes_received, length as u64);
+                    Counters::add_owned(&octets.read, length as u64);
                     // Of who only sends, or is closing, nobody wants it.
                     let Some(writer) = &mut writer else {
                         continue;
@@ -480,7 +484,7 @@ impl DatagramSlot {
             return true;
         };
         match socket.send_to(octets, to) {
-            Ok(()) => Counters::add(&counters.bytes_sent, octets.len() as u64),
+            Ok(()) => Counters::add_owned(&self.octets.written, octets.len() as u64),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
             Err(_) => Counters::add(&counters.datagram_errors, 1),
         }
@@ -579,7 +583,14 @@ mod tests {
         theirs.set_read_timeout(Some(WATCHDOG)).unwrap();
         let endpoint = format!("udp://{}", theirs.local_addr().unwrap());
         let home = pool.place(0).unwrap();
-        connect_datagrams(&endpoint.parse().unwrap(), &port, &home, id()).unwrap();
+        connect_datagrams(
+            &endpoint.parse().unwrap(),
+            &port,
+            &home,
+            id(),
+            port.new_key(),
+        )
+        .unwrap();
         port.outbound.take_pending();
         let Some(Outbound::Up { mut writer, .. }) = port.outbound.pop() else {
             panic!("a pipe")
@@ -673,7 +684,14 @@ mod tests {
         });
         let mut monitor = port.monitors.subscribe();
         let home = pool.place(0).unwrap();
-        connect_datagrams(&"udp://a.name:1".parse().unwrap(), &port, &home, id()).unwrap();
+        connect_datagrams(
+            &"udp://a.name:1".parse().unwrap(),
+            &port,
+            &home,
+            id(),
+            port.new_key(),
+        )
+        .unwrap();
         port.outbound.take_pending();
         let Some(Outbound::Up { mut writer, .. }) = port.outbound.pop() else {
             panic!("a pipe")

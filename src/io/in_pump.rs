@@ -221,7 +221,7 @@ impl InPump {
             Phase::Ready => return InOutcome::Ready,
             Phase::Handshake | Phase::Traffic => {}
         }
-        let before = link.bytes_in.load(Ordering::Relaxed);
+        let before = link.octets.read.load(Ordering::Relaxed);
         let outcome = match self.run_inner(link, pool, budget, until_empty) {
             Ok(outcome) => outcome,
             Err(reason) => {
@@ -231,7 +231,11 @@ impl InPump {
         };
         self.buffer.release(pool);
         // A busy connection goes on filling its buffer; one that trickles gives it back.
-        let read = link.bytes_in.load(Ordering::Relaxed).wrapping_sub(before);
+        let read = link
+            .octets
+            .read
+            .load(Ordering::Relaxed)
+            .wrapping_sub(before);
         if outcome == InOutcome::Drained && read < TRICKLE {
             self.buffer.shrink(pool);
         }
@@ -304,9 +308,8 @@ impl InPump {
                     }
                     read += n;
                     short = n < space;
-                    link.traffic.store(true, Ordering::Relaxed);
-                    Counters::add(&link.port.counters.bytes_received, n as u64);
-                    Counters::add_owned(&link.bytes_in, n as u64);
+                    link.octets.traffic.store(true, Ordering::Relaxed);
+                    Counters::add_owned(&link.octets.read, n as u64);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(InOutcome::Drained),
@@ -605,7 +608,7 @@ impl InPump {
         let mut proto = lock(&link.proto);
         // In this order: what the command arms must not be disarmed by its own octets.
         proto.handle_traffic(now);
-        link.traffic.store(false, Ordering::Relaxed);
+        link.octets.traffic.store(false, Ordering::Relaxed);
         let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
         let result = proto.handle_command(body, now);
         let event = proto.poll_event();

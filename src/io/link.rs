@@ -8,9 +8,8 @@
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
@@ -18,6 +17,7 @@ use mio::{Interest, Registry, Token as MioToken};
 use super::buffer::BufferPool;
 use super::in_pump::InPump;
 use super::monitor::ConnectionId;
+use super::octets::LinkOctets;
 use super::out_pump::{OutPump, Through};
 use super::port::{PipeKey, Port};
 use super::reading::{InOutcome, Interests, Polls, Reading};
@@ -28,10 +28,15 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{Signal, Writer};
 use crate::proto::Connection;
-use crate::sync::Token;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, OwnLine, Token};
 use crate::transport::Stream;
 
 /// See the module.
+///
+/// In memory as it is written here: what the runner of one pump writes is on other lines than what that of
+/// the other writes, which may be another thread, and neither is where all look and hardly anyone writes.
+#[repr(C)]
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) port: Arc<Port>,
@@ -41,24 +46,22 @@ pub(crate) struct Link {
     pub(crate) home: IoHandle,
     /// Where the I/O thread keeps it.
     pub(crate) slot: usize,
-    pub(crate) input: Token<InPump>,
-    pub(crate) output: Token<OutPump>,
+    /// Octets read and written.
+    pub(crate) octets: Arc<LinkOctets>,
+    key: OnceLock<PipeKey>,
+    routing_id: OnceLock<RoutingId>,
+    pub(crate) output: OwnLine<Token<OutPump>>,
+    /// The out-pump looks for what it has to send.
     pub(crate) proto: Mutex<Connection>,
     /// The kernel took no more when the out-pump last ran. A hint.
     pub(super) blocked: AtomicBool,
-    /// Who is told about input, and about room for output.
-    pub(super) reading: Reading<Link>,
     /// Who sees messages off.
     pub(super) writing: Writing,
     /// The I/O thread has been asked to look at this connection.
     attended: AtomicBool,
-    /// Octets arrived since the last look of the heartbeat timer.
-    pub(crate) traffic: AtomicBool,
-    /// Octets read and written.
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
-    key: OnceLock<PipeKey>,
-    routing_id: OnceLock<RoutingId>,
+    pub(crate) input: OwnLine<Token<InPump>>,
+    /// Who is told about input, and about room for output.
+    pub(super) reading: Reading<Link>,
 }
 
 impl Link {
@@ -77,6 +80,7 @@ impl Link {
         now: Instant,
     ) -> Arc<Link> {
         let proto = Connection::new(Arc::clone(&port.protocol), now);
+        let octets = port.octets.join();
         Arc::new(Link {
             id,
             port,
@@ -85,18 +89,16 @@ impl Link {
             peer,
             home,
             slot,
-            input: Token::new(InPump::new()),
-            output: Token::new(OutPump::new()),
-            proto: Mutex::new(proto),
-            blocked: AtomicBool::new(false),
-            reading: Reading::new(),
-            writing: Writing::new(),
-            attended: AtomicBool::new(false),
-            traffic: AtomicBool::new(false),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
+            octets,
             key: OnceLock::new(),
             routing_id: OnceLock::new(),
+            output: OwnLine(Token::new(OutPump::new())),
+            proto: Mutex::new(proto),
+            blocked: AtomicBool::new(false),
+            writing: Writing::new(),
+            attended: AtomicBool::new(false),
+            input: OwnLine(Token::new(InPump::new())),
+            reading: Reading::new(),
         })
     }
 
@@ -140,6 +142,16 @@ impl Link {
         if !self.attended.swap(true, Ordering::AcqRel) {
             self.home.post(Command::Attend(self.slot, self.id));
         }
+    }
+
+    /// Asks the I/O thread to close this connection, when what is queued for it has been written or the
+    /// linger time is over.
+    pub(crate) fn close_gently(&self, linger: Option<Duration>) {
+        self.home.post(Command::ClosePeer {
+            slot: self.slot,
+            connection: self.id,
+            linger,
+        });
     }
 
     pub(crate) fn begin_attention(&self) {

@@ -1,7 +1,6 @@
 //! The life of a connection on its I/O thread: handshake, traffic, timers, and its end.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,10 @@ use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
-use crate::message::RoutingId;
-use crate::pipe::{pipe, Reader, Tuning};
+use crate::message::{PeerProperties, RoutingId};
+use crate::pipe::{Reader, Tuning, Writer};
+use crate::proto::PeerInfo;
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -49,7 +50,7 @@ impl LinkSlot {
     pub(super) fn sweep(&mut self) -> bool {
         let link = &self.link;
         let moved = |octets: &AtomicU64| octets.load(Ordering::Relaxed);
-        let now = moved(&link.bytes_in).wrapping_add(moved(&link.bytes_out));
+        let now = moved(&link.octets.read).wrapping_add(moved(&link.octets.written));
         let (before, given_back) = self.swept;
         if now == before && !given_back {
             let output = link.output.try_visit(|pump| pump.free_spare());
@@ -110,6 +111,7 @@ impl IoThread {
             pending: Some(pending),
         };
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        refuse_if_full(&link);
         link.port.monitors.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
@@ -152,6 +154,7 @@ impl IoThread {
             pending: None,
         };
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        refuse_if_full(&link);
         report_connected(&link);
         self.start_link(link.slot);
     }
@@ -354,7 +357,7 @@ impl IoThread {
         }
         let result = {
             let mut proto = lock(&link.proto);
-            if link.traffic.swap(false, Ordering::Relaxed) {
+            if link.octets.traffic.swap(false, Ordering::Relaxed) {
                 proto.handle_traffic(now);
             }
             proto.handle_timeout(now)
@@ -388,6 +391,11 @@ impl IoThread {
         }
         let link = Arc::clone(&this.link);
         let port = Arc::clone(&link.port);
+        if lock(&link.proto).refuses() {
+            // The place may be free by now, but the peer has been told.
+            self.close_link(slot, DisconnectReason::Occupied);
+            return;
+        }
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
@@ -420,6 +428,9 @@ impl IoThread {
                 if held.is_none() {
                     port.abandon_key(key);
                 }
+                if reason == DisconnectReason::Occupied {
+                    lock(&link.proto).refuse(OCCUPIED);
+                }
                 self.close_link(slot, reason);
                 return;
             }
@@ -442,6 +453,7 @@ impl IoThread {
             writer,
         } = ends;
         link.set_key(key);
+        let first = writer.as_ref().map_or(0, Writer::messages_written);
         if let Some(reader) = &reader {
             reader.set_signal(Arc::new(OutputSignal(Arc::downgrade(&link))));
         }
@@ -472,6 +484,7 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id,
         });
+        port.introduce(key, first, &Arc::new(properties(&link, peer)));
         // Counted before a caller can read from it.
         port.peer_up();
         port.linked(key, &link);
@@ -648,6 +661,11 @@ impl IoThread {
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
         if state == State::Handshake {
+            let reason = match lock(&link.proto).refuses() {
+                // Whatever the peer made of it.
+                true => DisconnectReason::Occupied,
+                false => reason,
+            };
             self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let lost = Lost {
@@ -734,9 +752,19 @@ impl IoThread {
     }
 }
 
+/// What a peer is told that comes to a socket which has the only one it takes.
+const OCCUPIED: &str = "The socket has a peer, and takes one at a time";
+
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
+
+/// Whom the pattern cannot have is told before it sends anything.
+fn refuse_if_full(link: &Link) {
+    if link.port.hooks.is_full() {
+        lock(&link.proto).refuse(OCCUPIED);
+    }
+}
 
 fn report_connected(link: &Link) {
     link.port.monitors.report(|| SocketEvent::Connected {
@@ -755,8 +783,8 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
         reader
     });
     let writer = flow.receives.then(|| {
-        let (writer, reader) = pipe(port.in_limits(), Tuning::RECEIVED);
-        port.offer_reader(key, reader);
+        let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
+        port.offer_reader(key, reader, None);
         writer
     });
     PipeEnds {
@@ -772,7 +800,24 @@ pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEn
     (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
 }
 
+/// What is known of the peer at the other end.
+fn properties(link: &Link, peer: PeerInfo) -> PeerProperties {
+    let address = match link.stream.peer_ip() {
+        Some(ip) => ip.to_string(),
+        None => link.peer.clone(),
+    };
+    PeerProperties {
+        address: Some(address)
+            .filter(|text| !text.is_empty())
+            .map(Into::into),
+        socket_type: peer.socket_type,
+        identity: peer.identity,
+        user_id: None,
+        metadata: peer.properties,
+    }
+}
+
 /// `None` is never.
-fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
+pub(super) fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
     linger.and_then(|linger| clock::now().checked_add(linger))
 }

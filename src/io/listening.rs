@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +12,7 @@ use super::port::{Counters, Lease, Port};
 use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
 use super::{ACCEPT_PAUSE, ACCEPT_TURN};
 use crate::endpoint::Endpoint;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::clock;
 use crate::transport::{AcceptFailure, AdoptError, Listener, Stream};
 

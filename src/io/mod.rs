@@ -20,6 +20,7 @@ mod listening;
 mod loom_tests;
 mod monitor;
 mod notes;
+mod octets;
 mod out_pump;
 mod pool;
 mod port;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
-use crate::sync::{clock, Event as Wakeup};
+use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 use crate::transport::ProxyFailure;
 
 /// Names one connection of this process, for its whole life and never again.
@@ -207,6 +207,9 @@ pub enum DisconnectReason {
         /// What both want to be called.
         routing_id: RoutingId,
     },
+    /// This socket takes one peer at a time (PAIR, CHANNEL), and has one.
+    #[error("the socket has a peer, and takes one at a time")]
+    Occupied,
     /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
     #[error("another peer has taken over the routing id")]
     Replaced,
@@ -304,7 +307,7 @@ impl Monitor {
 }
 
 impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         crate::sync::lock(&self.state)
     }
 }

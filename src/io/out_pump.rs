@@ -253,8 +253,7 @@ impl Line {
                     } else if let Some(reader) = &mut reader {
                         reader.consume(n as u64);
                     }
-                    Counters::add(&link.port.counters.bytes_sent, n as u64);
-                    Counters::add_owned(&link.bytes_out, n as u64);
+                    Counters::add_owned(&link.octets.written, n as u64);
                     written += n;
                     if n < offered {
                         // A short write says that the kernel is full.

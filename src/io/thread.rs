@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -19,7 +18,7 @@ use super::buffer::BufferPool;
 use super::datagram::{DatagramSlot, Way};
 use super::dialing::DialerSlot;
 use super::link::Link;
-use super::linking::LinkSlot;
+use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
 use super::monitor::ConnectionId;
 use super::pool::IoPool;
@@ -32,6 +31,7 @@ use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{Reader, Writer};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
 
@@ -136,6 +136,12 @@ pub(crate) enum Command {
     Input(usize, ConnectionId),
     /// End a connection whose peer's routing id has passed to another.
     Replaced(usize, ConnectionId),
+    /// Close a connection when what is queued for it has been written.
+    ClosePeer {
+        slot: usize,
+        connection: ConnectionId,
+        linger: Option<Duration>,
+    },
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
     /// Close an endpoint and every connection made through it; then notify.
@@ -319,10 +325,11 @@ impl IoThread {
         for slot in self.freed.drain(..) {
             self.slots.remove(slot);
         }
-        self.handle
-            .0
-            .load
-            .store(self.slots.len(), Ordering::Relaxed);
+        // Only if it has changed: others look at what lies beside it.
+        let load = &self.handle.0.load;
+        if load.load(Ordering::Relaxed) != self.slots.len() {
+            load.store(self.slots.len(), Ordering::Relaxed);
+        }
         progress
     }
 
@@ -440,6 +447,15 @@ impl IoThread {
                     self.read_link(slot, false);
                 }
             }
+            Command::ClosePeer {
+                slot,
+                connection,
+                linger,
+            } => {
+                if self.link(slot, connection).is_some() {
+                    self.close_link_gently(slot, deadline_after(linger));
+                }
+            }
             Command::Replaced(slot, id) => {
                 if self.link(slot, id).is_some() {
                     self.close_replaced(slot);
@@ -536,10 +552,10 @@ impl IoThread {
         let mut progress = false;
         let mut index = 0;
         while let Some(link) = self.hot.begin(index) {
-            let before = link.bytes_out.load(Ordering::Relaxed);
+            let before = link.octets.written.load(Ordering::Relaxed);
             let outcome = link.run_output();
             if outcome.is_some() {
-                progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+                progress |= link.octets.written.load(Ordering::Relaxed) != before;
             }
             let stays = match outcome {
                 // A sender runs it, and does so once more. But the end of a connection is for this thread

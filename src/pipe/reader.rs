@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
+use super::conflate::Conflation;
 use super::{fence, Arc, Limits, Ordering, Rest, Shared, Signal};
 use crate::frame;
 use crate::message::{Frame, Message};
@@ -53,6 +54,8 @@ pub(crate) struct Reader {
     target: Target,
     /// How far into a message a consumption that stopped short of the target has come.
     walk: Walk,
+    /// Of a pipe that conflates, where the next message comes from when all that is published is read.
+    pub(super) conflation: Option<Arc<Conflation>>,
 }
 
 /// Follows frames over octets consumed in pieces.
@@ -139,20 +142,21 @@ impl Reader {
                 messages: 0,
             },
             walk: Walk::default(),
+            conflation: None,
         }
     }
 
     /// Who is told when a sleeping reader has something to read.
     pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
-        *lock(&self.shared.wake_reader) = Some(signal);
+        *lock(&self.shared.sleep.wake_reader) = Some(signal);
     }
 
     /// Adds what this end allows on top, for a pipe between two sockets.
     pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.limits.add(more);
+        self.shared.sleep.limits.add(more);
         // A writer may wait for less than there is now.
         if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.wake_writer);
+            Shared::signal(&self.shared.sleep.wake_writer);
         }
     }
 
@@ -163,7 +167,30 @@ impl Reader {
             return true;
         }
         self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
+        self.stream != self.published || self.may_pull()
+    }
+
+    /// Whether there is a message that was not published yet because a newer one may still come.
+    fn may_pull(&self) -> bool {
+        self.conflation
+            .as_ref()
+            .is_some_and(|conflation| conflation.is_full())
+    }
+
+    /// Has the newest message published, after everything that was is read. Whether there is one.
+    #[cold]
+    fn pull(&mut self) -> bool {
+        let Some(conflation) = &self.conflation else {
+            return false;
+        };
+        conflation.pull();
+        self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
         self.stream != self.published
+    }
+
+    /// Whether this is the end of a pipe that conflates.
+    pub(crate) fn is_conflating(&self) -> bool {
+        self.conflation.is_some()
     }
 
     /// Frees the blocks that wait to be used again. For a pipe that has been idle for a while.
@@ -173,13 +200,18 @@ impl Reader {
 
     /// Frees all but one of the blocks that wait to be used again.
     pub(crate) fn trim_spare(&self) {
-        self.shared.spare.trim();
+        self.shared.reader.spare.trim();
     }
 
     /// Whether the writer is gone and everything published has been read.
     pub(crate) fn is_finished(&mut self) -> bool {
         // Closed is looked at first: what was published before closing is then visible.
         self.shared.sleep.writer_closed.load(Ordering::Acquire) && !self.has_data()
+    }
+
+    /// Messages read since the pipe began.
+    pub(crate) fn messages_read(&self) -> u64 {
+        self.messages
     }
 
     /// Messages published and not yet read (pump manner: not yet acknowledged).
@@ -189,6 +221,7 @@ impl Reader {
             .published_messages
             .load(Ordering::Acquire)
             .saturating_sub(self.messages.max(self.acked_messages))
+            + u64::from(self.may_pull())
     }
 
     /// Announces sleep. The caller arms all the pipes it sleeps on, then passes a heavy barrier if
@@ -278,7 +311,7 @@ impl Reader {
         if shared.sleep.writer_waits.load(Ordering::Relaxed) && self.enough_credit() {
             let shared = &*self.shared;
             if shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-                Shared::signal(&shared.wake_writer);
+                Shared::signal(&shared.sleep.wake_writer);
             }
         }
     }
@@ -286,7 +319,7 @@ impl Reader {
     /// A waiting writer is woken when half of its limits is free, so that it is not woken for every
     /// message; an emptied pipe is always enough.
     fn enough_credit(&mut self) -> bool {
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -302,7 +335,7 @@ impl Reader {
         if !self.shared.sleep.writer_waits.load(Ordering::Relaxed) {
             return false;
         }
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -313,7 +346,7 @@ impl Reader {
     /// Wakes a writer that waits, however little credit there is.
     pub(crate) fn wake_writer(&mut self) {
         if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.wake_writer);
+            Shared::signal(&self.shared.sleep.wake_writer);
         }
     }
 
@@ -494,8 +527,11 @@ impl Reader {
 
     fn fill_slow(&mut self) -> bool {
         loop {
-            if !self.has_data() {
-                return false;
+            if self.stream == self.published {
+                self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
+                if self.stream == self.published && !(self.conflation.is_some() && self.pull()) {
+                    return false;
+                }
             }
             // SAFETY: `self.node` is live until the reader itself passes it. Published octets are
             // unread, so if none of them are in this node, a next one was linked before them.
@@ -554,7 +590,7 @@ impl Reader {
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             if (*left).is_unshared() {
-                self.shared.spare.give(left);
+                self.shared.reader.spare.give(left);
             } else {
                 Block::release(left);
             }
@@ -692,6 +728,9 @@ impl Reader {
         let published = line.published_bytes.load(Ordering::Acquire);
         self.published = published;
         if published == self.stream {
+            if self.pull() {
+                return self.choose_target(budget);
+            }
             self.all_read(messages);
             return false;
         }
@@ -760,8 +799,14 @@ impl Drop for Reader {
         };
         // SAFETY: only a reader stores here, once; `Shared::drop` looks after both ends are gone.
         #[allow(unsafe_code, reason = "see SAFETY")]
-        self.shared.rest.with_mut(|slot| unsafe { *slot = rest });
+        self.shared
+            .reader
+            .rest
+            .with_mut(|slot| unsafe { *slot = rest });
         self.shared.close_reader();
+        if let Some(conflation) = &self.conflation {
+            conflation.close();
+        }
     }
 }
 

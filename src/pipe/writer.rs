@@ -95,8 +95,8 @@ impl Writer {
             messages: 0,
         };
         Writer {
-            credit_messages: shared.limits.get().messages,
-            credit_bytes: shared.limits.get().bytes,
+            credit_messages: shared.sleep.limits.get().messages,
+            credit_bytes: shared.sleep.limits.get().bytes,
             shared,
             tuning,
             at,
@@ -115,12 +115,12 @@ impl Writer {
 
     /// Who is told when a reader returns credit that this writer waits for.
     pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
-        *lock(&self.shared.wake_writer) = Some(signal);
+        *lock(&self.shared.sleep.wake_writer) = Some(signal);
     }
 
     /// Adds what the other end allows on top, for a pipe between two sockets.
     pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.limits.add(more);
+        self.shared.sleep.limits.add(more);
         self.refresh_credit();
     }
 
@@ -158,7 +158,7 @@ impl Writer {
     #[cold]
     fn refresh_credit(&mut self) -> bool {
         let reader = &self.shared.reader;
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let messages = reader.acked_messages.load(Ordering::Acquire);
         let bytes = reader.acked_bytes.load(Ordering::Acquire);
         self.credit_messages = messages.saturating_add(limits.messages);
@@ -189,6 +189,11 @@ impl Writer {
     /// Whether nobody will ever read what is published from now on.
     pub(crate) fn is_reader_closed(&self) -> bool {
         self.shared.sleep.reader_closed.load(Ordering::Acquire)
+    }
+
+    /// Messages completed since the pipe began.
+    pub(crate) fn messages_written(&self) -> u64 {
+        self.at.messages
     }
 
     /// Messages published and not yet acknowledged.
@@ -389,7 +394,7 @@ impl Writer {
 
     /// Wakes the reader, whose sleep this writer has claimed.
     pub(crate) fn signal(&self) {
-        Shared::signal(&self.shared.wake_reader);
+        Shared::signal(&self.shared.sleep.wake_reader);
     }
 
     /// Publishes and wakes the reader if it sleeps.
@@ -646,6 +651,7 @@ impl Writer {
         };
         let len = wanted.max(len);
         self.shared
+            .reader
             .spare
             .pop(len)
             .unwrap_or_else(|| Block::boxed(len))

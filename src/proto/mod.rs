@@ -121,6 +121,7 @@ pub(crate) struct Connection {
     handshake_deadline: Option<Instant>,
     state: State,
     outbox: Outbox,
+    refuses: bool,
     events: VecDeque<Event>,
 }
 
@@ -154,6 +155,7 @@ impl Connection {
                 greeting: true,
                 ..Outbox::default()
             },
+            refuses: false,
             events: VecDeque::new(),
         }
     }
@@ -179,7 +181,7 @@ impl Connection {
                         .map(|(n, version)| {
                             taken += n;
                             version.map(|version| {
-                                self.outbox.ready = true;
+                                self.outbox.ready = !self.refuses;
                                 State::Null(NullHandshake::new(version))
                             })
                         })
@@ -389,6 +391,21 @@ impl Connection {
             State::Traffic(traffic) => traffic.ignored,
             _ => 0,
         }
+    }
+
+    /// This side will not talk to the peer, for a reason that is none of the protocol: tells the peer, if
+    /// it can still be done in place of our `READY`. The driver closes when the peer is done. `reason` is
+    /// a text of less than 256 octets, and no number.
+    ///
+    /// Changes what `poll_transmit` returns.
+    pub(crate) fn refuse(&mut self, reason: &'static str) {
+        self.refuses = true;
+        self.outbox.error = Some(reason);
+    }
+
+    /// Whether [`refuse`](Self::refuse) was called.
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses
     }
 
     /// Octets of memory held for unfinished frames.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::shell::Shell;
 use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy, SocketConfig};
 use crate::context::Context;
@@ -223,6 +225,33 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// connected to can be sent to at once, and its queue survives a reconnection.
     pub fn immediate(mut self, immediate: bool) -> Self {
         self.config.immediate = immediate;
+        self
+    }
+
+    /// Announces a property of this application to every peer, in each handshake and over inproc: a name
+    /// that begins with `X-` and has at most 255 letters, digits, `-`, `_`, `.` or `+`, and a value of at
+    /// least one octet. Peers find it in [`PeerProperties`](crate::PeerProperties), and those of other
+    /// libraries among the properties of received messages. Of names that are equal without regard to case
+    /// the first counts; at most 128 of them, and 32 KiB with their values. Default: none.
+    pub fn metadata(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        let name = name.into();
+        let known = &self.config.metadata;
+        if !known
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(&name))
+        {
+            let value = Bytes::copy_from_slice(value.as_ref());
+            self.config.metadata.push((name, value));
+        }
+        self
+    }
+
+    /// Whether each received message carries what is known of its peer
+    /// ([`Message::properties`](crate::Message::properties)). Costs an allocation for each, which the
+    /// `last_peer` of every receiving socket does not. Default: no. Without effect on sockets that receive
+    /// nothing.
+    pub fn attach_properties(mut self, attach: bool) -> Self {
+        self.config.attach_properties = attach;
         self
     }
 

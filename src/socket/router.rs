@@ -1,11 +1,10 @@
 //! ROUTER (28/REQREP, "The ROUTER Socket Type"): sends to the peer that is named, and tells who sent
 //! what it receives.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
 use super::shell::{connectable, inproc_name, CloseReport, Shell};
@@ -20,7 +19,8 @@ use crate::io::{
 use crate::message::{Frame, IntoMessage, Message, RoutingId};
 use crate::routing::{Admitted, DuplicateId, IdTable, PeerKey};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{lock, Mutex};
 
 /// Sends each message to the peer it names, and receives from all of its peers in turn, with the name
 /// of the sender. Talks to [`Dealer`](crate::Dealer), [`Req`](crate::Req) and other ROUTERs.
@@ -543,3 +543,4 @@ impl Hooks for Peers {
 }
 
 socket_traits!(Router);
+peer_methods!(Router, inbound);

@@ -12,8 +12,8 @@ use crate::endpoint::{Endpoint, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
-    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor, PipeKey,
-    PlaceError, Port,
+    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Link, Monitor,
+    PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -34,6 +34,8 @@ pub struct Shell {
 struct Entry {
     endpoint: Endpoint,
     bound: bool,
+    /// Of the pipe made for it when it was connected to.
+    key: Option<PipeKey>,
     place: Place,
 }
 
@@ -93,6 +95,7 @@ impl Shell {
             self.entries.push(Entry {
                 endpoint: endpoint.clone(),
                 bound: true,
+                key: None,
                 place: Place::Inproc(id),
             });
             return Ok(endpoint);
@@ -117,6 +120,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: real.clone(),
             bound: true,
+            key: None,
             place: Place::Stream { id, home },
         });
         Ok(real)
@@ -138,6 +142,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
             bound: true,
+            key: None,
             place: Place::Stream { id, home },
         });
         Ok(endpoint)
@@ -159,6 +164,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
             bound: false,
+            key: None,
             place: Place::Stream { id, home },
         });
         Ok(endpoint)
@@ -175,10 +181,30 @@ impl Shell {
         endpoint: Endpoint,
         name: Option<(Option<PipeKey>, RoutingId)>,
     ) -> Result<Endpoint, ConnectError> {
-        let port = &self.port;
         let (key, name) = name.map_or((None, None), |(key, name)| (key, Some(name)));
-        let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
-        self.check_target(&endpoint).inspect_err(|_| abandon())?;
+        self.connect_by(endpoint, key, name)
+    }
+
+    /// Connects, through the pipe of a key that was made before, to a peer that is to be called `name`.
+    pub(super) fn connect_by(
+        &mut self,
+        endpoint: Endpoint,
+        key: Option<PipeKey>,
+        name: Option<RoutingId>,
+    ) -> Result<Endpoint, ConnectError> {
+        let port = &self.port;
+        if let Err(error) = self.check_target(&endpoint) {
+            key.into_iter().for_each(|key| port.abandon_key(key));
+            return Err(error);
+        }
+        // Datagrams have a way at once, whoever is there.
+        let is_udp = endpoint.transport() == Transport::Udp;
+        let now = !port.config.immediate || is_udp || inproc_name(&endpoint).is_some();
+        let key = key.or_else(|| now.then(|| port.new_key()));
+        if let Some(key) = key.filter(|key| !port.hooks.reserve(*key)) {
+            port.abandon_key(key);
+            return Err(ConnectError::Occupied { endpoint });
+        }
         let failed = |source: io::Error| ConnectError::Io {
             endpoint: endpoint.clone(),
             source,
@@ -196,18 +222,24 @@ impl Shell {
                     endpoint: endpoint.clone(),
                     routing_id: Box::new(routing_id),
                 },
+                InprocError::Occupied => ConnectError::Occupied {
+                    endpoint: endpoint.clone(),
+                },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             })?)
         } else {
             let pool = self.context.pool();
+            let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
             let home = pool.place(port.config.affinity).map_err(|error| {
                 abandon();
                 unplaced_connect(error, failed)
             })?;
             let id = EndpointId(next_id());
-            if endpoint.transport() == Transport::Udp {
-                // Of the types that datagrams are for, none names its peers.
-                connect_datagrams(&endpoint, port, &home, id).map_err(failed)?;
+            if let Some(key) = key.filter(|_| is_udp) {
+                connect_datagrams(&endpoint, port, &home, id, key).map_err(|error| {
+                    abandon();
+                    failed(error)
+                })?;
             } else {
                 home.post(Command::Dial {
                     port: Arc::clone(port),
@@ -223,6 +255,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
             bound: false,
+            key,
             place,
         });
         Ok(endpoint)
@@ -279,16 +312,35 @@ impl Shell {
         bound: bool,
     ) -> Result<(), UnknownEndpoint> {
         let endpoint = endpoint.to_endpoint()?;
+        match self.close_entries(|entry| entry.bound == bound && entry.endpoint == endpoint) {
+            true => Ok(()),
+            false => Err(UnknownEndpoint::NotHere { endpoint }),
+        }
+    }
+
+    /// Ends the connection to one peer; `link` is what is known of it where it is sent to.
+    pub(super) fn close_peer(&mut self, key: PipeKey, link: Option<Arc<Link>>) {
+        if self.close_entries(|entry| entry.key == Some(key)) {
+            return;
+        }
+        match link {
+            Some(link) => link.close_gently(self.port.config.linger),
+            None => self.port.inproc.disconnect(&self.port, key),
+        }
+    }
+
+    /// Ends everything bound or connected under certain entries; whether there are any.
+    fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool) -> bool {
         let linger = self.port.config.linger;
         let before = self.entries.len();
         let (port, context) = (&self.port, &self.context);
         self.entries.retain(|entry| {
-            if entry.bound != bound || entry.endpoint != endpoint {
+            if !wanted(entry) {
                 return true;
             }
             match &entry.place {
                 Place::Inproc(id) => {
-                    if let Some(name) = inproc_name(&endpoint) {
+                    if let Some(name) = inproc_name(&entry.endpoint) {
                         context.names().close(name, *id, port);
                     }
                 }
@@ -315,11 +367,7 @@ impl Shell {
             }
             false
         });
-        if self.entries.len() < before {
-            Ok(())
-        } else {
-            Err(UnknownEndpoint::NotHere { endpoint })
-        }
+        self.entries.len() < before
     }
 
     pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {

@@ -6,8 +6,7 @@
 //! of a peer that is gone, and who changes it again lets a sender that waits go first.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, TryLockError, Weak};
+use std::sync::{Arc, OnceLock, TryLockError, Weak};
 
 use bytes::Bytes;
 
@@ -18,7 +17,8 @@ use crate::routing::{
     Cancelled, EventLimit, LimitError, PeerKey, Scope, SubscriptionTrie, TopicEvent, TopicEvents,
     TrieConfig,
 };
-use crate::sync::lock;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{lock, Mutex, MutexGuard};
 
 /// See the module.
 #[derive(Debug)]

@@ -4,7 +4,7 @@
 //! before anything else, also to one that comes back.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 
@@ -13,7 +13,7 @@ use crate::io::{
     Port,
 };
 use crate::routing::{TopicSet, Unsubscribed};
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 
 /// See the module.
 #[derive(Debug)]

@@ -5,12 +5,15 @@
 
 mod adopted;
 mod caller;
+mod carried;
+mod conflate;
 mod contexts;
 mod datagrams;
 mod hwm;
 mod lifecycle;
 mod network;
 mod notes;
+mod pairs;
 mod pattern;
 mod promises;
 mod radio_dish;
