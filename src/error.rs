@@ -175,6 +175,25 @@ pub struct UnknownPeer {
     pub id: PeerId,
 }
 
+/// No peer of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no peer \"{}\", expected the routing id of one that is there", .id.escape_ascii())]
+pub struct UnknownRoutingId {
+    id: Box<[u8]>,
+}
+
+impl UnknownRoutingId {
+    pub(crate) fn new(id: &[u8]) -> Self {
+        UnknownRoutingId { id: id.into() }
+    }
+
+    /// The name given.
+    #[must_use]
+    pub fn routing_id(&self) -> &[u8] {
+        &self.id
+    }
+}
+
 /// Why a socket was not made.
 #[derive(Debug, Error)]
 #[non_exhaustive]

@@ -9,6 +9,7 @@
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Stream`] | sends and receives octets, with peers that are no ZeroMQ sockets |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pair`] ↔ [`Pair`] | sends and receives in any order, with one peer |
 //! | [`Client`] ↔ [`Server`], [`Peer`] ↔ [`Peer`] | messages of a single frame, each peer by a number |
@@ -105,7 +106,8 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
-    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, WaitTimeout,
+    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, UnknownRoutingId,
+    WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -117,6 +119,7 @@ pub use message::{
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
+    UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
 pub use routing::DuplicateId;
@@ -124,7 +127,7 @@ pub use routing::DuplicateId;
 pub use socket::{
     Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
     Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind,
-    SocketStats, Sub, SubscriptionEvent, XPub, XSub,
+    SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

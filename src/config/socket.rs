@@ -37,6 +37,8 @@ pub struct SocketConfig {
     pub(crate) subscriptions: SubscriptionLimits,
     /// Announced to peers; `None` announces an empty one.
     pub(crate) routing_id: Option<RoutingId>,
+    /// Whether peers that speak ZMTP 2.0 or 1.0 are accepted. Default no.
+    pub(crate) legacy_peers: bool,
     /// Whether messages are queued only to completed connections. Default no.
     pub(crate) immediate: bool,
     /// Per peer and direction only the newest message is kept. Default no.
@@ -294,6 +296,7 @@ impl Default for SocketConfig {
             limits: MessageLimits::default(),
             subscriptions: SubscriptionLimits::default(),
             routing_id: None,
+            legacy_peers: false,
             immediate: false,
             conflate: false,
             attach_properties: false,

@@ -113,9 +113,12 @@ impl IoThread {
         };
         dialer.state = State::Resolving;
         let id = dialer.id;
-        match dialer.endpoint.address() {
-            Address::Tcp(address) => {
-                let server = dialer.server(&address.target);
+        match (
+            dialer.endpoint.address(),
+            dialer.endpoint.address().tcp_target(),
+        ) {
+            (_, Some(target)) => {
+                let server = dialer.server(target);
                 let (host, port) = (server.host_text().unwrap_or_default(), server.port);
                 let family = Family::with_ipv6(dialer.port.config.tcp.ipv6);
                 let answer = move |result| handle.post(Command::Resolved { slot, id, result });
@@ -124,12 +127,12 @@ impl IoThread {
                     None => answer(Err(io::ErrorKind::NotConnected.into())),
                 }
             }
-            Address::Ipc(address) => {
+            (Address::Ipc(address), _) => {
                 let target = ConnectTarget::Ipc(address.clone());
                 self.attempt(slot, &target);
             }
-            Address::Inproc(_) | Address::Udp(_) => {
-                debug_assert!(false, "neither has connections");
+            _ => {
+                debug_assert!(false, "inproc and udp have no connections");
             }
         }
     }
@@ -170,6 +173,11 @@ impl IoThread {
         };
         let target = match dialer.endpoint.address() {
             Address::Tcp(endpoint) => ConnectTarget::tcp(endpoint, address),
+            #[cfg(feature = "ws")]
+            Address::Ws(_) => Ok(ConnectTarget::Tcp {
+                addr: address,
+                source: None,
+            }),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         };
         match target {
@@ -234,13 +242,10 @@ impl IoThread {
             return;
         };
         let now = clock::now();
-        let proxy = match dialer.endpoint.address() {
-            Address::Tcp(address) => {
-                let proxy = dialer.port.config.tcp.socks.as_ref();
-                proxy.map(|proxy| Tunnel::to(&address.target, proxy.login.as_ref()))
-            }
-            _ => None,
-        };
+        let proxy = dialer.endpoint.address().tcp_target().and_then(|target| {
+            let proxy = dialer.port.config.tcp.socks.as_ref()?;
+            Some(Tunnel::to(target, proxy.login.as_ref()))
+        });
         let timeout = dialer.port.config.handshake_timeout;
         match proxy {
             None => self.established(slot, stream, now),
@@ -539,10 +544,8 @@ impl DialerSlot {
 
     /// The system's words for a name it does not know do not name it.
     fn unresolved(&self, error: &io::Error) -> DisconnectReason {
-        let host = match self.endpoint.address() {
-            Address::Tcp(address) => self.server(&address.target).host_text(),
-            _ => None,
-        };
+        let target = self.endpoint.address().tcp_target();
+        let host = target.and_then(|target| self.server(target).host_text());
         DisconnectReason::Io {
             kind: error.kind(),
             message: format!(

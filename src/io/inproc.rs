@@ -281,7 +281,7 @@ fn properties(port: &Port) -> Arc<PeerProperties> {
     };
     Arc::new(PeerProperties {
         address: None,
-        socket_type: port.socket_type,
+        socket_type: Some(port.socket_type),
         identity,
         user_id: None,
         metadata: port.protocol.properties.clone(),

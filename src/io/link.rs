@@ -27,7 +27,7 @@ use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{Signal, Writer};
-use crate::proto::Connection;
+use crate::proto::{Connection, Opening};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, OwnLine, Token};
 use crate::transport::Stream;
@@ -77,9 +77,10 @@ impl Link {
         peer: String,
         home: IoHandle,
         slot: usize,
+        opening: Opening<'_>,
         now: Instant,
     ) -> Arc<Link> {
-        let proto = Connection::new(Arc::clone(&port.protocol), now);
+        let proto = Connection::new(Arc::clone(&port.protocol), opening, now);
         let octets = port.octets.join();
         Arc::new(Link {
             id,
@@ -127,6 +128,12 @@ impl Link {
         self.home.post(Command::Replaced(self.slot, self.id));
     }
 
+    /// Closes the connection, and what dialed it, when what is queued has been written, or after so long.
+    pub(crate) fn close_gently(&self, linger: Option<Duration>) {
+        self.home
+            .post(Command::CloseLink(self.slot, self.id, linger));
+    }
+
     /// Appends whole control frames, to be written between two messages.
     pub(crate) fn push_control(&self, frames: &[u8]) {
         let ((), missed) = self.output.visit(|pump| pump.push_control(frames));
@@ -142,16 +149,6 @@ impl Link {
         if !self.attended.swap(true, Ordering::AcqRel) {
             self.home.post(Command::Attend(self.slot, self.id));
         }
-    }
-
-    /// Asks the I/O thread to close this connection, when what is queued for it has been written or the
-    /// linger time is over.
-    pub(crate) fn close_gently(&self, linger: Option<Duration>) {
-        self.home.post(Command::ClosePeer {
-            slot: self.slot,
-            connection: self.id,
-            linger,
-        });
     }
 
     pub(crate) fn begin_attention(&self) {

@@ -16,11 +16,13 @@ use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
-use super::{READ_TURN, ROOM_PATIENCE};
+use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::{PeerProperties, RoutingId};
 use crate::pipe::{Reader, Tuning, Writer};
-use crate::proto::PeerInfo;
+#[cfg(feature = "ws")]
+use crate::proto::Side;
+use crate::proto::{Opening, PeerInfo};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
@@ -170,6 +172,8 @@ impl IoThread {
     ) -> Arc<Link> {
         let slot = self.slots.insert(Slot::Freed);
         let peer = stream.peer_label();
+        let at = endpoint.clone();
+        let opening = opening(&at, &origin);
         let link = Link::new(
             ConnectionId(next_id()),
             port,
@@ -178,6 +182,7 @@ impl IoThread {
             peer,
             self.handle.clone(),
             slot,
+            opening,
             since,
         );
         self.slots[slot] = Slot::Link(LinkSlot {
@@ -200,7 +205,16 @@ impl IoThread {
             this.link.begin_reading();
         }
         self.attend(slot);
-        self.read_link(slot, false);
+        if self.is_ready(slot) {
+            // There is no handshake.
+            self.open_link(slot);
+        } else {
+            self.read_link(slot, false);
+        }
+    }
+
+    fn is_ready(&self, slot: usize) -> bool {
+        matches!(self.slots.get(slot), Some(Slot::Link(this)) if lock(&this.link.proto).is_ready())
     }
 
     // ---- events -----------------------------------------------------------------------------
@@ -462,11 +476,28 @@ impl IoThread {
         }
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
-        lock(&link.proto).poll_transmit(&mut control);
+        let transform = {
+            let mut proto = lock(&link.proto);
+            proto.poll_transmit(&mut control);
+            proto.take_transform()
+        };
+        link.push_control(&control);
+        if let Some(transform) = transform {
+            link.output.lock().set_encoder(transform.encode);
+            link.input.lock().set_decoder(transform.decode);
+        }
+        control.clear();
         port.greet_with_frames(&mut control);
         link.push_control(&control);
         port.hooks.settled(key);
         port.hooks.link_up(key, &link, peer.version);
+        if peer.version == PeerVersion::V1_0 && port.flow().topics {
+            // It forwards no subscriptions: its socket filters what it gets.
+            if let Err(reason) = port.hooks.subscription(key, true, &[]) {
+                self.close_link(slot, reason);
+                return;
+            }
+        }
         link.output.lock().open(reader);
         let sink = match writer {
             Some(mut writer) => {
@@ -692,18 +723,23 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        let replaced = reason == DisconnectReason::Replaced;
+        let dialed = matches!(origin, Origin::Dialed { .. });
+        let comes_back = dialed && !port.config.immediate && !replaced;
+        if !comes_back {
+            port.hooks.departed(key);
+        }
         if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
-            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+            port.note_loss(writer, !dialed);
         }
         let mut kept = None;
-        let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {
             if state != State::Shut {
                 let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
                 Counters::add(&port.counters.unsent, unsent + lost);
             }
             drop(ends);
-        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate && !replaced {
+        } else if comes_back {
             let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
             port.unlinked(key, lost > 0 || !waits);
             kept = Some(ends);
@@ -754,6 +790,25 @@ impl IoThread {
 
 /// What a peer is told that comes to a socket which has the only one it takes.
 const OCCUPIED: &str = "The socket has a peer, and takes one at a time";
+/// How a connection at this endpoint begins.
+#[cfg_attr(
+    not(feature = "ws"),
+    allow(unused_variables, reason = "all connections begin alike")
+)]
+fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
+    #[cfg(feature = "ws")]
+    if let crate::endpoint::Address::Ws(address) = endpoint.address() {
+        return Opening::WebSocket {
+            target: address.target.to_string().into(),
+            path: &address.path,
+            side: match origin {
+                Origin::Accepted { .. } => Side::Server,
+                Origin::Dialed { .. } => Side::Client(super::random),
+            },
+        };
+    }
+    Opening::Stream
+}
 
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.

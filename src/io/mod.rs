@@ -11,6 +11,7 @@ mod buffer;
 mod caller;
 mod datagram;
 mod dialing;
+mod framing;
 mod in_pump;
 mod inproc;
 mod link;

@@ -92,8 +92,9 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The endpoint bound or connected to.
         endpoint: Endpoint,
-        /// The type of the peer's socket.
-        socket_type: SocketType,
+        /// The type of the peer's socket. `None` if nothing told it: the peer speaks ZMTP 1.0, or
+        /// WebSocket without a mechanism, or is no ZeroMQ socket at all.
+        socket_type: Option<SocketType>,
         /// What the peer is called here: for a ROUTER, the routing id that its messages begin with;
         /// for others, what the peer announced, if it did.
         routing_id: Option<RoutingId>,

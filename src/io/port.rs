@@ -290,6 +290,7 @@ impl Port {
             heartbeat_ttl: std::time::Duration::from_millis(
                 u64::from(config.heartbeat.ttl_deciseconds()) * 100,
             ),
+            legacy_peers: config.legacy_peers,
             max_topic_len: config.subscriptions.topic_bytes as usize,
             properties: config.metadata.clone(),
             ..ConnectionConfig::new(socket_type)

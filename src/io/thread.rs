@@ -136,12 +136,8 @@ pub(crate) enum Command {
     Input(usize, ConnectionId),
     /// End a connection whose peer's routing id has passed to another.
     Replaced(usize, ConnectionId),
-    /// Close a connection when what is queued for it has been written.
-    ClosePeer {
-        slot: usize,
-        connection: ConnectionId,
-        linger: Option<Duration>,
-    },
+    /// End a connection once its queue is empty, at most after so long.
+    CloseLink(usize, ConnectionId, Option<Duration>),
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
     /// Close an endpoint and every connection made through it; then notify.
@@ -447,12 +443,8 @@ impl IoThread {
                     self.read_link(slot, false);
                 }
             }
-            Command::ClosePeer {
-                slot,
-                connection,
-                linger,
-            } => {
-                if self.link(slot, connection).is_some() {
+            Command::CloseLink(slot, id, linger) => {
+                if self.link(slot, id).is_some() {
                     self.close_link_gently(slot, deadline_after(linger));
                 }
             }

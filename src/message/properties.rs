@@ -26,7 +26,7 @@ use crate::socket_type::SocketType;
 /// push.send("21.5")?;
 /// pull.recv_timeout(Duration::from_secs(10))?;
 /// let peer = pull.last_peer().unwrap();
-/// assert_eq!(peer.socket_type(), SocketType::Push);
+/// assert_eq!(peer.socket_type(), Some(SocketType::Push));
 /// assert_eq!(peer.address(), Some("127.0.0.1"));
 /// assert_eq!(peer.property("X-Role"), Some(&b"sensor"[..]));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -34,7 +34,7 @@ use crate::socket_type::SocketType;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerProperties {
     pub(crate) address: Option<Box<str>>,
-    pub(crate) socket_type: SocketType,
+    pub(crate) socket_type: Option<SocketType>,
     /// As announced: empty, or any octets, for not every type of socket checks it.
     pub(crate) identity: Bytes,
     pub(crate) user_id: Option<Box<str>>,
@@ -56,9 +56,9 @@ impl PeerProperties {
         self.address.as_deref()
     }
 
-    /// The type of the peer's socket.
+    /// The type of the peer's socket. `None` if it did not tell, as peers that speak ZMTP 1.0 do not.
     #[must_use]
-    pub fn socket_type(&self) -> SocketType {
+    pub fn socket_type(&self) -> Option<SocketType> {
         self.socket_type
     }
 
@@ -89,7 +89,7 @@ impl PeerProperties {
         match name {
             PEER_ADDRESS => self.address().map(str::as_bytes),
             USER_ID => self.user_id().map(str::as_bytes),
-            SOCKET_TYPE => Some(self.socket_type.name().as_bytes()),
+            SOCKET_TYPE => Some(self.socket_type?.name().as_bytes()),
             ROUTING_ID | IDENTITY => Some(&self.identity[..]).filter(|id| !id.is_empty()),
             _ => self
                 .metadata()
@@ -107,7 +107,7 @@ mod tests {
         let told = |name: &str| (name.to_owned(), Bytes::from_static(b"told"));
         let peer = PeerProperties {
             address: Some("192.0.2.1".into()),
-            socket_type: SocketType::Dealer,
+            socket_type: Some(SocketType::Dealer),
             identity: Bytes::from_static(b"me"),
             user_id: None,
             metadata: ["Peer-Address", "User-Id", "Socket-Type", "X-a"]

@@ -221,6 +221,17 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
+    /// Whether peers are accepted that speak ZMTP 2.0 or 1.0, which know neither security nor heartbeats, and
+    /// of which nothing tells (1.0) what kind of socket they are. Default: no, they are refused.
+    ///
+    /// Kinds that are younger than these versions (`Stream`, and those that are not in ZeroMQ 3) refuse them
+    /// nevertheless. The greeting is then sent in steps, as older peers need it: a handshake with any peer takes one
+    /// round trip more. A connection whose first octet is not that of a greeting counts as one of ZMTP 1.0.
+    pub fn legacy_peers(mut self, accepted: bool) -> Self {
+        self.config.legacy_peers = accepted;
+        self
+    }
+
     /// Whether messages are queued only to peers with a completed connection. Default: no; an endpoint
     /// connected to can be sent to at once, and its queue survives a reconnection.
     pub fn immediate(mut self, immediate: bool) -> Self {

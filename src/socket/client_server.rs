@@ -10,7 +10,7 @@ use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::duplex::Duplex;
 use super::outbound::{Deadline, Given};
-use super::shell::{connectable, inproc_name, CloseReport, Shell};
+use super::shell::{inproc_name, CloseReport, Shell};
 use super::single::single;
 use super::{peer_key, SocketBuilder};
 use crate::config::SocketConfig;
@@ -420,7 +420,7 @@ impl Peer {
     /// [`ConnectError::NoPeerId`] with the option `immediate`, unless over inproc: there is no peer before
     /// there is a connection then. Otherwise as for `connect`. The socket is unchanged.
     pub fn connect_peer(&mut self, endpoint: impl ToEndpoint) -> Result<PeerId, ConnectError> {
-        let endpoint = connectable(endpoint)?;
+        let endpoint = self.shell.connectable(endpoint)?;
         let port = &self.shell.port;
         if port.config.immediate && inproc_name(&endpoint).is_none() {
             return Err(ConnectError::NoPeerId { endpoint });

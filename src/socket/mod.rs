@@ -26,6 +26,7 @@ mod shell;
 mod single;
 mod spin;
 mod stats;
+mod stream;
 mod topics;
 mod upstream;
 mod xpub_xsub;
@@ -43,6 +44,7 @@ pub use router::{PeerState, Router};
 pub use shell::CloseReport;
 pub use single::{Gather, Scatter};
 pub use stats::SocketStats;
+pub use stream::Stream;
 pub use xpub_xsub::{SubscriptionEvent, XPub, XSub};
 
 use crate::io::PipeKey;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::stats::SocketStats;
 use crate::context::{Context, SocketPlace};
-use crate::endpoint::{Endpoint, ToEndpoint, Transport};
+use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
@@ -83,6 +83,12 @@ impl Shell {
                 socket: port.socket_type,
                 expected,
             });
+        }
+        if !carries(port.socket_type, &endpoint) {
+            return Err(BindError::Endpoint(EndpointError::NotBindable {
+                input: endpoint.to_string().into(),
+                expected: RAW,
+            }));
         }
         if let Some(name) = inproc_name(&endpoint) {
             let id = self
@@ -171,7 +177,21 @@ impl Shell {
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
-        self.connect_to(connectable(endpoint)?, None)
+        let endpoint = self.connectable(endpoint)?;
+        self.connect_to(endpoint, None)
+    }
+
+    /// The endpoint, if this socket can connect to it.
+    pub(super) fn connectable(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+        let endpoint = endpoint.to_endpoint()?;
+        endpoint.check_connect()?;
+        if !carries(self.port.socket_type, &endpoint) {
+            return Err(ConnectError::Endpoint(EndpointError::NotConnectable {
+                input: endpoint.to_string().into(),
+                expected: RAW,
+            }));
+        }
+        Ok(endpoint)
     }
 
     /// Connects to a peer that is to be called `name` here, if any: its pipe, if it is made now, has the
@@ -458,11 +478,13 @@ impl Drop for Shell {
 }
 
 /// An endpoint that can be connected to.
-pub(super) fn connectable(endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
-    let endpoint = endpoint.to_endpoint()?;
-    endpoint.check_connect()?;
-    Ok(endpoint)
+/// Whether a transport carries what a socket of this type sends.
+fn carries(socket_type: SocketType, endpoint: &Endpoint) -> bool {
+    socket_type != SocketType::Stream
+        || matches!(endpoint.transport(), Transport::Tcp | Transport::Ipc)
 }
+
+const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket";
 
 pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {

@@ -25,6 +25,8 @@ mod socks;
 mod stage;
 mod subscriptions;
 mod traffic;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ mod conflate;
 mod contexts;
 mod datagrams;
 mod hwm;
+mod legacy;
 mod lifecycle;
 mod network;
 mod notes;
@@ -20,7 +21,10 @@ mod radio_dish;
 mod reconnecting;
 mod router;
 mod socks;
+mod stream;
 mod support;
 mod transports;
 mod volume;
+#[cfg(feature = "ws")]
+mod websocket;
 mod xpub_xsub;

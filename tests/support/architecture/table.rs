@@ -113,10 +113,13 @@ pub(crate) const LAYERS: &[Layer] = &[
     ),
 ];
 
-/// bytes and thiserror, and the RustCrypto and dalek crates that the CURVE mechanism is made of.
+/// bytes and thiserror, what the upgrade to WebSocket needs, and the RustCrypto and dalek crates that the
+/// CURVE mechanism is made of.
 const PROTO_CRATES: &[&str] = &[
     "bytes",
     "thiserror",
+    "base64",
+    "sha1",
     "aead",
     "crypto_box",
     "crypto_secretbox",
