@@ -28,7 +28,7 @@ fn expect(dish: &mut Dish, group: &str, body: &str) {
 
 #[test]
 fn groups_match_exactly() {
-    for net in KINDS {
+    for &net in KINDS {
         let (mut radio, mut dish) = pair(net);
         let long = "g".repeat(255);
         for group in ["ab", &long, ""] {
@@ -50,7 +50,7 @@ fn groups_match_exactly() {
 
 #[test]
 fn everyone_in_a_group_gets_its_messages() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut radio = Radio::new();
         let mut dishes: Vec<Dish> = (0..3)
             .map(|_| Dish::builder().recv_timeout(LONG).build().unwrap())
@@ -75,7 +75,7 @@ fn everyone_in_a_group_gets_its_messages() {
 
 #[test]
 fn who_has_left_receives_no_more() {
-    for net in KINDS {
+    for &net in KINDS {
         let (mut radio, mut dish) = pair(net);
         dish.join("a").unwrap();
         dish.join("b").unwrap();
@@ -113,7 +113,7 @@ fn names_and_turns_are_checked() {
 
 #[test]
 fn membership_outlives_a_connection() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut dish = Dish::builder()
             .recv_timeout(LONG)
@@ -140,7 +140,7 @@ fn membership_outlives_a_connection() {
 
 #[test]
 fn a_full_peer_is_left_out_or_waited_for() {
-    for net in KINDS {
+    for &net in KINDS {
         for no_drop in [false, true] {
             let mut radio = Radio::builder()
                 .no_drop(no_drop)

@@ -45,7 +45,7 @@ fn fence(xpub: &mut XPub, sub: &mut Sub) {
 
 #[test]
 fn the_first_and_the_last_are_told() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b);
         let mut one = sub(&xpub);
         let mut two = sub(&xpub);
@@ -78,7 +78,7 @@ fn the_first_and_the_last_are_told() {
 
 #[test]
 fn verbose_tells_every_subscription() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.verboser(true).verbose(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
         one.subscribe("A");
@@ -97,7 +97,7 @@ fn verbose_tells_every_subscription() {
 
 #[test]
 fn verboser_tells_every_end_too() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.verboser(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
         one.subscribe("A");
@@ -120,7 +120,7 @@ fn verboser_tells_every_end_too() {
 
 #[test]
 fn a_cancellation_that_matches_nothing_is_told() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b);
         let endpoint = xpub.bound_endpoints()[0].clone();
         let mut xsub = XSub::builder().verbose_unsubscribe(true).build().unwrap();
@@ -140,7 +140,7 @@ fn a_cancellation_that_matches_nothing_is_told() {
 
 #[test]
 fn by_hand_the_application_decides() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.manual(true));
         assert_eq!(xpub.subscribe("nobody"), Ok(false));
         let mut one = sub(&xpub);
@@ -199,7 +199,7 @@ fn by_hand_limits_hold() {
 
 #[test]
 fn the_last_value_goes_to_who_has_just_come() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.manual_last_value(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
         one.subscribe("A");
@@ -229,7 +229,7 @@ fn the_last_value_goes_to_who_has_just_come() {
 
 #[test]
 fn a_welcome_is_the_first_message() {
-    for net in KINDS {
+    for &net in KINDS {
         for connects in [false, true] {
             let mut xpub = XPub::builder()
                 .welcome_message(Message::from("Welcome"))
@@ -267,7 +267,7 @@ fn a_welcome_is_the_first_message() {
 
 #[test]
 fn no_drop_waits_for_every_receiver() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.no_drop(true).send_hwm(2));
         let endpoint = xpub.bound_endpoints()[0].clone();
         let mut slow = Sub::builder().recv_hwm(2).connect(&endpoint).unwrap();
@@ -297,7 +297,7 @@ fn no_drop_waits_for_every_receiver() {
 
 #[test]
 fn messages_go_up_as_well() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b);
         let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
         let mut xsub = XSub::new();
@@ -332,7 +332,7 @@ fn messages_go_up_as_well() {
 
 #[test]
 fn an_xsub_does_not_filter() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.manual(true));
         let mut xsub = XSub::new();
         xsub.connect(&xpub.bound_endpoints()[0]).unwrap();
@@ -346,7 +346,7 @@ fn an_xsub_does_not_filter() {
 
 #[test]
 fn subscriptions_of_an_xsub_count() {
-    for net in KINDS {
+    for &net in KINDS {
         for verbose in [false, true] {
             let mut xpub = bound(net, |b| b.verboser(true));
             let mut xsub = XSub::builder()
@@ -380,7 +380,7 @@ fn subscriptions_of_an_xsub_count() {
 
 #[test]
 fn subscriptions_and_messages_may_be_mixed() {
-    for net in KINDS {
+    for &net in KINDS {
         for only_first in [false, true] {
             let mut xpub = bound(net, |b| b);
             let mut xsub = XSub::builder()
@@ -407,7 +407,7 @@ fn subscriptions_and_messages_may_be_mixed() {
 
 #[test]
 fn an_xpub_that_looks_at_first_frames_only() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.only_first_subscribe(true));
         let mut xsub = XSub::builder()
             .only_first_subscribe(true)
@@ -427,7 +427,7 @@ fn an_xpub_that_looks_at_first_frames_only() {
 
 #[test]
 fn subscriptions_are_told_again_before_anything_else() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut xsub = XSub::builder()
             .reconnect(sinew::ReconnectPolicy::backoff(
@@ -467,7 +467,7 @@ fn subscriptions_are_told_again_before_anything_else() {
 
 #[test]
 fn matching_can_be_inverted() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut publisher = Pub::builder()
             .invert_matching(true)
             .bind(net.fresh())
@@ -506,7 +506,7 @@ fn matching_can_be_inverted() {
 
 #[test]
 fn a_sub_may_tell_every_cancellation() {
-    for net in KINDS {
+    for &net in KINDS {
         for verbose in [false, true] {
             let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
             let mut sub = Sub::builder()
@@ -532,7 +532,7 @@ fn a_sub_may_tell_every_cancellation() {
 /// One who does not receive events keeps its memory, and is not misled about what is left of them.
 #[test]
 fn events_that_wait_are_put_together() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut xpub = bound(net, |b| b.recv_hwm(4));
         let mut sub = sub(&xpub);
         sub.subscribe("kept");
@@ -564,7 +564,7 @@ fn events_that_wait_are_put_together() {
 /// The two of them between a publisher and subscribers, with subscriptions that come and go.
 #[test]
 fn a_broker_of_the_two_hands_everything_on() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut front = XSub::builder().bind(net.fresh()).unwrap();
         let mut back = bound(net, |b| b);
         let mut publisher = Pub::builder().connect(&front.bound_endpoints()[0]).unwrap();
