@@ -20,6 +20,7 @@ use thiserror::Error;
 /// | tcp | `tcp://*:5555`, `tcp://127.0.0.1:*`, `tcp://[::1]:5555`, `tcp://eth0:5555` (interfaces: Linux) | `tcp://example.org:5555`, `tcp://10.0.0.1:*;10.0.0.2:5555` (local address before the `;`) |
 /// | ipc | `ipc:///run/app.sock`, `ipc://@name` (Linux, no file), `ipc://*` | `ipc:///run/app.sock`, `ipc://@name` |
 /// | inproc | `inproc://name` | `inproc://name` |
+/// | udp | `udp://*:5555`, `udp://10.0.0.1:*`, `udp://eth0;239.0.0.1:5555` (joins the group) | `udp://10.0.0.2:5555`, `udp://eth0;239.0.0.1:5555` |
 /// | ws (feature `ws`) | `ws://*:80/path`, `ws://127.0.0.1:*` | `ws://example.org:80/path` |
 ///
 /// A port of `*` or `0` lets the system choose; `ipc://*` makes a private directory with a socket
@@ -52,6 +53,9 @@ pub enum Transport {
     Ipc,
     /// Within one context, without any system socket.
     Inproc,
+    /// Datagrams, to one host or to a multicast group. For [`Dgram`](crate::Dgram), and from
+    /// [`Radio`](crate::Radio) to [`Dish`](crate::Dish).
+    Udp,
     /// WebSocket over TCP.
     #[cfg(feature = "ws")]
     Ws,
@@ -118,18 +122,36 @@ pub(crate) enum Address {
     Tcp(TcpAddress),
     Ipc(IpcAddress),
     Inproc(Box<str>),
+    Udp(UdpAddress),
     #[cfg(feature = "ws")]
     Ws(WsAddress),
 }
 
+/// A udp address: a host or a multicast group and, for a group, the interface it is on.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct UdpAddress {
+    /// The part before `;`. Only with a multicast address in numbers, of the same family, and not
+    /// itself multicast.
+    pub(crate) interface: Option<Box<Host>>,
+    pub(crate) target: HostPort,
+}
+
 impl Address {
+    /// The host and the port of everything that has them.
+    fn host_port(&self) -> Option<&HostPort> {
+        match self {
+            Address::Udp(udp) => Some(&udp.target),
+            other => other.tcp_target(),
+        }
+    }
+
     /// The host and the port that a TCP connection is made to.
     pub(crate) fn tcp_target(&self) -> Option<&HostPort> {
         match self {
             Address::Tcp(tcp) => Some(&tcp.target),
             #[cfg(feature = "ws")]
             Address::Ws(ws) => Some(&ws.target),
-            Address::Ipc(_) | Address::Inproc(_) => None,
+            Address::Ipc(_) | Address::Inproc(_) | Address::Udp(_) => None,
         }
     }
 }
@@ -147,7 +169,8 @@ pub(crate) struct WsAddress {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct TcpAddress {
     /// The part before `;`. Never a bare name that needs a look-up beyond the local host.
-    pub(crate) source: Option<HostPort>,
+    /// Boxed, as is the interface of udp: it is rare, and endpoints are in every error.
+    pub(crate) source: Option<Box<HostPort>>,
     pub(crate) target: HostPort,
 }
 
@@ -220,6 +243,12 @@ impl Endpoint {
         format!("ipc://{dot}{text}").parse()
     }
 
+    /// A name for an ipc connection between two sockets without one. Nobody can connect to it.
+    pub(crate) fn nameless_ipc(id: u64) -> Self {
+        let name = format!("nameless-{}-{id}", std::process::id()).into();
+        Endpoint(Address::Ipc(IpcAddress::Abstract(name)))
+    }
+
     /// The inproc endpoint of a name.
     ///
     /// # Errors
@@ -237,19 +266,21 @@ impl Endpoint {
             Address::Inproc(_) => Transport::Inproc,
             #[cfg(feature = "ws")]
             Address::Ws(_) => Transport::Ws,
+            Address::Udp(_) => Transport::Udp,
         }
     }
 
-    /// The tcp port (of a WebSocket, too); 0 if the system is to choose it. `None` for other transports.
+    /// The tcp port (of a WebSocket, too) or udp port; 0 if the system is to choose it. `None` for other
+    /// transports.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        self.0.tcp_target().map(|target| target.port)
+        self.0.host_port().map(|target| target.port)
     }
 
-    /// The tcp address (of a WebSocket, too), if it is numeric and needs no look-up.
+    /// The tcp address (of a WebSocket, too) or udp address, if it is numeric and needs no look-up.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        self.0.tcp_target()?.socket_addr()
+        self.0.host_port()?.socket_addr()
     }
 
     /// The path of a WebSocket. `None` for other transports.
@@ -287,7 +318,7 @@ impl Endpoint {
             Address::Ipc(ipc) => *ipc == IpcAddress::Any,
             Address::Inproc(_) => false,
             _ => {
-                let target = self.0.tcp_target();
+                let target = self.0.host_port();
                 target.is_some_and(|target| target.host == Host::Any || target.port == 0)
             }
         }
@@ -312,7 +343,7 @@ impl Endpoint {
     /// # Errors
     /// If the endpoint is a wildcard that only binding knows.
     pub fn check_connect(&self) -> Result<(), EndpointError> {
-        let expected = match (&self.0, self.0.tcp_target()) {
+        let expected = match (&self.0, self.0.host_port()) {
             (_, Some(target)) if target.host == Host::Any => {
                 "a host name or an address in place of `*`"
             }
@@ -324,6 +355,22 @@ impl Endpoint {
             input: self.to_string().into(),
             expected,
         })
+    }
+
+    /// Whether a proxy can be asked to connect here.
+    ///
+    /// # Errors
+    /// If the address has a zone, which only this host knows.
+    pub(crate) fn check_proxied(&self) -> Result<(), EndpointError> {
+        match self.0.tcp_target() {
+            Some(target) if matches!(target.host, Host::V6(_, Some(_))) => {
+                Err(EndpointError::NotConnectable {
+                    input: self.to_string().into(),
+                    expected: "an address without a zone, as a SOCKS proxy does not know the interfaces of this host",
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The parsed parts.
@@ -338,6 +385,14 @@ impl Endpoint {
 }
 
 impl HostPort {
+    /// Parses `host:port`, as in a tcp endpoint.
+    ///
+    /// # Errors
+    /// What should have stood there.
+    pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
+        parse_host_port(text)
+    }
+
     fn of(addr: SocketAddr) -> Self {
         let host = match addr {
             SocketAddr::V4(v4) => Host::V4(*v4.ip()),
@@ -388,6 +443,7 @@ impl FromStr for Endpoint {
             "tcp" => parse_tcp(input, rest),
             "ipc" => parse_ipc(input, rest),
             "inproc" => parse_inproc(input, rest),
+            "udp" => parse_udp(input, rest),
             #[cfg(feature = "ws")]
             "ws" => parse_ws(input, rest),
             _ => match UNSUPPORTED.iter().copied().find(|known| *known == scheme) {
@@ -460,6 +516,13 @@ impl fmt::Display for Endpoint {
             Address::Ipc(IpcAddress::Abstract(name)) => write!(f, "ipc://@{name}"),
             Address::Ipc(IpcAddress::Any) => f.write_str("ipc://*"),
             Address::Inproc(name) => write!(f, "inproc://{name}"),
+            Address::Udp(udp) => {
+                f.write_str("udp://")?;
+                if let Some(interface) = &udp.interface {
+                    write!(f, "{interface};")?;
+                }
+                write!(f, "{}", udp.target)
+            }
             #[cfg(feature = "ws")]
             Address::Ws(ws) => write!(f, "ws://{}{}", ws.target, ws.path),
         }
@@ -474,16 +537,22 @@ impl fmt::Debug for Endpoint {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.host {
-            Host::Any => f.write_str("*")?,
-            Host::V4(ip) => write!(f, "{ip}")?,
-            Host::V6(ip, None) => write!(f, "[{ip}]")?,
-            Host::V6(ip, Some(zone)) => write!(f, "[{ip}%{zone}]")?,
-            Host::Name(name) => f.write_str(name)?,
-        }
+        write!(f, "{}", self.host)?;
         match self.port {
             0 => f.write_str(":*"),
             port => write!(f, ":{port}"),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Host::Any => f.write_str("*"),
+            Host::V4(ip) => write!(f, "{ip}"),
+            Host::V6(ip, None) => write!(f, "[{ip}]"),
+            Host::V6(ip, Some(zone)) => write!(f, "[{ip}%{zone}]"),
+            Host::Name(name) => f.write_str(name),
         }
     }
 }
@@ -494,6 +563,7 @@ impl fmt::Display for Transport {
             Transport::Tcp => "tcp",
             Transport::Ipc => "ipc",
             Transport::Inproc => "inproc",
+            Transport::Udp => "udp",
             #[cfg(feature = "ws")]
             Transport::Ws => "ws",
         })
@@ -510,11 +580,53 @@ fn syntax(input: &str, expected: &'static str) -> EndpointError {
 fn parse_tcp(input: &str, rest: &str) -> Result<Address, EndpointError> {
     let fail = |expected| syntax(input, expected);
     let (source, target) = match rest.split_once(';') {
-        Some((source, target)) => (Some(parse_host_port(source).map_err(fail)?), target),
+        Some((source, target)) => {
+            let source = parse_host_port(source).map_err(fail)?;
+            (Some(Box::new(source)), target)
+        }
         None => (None, rest),
     };
     let target = parse_host_port(target).map_err(fail)?;
     Ok(Address::Tcp(TcpAddress { source, target }))
+}
+
+fn parse_udp(input: &str, rest: &str) -> Result<Address, EndpointError> {
+    let fail = |expected| syntax(input, expected);
+    let Some((interface, target)) = rest.split_once(';') else {
+        let target = parse_host_port(rest).map_err(|expected| fail(for_udp(expected)))?;
+        return Ok(Address::Udp(UdpAddress {
+            interface: None,
+            target,
+        }));
+    };
+    let interface = parse_host(interface).map_err(|_| fail(EXPECTED_INTERFACE))?;
+    let target = parse_host_port(target).map_err(|expected| fail(for_udp(expected)))?;
+    let group_is_v4 = match &target.host {
+        Host::V4(ip) if ip.is_multicast() => true,
+        Host::V6(ip, _) if ip.is_multicast() => false,
+        _ => return Err(fail("a multicast address in numbers behind `interface;`")),
+    };
+    let fits = match &interface {
+        Host::Any | Host::Name(_) => true,
+        Host::V4(ip) => group_is_v4 && !ip.is_multicast(),
+        Host::V6(ip, _) => !group_is_v4 && !ip.is_multicast(),
+    };
+    if !fits {
+        return Err(fail(
+            "an interface, `*`, or an address of the group's family that is not multicast before `;`",
+        ));
+    }
+    Ok(Address::Udp(UdpAddress {
+        interface: Some(Box::new(interface)),
+        target,
+    }))
+}
+
+fn for_udp(expected: &'static str) -> &'static str {
+    match expected {
+        EXPECTED_TCP => EXPECTED_UDP,
+        other => other,
+    }
 }
 
 #[cfg(feature = "ws")]
@@ -653,7 +765,6 @@ const UNSUPPORTED: &[&str] = &[
     #[cfg(not(feature = "ws"))]
     "ws",
     "wss",
-    "udp",
     "vsock",
     "vmci",
     "tipc",
@@ -670,6 +781,8 @@ const WS_PATH_LIMIT: usize = 1024;
 const EXPECTED_PATH: &str = "a path of at most 1024 visible ASCII characters other than `#`";
 const EXPECTED_ANY: &str = "`tcp://host:port`, `ipc://path` or `inproc://name`";
 const EXPECTED_TCP: &str = "`tcp://host:port`";
+const EXPECTED_UDP: &str = "`udp://host:port` or `udp://interface;group:port`";
+const EXPECTED_INTERFACE: &str = "an interface name, an address or `*` before `;`";
 const EXPECTED_PORT: &str = "a decimal port from 0 to 65535, or `*`";
 const EXPECTED_V4: &str = "an IPv4 address of four numbers from 0 to 255";
 const EXPECTED_V6: &str = "an IPv6 address, as in `[::1]`";
@@ -704,6 +817,18 @@ mod tests {
             ("tcp://a-b.example.org:1", "tcp://a-b.example.org:1"),
             ("tcp://10.0.0.1:0;host:5555", "tcp://10.0.0.1:*;host:5555"),
             ("tcp://*:*;[::1]:5555", "tcp://*:*;[::1]:5555"),
+            ("udp://*:0", "udp://*:*"),
+            ("udp://10.0.0.1:5555", "udp://10.0.0.1:5555"),
+            ("udp://a.name:5555", "udp://a.name:5555"),
+            ("udp://239.0.0.1:5555", "udp://239.0.0.1:5555"),
+            ("udp://eth0;239.0.0.1:5555", "udp://eth0;239.0.0.1:5555"),
+            ("udp://*;239.0.0.1:5555", "udp://*;239.0.0.1:5555"),
+            (
+                "udp://10.0.0.1;239.0.0.1:5555",
+                "udp://10.0.0.1;239.0.0.1:5555",
+            ),
+            ("udp://eth0;ff02::7:5555", "udp://eth0;[ff02::7]:5555"),
+            ("udp://::1:5555", "udp://[::1]:5555"),
             ("ipc:///run/x.sock", "ipc:///run/x.sock"),
             ("ipc://relative", "ipc://relative"),
             ("ipc://@name", "ipc://@name"),
@@ -820,6 +945,33 @@ mod tests {
                 "a host of ASCII letters, digits, `.`, `-` and `_`",
             ),
             ("tcp://a;b;c:1", "`tcp://host:port`"),
+            ("udp://", "`udp://host:port` or `udp://interface;group:port`"),
+            ("udp://host", "`udp://host:port` or `udp://interface;group:port`"),
+            ("udp://host:65536", "a decimal port from 0 to 65535, or `*`"),
+            (
+                "udp://;239.0.0.1:1",
+                "an interface name, an address or `*` before `;`",
+            ),
+            (
+                "udp://eth0;10.0.0.1:1",
+                "a multicast address in numbers behind `interface;`",
+            ),
+            (
+                "udp://eth0;host:1",
+                "a multicast address in numbers behind `interface;`",
+            ),
+            (
+                "udp://eth0;*:1",
+                "a multicast address in numbers behind `interface;`",
+            ),
+            (
+                "udp://239.0.0.2;239.0.0.1:1",
+                "an interface, `*`, or an address of the group's family that is not multicast before `;`",
+            ),
+            (
+                "udp://10.0.0.1;[ff02::1]:1",
+                "an interface, `*`, or an address of the group's family that is not multicast before `;`",
+            ),
             ("ipc://", "`ipc://path`, `ipc://@name` or `ipc://*`"),
             ("ipc://@", "a name after `ipc://@`"),
             ("ipc://a\0b", "an ipc path without a zero octet"),
@@ -874,6 +1026,9 @@ mod tests {
             ("ipc://@x", true, true),
             ("ipc://x", true, true),
             ("inproc://*", true, true),
+            ("udp://*:5555", true, false),
+            ("udp://10.0.0.1:*", true, false),
+            ("udp://lo;239.0.0.1:5555", true, true),
         ] {
             let endpoint = parse(text).unwrap();
             assert_eq!(endpoint.check_bind().is_ok(), bind, "{text}");
@@ -944,7 +1099,9 @@ mod tests {
 
         #[test]
         fn arbitrary_text_never_panics_and_prints_what_it_parsed(
-            scheme in prop_oneof![Just(""), Just("tcp://"), Just("ipc://"), Just("inproc://")],
+            scheme in prop_oneof![
+                Just(""), Just("tcp://"), Just("ipc://"), Just("inproc://"), Just("udp://")
+            ],
             rest in prop_oneof![".*", "[0-9a-f:.;%*\\[\\]@]{0,30}"],
         ) {
             if let Ok(endpoint) = parse(&format!("{scheme}{rest}")) {

@@ -23,6 +23,38 @@ pub enum BindError {
         /// The endpoint given.
         endpoint: Endpoint,
     },
+    /// The endpoint is not one that a socket of this type binds to.
+    #[error("a {socket} socket cannot be bound to `{endpoint}`: expected {expected}")]
+    Transport {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// This socket's type.
+        socket: SocketType,
+        /// What it can be bound to.
+        expected: &'static str,
+    },
+    /// There is no I/O thread for it: the context has none, or the socket's `affinity` allows none of them.
+    #[error("none of the {threads} I/O threads of the context is allowed by the affinity mask {affinity:#x}, expected at least one for all but inproc")]
+    NoIoThread {
+        /// The mask of the socket; 0 allows all.
+        affinity: u64,
+        /// How many threads the context has.
+        threads: usize,
+    },
+    /// The descriptor given to `bind_listener` is something else. It is closed.
+    #[error("{given} cannot be listened on: expected {expected}")]
+    NotAListener {
+        /// What was given.
+        given: String,
+        /// What can be listened on.
+        expected: &'static str,
+    },
+    /// The system refused to take over the descriptor given to `bind_listener`. It is closed.
+    #[error("the listening socket cannot be taken over: {source}")]
+    Adopt {
+        /// What the system said.
+        source: io::Error,
+    },
     /// The system refused.
     #[error("`{endpoint}` cannot be bound: {source}")]
     Io {
@@ -52,6 +84,39 @@ pub enum ConnectError {
         ours: SocketType,
         /// The type of the socket bound there.
         theirs: SocketType,
+    },
+    /// The endpoint is not one that a socket of this type connects to.
+    #[error("a {socket} socket cannot be connected to `{endpoint}`: expected {expected}")]
+    Transport {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// This socket's type.
+        socket: SocketType,
+        /// What it can be connected to.
+        expected: &'static str,
+    },
+    /// There is no I/O thread for it: the context has none, or the socket's `affinity` allows none of them.
+    #[error("none of the {threads} I/O threads of the context is allowed by the affinity mask {affinity:#x}, expected at least one for all but inproc")]
+    NoIoThread {
+        /// The mask of the socket; 0 allows all.
+        affinity: u64,
+        /// How many threads the context has.
+        threads: usize,
+    },
+    /// The descriptor given to `connect_stream` is something else. It is closed.
+    #[error("{given} is no connection: expected {expected}")]
+    NotAStream {
+        /// What was given.
+        given: String,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// The system refused to take over the descriptor given to `connect_stream`, or one of the socket's
+    /// options for it. It is closed.
+    #[error("the connection cannot be taken over: {source}")]
+    Adopt {
+        /// What the system said.
+        source: io::Error,
     },
     /// Another peer has the routing id already.
     #[error("`{endpoint}` is not connected to: another peer has the routing id \"{}\", expected one that is free", .routing_id.as_bytes().escape_ascii())]
@@ -136,6 +201,12 @@ pub enum BuildError {
     /// An option has an impossible value.
     #[error(transparent)]
     Option(#[from] OptionError),
+    /// The context has as many sockets as its `max_sockets` allows.
+    #[error("the context has its maximum of {limit} sockets, expected one to be closed before another is made")]
+    TooManySockets {
+        /// The limit.
+        limit: usize,
+    },
     /// The endpoint could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -168,6 +239,17 @@ pub enum SendFailure {
         /// What was expected.
         expected: &'static str,
     },
+    /// The body (for RADIO with its group) is longer than a datagram may be.
+    #[error("a datagram of {octets} octets, expected at most {limit}")]
+    DatagramTooLarge {
+        /// The length of the body.
+        octets: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// The message given to a [`Dgram`](crate::Dgram) is none.
+    #[error("the message is no datagram: expected two frames, the first an address such as `192.0.2.1:5555`")]
+    NoDatagram,
     /// The peer that a reply was for is gone.
     #[error("the peer this reply is for is gone")]
     PeerLost,

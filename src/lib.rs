@@ -96,7 +96,9 @@ mod sync;
 mod transport;
 
 #[cfg(not(loom))]
-pub use config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy};
+pub use config::{
+    Heartbeat, HighWaterMark, InvalidPrefix, IpPrefix, OptionError, ReconnectPolicy, SocksProxy,
+};
 #[cfg(not(loom))]
 pub use context::{Context, ContextBuilder};
 #[cfg(not(loom))]
@@ -109,7 +111,7 @@ pub use error::{
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
-pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
+pub use io::{ConnectionId, DisconnectReason, Monitor, ProxyFailure, SocketEvent};
 pub use message::{
     Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,
     InvalidRoutingId, Message, MessageBuilder, PeerId, PeerProperties, RoutingId,
@@ -123,9 +125,9 @@ pub use proto::{
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    Channel, Client, CloseReport, Dealer, Dish, Gather, Pair, Peer, PeerState, Pub, Pull, Push,
-    Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind, SocketStats, Stream, Sub,
-    SubscriptionEvent, XPub, XSub,
+    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
+    Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind,
+    SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

@@ -47,13 +47,15 @@ pub enum SocketType {
     Peer,
     /// Thread-safe exclusive pair.
     Channel,
+    /// Datagrams to and from any host. Speaks no ZMTP, so that no peer can be of this type.
+    Dgram,
     /// Octets to and from peers that are no ZeroMQ sockets. Never announced in a handshake: there is none.
     Stream,
 }
 
 impl SocketType {
     /// Every type, in no particular order of importance.
-    pub const ALL: [SocketType; 20] = [
+    pub const ALL: [SocketType; 21] = [
         SocketType::Pair,
         SocketType::Pub,
         SocketType::Sub,
@@ -73,6 +75,7 @@ impl SocketType {
         SocketType::Scatter,
         SocketType::Peer,
         SocketType::Channel,
+        SocketType::Dgram,
         SocketType::Stream,
     ];
 
@@ -99,6 +102,7 @@ impl SocketType {
             SocketType::Scatter => "SCATTER",
             SocketType::Peer => "PEER",
             SocketType::Channel => "CHANNEL",
+            SocketType::Dgram => "DGRAM",
             SocketType::Stream => "STREAM",
         }
     }

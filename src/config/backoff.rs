@@ -1,10 +1,11 @@
-//! The delays between attempts to connect: exponential, with full jitter.
+//! The delays between attempts to connect: exponential, with full jitter if nothing else is asked for.
 //!
 //! A pure state machine: it reads no clock and draws no random numbers, so a test can name every
 //! delay. The algorithm is "Full Jitter" of Marc Brooker, *Exponential Backoff And Jitter* (2015).
 
 use std::time::Duration;
 
+use super::timing::Jitter;
 use super::ReconnectPolicy;
 
 /// Where an endpoint stands in its sequence of attempts.
@@ -35,10 +36,15 @@ impl Backoff {
         // The multiplication maps the 64 bits evenly onto 0..=ceiling and cannot overflow.
         let nanos = u64::try_from(ceiling.as_nanos()).unwrap_or(u64::MAX - 1);
         let drawn = ((u128::from(nanos) + 1) * u128::from(random)) >> 64;
-        Some(Duration::from_nanos(drawn as u64))
+        let drawn = Duration::from_nanos(drawn as u64);
+        Some(match self.policy.jitter() {
+            Jitter::Full => drawn,
+            Jitter::Added => ceiling.saturating_add(drawn),
+            Jitter::None => ceiling,
+        })
     }
 
-    /// The upper end of the range the next delay is drawn from.
+    /// The upper end of the range the next delay is drawn from (its lower end, if jitter is added).
     pub(crate) fn ceiling(&self) -> Option<Duration> {
         let range = self.policy.range()?;
         let factor = 1u32.checked_shl(self.doublings).unwrap_or(u32::MAX);
@@ -81,6 +87,26 @@ mod tests {
         backoff.reset();
         assert_eq!(backoff.next_delay(0), Some(Duration::ZERO));
         assert_eq!(backoff.next_delay(1 << 63), Some(ms(100)));
+    }
+
+    #[test]
+    fn without_jitter_the_ceilings_themselves_are_the_delays() {
+        let policy = ReconnectPolicy::backoff(ms(100), ms(500)).without_jitter();
+        let mut backoff = Backoff::new(policy);
+        let delays: Vec<_> = [0, u64::MAX, 7, 0, 1].map(|r| backoff.next_delay(r)).into();
+        assert_eq!(delays, [100, 200, 400, 500, 500].map(|n| Some(ms(n))));
+    }
+
+    #[test]
+    fn a_constant_delay_grows_by_chance_only() {
+        let mut backoff = Backoff::new(ReconnectPolicy::constant(ms(100)));
+        for _ in 0..3 {
+            assert_eq!(backoff.next_delay(0), Some(ms(100)));
+            assert_eq!(backoff.next_delay(1 << 63), Some(ms(150)));
+            assert_eq!(backoff.next_delay(u64::MAX), Some(ms(200)));
+        }
+        let exact = ReconnectPolicy::constant(ms(100)).without_jitter();
+        assert_eq!(Backoff::new(exact).next_delay(u64::MAX), Some(ms(100)));
     }
 
     #[test]

@@ -9,6 +9,10 @@ pub(crate) struct ContextConfig {
     pub(crate) io_threads: Option<usize>,
     /// Whether I/O thread *i* runs on core *i* only. Default no.
     pub(crate) pin_threads: bool,
+    /// The cores that I/O threads may run on; empty for all.
+    pub(crate) thread_cores: Vec<usize>,
+    /// Sockets at a time; `None`, the default, for no limit.
+    pub(crate) max_sockets: Option<usize>,
     /// What the names of the threads start with. Default `sinew`.
     pub(crate) thread_name_prefix: String,
 }
@@ -19,8 +23,18 @@ impl ContextConfig {
     /// # Errors
     /// If one has an impossible value.
     pub(crate) fn validate(&self) -> Result<(), OptionError> {
-        if let Some(given @ (0 | MAX_IO_THREADS..)) = self.io_threads {
-            return Err(OptionError::new("io_threads", given, "from 1 to 1023"));
+        if let Some(given @ MAX_IO_THREADS..) = self.io_threads {
+            return Err(OptionError::new("io_threads", given, "from 0 to 1023"));
+        }
+        if self.max_sockets == Some(0) {
+            return Err(OptionError::new("max_sockets", 0, "at least 1, or `None`"));
+        }
+        if let Some(core) = self.thread_cores.iter().find(|core| **core >= MAX_CORES) {
+            return Err(OptionError::new(
+                "thread_cores",
+                core,
+                "numbers from 0 to 1023",
+            ));
         }
         let prefix = &self.thread_name_prefix;
         // Longer ones are cut by the system, and all threads would look alike.
@@ -34,7 +48,16 @@ impl ContextConfig {
         Ok(())
     }
 
-    /// The number of I/O threads to run, at least one.
+    /// The cores that thread `index` may run on; empty for all.
+    pub(crate) fn cores_of_thread(&self, index: usize) -> Vec<usize> {
+        match (self.pin_threads, self.thread_cores.as_slice()) {
+            (false, cores) => cores.to_vec(),
+            (true, []) => vec![index],
+            (true, cores) => vec![cores[index % cores.len()]],
+        }
+    }
+
+    /// The number of I/O threads to run; none, if that was asked for, serves inproc only.
     pub(crate) fn io_thread_count(&self) -> usize {
         self.io_threads.unwrap_or_else(|| {
             std::thread::available_parallelism()
@@ -49,6 +72,8 @@ impl Default for ContextConfig {
         ContextConfig {
             io_threads: None,
             pin_threads: false,
+            thread_cores: Vec::new(),
+            max_sockets: None,
             thread_name_prefix: "sinew".to_owned(),
         }
     }
@@ -56,6 +81,9 @@ impl Default for ContextConfig {
 
 /// More threads than any machine has use for is a mistake.
 const MAX_IO_THREADS: usize = 1024;
+
+/// What the system call takes, on Linux.
+const MAX_CORES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
@@ -69,14 +97,42 @@ mod tests {
     }
 
     #[test]
+    fn threads_have_the_cores_they_are_given() {
+        let config = |pin_threads, thread_cores: &[usize]| ContextConfig {
+            pin_threads,
+            thread_cores: thread_cores.to_vec(),
+            ..ContextConfig::default()
+        };
+        assert!(config(false, &[]).cores_of_thread(3).is_empty());
+        assert_eq!(config(false, &[5, 7]).cores_of_thread(3), [5, 7]);
+        assert_eq!(config(true, &[]).cores_of_thread(3), [3]);
+        assert_eq!(config(true, &[5, 7]).cores_of_thread(3), [7]);
+        assert_eq!(config(true, &[5, 7]).cores_of_thread(4), [5]);
+    }
+
+    #[test]
     fn impossible_values_are_named() {
         let bad = |config: ContextConfig| config.validate().unwrap_err().to_string();
         assert_eq!(
             bad(ContextConfig {
-                io_threads: Some(0),
+                io_threads: Some(1024),
                 ..ContextConfig::default()
             }),
-            "option `io_threads` cannot be 0: expected from 1 to 1023"
+            "option `io_threads` cannot be 1024: expected from 0 to 1023"
+        );
+        assert_eq!(
+            bad(ContextConfig {
+                max_sockets: Some(0),
+                ..ContextConfig::default()
+            }),
+            "option `max_sockets` cannot be 0: expected at least 1, or `None`"
+        );
+        assert_eq!(
+            bad(ContextConfig {
+                thread_cores: vec![0, 1024],
+                ..ContextConfig::default()
+            }),
+            "option `thread_cores` cannot be 1024: expected numbers from 0 to 1023"
         );
         assert_eq!(
             bad(ContextConfig {

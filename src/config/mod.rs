@@ -7,9 +7,11 @@
 
 mod backoff;
 mod context;
+mod filter;
 mod limits;
 mod notes;
 mod socket;
+mod socks;
 mod timing;
 
 use std::fmt;
@@ -18,10 +20,14 @@ use thiserror::Error;
 
 pub(crate) use backoff::Backoff;
 pub(crate) use context::ContextConfig;
+pub(crate) use filter::IpcFilters;
+pub use filter::{InvalidPrefix, IpPrefix};
 pub use limits::HighWaterMark;
 pub(crate) use limits::{MessageLimits, SubscriptionLimits};
 pub(crate) use notes::Notes;
 pub(crate) use socket::{SocketConfig, TcpConfig};
+pub(crate) use socks::SocksLogin;
+pub use socks::SocksProxy;
 pub use timing::{Heartbeat, ReconnectPolicy};
 
 /// An option with an impossible value.

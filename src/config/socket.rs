@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::timing::LONGEST;
 use super::{
-    Heartbeat, HighWaterMark, MessageLimits, Notes, OptionError, ReconnectPolicy,
-    SubscriptionLimits,
+    Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, Notes, OptionError,
+    ReconnectPolicy, SocksProxy, SubscriptionLimits,
 };
 use crate::message::{Message, RoutingId};
 
@@ -64,6 +64,18 @@ pub struct SocketConfig {
     pub(crate) only_first_subscribe: bool,
     /// The first message for every new peer. Default none.
     pub(crate) welcome: Option<Message>,
+    pub(crate) multicast: MulticastConfig,
+    /// Who may connect over ipc. Default: everyone who may open the socket.
+    pub(crate) ipc: IpcFilters,
+}
+
+/// How multicast datagrams are sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MulticastConfig {
+    /// Routers they may pass, the first host included. Default 1: they stay in the local network.
+    pub(crate) hops: u8,
+    /// Whether members of the group on this host get them. Default yes.
+    pub(crate) to_self: bool,
 }
 
 /// What is set on every TCP connection. `None` leaves the system's default.
@@ -89,6 +101,12 @@ pub(crate) struct TcpConfig {
     /// Whether IPv6 is used: host names resolve to both families, and `*` listens on both. Default
     /// yes; without IPv6 on this host, IPv4 alone is used.
     pub(crate) ipv6: bool,
+    /// How long the system itself looks for input before it sleeps (`SO_BUSY_POLL`), Linux.
+    pub(crate) busy_poll: Option<Duration>,
+    /// Whose connections are accepted; empty for everyone's.
+    pub(crate) accept_filters: Vec<IpPrefix>,
+    /// What connections are made through; `None`, the default, for none.
+    pub(crate) socks: Option<SocksProxy>,
 }
 
 impl SocketConfig {
@@ -106,9 +124,9 @@ impl SocketConfig {
         for (option, value) in [
             ("connect_timeout", self.connect_timeout),
             ("handshake_timeout", self.handshake_timeout),
-            ("user_timeout", self.tcp.user_timeout),
-            ("keepalive_idle", self.tcp.keepalive_idle),
-            ("keepalive_interval", self.tcp.keepalive_interval),
+            ("tcp_user_timeout", self.tcp.user_timeout),
+            ("tcp_keepalive_idle", self.tcp.keepalive_idle),
+            ("tcp_keepalive_interval", self.tcp.keepalive_interval),
         ] {
             if let Some(given) = value {
                 if given < Duration::from_millis(1) || given > LONGEST {
@@ -139,14 +157,17 @@ impl SocketConfig {
                 to_u64(self.tcp.recv_buffer.unwrap_or(1)),
             ),
             (
-                "keepalive_count",
+                "tcp_keepalive_count",
                 u64::from(self.tcp.keepalive_count.unwrap_or(1)),
             ),
         ] {
             // The system takes all of these as a C int.
-            if given == 0 || given > u64::from(i32::MAX.unsigned_abs()) {
+            if given == 0 || given > u64::from(MAX_C_INT) {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
+        }
+        if self.multicast.hops == 0 {
+            return Err(OptionError::new("multicast_hops", 0, "from 1 to 255"));
         }
         self.validate_metadata()?;
         if let Some(id) = self.routing_id.as_ref().filter(|id| id.is_automatic()) {
@@ -221,8 +242,8 @@ impl TcpConfig {
             ));
         }
         for (option, value) in [
-            ("keepalive_idle", self.keepalive_idle),
-            ("keepalive_interval", self.keepalive_interval),
+            ("tcp_keepalive_idle", self.keepalive_idle),
+            ("tcp_keepalive_interval", self.keepalive_interval),
         ] {
             // The system counts seconds; a fraction would silently become 0 or another number.
             if let Some(given) = value.filter(|v| v.subsec_nanos() != 0) {
@@ -230,6 +251,19 @@ impl TcpConfig {
                     option,
                     format_args!("{given:?}"),
                     "whole seconds",
+                ));
+            }
+        }
+        if let Some(given) = self.priority.filter(|given| *given > MAX_C_INT) {
+            return Err(OptionError::new("priority", given, "from 0 to 2147483647"));
+        }
+        if let Some(given) = self.busy_poll {
+            let micros = given.as_micros();
+            if micros == 0 || micros > u128::from(MAX_C_INT) {
+                return Err(OptionError::new(
+                    "kernel_busy_poll",
+                    format_args!("{given:?}"),
+                    "from 1 µs to 2147483647 µs, or `None`",
                 ));
             }
         }
@@ -275,6 +309,17 @@ impl Default for SocketConfig {
             tcp: TcpConfig::default(),
             only_first_subscribe: false,
             welcome: None,
+            multicast: MulticastConfig::default(),
+            ipc: IpcFilters::default(),
+        }
+    }
+}
+
+impl Default for MulticastConfig {
+    fn default() -> Self {
+        MulticastConfig {
+            hops: 1,
+            to_self: true,
         }
     }
 }
@@ -293,9 +338,15 @@ impl Default for TcpConfig {
             user_timeout: None,
             bind_to_device: None,
             ipv6: true,
+            busy_poll: None,
+            accept_filters: Vec::new(),
+            socks: None,
         }
     }
 }
+
+/// What the system can be told as a C int.
+const MAX_C_INT: u32 = i32::MAX.unsigned_abs();
 
 fn to_u64(n: usize) -> u64 {
     u64::try_from(n).unwrap_or(u64::MAX)
@@ -333,7 +384,7 @@ mod tests {
     #[test]
     fn impossible_values_are_named() {
         type Change = fn(&mut SocketConfig);
-        let table: [(Change, &str); 16] = [
+        let table: [(Change, &str); 21] = [
             (
                 |c| c.send_hwm = 0.into(),
                 "option `send_hwm` cannot be 0 messages: expected at least 1, or `HighWaterMark::unlimited()` for no limit",
@@ -398,11 +449,31 @@ mod tests {
                     c.tcp.keepalive = Some(true);
                     c.tcp.keepalive_idle = Some(Duration::from_millis(1500));
                 },
-                "option `keepalive_idle` cannot be 1.5s: expected whole seconds",
+                "option `tcp_keepalive_idle` cannot be 1.5s: expected whole seconds",
             ),
             (
                 |c| c.tcp.bind_to_device = Some(String::new()),
                 "option `bind_to_device` cannot be \"\": expected an interface name of 1 to 15 octets",
+            ),
+            (
+                |c| c.tcp.user_timeout = Some(Duration::ZERO),
+                "option `tcp_user_timeout` cannot be 0ns: expected from 1 ms to 30 days, or `None`",
+            ),
+            (
+                |c| c.multicast.hops = 0,
+                "option `multicast_hops` cannot be 0: expected from 1 to 255",
+            ),
+            (
+                |c| c.tcp.priority = Some(u32::MAX),
+                "option `priority` cannot be 4294967295: expected from 0 to 2147483647",
+            ),
+            (
+                |c| c.tcp.busy_poll = Some(Duration::from_nanos(999)),
+                "option `kernel_busy_poll` cannot be 999ns: expected from 1 µs to 2147483647 µs, or `None`",
+            ),
+            (
+                |c| c.tcp.busy_poll = Some(Duration::from_secs(2148)),
+                "option `kernel_busy_poll` cannot be 2148s: expected from 1 µs to 2147483647 µs, or `None`",
             ),
         ];
         for (change, text) in table {

@@ -11,21 +11,56 @@ use super::OptionError;
 /// lost the same server from coming back in one moment. The range starts over only after a
 /// completed handshake, so a server that accepts and then refuses is not hammered.
 ///
+/// An attempt tries every address of the endpoint's name. An endpoint that is given up is told by a
+/// [`Closed`](crate::SocketEvent::Closed) event. Refused credentials always end the attempts.
+///
 /// ```
 /// use std::time::Duration;
 /// use sinew::ReconnectPolicy;
 ///
 /// let quick = ReconnectPolicy::backoff(Duration::from_millis(10), Duration::from_secs(1));
 /// assert_ne!(quick, ReconnectPolicy::never());
+///
+/// // For a server that is either there or not to be waited for.
+/// let once = quick.stop_when_refused();
+/// # assert_ne!(once, quick);
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ReconnectPolicy(Option<Range>);
+pub struct ReconnectPolicy {
+    range: Option<Range>,
+    jitter: Jitter,
+    stops: Stops,
+}
 
 /// The upper end of the first delay, and the upper end of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Range {
     pub(super) initial: Duration,
     pub(super) max: Duration,
+}
+
+/// What chance makes of a delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Jitter {
+    /// Anything from nothing to the delay.
+    Full,
+    /// Anything from the delay to twice as much.
+    Added,
+    /// Nothing.
+    None,
+}
+
+/// What ends the attempts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Stops {
+    /// Nobody listens there.
+    pub(crate) refused: bool,
+    /// The connection was lost, or the time was over, before the handshake was complete.
+    pub(crate) failed_handshake: bool,
+    /// The peer broke the protocol, or is none to talk to.
+    pub(crate) protocol_error: bool,
+    /// Nobody listens there, and the endpoint was disconnected by the application.
+    pub(crate) refused_after_disconnect: bool,
 }
 
 /// Pings on an idle connection, so that a dead link is noticed.
@@ -49,25 +84,96 @@ pub struct Heartbeat {
 }
 
 impl ReconnectPolicy {
-    /// Tries again for ever, with delays drawn from a range whose upper end starts at `initial` and
-    /// doubles up to `max`.
+    /// Tries again for ever, with delays drawn from a range whose upper end starts at `initial` (at least
+    /// 1 ms) and doubles up to `max` (from `initial` to 30 days).
     #[must_use]
     pub const fn backoff(initial: Duration, max: Duration) -> Self {
-        ReconnectPolicy(Some(Range { initial, max }))
+        ReconnectPolicy {
+            range: Some(Range { initial, max }),
+            jitter: Jitter::Full,
+            stops: NO_STOPS,
+        }
+    }
+
+    /// Tries again for ever, after delays drawn from `interval` to twice `interval`; from 1 ms to 30 days.
+    /// What other libraries of the family do by default, with 100 ms.
+    #[must_use]
+    pub const fn constant(interval: Duration) -> Self {
+        ReconnectPolicy {
+            range: Some(Range {
+                initial: interval,
+                max: interval,
+            }),
+            jitter: Jitter::Added,
+            stops: NO_STOPS,
+        }
     }
 
     /// Gives the endpoint up when its connection is lost or cannot be made.
     #[must_use]
     pub const fn never() -> Self {
-        ReconnectPolicy(None)
+        ReconnectPolicy {
+            range: None,
+            jitter: Jitter::Full,
+            stops: NO_STOPS,
+        }
+    }
+
+    /// The same with the upper ends themselves as delays: nothing is left to chance, and peers that lost the
+    /// same server come back together.
+    #[must_use]
+    pub const fn without_jitter(mut self) -> Self {
+        self.jitter = Jitter::None;
+        self
+    }
+
+    /// The same, but gives the endpoint up when nobody listens there (over ipc also if there is no such
+    /// file). Of a name with several addresses, the last one tried decides.
+    #[must_use]
+    pub const fn stop_when_refused(mut self) -> Self {
+        self.stops.refused = true;
+        self
+    }
+
+    /// The same, but gives the endpoint up when a connection is lost, or `handshake_timeout` is over, before
+    /// the handshake is complete.
+    #[must_use]
+    pub const fn stop_on_failed_handshake(mut self) -> Self {
+        self.stops.failed_handshake = true;
+        self
+    }
+
+    /// The same, but gives the endpoint up when the peer breaks the protocol, speaks another, or is of a
+    /// type that this socket cannot talk to. What other libraries of the family do by default; here such
+    /// an endpoint is tried again.
+    #[must_use]
+    pub const fn stop_on_protocol_error(mut self) -> Self {
+        self.stops.protocol_error = true;
+        self
+    }
+
+    /// The same, but an endpoint that was disconnected with messages still queued, and for which therefore
+    /// connections are made until the linger time is over, is given up as soon as nobody listens there.
+    #[must_use]
+    pub const fn stop_when_refused_after_disconnect(mut self) -> Self {
+        self.stops.refused_after_disconnect = true;
+        self
     }
 
     pub(super) const fn range(&self) -> Option<Range> {
-        self.0
+        self.range
+    }
+
+    pub(super) const fn jitter(&self) -> Jitter {
+        self.jitter
+    }
+
+    pub(crate) const fn stops(&self) -> Stops {
+        self.stops
     }
 
     pub(super) fn validate(&self) -> Result<(), OptionError> {
-        let Some(range) = self.0 else {
+        let Some(range) = self.range else {
             return Ok(());
         };
         if range.initial < MIN_RECONNECT {
@@ -177,6 +283,13 @@ impl Default for Heartbeat {
         Heartbeat::every(Duration::from_secs(10))
     }
 }
+
+const NO_STOPS: Stops = Stops {
+    refused: false,
+    failed_handshake: false,
+    protocol_error: false,
+    refused_after_disconnect: false,
+};
 
 /// Durations above this are taken for a unit mixed up; below, sums of them cannot overflow.
 pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);

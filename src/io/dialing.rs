@@ -21,8 +21,9 @@ use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint, HostPort};
 use crate::message::RoutingId;
 use crate::pipe::Reader;
+use crate::proto::ProtocolError;
 use crate::sync::clock;
-use crate::transport::{start_connect, ConnectTarget, Family, Stream};
+use crate::transport::{start_connect, ConnectTarget, Family, Stream, Tunnel, TunnelError};
 
 /// An endpoint connected to, on its I/O thread.
 pub(super) struct DialerSlot {
@@ -48,11 +49,26 @@ enum State {
         stream: Stream,
         deadline: Option<Instant>,
     },
+    /// The connection to the proxy is made, the one through it is not.
+    Tunnelling {
+        stream: Stream,
+        tunnel: Box<Tunnel>,
+        /// The handshake, which this is a part of, began then.
+        since: Instant,
+        deadline: Option<Instant>,
+    },
     Waiting {
         until: Instant,
     },
     /// The connection lives in its own slot.
     Connected(usize, ConnectionId),
+}
+
+/// How a connection of a dialer ended.
+pub(super) struct Lost<'a> {
+    pub(super) reason: &'a DisconnectReason,
+    /// Before its handshake was complete.
+    pub(super) in_handshake: bool,
 }
 
 impl IoThread {
@@ -102,7 +118,8 @@ impl IoThread {
             dialer.endpoint.address().tcp_target(),
         ) {
             (_, Some(target)) => {
-                let (host, port) = (target.host_text().unwrap_or_default(), target.port);
+                let server = dialer.server(target);
+                let (host, port) = (server.host_text().unwrap_or_default(), server.port);
                 let family = Family::with_ipv6(dialer.port.config.tcp.ipv6);
                 let answer = move |result| handle.post(Command::Resolved { slot, id, result });
                 match pool {
@@ -115,7 +132,7 @@ impl IoThread {
                 self.attempt(slot, &target);
             }
             _ => {
-                debug_assert!(false, "inproc needs no I/O thread");
+                debug_assert!(false, "inproc and udp have no connections");
             }
         }
     }
@@ -138,7 +155,7 @@ impl IoThread {
                 self.next_address(slot, None);
             }
             Err(error) => {
-                let reason = unresolved(&dialer.endpoint, &error);
+                let reason = dialer.unresolved(&error);
                 self.attempt_failed(slot, reason);
             }
         }
@@ -198,42 +215,130 @@ impl IoThread {
         }
     }
 
-    /// Looks whether a pending connect is done.
+    /// Looks whether a pending connect is done, or goes on with the proxy.
     pub(super) fn connect_progress(&mut self, slot: usize) {
-        let handle = self.handle.clone();
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
         let State::Connecting { stream, .. } = &dialer.state else {
+            self.tunnel_progress(slot);
             return;
         };
         match stream.finish_connect() {
             Ok(false) => {}
-            Ok(true) => {
-                let _ = handle
-                    .registry()
-                    .deregister(&mut SourceFd(&stream.raw_fd()));
-                let State::Connecting { stream, .. } =
-                    std::mem::replace(&mut dialer.state, State::Resolving)
-                else {
-                    return;
+            Ok(true) => self.reached(slot),
+            Err(error) => self.abandon(slot, error.into()),
+        }
+    }
+
+    /// A connection is made, to the peer or to the proxy.
+    fn reached(&mut self, slot: usize) {
+        let Some(dialer) = self.dialer(slot) else {
+            return;
+        };
+        let State::Connecting { stream, .. } =
+            std::mem::replace(&mut dialer.state, State::Resolving)
+        else {
+            return;
+        };
+        let now = clock::now();
+        let proxy = dialer.endpoint.address().tcp_target().and_then(|target| {
+            let proxy = dialer.port.config.tcp.socks.as_ref()?;
+            Some(Tunnel::to(target, proxy.login.as_ref()))
+        });
+        let timeout = dialer.port.config.handshake_timeout;
+        match proxy {
+            None => self.established(slot, stream, now),
+            Some(Some(tunnel)) => {
+                dialer.state = State::Tunnelling {
+                    stream,
+                    tunnel: Box::new(tunnel),
+                    since: now,
+                    deadline: timeout.and_then(|timeout| now.checked_add(timeout)),
                 };
-                let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
-                dialer.addresses.clear();
-                let (link_slot, id) = self.connected(slot, port, endpoint, stream);
-                if let Some(dialer) = self.dialer(slot) {
-                    dialer.state = State::Connected(link_slot, id);
-                }
-                self.retime_dialer(slot);
-                self.start_link(link_slot);
+                self.enter_tunnel(slot);
             }
-            Err(error) => {
-                let _ = handle
-                    .registry()
-                    .deregister(&mut SourceFd(&stream.raw_fd()));
-                self.attempt_failed(slot, error.into());
+            // `connect` refuses such endpoints.
+            Some(None) => {
+                self.unwatch(&stream);
+                self.attempt_failed(slot, io::Error::from(io::ErrorKind::InvalidInput).into());
             }
         }
+    }
+
+    /// From now on the proxy's answers are of interest.
+    fn enter_tunnel(&mut self, slot: usize) {
+        let handle = self.handle.clone();
+        let Some(dialer) = self.dialer(slot) else {
+            return;
+        };
+        let State::Tunnelling { stream, .. } = &dialer.state else {
+            return;
+        };
+        let both = Interest::READABLE | Interest::WRITABLE;
+        let fd = stream.raw_fd();
+        match handle
+            .registry()
+            .reregister(&mut SourceFd(&fd), MioToken(slot), both)
+        {
+            Ok(()) => {
+                self.retime_dialer(slot);
+                self.tunnel_progress(slot);
+            }
+            Err(error) => self.abandon(slot, error.into()),
+        }
+    }
+
+    fn tunnel_progress(&mut self, slot: usize) {
+        let Some(dialer) = self.dialer(slot) else {
+            return;
+        };
+        let State::Tunnelling { stream, tunnel, .. } = &mut dialer.state else {
+            return;
+        };
+        match tunnel.advance(stream) {
+            Ok(false) => {}
+            Ok(true) => {
+                let through = std::mem::replace(&mut dialer.state, State::Resolving);
+                if let State::Tunnelling { stream, since, .. } = through {
+                    self.established(slot, stream, since);
+                }
+            }
+            Err(TunnelError::Io(error)) => self.abandon(slot, error.into()),
+            Err(TunnelError::Proxy(failure)) => self.abandon(slot, failure.into()),
+        }
+    }
+
+    /// The way to the peer is free: the handshake, which began at `since`, goes on.
+    fn established(&mut self, slot: usize, stream: Stream, since: Instant) {
+        self.unwatch(&stream);
+        let Some(dialer) = self.dialer(slot) else {
+            return;
+        };
+        let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
+        dialer.addresses.clear();
+        let (link_slot, id) = self.connected(slot, port, endpoint, stream, since);
+        if let Some(dialer) = self.dialer(slot) {
+            dialer.state = State::Connected(link_slot, id);
+        }
+        self.retime_dialer(slot);
+        self.start_link(link_slot);
+    }
+
+    /// Gives up the attempt under way.
+    fn abandon(&mut self, slot: usize, reason: DisconnectReason) {
+        if let Some(dialer) = self.dialer(slot) {
+            let state = std::mem::replace(&mut dialer.state, State::Resolving);
+            if let Some(stream) = state.stream() {
+                self.unwatch(stream);
+            }
+        }
+        self.attempt_failed(slot, reason);
+    }
+
+    fn unwatch(&self, stream: &Stream) {
+        let mut source = SourceFd(&stream.raw_fd());
+        let _ = self.handle.registry().deregister(&mut source);
     }
 
     /// One address did not work.
@@ -248,9 +353,18 @@ impl IoThread {
         self.next_address(slot, Some(reason));
     }
 
-    /// No address worked, or the connection was lost: wait, and begin again.
-    fn round_failed(&mut self, slot: usize, _reason: DisconnectReason) {
-        self.retry(slot);
+    /// No address worked: wait, and begin again, unless this is to be the end.
+    fn round_failed(&mut self, slot: usize, reason: DisconnectReason) {
+        let Some(dialer) = self.dialer(slot) else {
+            return;
+        };
+        let stops = dialer.port.config.reconnect.stops();
+        let stop = stops.refused || (stops.refused_after_disconnect && dialer.closing.is_some());
+        if stop && dialer.is_refusal(&reason) {
+            self.end_dialer(slot);
+        } else {
+            self.retry(slot);
+        }
     }
 
     fn retry(&mut self, slot: usize) {
@@ -277,7 +391,6 @@ impl IoThread {
     }
 
     pub(super) fn dialer_timeout(&mut self, slot: usize, now: Instant) {
-        let handle = self.handle.clone();
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
@@ -292,12 +405,13 @@ impl IoThread {
         }
         match &dialer.state {
             State::Waiting { until } if *until <= now => self.begin_round(slot),
-            State::Connecting { stream, deadline } if deadline.is_some_and(|at| at <= now) => {
-                let _ = handle
-                    .registry()
-                    .deregister(&mut SourceFd(&stream.raw_fd()));
+            State::Connecting { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
                 let timeout = dialer.port.config.connect_timeout.unwrap_or_default();
-                self.attempt_failed(slot, DisconnectReason::ConnectTimeout { timeout });
+                self.abandon(slot, DisconnectReason::ConnectTimeout { timeout });
+            }
+            State::Tunnelling { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
+                let timeout = dialer.port.config.handshake_timeout.unwrap_or_default();
+                self.abandon(slot, DisconnectReason::ProxyTimeout { timeout });
             }
             _ => self.retime_dialer(slot),
         }
@@ -308,7 +422,7 @@ impl IoThread {
             return;
         };
         let own = match &dialer.state {
-            State::Connecting { deadline, .. } => *deadline,
+            State::Connecting { deadline, .. } | State::Tunnelling { deadline, .. } => *deadline,
             State::Waiting { until } => Some(*until),
             State::Resolving | State::Connected(..) => None,
         };
@@ -348,8 +462,9 @@ impl IoThread {
         self.dialer(slot).map_or(true, DialerSlot::is_drained)
     }
 
-    /// The connection is lost: the pipes come back, and the dialer tries again, unless `last`.
-    pub(super) fn dialer_lost(&mut self, slot: usize, ends: Option<PipeEnds>, last: bool) {
+    /// The connection is lost: the pipes come back, and the dialer tries again, unless this is to be the
+    /// end.
+    pub(super) fn dialer_lost(&mut self, slot: usize, ends: Option<PipeEnds>, lost: &Lost<'_>) {
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
@@ -357,7 +472,7 @@ impl IoThread {
             dialer.ends = ends;
         }
         dialer.state = State::Resolving;
-        if last {
+        if dialer.is_last(lost) {
             self.end_dialer(slot);
             return;
         }
@@ -396,11 +511,8 @@ impl IoThread {
         let Slot::Dialer(mut dialer) = self.free_slot(slot) else {
             return;
         };
-        if let State::Connecting { stream, .. } = &dialer.state {
-            let _ = self
-                .handle
-                .registry()
-                .deregister(&mut SourceFd(&stream.raw_fd()));
+        if let Some(stream) = dialer.state.stream() {
+            self.unwatch(stream);
         }
         if let Some(ends) = dialer.ends.take() {
             // Not whether the dialer is closing: after a disconnect PUSH sends the rest to others.
@@ -413,7 +525,67 @@ impl IoThread {
     }
 }
 
+impl State {
+    /// The descriptor, while it is the dialer's.
+    fn stream(&self) -> Option<&Stream> {
+        match self {
+            State::Connecting { stream, .. } | State::Tunnelling { stream, .. } => Some(stream),
+            State::Resolving | State::Waiting { .. } | State::Connected(..) => None,
+        }
+    }
+}
+
 impl DialerSlot {
+    /// Whom to connect to on the way to this target: the proxy, if there is one.
+    fn server<'a>(&'a self, target: &'a HostPort) -> &'a HostPort {
+        let proxy = self.port.config.tcp.socks.as_ref();
+        proxy.map_or(target, |proxy| &proxy.server)
+    }
+
+    /// The system's words for a name it does not know do not name it.
+    fn unresolved(&self, error: &io::Error) -> DisconnectReason {
+        let target = self.endpoint.address().tcp_target();
+        let host = target.and_then(|target| self.server(target).host_text());
+        DisconnectReason::Io {
+            kind: error.kind(),
+            message: format!(
+                "the host `{}` does not resolve, expected an address or a name that the system knows: {error}",
+                host.unwrap_or_default()
+            )
+            .into(),
+        }
+    }
+
+    /// Whether the failure of an attempt says that nobody listens there. Over ipc there may be no file; over
+    /// tcp the same error stands for an unknown name.
+    fn is_refusal(&self, reason: &DisconnectReason) -> bool {
+        match reason {
+            DisconnectReason::Io { kind, .. } => match kind {
+                io::ErrorKind::ConnectionRefused => true,
+                io::ErrorKind::NotFound => matches!(self.endpoint.address(), Address::Ipc(_)),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+
+    /// Whether no further connection is to be made after this one.
+    fn is_last(&self, lost: &Lost<'_>) -> bool {
+        let stops = self.port.config.reconnect.stops();
+        match lost.reason {
+            // Another connection has its place.
+            DisconnectReason::Replaced => !lost.in_handshake,
+            DisconnectReason::Protocol(error) if !error.is_retryable() => lost.in_handshake,
+            DisconnectReason::Protocol(ProtocolError::TimedOut(_))
+            | DisconnectReason::PeerClosed
+            | DisconnectReason::Io { .. } => stops.failed_handshake && lost.in_handshake,
+            DisconnectReason::Protocol(_) | DisconnectReason::TooLarge { .. } => {
+                stops.protocol_error
+            }
+            _ => false,
+        }
+    }
+
     fn is_drained(&mut self) -> bool {
         match &mut self.ends {
             Some(PipeEnds {
@@ -447,16 +619,123 @@ pub(super) fn release_ends(port: &Arc<Port>, ends: PipeEnds, closing: bool) {
     }
 }
 
-/// The system's words for a name it does not know do not name it.
-fn unresolved(endpoint: &Endpoint, error: &io::Error) -> DisconnectReason {
-    let target = endpoint.address().tcp_target();
-    let host = target.and_then(HostPort::host_text);
-    DisconnectReason::Io {
-        kind: error.kind(),
-        message: format!(
-            "the host `{}` does not resolve, expected an address or a name that the system knows: {error}",
-            host.unwrap_or_default()
-        )
-        .into(),
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener};
+    use std::sync::{Arc, Mutex};
+    use std::time::Duration;
+
+    use crate::config::{ContextConfig, ReconnectPolicy, SocketConfig};
+    use crate::endpoint::Endpoint;
+    use crate::io::dial_ends;
+    use crate::io::monitor::{Monitor, SocketEvent};
+    use crate::io::pool::IoPool;
+    use crate::io::port::{NoHooks, Port};
+    use crate::io::thread::{next_id, Command, EndpointId};
+    use crate::socket_type::SocketType;
+    use crate::transport::Resolver;
+
+    const WATCHDOG: Duration = Duration::from_secs(20);
+
+    /// Dials a name that `lookup` knows, and shows what comes of it.
+    fn dial(
+        text: &str,
+        lookup: impl Fn(&str) -> std::io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
+    ) -> (Arc<Port>, Arc<IoPool>, Monitor) {
+        let resolver = Resolver::with_lookup(WATCHDOG, move |host, _| lookup(host));
+        let pool = IoPool::with_resolver(ContextConfig::default(), resolver);
+        let ms = Duration::from_millis;
+        let config = SocketConfig {
+            reconnect: ReconnectPolicy::backoff(ms(1), ms(1)),
+            ..SocketConfig::default()
+        };
+        let port = Port::new(
+            SocketType::Push,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(&pool),
+        );
+        let monitor = port.monitors.subscribe();
+        let endpoint: Endpoint = text.parse().unwrap();
+        pool.place(0).unwrap().post(Command::Dial {
+            port: Arc::clone(&port),
+            endpoint,
+            id: EndpointId(next_id()),
+            ends: dial_ends(&port, None),
+            name: None,
+            lease: port.lease(),
+        });
+        (port, pool, monitor)
+    }
+
+    fn close(port: &Arc<Port>, pool: &IoPool) {
+        for thread in pool.started() {
+            thread.post(Command::CloseSocket {
+                port: Arc::clone(port),
+                deadline: Some(crate::sync::clock::now()),
+            });
+        }
+    }
+
+    /// An address where nobody listens, held for as long as the socket lives.
+    fn refusing(at: &str) -> (socket2::Socket, SocketAddr) {
+        let at: SocketAddr = at.parse().unwrap();
+        let domain = socket2::Domain::for_address(at);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&at.into()).unwrap();
+        let addr = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, addr)
+    }
+
+    fn connected_peer(monitor: &mut Monitor) -> (String, u32) {
+        let mut failures = 0;
+        let event = monitor.wait_for(WATCHDOG, |event| {
+            failures += u32::from(matches!(event, SocketEvent::ConnectFailed { .. }));
+            matches!(event, SocketEvent::Connected { .. })
+        });
+        match event {
+            Some(SocketEvent::Connected { peer, .. }) => (peer, failures),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_address_of_a_name_is_tried() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let (_first, one) = refusing("127.0.0.1:0");
+        let (_second, other) = refusing("127.0.0.1:0");
+        let (port, pool, mut monitor) = dial("tcp://a.name:1", move |_| Ok(vec![one, other, good]));
+        assert_eq!(connected_peer(&mut monitor), (good.to_string(), 2));
+        close(&port, &pool);
+    }
+
+    #[test]
+    fn a_name_is_looked_up_again_for_every_attempt_and_on_no_io_thread() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let (_held, bad) = refusing("127.0.0.1:0");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&asked);
+        let (port, pool, mut monitor) = dial("tcp://a.name:1", move |host| {
+            let thread = std::thread::current().name().unwrap_or_default().to_owned();
+            let mut log = log.lock().unwrap();
+            log.push((host.to_owned(), thread));
+            match log.len() {
+                1 => Err(std::io::ErrorKind::TimedOut.into()),
+                2 => Ok(vec![bad]),
+                _ => Ok(vec![good]),
+            }
+        });
+        assert_eq!(connected_peer(&mut monitor), (good.to_string(), 2));
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 3);
+        for (host, thread) in asked.iter() {
+            assert_eq!(
+                (host.as_str(), thread.as_str()),
+                ("a.name", "sinew-resolver")
+            );
+        }
+        close(&port, &pool);
     }
 }

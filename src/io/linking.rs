@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use mio::event::Event as MioEvent;
 
-use super::dialing::release_ends;
+use super::dialing::{release_ends, Lost};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
@@ -73,7 +73,7 @@ impl LinkSlot {
 }
 
 enum Origin {
-    /// Through a listener; the guard counts it while its handshake is unfinished.
+    /// Through a listener, or by the application; the guard counts it while its handshake is unfinished.
     Accepted {
         listener: EndpointId,
         pending: Option<Pending>,
@@ -112,11 +112,8 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
-        let full = port.hooks.is_full();
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease));
-        if full {
-            lock(&link.proto).refuse(OCCUPIED);
-        }
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        refuse_if_full(&link);
         link.port.monitors.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
@@ -131,15 +128,37 @@ impl IoThread {
         port: Arc<Port>,
         endpoint: Endpoint,
         stream: Stream,
+        since: Instant,
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
-        let link = self.insert_link(port, stream, endpoint, origin, None);
-        link.port.monitors.report(|| SocketEvent::Connected {
-            connection: link.id,
-            endpoint: link.endpoint.clone(),
-            peer: link.peer.clone(),
-        });
+        let link = self.insert_link(port, stream, endpoint, origin, None, since);
+        report_connected(&link);
         (link.slot, link.id)
+    }
+
+    /// A connection that the application has made. To its end it is like one that was accepted.
+    pub(super) fn adopt_connected(
+        &mut self,
+        port: Arc<Port>,
+        stream: Stream,
+        endpoint: Endpoint,
+        id: EndpointId,
+        lease: Lease,
+    ) {
+        if port.is_closing() {
+            // In this order: see `listen`.
+            drop(stream);
+            drop(lease);
+            return;
+        }
+        let origin = Origin::Accepted {
+            listener: id,
+            pending: None,
+        };
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        refuse_if_full(&link);
+        report_connected(&link);
+        self.start_link(link.slot);
     }
 
     fn insert_link(
@@ -149,6 +168,7 @@ impl IoThread {
         endpoint: Endpoint,
         origin: Origin,
         lease: Option<Lease>,
+        since: Instant,
     ) -> Arc<Link> {
         let slot = self.slots.insert(Slot::Freed);
         let peer = stream.peer_label();
@@ -163,7 +183,7 @@ impl IoThread {
             self.handle.clone(),
             slot,
             opening,
-            clock::now(),
+            since,
         );
         self.slots[slot] = Slot::Link(LinkSlot {
             link: Arc::clone(&link),
@@ -527,6 +547,9 @@ impl IoThread {
                     self.close_listener(slot);
                 }
                 Some(Slot::Dialer(dialer)) if dialer.id == id => self.close_dialer(slot, deadline),
+                Some(Slot::Datagrams(datagrams)) if datagrams.id == id => {
+                    self.close_datagrams(slot, deadline);
+                }
                 Some(Slot::Link(link)) if matches!(link.origin, Origin::Accepted { listener, .. } if listener == id) =>
                 {
                     self.close_link_gently(slot, deadline);
@@ -546,6 +569,9 @@ impl IoThread {
                 }
                 Some(Slot::Dialer(dialer)) if Arc::ptr_eq(&dialer.port, port) => {
                     self.close_dialer(slot, deadline);
+                }
+                Some(Slot::Datagrams(datagrams)) if Arc::ptr_eq(&datagrams.port, port) => {
+                    self.close_datagrams(slot, deadline);
                 }
                 Some(Slot::Link(link))
                     if Arc::ptr_eq(&link.link.port, port)
@@ -678,9 +704,11 @@ impl IoThread {
             };
             self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
-                let last =
-                    matches!(&reason, DisconnectReason::Protocol(error) if !error.is_retryable());
-                self.dialer_lost(dialer, None, last);
+                let lost = Lost {
+                    reason: &reason,
+                    in_handshake: true,
+                };
+                self.dialer_lost(dialer, None, &lost);
             }
             return;
         }
@@ -730,7 +758,13 @@ impl IoThread {
                 // Its dialer ended when everything was written.
                 (_, State::Shut) => {}
                 (Some(_), _) => self.end_dialer(dialer),
-                (None, _) => self.dialer_lost(dialer, kept, replaced),
+                (None, _) => {
+                    let lost = Lost {
+                        reason: &reason,
+                        in_handshake: false,
+                    };
+                    self.dialer_lost(dialer, kept, &lost);
+                }
             }
         }
         drop(lease);
@@ -784,6 +818,21 @@ fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
+
+/// Whom the pattern cannot have is told before it sends anything.
+fn refuse_if_full(link: &Link) {
+    if link.port.hooks.is_full() {
+        lock(&link.proto).refuse(OCCUPIED);
+    }
+}
+
+fn report_connected(link: &Link) {
+    link.port.monitors.report(|| SocketEvent::Connected {
+        connection: link.id,
+        endpoint: link.endpoint.clone(),
+        peer: link.peer.clone(),
+    });
+}
 
 /// New pipes for a peer; the socket is told of its ends.
 pub(super) fn new_ends(

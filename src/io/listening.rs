@@ -1,6 +1,7 @@
 //! Accepting connections.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use super::{ACCEPT_PAUSE, ACCEPT_TURN};
 use crate::endpoint::Endpoint;
 use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::clock;
-use crate::transport::{AcceptFailure, Listener, Stream};
+use crate::transport::{AcceptFailure, AdoptError, Listener, Stream};
 
 /// A bound endpoint on its I/O thread.
 pub(super) struct ListenerSlot {
@@ -37,6 +38,52 @@ pub(crate) fn bind_stream(
     id: EndpointId,
 ) -> io::Result<Endpoint> {
     let (listener, real) = Listener::bind(endpoint, &port.config)?;
+    listen_on(listener, &real, port, home, id);
+    Ok(real)
+}
+
+/// Takes a listening socket over from the application, as if it had been bound here.
+pub(crate) fn adopt_listener(
+    fd: OwnedFd,
+    port: &Arc<Port>,
+    home: &IoHandle,
+    id: EndpointId,
+) -> Result<Endpoint, AdoptError> {
+    let (listener, real) = Listener::adopt(fd, &port.config)?;
+    listen_on(listener, &real, port, home, id);
+    Ok(real)
+}
+
+/// Takes a connected socket over from the application; returns the endpoint it is known by.
+pub(crate) fn adopt_stream(
+    fd: OwnedFd,
+    port: &Arc<Port>,
+    home: &IoHandle,
+    id: EndpointId,
+) -> Result<Endpoint, AdoptError> {
+    let (stream, endpoint) = Stream::adopt(fd, &port.config)?;
+    // Both ends of a pair are nameless, and a name is needed to end it by.
+    let endpoint = match endpoint {
+        Some(endpoint) => endpoint,
+        None => Endpoint::nameless_ipc(id.0),
+    };
+    home.post(Command::AdoptConnected {
+        port: Arc::clone(port),
+        stream,
+        endpoint: endpoint.clone(),
+        id,
+        lease: port.lease(),
+    });
+    Ok(endpoint)
+}
+
+fn listen_on(
+    listener: Listener,
+    real: &Endpoint,
+    port: &Arc<Port>,
+    home: &IoHandle,
+    id: EndpointId,
+) {
     home.post(Command::Listen {
         port: Arc::clone(port),
         listener,
@@ -44,7 +91,6 @@ pub(crate) fn bind_stream(
         id,
         lease: port.lease(),
     });
-    Ok(real)
 }
 
 /// One of the unfinished handshakes of a listener.
@@ -122,16 +168,17 @@ impl IoThread {
                 }
                 Err(failure) => failure,
             };
-            let (error, pause) = match failure {
+            let (reason, pause) = match failure {
                 AcceptFailure::Drained => return,
-                AcceptFailure::Connection(error) => (error, None),
-                AcceptFailure::Pause(error) => (error, Some(ACCEPT_PAUSE)),
+                AcceptFailure::Connection(error) => (error.into(), None),
+                AcceptFailure::Filtered { peer } => (DisconnectReason::Filtered { peer }, None),
+                AcceptFailure::Pause(error) => (error.into(), Some(ACCEPT_PAUSE)),
             };
             let port = &listening.port;
             Counters::add(&port.counters.accept_failures, 1);
             port.monitors.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
-                reason: error.into(),
+                reason,
                 retry_in: pause,
             });
             if let Some(pause) = pause {

@@ -9,6 +9,7 @@
 
 mod buffer;
 mod caller;
+mod datagram;
 mod dialing;
 mod framing;
 mod in_pump;
@@ -34,13 +35,16 @@ mod writing;
 use std::time::Duration;
 
 pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
+pub(crate) use crate::transport::AdoptError;
+pub use crate::transport::ProxyFailure;
 pub(crate) use caller::{CallerPoll, CALLER_LINKS};
+pub(crate) use datagram::{bind_datagrams, connect_datagrams, MAX_DATAGRAM};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;
 pub(crate) use linking::dial_ends;
-pub(crate) use listening::bind_stream;
+pub(crate) use listening::{adopt_listener, adopt_stream, bind_stream};
 pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
-pub(crate) use pool::IoPool;
+pub(crate) use pool::{IoPool, PlaceError};
 pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
 pub(crate) use room::Room;

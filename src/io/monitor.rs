@@ -17,6 +17,7 @@ use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
 use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
+use crate::transport::ProxyFailure;
 
 /// Names one connection of this process, for its whole life and never again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -160,6 +161,22 @@ pub enum DisconnectReason {
     /// The peer subscribed to more than this socket accepts.
     #[error("the peer exceeds the limits on subscriptions of this socket")]
     SubscriptionLimit,
+    /// The peer may not connect to this socket: none of the accept filters (tcp) or process filters (ipc)
+    /// names it.
+    #[error("no filter allows the peer `{peer}`")]
+    Filtered {
+        /// Its address, or `:uid:gid:pid` over ipc; empty if the system does not know.
+        peer: String,
+    },
+    /// The SOCKS proxy did not make the connection.
+    #[error(transparent)]
+    Proxy(#[from] ProxyFailure),
+    /// The way through the SOCKS proxy was not made within the `handshake_timeout`.
+    #[error("the SOCKS proxy made no connection within {timeout:?}")]
+    ProxyTimeout {
+        /// The configured limit.
+        timeout: Duration,
+    },
     /// The socket has as many connections as its `max_connections` allows.
     #[error("the socket has its maximum of {limit} connections")]
     TooManyConnections {

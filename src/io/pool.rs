@@ -8,6 +8,15 @@ use crate::config::ContextConfig;
 use crate::sync::{lock, Mutex};
 use crate::transport::Resolver;
 
+/// Why there is no thread for an endpoint.
+#[derive(Debug)]
+pub(crate) enum PlaceError {
+    /// The mask allows none of those there may be.
+    NoneAllowed { affinity: u64, threads: usize },
+    /// The system starts none.
+    Io(io::Error),
+}
+
 /// See the module.
 pub(crate) struct IoPool {
     config: ContextConfig,
@@ -17,11 +26,15 @@ pub(crate) struct IoPool {
 
 impl IoPool {
     pub(crate) fn new(config: ContextConfig) -> Arc<IoPool> {
+        IoPool::with_resolver(config, Resolver::new())
+    }
+
+    pub(super) fn with_resolver(config: ContextConfig, resolver: Resolver) -> Arc<IoPool> {
         let count = config.io_thread_count();
         Arc::new(IoPool {
             config,
             threads: Mutex::new((0..count).map(|_| None).collect()),
-            resolver: Resolver::new(),
+            resolver,
         })
     }
 
@@ -29,20 +42,17 @@ impl IoPool {
     ///
     /// # Errors
     /// If the mask allows none, or no thread can be started.
-    pub(crate) fn place(self: &Arc<Self>, affinity: u64) -> io::Result<IoHandle> {
+    pub(crate) fn place(self: &Arc<Self>, affinity: u64) -> Result<IoHandle, PlaceError> {
         let mut threads = lock(&self.threads);
         let allowed = |index: usize| affinity == 0 || (index < 64 && affinity >> index & 1 == 1);
         let best = (0..threads.len())
             .filter(|index| allowed(*index))
             .min_by_key(|index| threads[*index].as_ref().map_or(0, IoHandle::load));
         let Some(index) = best else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!(
-                    "the affinity mask {affinity:#x} allows none of the {} I/O threads",
-                    threads.len()
-                ),
-            ));
+            return Err(PlaceError::NoneAllowed {
+                affinity,
+                threads: threads.len(),
+            });
         };
         if let Some(handle) = &threads[index] {
             return Ok(handle.clone());
@@ -56,7 +66,7 @@ impl IoPool {
             Err(error) => (0..threads.len())
                 .filter(|index| allowed(*index))
                 .find_map(|index| threads[index].clone())
-                .ok_or(error),
+                .ok_or(PlaceError::Io(error)),
         }
     }
 

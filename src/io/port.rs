@@ -138,7 +138,6 @@ pub(crate) trait Hooks: Send + Sync {
 
     /// A way to send to peers that cannot say what they want, such as datagrams: it gets every message,
     /// until [`Hooks::link_down`].
-    #[allow(dead_code, reason = "called by the datagram transport")]
     fn unfiltered_up(&self, _: PipeKey) {}
 
     /// The peer subscribed (joined a group), or took that back.
@@ -253,6 +252,10 @@ pub(crate) struct Counters {
     pub(crate) disconnects: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) accept_failures: AtomicU64,
+    /// Datagrams received that are none of this pattern.
+    pub(crate) dropped_malformed: AtomicU64,
+    /// Datagrams that the system or another host refused.
+    pub(crate) datagram_errors: AtomicU64,
 }
 
 impl Counters {

@@ -15,6 +15,7 @@ use mio::{Events, Poll, Registry, Token as MioToken, Waker};
 use slab::Slab;
 
 use super::buffer::BufferPool;
+use super::datagram::{DatagramSlot, Way};
 use super::dialing::DialerSlot;
 use super::link::Link;
 use super::linking::{deadline_after, LinkSlot};
@@ -97,6 +98,30 @@ pub(crate) enum Command {
         pending: super::listening::Pending,
         lease: Lease,
     },
+    /// Look after a connection that the application has made.
+    AdoptConnected {
+        port: Arc<Port>,
+        stream: Stream,
+        endpoint: Endpoint,
+        id: EndpointId,
+        lease: Lease,
+    },
+    /// Send and receive datagrams.
+    Datagrams {
+        port: Arc<Port>,
+        way: Way,
+        id: EndpointId,
+        ends: PipeEnds,
+        lease: Lease,
+    },
+    /// A name was looked up for datagrams.
+    DatagramTarget {
+        slot: usize,
+        id: EndpointId,
+        result: io::Result<Vec<SocketAddr>>,
+    },
+    /// Datagrams wait to be sent.
+    SendDatagrams(usize, EndpointId),
     /// A name was looked up for a dialer.
     Resolved {
         slot: usize,
@@ -207,12 +232,12 @@ pub(super) fn start(
         next_sweep: None,
         stopped: false,
     };
-    let pin = config.pin_threads.then_some(index);
+    let cores = config.cores_of_thread(index);
     std::thread::Builder::new()
         .name(format!("{}/io/{index}", config.thread_name_prefix))
         .spawn(move || {
-            if let Some(core) = pin {
-                crate::sync::pin_thread(core);
+            if !cores.is_empty() {
+                crate::sync::pin_thread(&cores);
             }
             thread.run();
         })?;
@@ -225,6 +250,7 @@ pub(super) fn start(
 pub(super) enum Slot {
     Listener(Box<ListenerSlot>),
     Dialer(Box<DialerSlot>),
+    Datagrams(Box<DatagramSlot>),
     Link(LinkSlot),
     /// Freed in this turn, while readiness events for it may still be about.
     Freed,
@@ -336,6 +362,7 @@ impl IoThread {
             match self.slots.get(slot) {
                 Some(Slot::Listener(_)) => self.accept(slot),
                 Some(Slot::Dialer(_)) => self.connect_progress(slot),
+                Some(Slot::Datagrams(_)) => self.datagrams_ready(slot),
                 Some(Slot::Link(_)) => self.link_ready(slot, event),
                 // Closed in this very turn, or a stale event of another use of the slot.
                 Some(Slot::Freed) | None => {}
@@ -379,6 +406,26 @@ impl IoThread {
                 pending,
                 lease,
             } => self.adopt(port, stream, endpoint, listener, pending, lease),
+            Command::AdoptConnected {
+                port,
+                stream,
+                endpoint,
+                id,
+                lease,
+            } => self.adopt_connected(port, stream, endpoint, id, lease),
+            Command::Datagrams {
+                port,
+                way,
+                id,
+                ends,
+                lease,
+            } => self.add_datagrams(port, way, id, ends, lease),
+            Command::DatagramTarget { slot, id, result } => self.target_found(slot, id, result),
+            Command::SendDatagrams(slot, id) => {
+                if self.has_datagrams(slot, id) {
+                    self.send_datagrams(slot);
+                }
+            }
             Command::Resolved { slot, id, result } => self.resolved(slot, id, result),
             Command::Attend(slot, id) => {
                 if let Some(link) = self.link(slot, id) {
@@ -439,6 +486,7 @@ impl IoThread {
                 match self.slots.get(slot) {
                     Some(Slot::Listener(_)) => self.accept(slot),
                     Some(Slot::Dialer(_)) => self.dialer_timeout(slot, now),
+                    Some(Slot::Datagrams(_)) => self.datagrams_ready(slot),
                     Some(Slot::Link(_)) => self.link_timeout(slot, now),
                     Some(Slot::Freed) | None => {}
                 }

@@ -40,8 +40,9 @@
 //! # Conflation
 //! A pipe that keeps only the newest message is made of two of these: see [`conflate`].
 //!
-//! This module, `sync::barrier` and `sync::affinity` are the only places with `unsafe` code. That of
-//! this one is checked by loom models (`loom_tests`), a naive model under proptest (`model_tests`) and
+//! This module, `sync::barrier`, `sync::affinity` and `transport::credentials` are the only places with
+//! `unsafe` code. That of this one is checked by loom models (`loom_tests`), a naive model under
+//! proptest (`model_tests`) and
 //! valgrind (CONTRIBUTING).
 
 mod block;

@@ -19,7 +19,7 @@ use crate::socket_type::SocketType;
 pub(super) fn types() -> impl Iterator<Item = SocketType> + Clone {
     SocketType::ALL
         .into_iter()
-        .filter(|socket_type| *socket_type != SocketType::Stream)
+        .filter(|socket_type| !matches!(socket_type, SocketType::Stream | SocketType::Dgram))
 }
 
 /// A small deterministic generator (xorshift64*).

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::shell::Shell;
-use crate::config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SocketConfig};
+use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::ToEndpoint;
 use crate::error::BuildError;
@@ -23,7 +23,7 @@ use crate::message::RoutingId;
 ///     builder.linger(Duration::ZERO)
 /// }
 /// let pull = hasty(Pull::builder()).build()?;
-/// # Ok::<(), sinew::OptionError>(())
+/// # Ok::<(), sinew::BuildError>(())
 /// ```
 pub trait SocketKind: sealed::Assemble {}
 
@@ -86,14 +86,14 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// Makes the socket, with no endpoints yet.
     ///
     /// # Errors
-    /// If an option has an impossible value.
-    pub fn build(self) -> Result<K, OptionError> {
+    /// If an option has an impossible value, or the context has its maximum of sockets.
+    pub fn build(self) -> Result<K, BuildError> {
         self.config.validate()?;
-        Ok(K::assemble(
-            self.config,
-            self.options,
-            self.context.unwrap_or_default(),
-        ))
+        let context = self.context.unwrap_or_default();
+        let place = context.claim()?;
+        let mut socket = K::assemble(self.config, self.options, context);
+        socket.shell().hold(place);
+        Ok(socket)
     }
 
     /// Makes the socket and binds it.
@@ -291,32 +291,6 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// handshake. `None`, the default, for no limit.
     pub fn max_connections(mut self, connections: impl Into<Option<u32>>) -> Self {
         self.config.max_connections = connections.into();
-        self
-    }
-
-    /// TCP keep-alive probes: off, on, or (`None`, the default) as the system likes.
-    pub fn tcp_keepalive(mut self, on: impl Into<Option<bool>>) -> Self {
-        self.config.tcp.keepalive = on.into();
-        self
-    }
-
-    /// The kernel's send buffer of each connection, in octets, from 1 to 2147483647. Default: the
-    /// system's.
-    pub fn kernel_send_buffer(mut self, octets: usize) -> Self {
-        self.config.tcp.send_buffer = Some(octets);
-        self
-    }
-
-    /// The kernel's receive buffer of each connection, in octets, from 1 to 2147483647. Default: the
-    /// system's.
-    pub fn kernel_recv_buffer(mut self, octets: usize) -> Self {
-        self.config.tcp.recv_buffer = Some(octets);
-        self
-    }
-
-    /// Whether IPv6 is used: names resolve to both families, `*` listens on both. Default: yes.
-    pub fn ipv6(mut self, on: bool) -> Self {
-        self.config.tcp.ipv6 = on;
         self
     }
 }

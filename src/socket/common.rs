@@ -34,6 +34,9 @@ macro_rules! shell_methods {
         /// Connects to an endpoint. Nobody need be there yet: the connection is made, and made again,
         /// in the background. Connecting to the same endpoint twice makes two connections.
         ///
+        /// A host name is looked up again for each attempt, on no I/O thread. Its addresses are tried one
+        /// after the other, IPv6 and IPv4 in turn, beginning with the one that the system prefers.
+        ///
         /// # Errors
         /// If the endpoint is malformed, or the inproc peer is of the wrong kind. What goes wrong
         /// later is an event of the [`monitor`](Self::monitor), and is tried again.
@@ -42,6 +45,41 @@ macro_rules! shell_methods {
             endpoint: impl crate::endpoint::ToEndpoint,
         ) -> Result<crate::endpoint::Endpoint, crate::error::ConnectError> {
             self.shell.connect(endpoint)
+        }
+
+        /// Binds to a socket that listens already, such as one inherited from the process that started this
+        /// one: a [`TcpListener`](std::net::TcpListener), a
+        /// [`UnixListener`](std::os::unix::net::UnixListener) or an
+        /// [`OwnedFd`](std::os::fd::OwnedFd). Returns the endpoint it is bound to, which
+        /// [`unbind`](Self::unbind) takes. Options that concern accepted connections apply, except for
+        /// buffers and devices, which are those of the listener. It is made non-blocking, for everyone who
+        /// has a copy of it. An ipc file is never removed.
+        ///
+        /// # Errors
+        /// If it is something else, does not listen, or the system refuses. It is closed then, and the
+        /// socket is unchanged.
+        pub fn bind_listener(
+            &mut self,
+            listener: impl Into<std::os::fd::OwnedFd>,
+        ) -> Result<crate::endpoint::Endpoint, crate::error::BindError> {
+            self.shell.bind_listener(listener.into())
+        }
+
+        /// Uses a connection that is made already: a [`TcpStream`](std::net::TcpStream), a
+        /// [`UnixStream`](std::os::unix::net::UnixStream) (of a pair, too) or an
+        /// [`OwnedFd`](std::os::fd::OwnedFd), on which nothing has been said yet. Its handshake begins now.
+        /// Nothing is queued for it before that is complete, and when it is lost it is not made again.
+        /// Returns the endpoint at its other end, which [`disconnect`](Self::disconnect) takes; that of a
+        /// pair is made up.
+        ///
+        /// # Errors
+        /// If it is something else, not connected, or the system refuses. It is closed then, and the
+        /// socket is unchanged.
+        pub fn connect_stream(
+            &mut self,
+            stream: impl Into<std::os::fd::OwnedFd>,
+        ) -> Result<crate::endpoint::Endpoint, crate::error::ConnectError> {
+            self.shell.connect_stream(stream.into())
         }
 
         /// Unbinds from an endpoint (the one [`bind`](Self::bind) returned), and ends the connections

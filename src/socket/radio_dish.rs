@@ -20,8 +20,8 @@ use super::upstream::{Form, Upstream};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
-use crate::error::{GroupError, GroupSendError, RecvError, WaitTimeout};
-use crate::io::{Counters, Hooks, Port};
+use crate::error::{GroupError, GroupSendError, RecvError, SendError, SendFailure, WaitTimeout};
+use crate::io::{Counters, Hooks, Port, MAX_DATAGRAM};
 use crate::message::{Frame, Group, Message};
 use crate::socket_type::SocketType;
 
@@ -31,6 +31,11 @@ use crate::socket_type::SocketType;
 /// ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)). With the option
 /// [`no_drop`](SocketBuilder::no_drop) it waits instead. A message for a group that nobody has joined is
 /// discarded, which is counted too.
+///
+/// Connected to a `udp://` endpoint, a host or a multicast group, it sends every message there as a datagram,
+/// whatever its group: nobody can join over that. One of more than 8192 octets, with the name of its group
+/// and one more, is then an error
+/// ([`DatagramTooLarge`](crate::SendFailure::DatagramTooLarge)) and goes to nobody.
 ///
 /// Peers join and leave whether or not this socket is being used. A peer may join as many groups as it
 /// may subscribe to topics at a [`Pub`](crate::Pub), at the same cost.
@@ -200,12 +205,21 @@ impl Radio {
         deadline: Deadline,
     ) -> Result<(), GroupSendError> {
         let group = Group::new(group)?;
+        let octets = 1 + group.as_bytes().len() + body.len();
         let message = Message::multipart([Frame::from(group.as_bytes()), body]);
+        if octets > MAX_DATAGRAM && self.shell.has_datagrams() {
+            let limit = MAX_DATAGRAM;
+            let reason = SendFailure::DatagramTooLarge { octets, limit };
+            return Err(SendError::new(reason, message).into());
+        }
         Ok(self.out.send_by(message, deadline)?)
     }
 }
 
 /// Receives the messages of the groups it has joined.
+///
+/// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
+/// keeps those of the groups it has joined.
 ///
 /// A new DISH has joined no group and receives nothing. Membership is state: it is told to every publisher,
 /// also to one that comes (back) later.

@@ -1,17 +1,19 @@
 //! What every socket has: endpoints, a monitor, counters, and an end.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::stats::SocketStats;
-use crate::context::Context;
+use crate::context::{Context, SocketPlace};
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
-    bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Link,
-    Monitor, PipeKey, Port,
+    adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
+    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Link, Monitor,
+    PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -24,6 +26,8 @@ pub struct Shell {
     context: Context,
     entries: Vec<Entry>,
     closed: bool,
+    /// Of a context that counts its sockets.
+    _place: Option<SocketPlace>,
 }
 
 #[derive(Debug)]
@@ -60,13 +64,26 @@ impl Shell {
             context,
             entries: Vec::new(),
             closed: false,
+            _place: None,
         }
+    }
+
+    /// Keeps its place in the context for as long as the socket lives.
+    pub(super) fn hold(&mut self, place: Option<SocketPlace>) {
+        self._place = place;
     }
 
     pub(super) fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_bind()?;
         let port = &self.port;
+        if let Some(expected) = self.unfit_to_bind(&endpoint) {
+            return Err(BindError::Transport {
+                endpoint,
+                socket: port.socket_type,
+                expected,
+            });
+        }
         if !carries(port.socket_type, &endpoint) {
             return Err(BindError::Endpoint(EndpointError::NotBindable {
                 input: endpoint.to_string().into(),
@@ -97,9 +114,15 @@ impl Shell {
             }
         };
         let pool = self.context.pool();
-        let home = pool.place(port.config.affinity).map_err(failed)?;
+        let home = pool
+            .place(port.config.affinity)
+            .map_err(|error| unplaced_bind(error, failed))?;
         let id = EndpointId(next_id());
-        let real = bind_stream(&endpoint, port, &home, id).map_err(failed)?;
+        let real = match endpoint.transport() {
+            Transport::Udp => bind_datagrams(&endpoint, port, &home, id),
+            _ => bind_stream(&endpoint, port, &home, id),
+        };
+        let real = real.map_err(failed)?;
         self.entries.push(Entry {
             endpoint: real.clone(),
             bound: true,
@@ -107,6 +130,50 @@ impl Shell {
             place: Place::Stream { id, home },
         });
         Ok(real)
+    }
+
+    /// Listens on a socket of the application's.
+    pub(super) fn bind_listener(&mut self, fd: OwnedFd) -> Result<Endpoint, BindError> {
+        let adopt = |source| BindError::Adopt { source };
+        let port = &self.port;
+        let pool = self.context.pool();
+        let home = pool
+            .place(port.config.affinity)
+            .map_err(|error| unplaced_bind(error, adopt))?;
+        let id = EndpointId(next_id());
+        let endpoint = adopt_listener(fd, port, &home, id).map_err(|error| match error {
+            AdoptError::Unfit { given, expected } => BindError::NotAListener { given, expected },
+            AdoptError::Io(source) => adopt(source),
+        })?;
+        self.entries.push(Entry {
+            endpoint: endpoint.clone(),
+            bound: true,
+            key: None,
+            place: Place::Stream { id, home },
+        });
+        Ok(endpoint)
+    }
+
+    /// Uses a connection of the application's.
+    pub(super) fn connect_stream(&mut self, fd: OwnedFd) -> Result<Endpoint, ConnectError> {
+        let adopt = |source| ConnectError::Adopt { source };
+        let port = &self.port;
+        let pool = self.context.pool();
+        let home = pool
+            .place(port.config.affinity)
+            .map_err(|error| unplaced_connect(error, adopt))?;
+        let id = EndpointId(next_id());
+        let endpoint = adopt_stream(fd, port, &home, id).map_err(|error| match error {
+            AdoptError::Unfit { given, expected } => ConnectError::NotAStream { given, expected },
+            AdoptError::Io(source) => adopt(source),
+        })?;
+        self.entries.push(Entry {
+            endpoint: endpoint.clone(),
+            bound: false,
+            key: None,
+            place: Place::Stream { id, home },
+        });
+        Ok(endpoint)
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
@@ -146,7 +213,13 @@ impl Shell {
         name: Option<RoutingId>,
     ) -> Result<Endpoint, ConnectError> {
         let port = &self.port;
-        let now = !port.config.immediate || inproc_name(&endpoint).is_some();
+        if let Err(error) = self.check_target(&endpoint) {
+            key.into_iter().for_each(|key| port.abandon_key(key));
+            return Err(error);
+        }
+        // Datagrams have a way at once, whoever is there.
+        let is_udp = endpoint.transport() == Transport::Udp;
+        let now = !port.config.immediate || is_udp || inproc_name(&endpoint).is_some();
         let key = key.or_else(|| now.then(|| port.new_key()));
         if let Some(key) = key.filter(|key| !port.hooks.reserve(*key)) {
             port.abandon_key(key);
@@ -176,19 +249,27 @@ impl Shell {
             })?)
         } else {
             let pool = self.context.pool();
+            let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
             let home = pool.place(port.config.affinity).map_err(|error| {
-                key.into_iter().for_each(|key| port.abandon_key(key));
-                failed(error)
+                abandon();
+                unplaced_connect(error, failed)
             })?;
             let id = EndpointId(next_id());
-            home.post(Command::Dial {
-                port: Arc::clone(port),
-                endpoint: endpoint.clone(),
-                id,
-                ends: dial_ends(port, key),
-                name,
-                lease: port.lease(),
-            });
+            if let Some(key) = key.filter(|_| is_udp) {
+                connect_datagrams(&endpoint, port, &home, id, key).map_err(|error| {
+                    abandon();
+                    failed(error)
+                })?;
+            } else {
+                home.post(Command::Dial {
+                    port: Arc::clone(port),
+                    endpoint: endpoint.clone(),
+                    id,
+                    ends: dial_ends(port, key),
+                    name,
+                    lease: port.lease(),
+                });
+            }
             Place::Stream { id, home }
         };
         self.entries.push(Entry {
@@ -198,6 +279,50 @@ impl Shell {
             place,
         });
         Ok(endpoint)
+    }
+
+    /// Whether any endpoint of this socket is one of datagrams.
+    pub(super) fn has_datagrams(&self) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|entry| entry.endpoint.transport() == Transport::Udp)
+    }
+
+    /// Whether this socket can be connected to such an endpoint.
+    fn check_target(&self, endpoint: &Endpoint) -> Result<(), ConnectError> {
+        let port = &self.port;
+        if let Some(expected) = self.unfit_to_connect(endpoint) {
+            return Err(ConnectError::Transport {
+                endpoint: endpoint.clone(),
+                socket: port.socket_type,
+                expected,
+            });
+        }
+        if port.config.tcp.socks.is_some() {
+            endpoint.check_proxied()?;
+        }
+        Ok(())
+    }
+
+    /// What this socket could bind to instead, if not to this endpoint.
+    fn unfit_to_bind(&self, endpoint: &Endpoint) -> Option<&'static str> {
+        match (self.port.socket_type, endpoint.transport()) {
+            (SocketType::Dgram, Transport::Udp) if self.entries.is_empty() => None,
+            (SocketType::Dgram, Transport::Udp) => Some("one endpoint at a time"),
+            (SocketType::Dgram, _) => Some("`udp://`"),
+            (SocketType::Dish, Transport::Udp) => None,
+            (_, Transport::Udp) => Some("another transport, as `udp://` is for DGRAM and DISH"),
+            _ => None,
+        }
+    }
+
+    /// What this socket could connect to instead, if not to this endpoint.
+    fn unfit_to_connect(&self, endpoint: &Endpoint) -> Option<&'static str> {
+        match (self.port.socket_type, endpoint.transport()) {
+            (SocketType::Dgram, _) => Some("nothing: each datagram names its target"),
+            (SocketType::Radio, Transport::Udp) => None,
+            (_, Transport::Udp) => Some("another transport, as `udp://` is for RADIO"),
+            _ => None,
+        }
     }
 
     /// Ends everything bound (or connected) under this endpoint.
@@ -365,5 +490,28 @@ pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {
         Transport::Inproc => endpoint.inproc_name(),
         _ => None,
+    }
+}
+
+/// Why there is no thread to bind on.
+fn unplaced_bind(error: PlaceError, other: impl FnOnce(io::Error) -> BindError) -> BindError {
+    match error {
+        PlaceError::NoneAllowed { affinity, threads } => {
+            BindError::NoIoThread { affinity, threads }
+        }
+        PlaceError::Io(source) => other(source),
+    }
+}
+
+/// As [`unplaced_bind`].
+fn unplaced_connect(
+    error: PlaceError,
+    other: impl FnOnce(io::Error) -> ConnectError,
+) -> ConnectError {
+    match error {
+        PlaceError::NoneAllowed { affinity, threads } => {
+            ConnectError::NoIoThread { affinity, threads }
+        }
+        PlaceError::Io(source) => other(source),
     }
 }

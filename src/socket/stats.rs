@@ -20,7 +20,8 @@ pub struct SocketStats {
     pub bytes_sent: u64,
     /// Octets read from connections, headers and handshakes included.
     pub bytes_received: u64,
-    /// Messages dropped because the pipe to a subscriber was at its high-water mark.
+    /// Messages dropped because the pipe to a subscriber was at its high-water mark; over udp, received
+    /// datagrams dropped because the socket's own was.
     pub dropped_full: u64,
     /// Messages published that no subscriber wanted.
     pub dropped_unmatched: u64,
@@ -44,6 +45,11 @@ pub struct SocketStats {
     pub reconnects: u64,
     /// Connections that could not be accepted.
     pub accept_failures: u64,
+    /// Datagrams received over udp that were empty, too long or malformed, and dropped.
+    pub dropped_malformed: u64,
+    /// Errors of udp sockets: datagrams that the system refused to send, and those that other hosts answered
+    /// for (ICMP). Each may have cost one.
+    pub datagram_errors: u64,
 }
 
 impl SocketStats {
@@ -68,6 +74,8 @@ impl SocketStats {
             disconnects: read(&counters.disconnects),
             reconnects: read(&counters.reconnects),
             accept_failures: read(&counters.accept_failures),
+            dropped_malformed: read(&counters.dropped_malformed),
+            datagram_errors: read(&counters.datagram_errors),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::config::SocketConfig;
 use crate::endpoint::{Address, Endpoint};
 
 const WATCHDOG: Duration = Duration::from_secs(20);
-const LISTENER: Token = Token(0);
+pub(super) const LISTENER: Token = Token(0);
 const CLIENT: Token = Token(1);
 const SERVER: Token = Token(2);
 
@@ -21,6 +21,8 @@ const SERVER: Token = Token(2);
 struct Place {
     endpoint: Endpoint,
     _directory: Option<tempfile::TempDir>,
+    /// Connections are made by the standard library, and taken over.
+    adopted: bool,
 }
 
 impl Place {
@@ -28,6 +30,7 @@ impl Place {
         Place {
             endpoint: text.parse().unwrap(),
             _directory: None,
+            adopted: false,
         }
     }
 
@@ -36,6 +39,15 @@ impl Place {
         Place {
             endpoint: Endpoint::ipc(directory.path().join("socket")).unwrap(),
             _directory: Some(directory),
+            adopted: false,
+        }
+    }
+
+    #[cfg(unix)]
+    fn adopted(self) -> Self {
+        Place {
+            adopted: true,
+            ..self
         }
     }
 
@@ -48,6 +60,7 @@ impl Place {
                 .parse()
                 .unwrap(),
             _directory: Some(directory),
+            adopted: false,
         }
     }
 }
@@ -63,7 +76,12 @@ fn places() -> Vec<Place> {
     #[cfg(feature = "ws")]
     places.push(Place::at("ws://127.0.0.1:*/path"));
     #[cfg(unix)]
-    places.extend([Place::in_new_directory(), Place::at("ipc://*")]);
+    places.extend([
+        Place::in_new_directory(),
+        Place::at("ipc://*"),
+        Place::at("tcp://127.0.0.1:*").adopted(),
+        Place::in_new_directory().adopted(),
+    ]);
     #[cfg(target_os = "linux")]
     places.push(Place::with_new_name());
     places
@@ -73,7 +91,7 @@ fn bind(endpoint: &Endpoint) -> io::Result<(Listener, Endpoint)> {
     Listener::bind(endpoint, &SocketConfig::default())
 }
 
-fn target(endpoint: &Endpoint) -> ConnectTarget {
+pub(super) fn target(endpoint: &Endpoint) -> ConnectTarget {
     match endpoint.address() {
         Address::Tcp(tcp) => {
             let addr = tcp.target.socket_addr().unwrap();
@@ -85,31 +103,31 @@ fn target(endpoint: &Endpoint) -> ConnectTarget {
             source: None,
         },
         Address::Ipc(ipc) => ConnectTarget::Ipc(ipc.clone()),
-        Address::Inproc(_) => unreachable!("no stream transport"),
+        Address::Inproc(_) | Address::Udp(_) => unreachable!("no stream transport"),
     }
 }
 
 /// A poll and the wait for its events.
-struct Driver {
+pub(super) struct Driver {
     poll: Poll,
     events: Events,
 }
 
 impl Driver {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Driver {
             poll: Poll::new().unwrap(),
             events: Events::with_capacity(16),
         }
     }
 
-    fn add<S: mio::event::Source>(&self, source: &mut S, token: Token) {
+    pub(super) fn add<S: mio::event::Source>(&self, source: &mut S, token: Token) {
         let both = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(source, token, both).unwrap();
     }
 
     /// Repeats `step` after every event until it has a result.
-    fn until<T>(&mut self, mut step: impl FnMut() -> Option<T>) -> T {
+    pub(super) fn until<T>(&mut self, mut step: impl FnMut() -> Option<T>) -> T {
         loop {
             if let Some(done) = step() {
                 return done;
@@ -122,7 +140,7 @@ impl Driver {
         }
     }
 
-    fn accept(&mut self, listener: &Listener) -> Stream {
+    pub(super) fn accept(&mut self, listener: &Listener) -> Stream {
         self.until(|| match listener.accept() {
             Ok(stream) => Some(stream),
             Err(AcceptFailure::Drained) => None,
@@ -153,6 +171,12 @@ impl Driver {
         all
     }
 
+    /// All that comes, of a stream that nobody watches yet.
+    pub(super) fn read_to_end_of(&mut self, mut stream: Stream) -> Vec<u8> {
+        self.add(&mut stream, CLIENT);
+        self.read_to_end(&stream)
+    }
+
     fn read_exact(&mut self, stream: &Stream, len: usize) -> Vec<u8> {
         let mut all = vec![0; len];
         let mut read = 0;
@@ -170,14 +194,51 @@ impl Driver {
 
     /// A bound endpoint and both ends of one connection to it.
     fn pair(&mut self, place: &Place) -> (Listener, Stream, Stream) {
-        let (mut listener, real) = bind(&place.endpoint).unwrap();
+        let (mut listener, client) = if place.adopted {
+            let (listener, mut client) = adopted_pair(place);
+            self.add(&mut client, CLIENT);
+            (listener, client)
+        } else {
+            let (listener, real) = bind(&place.endpoint).unwrap();
+            let client = self.connect(&target(&real)).unwrap();
+            (listener, client)
+        };
         self.add(&mut listener, LISTENER);
-        let client = self.connect(&target(&real)).unwrap();
         let mut server = self.accept(&listener);
         self.add(&mut server, SERVER);
         assert!(server.finish_connect().unwrap());
         (listener, client, server)
     }
+}
+
+/// A listener and a connection to it, both made by the standard library.
+#[cfg(unix)]
+fn adopted_pair(place: &Place) -> (Listener, Stream) {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    let (listener, client): (OwnedFd, OwnedFd) = match place.endpoint.ipc_path() {
+        Some(path) => {
+            let listener = UnixListener::bind(path).unwrap();
+            (listener.into(), UnixStream::connect(path).unwrap().into())
+        }
+        None => {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let at = listener.local_addr().unwrap();
+            let client = std::net::TcpStream::connect(at).unwrap();
+            (listener.into(), client.into())
+        }
+    };
+    let config = SocketConfig::default();
+    let (listener, real) = Listener::adopt(listener, &config).unwrap();
+    let (client, peer) = Stream::adopt(client, &config).unwrap();
+    assert_eq!(peer, Some(real));
+    (listener, client)
+}
+
+#[cfg(not(unix))]
+fn adopted_pair(_: &Place) -> (Listener, Stream) {
+    unreachable!("no such place on this system")
 }
 
 /// `None` for not now.
@@ -378,10 +439,18 @@ fn labels_name_both_ends() {
             assert_eq!(client.peer_label(), server.local_label());
             assert!(client.peer_ip().is_some_and(|ip| ip.is_loopback()));
         } else {
-            let bound = real.to_string();
+            // Both ends are this process.
             for label in [client.peer_label(), server.peer_label()] {
-                assert_eq!(format!("ipc://{label}"), bound);
+                if cfg!(target_os = "linux") {
+                    assert!(
+                        label.ends_with(&format!(":{}", std::process::id())),
+                        "{label}"
+                    );
+                } else {
+                    assert_eq!(format!("ipc://{label}"), real.to_string());
+                }
             }
+            assert_eq!(format!("ipc://{}", server.local_label()), real.to_string());
         }
     }
 }
@@ -441,48 +510,6 @@ mod tcp {
         assert!(addr.ip().is_loopback());
         let endpoint = format!("tcp://lo:*;{addr}").parse().unwrap();
         Driver::new().connect(&target(&endpoint)).unwrap();
-    }
-
-    #[test]
-    fn options_are_set_on_both_ends() {
-        let mut config = SocketConfig::default();
-        config.tcp.keepalive = Some(true);
-        config.tcp.keepalive_idle = Some(Duration::from_secs(77));
-        config.tcp.tos = Some(0x10);
-        config.tcp.send_buffer = Some(32 << 10);
-        config.validate().unwrap();
-        let any = "tcp://127.0.0.1:*".parse().unwrap();
-        let (mut listener, real) = Listener::bind(&any, &config).unwrap();
-        let mut driver = Driver::new();
-        driver.add(&mut listener, LISTENER);
-        let client = start_connect(&target(&real), &config).unwrap();
-        let server = driver.accept(&listener);
-        for stream in [client, server] {
-            let Stream::Tcp(stream) = &stream else {
-                unreachable!("bound to tcp")
-            };
-            let socket = socket2::SockRef::from(stream);
-            assert!(socket.tcp_nodelay().unwrap());
-            assert!(socket.keepalive().unwrap());
-            assert_eq!(
-                socket.tcp_keepalive_time().unwrap(),
-                Duration::from_secs(77)
-            );
-            assert_eq!(socket.tos_v4().unwrap(), 0x10);
-            // Linux doubles what it is given.
-            assert!(socket.send_buffer_size().unwrap() <= 64 << 10);
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_refused_option_fails_the_attempt_only() {
-        let mut config = SocketConfig::default();
-        config.tcp.bind_to_device = Some("no-such-device".to_owned());
-        let any = "tcp://127.0.0.1:*".parse().unwrap();
-        assert!(Listener::bind(&any, &config).is_err());
-        let (_listener, real) = bind(&any).unwrap();
-        assert!(start_connect(&target(&real), &config).is_err());
     }
 
     #[test]

@@ -19,6 +19,19 @@ pub(super) fn addresses(name: &str) -> Vec<IpAddr> {
     v4(name).into_iter().chain(v6_in_table(name, &v6)).collect()
 }
 
+/// The number of the interface, if there is one of this name.
+#[cfg(target_os = "linux")]
+pub(super) fn index(name: &str) -> Option<u32> {
+    let path = std::path::Path::new("/sys/class/net").join(name);
+    let text = std::fs::read_to_string(path.join("ifindex")).ok()?;
+    text.trim().parse().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn index(_name: &str) -> Option<u32> {
+    None
+}
+
 #[cfg(not(target_os = "linux"))]
 pub(super) fn addresses(_name: &str) -> Vec<IpAddr> {
     Vec::new()
@@ -87,19 +100,21 @@ fn v6_in_table<'a>(name: &'a str, table: &'a str) -> impl Iterator<Item = IpAddr
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{addresses, is_connected, v6_in_table};
+    use super::{addresses, index, is_connected, v6_in_table};
 
     #[test]
     fn loopback_has_loopback_addresses() {
         let found = addresses("lo");
         assert!(!found.is_empty());
         assert!(found.iter().all(|ip| ip.is_loopback()), "{found:?}");
+        assert_eq!(index("lo"), Some(1));
     }
 
     #[test]
     fn unknown_names_have_none() {
         for name in ["no-such-if", "..", "."] {
             assert!(addresses(name).is_empty(), "{name}");
+            assert_eq!(index(name), None, "{name}");
         }
     }
 

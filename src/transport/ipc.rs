@@ -13,14 +13,15 @@ use std::collections::hash_map::RandomState;
 use std::fs;
 use std::hash::{BuildHasher, Hasher};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::listener::no_signal;
-use super::unsupported;
-use crate::config::SocketConfig;
+use super::listener::{no_signal, AcceptFailure};
+use super::{credentials, unsupported};
+use crate::config::{IpcFilters, SocketConfig};
 use crate::endpoint::{Endpoint, IpcAddress};
 
 /// The file and the directory a listener made, removed with it.
@@ -71,6 +72,17 @@ pub(super) fn bind(
     socket.listen(i32::try_from(config.backlog).unwrap_or(i32::MAX))?;
     let listener = mio::net::UnixListener::from_std(socket.into());
     Ok((listener, made, real))
+}
+
+/// Takes the next waiting connection, if its process may connect.
+pub(super) fn accept(
+    listener: &mio::net::UnixListener,
+    filters: &IpcFilters,
+) -> Result<mio::net::UnixStream, AcceptFailure> {
+    let (stream, _) = listener.accept().map_err(AcceptFailure::of_accept)?;
+    credentials::admit(stream.as_fd(), filters).map_err(|peer| AcceptFailure::Filtered { peer })?;
+    no_signal(&stream).map_err(AcceptFailure::Connection)?;
+    Ok(stream)
 }
 
 /// Connects. Unix sockets connect at once or fail.

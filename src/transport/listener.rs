@@ -8,6 +8,8 @@ use mio::{Interest, Token};
 #[cfg(unix)]
 use super::ipc;
 use super::{tcp, unsupported, Stream};
+#[cfg(unix)]
+use crate::config::IpcFilters;
 use crate::config::{SocketConfig, TcpConfig};
 use crate::endpoint::{Address, Endpoint};
 
@@ -18,6 +20,7 @@ pub(crate) enum Listener {
     #[cfg(unix)]
     Ipc(
         mio::net::UnixListener,
+        IpcFilters,
         #[allow(dead_code, reason = "removes the file when it is dropped")] ipc::SocketFile,
     ),
 }
@@ -29,6 +32,11 @@ pub(crate) enum AcceptFailure {
     Drained,
     /// One connection is lost. Others may be waiting and no event will tell of them: accept again.
     Connection(io::Error),
+    /// The peer may not connect, and was sent away before a byte was read. Accept again.
+    Filtered {
+        /// Its address, or its credentials.
+        peer: String,
+    },
     /// Descriptors or memory have run out, or the error is one we do not know. Connections may be
     /// waiting, no event will tell of them, and to accept again at once would be a busy loop: accept
     /// again after a pause.
@@ -69,13 +77,15 @@ impl Listener {
             Address::Ipc(address) => {
                 let (listener, file, real) = ipc::bind(address, config)?;
                 Ok((
-                    Listener::Ipc(listener, file),
+                    Listener::Ipc(listener, config.ipc.clone(), file),
                     Endpoint::from_address(Address::Ipc(real)),
                 ))
             }
             #[cfg(not(unix))]
             Address::Ipc(_) => Err(unsupported("ipc on this system")),
-            Address::Inproc(_) => Err(unsupported("a stream over inproc")),
+            Address::Inproc(_) | Address::Udp(_) => {
+                Err(unsupported("a stream over this transport"))
+            }
         }
     }
 
@@ -85,17 +95,9 @@ impl Listener {
     /// See [`AcceptFailure`] for what to do about each.
     pub(crate) fn accept(&self) -> Result<Stream, AcceptFailure> {
         match self {
-            Listener::Tcp(listener, config) => {
-                let (stream, _) = listener.accept().map_err(AcceptFailure::of_accept)?;
-                tcp::configure(&stream, config).map_err(AcceptFailure::Connection)?;
-                Ok(Stream::Tcp(stream))
-            }
+            Listener::Tcp(listener, config) => tcp::accept(listener, config).map(Stream::Tcp),
             #[cfg(unix)]
-            Listener::Ipc(listener, _) => {
-                let (stream, _) = listener.accept().map_err(AcceptFailure::of_accept)?;
-                no_signal(&stream).map_err(AcceptFailure::Connection)?;
-                Ok(Stream::Ipc(stream))
-            }
+            Listener::Ipc(listener, filters, _) => ipc::accept(listener, filters).map(Stream::Ipc),
         }
     }
 
@@ -103,7 +105,7 @@ impl Listener {
         match self {
             Listener::Tcp(listener, _) => listener,
             #[cfg(unix)]
-            Listener::Ipc(listener, _) => listener,
+            Listener::Ipc(listener, ..) => listener,
         }
     }
 }
@@ -134,7 +136,7 @@ impl Source for Listener {
 
 impl AcceptFailure {
     /// What an error of `accept` itself asks for.
-    fn of_accept(error: io::Error) -> Self {
+    pub(super) fn of_accept(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::WouldBlock => return AcceptFailure::Drained,
             io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {
@@ -196,6 +198,7 @@ mod tests {
                 AcceptFailure::Drained => "drained",
                 AcceptFailure::Connection(_) => "connection",
                 AcceptFailure::Pause(_) => "pause",
+                AcceptFailure::Filtered { .. } => "filtered",
             };
             assert_eq!(got, expected, "errno {errno}");
         }

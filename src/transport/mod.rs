@@ -21,20 +21,28 @@
 //! - **Descriptors** are non-blocking, close-on-exec and owned: every error path closes them.
 //!
 //! Names are looked up by the [`Resolver`], away from the I/O threads; only binding to a name looks it
-//! up on the caller's thread. `inproc` is no stream transport: its [`Registry`] introduces the two
+//! up on the caller's thread. `udp` is no stream transport either: it has [`Datagrams`]. `inproc` is no stream transport: its [`Registry`] introduces the two
 //! sides to each other and is done.
 
+#[cfg(unix)]
+mod adopt;
+#[cfg(unix)]
+mod credentials;
 mod inproc;
 mod interface;
 #[cfg(unix)]
 mod ipc;
 mod listener;
 mod resolver;
+mod socks;
 mod stream;
 mod tcp;
+mod udp;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod option_tests;
 
 use std::io;
 use std::net::SocketAddr;
@@ -42,10 +50,15 @@ use std::net::SocketAddr;
 use crate::config::SocketConfig;
 use crate::endpoint::{IpcAddress, TcpAddress};
 
+#[cfg(unix)]
+pub(crate) use adopt::AdoptError;
 pub(crate) use inproc::{BoundId, Connect, PendingId, Registry};
 pub(crate) use listener::{AcceptFailure, Listener};
 pub(crate) use resolver::{Family, Resolver};
+pub use socks::ProxyFailure;
+pub(crate) use socks::{Tunnel, TunnelError};
 pub(crate) use stream::Stream;
+pub(crate) use udp::Datagrams;
 
 /// Where to connect, with every name looked up.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -76,7 +76,7 @@ impl Resolver {
         })
     }
 
-    fn with_lookup<L>(linger: Duration, lookup: L) -> Self
+    pub(crate) fn with_lookup<L>(linger: Duration, lookup: L) -> Self
     where
         L: Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     {

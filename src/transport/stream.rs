@@ -3,12 +3,15 @@
 use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::net::Shutdown;
 #[cfg(unix)]
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 
 use mio::event::Source;
 use mio::{Interest, Token};
 #[cfg(unix)]
 use socket2::SockRef;
+
+#[cfg(unix)]
+use super::credentials;
 
 /// A non-blocking stream of bytes; the contract is in the header of `transport`.
 #[derive(Debug)]
@@ -131,17 +134,20 @@ impl Stream {
         }
     }
 
-    /// The peer as a person may read it: `192.0.2.1:5555`, `[::1]:5555`, or the ipc path or `@name`
-    /// that was bound. Empty if the system does not know.
+    /// The peer as a person may read it: `192.0.2.1:5555`, `[::1]:5555`, or for ipc `:uid:gid:pid` where
+    /// the system tells, and otherwise the path or `@name` that was bound. Empty if the system does not
+    /// know.
     pub(crate) fn peer_label(&self) -> String {
         match self {
             Stream::Tcp(s) => s.peer_addr().map_or_else(|_| String::new(), tcp_label),
-            // The connecting side has no name; both ends are then called by the bound one. The
-            // credentials of the peer would tell more, but there is no safe way to ask for them.
             #[cfg(unix)]
-            Stream::Ipc(_) => match self.ipc_labels() {
-                (local, peer) if peer.is_empty() => local,
-                (_, peer) => peer,
+            Stream::Ipc(s) => match credentials::of_peer(s.as_fd()) {
+                Ok(peer) => peer.label(),
+                // The connecting side has no name; both ends are then called by the bound one.
+                Err(_) => match self.ipc_labels() {
+                    (local, peer) if peer.is_empty() => local,
+                    (_, peer) => peer,
+                },
             },
         }
     }
@@ -230,7 +236,7 @@ impl Source for Stream {
 }
 
 /// An IPv4 address that came in on an IPv6 socket is an IPv4 address to everyone but the kernel.
-fn tcp_label(addr: std::net::SocketAddr) -> String {
+pub(super) fn tcp_label(addr: std::net::SocketAddr) -> String {
     std::net::SocketAddr::new(addr.ip().to_canonical(), addr.port()).to_string()
 }
 

@@ -6,6 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::interface;
+use super::listener::AcceptFailure;
+use super::stream::tcp_label;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use super::unsupported;
 use crate::config::{SocketConfig, TcpConfig};
@@ -61,6 +63,21 @@ fn bind_addr(
     let listener = mio::net::TcpListener::from_std(socket.into());
     let real = listener.local_addr()?;
     Ok((listener, real))
+}
+
+/// Takes the next waiting connection, if its address may connect, and sets its options.
+pub(super) fn accept(
+    listener: &mio::net::TcpListener,
+    config: &TcpConfig,
+) -> Result<mio::net::TcpStream, AcceptFailure> {
+    let (stream, peer) = listener.accept().map_err(AcceptFailure::of_accept)?;
+    let filters = &config.accept_filters;
+    if !filters.is_empty() && !filters.iter().any(|filter| filter.contains(peer.ip())) {
+        let peer = tcp_label(peer);
+        return Err(AcceptFailure::Filtered { peer });
+    }
+    configure(&stream, config).map_err(AcceptFailure::Connection)?;
+    Ok(stream)
 }
 
 /// Starts to connect, without blocking.
@@ -120,7 +137,7 @@ pub(super) fn source_addr(source: &HostPort, target: SocketAddr) -> io::Result<S
 
 /// The addresses of a host on this machine: an interface, or else a host by its name. Literals are
 /// answered without asking anyone but the interface table (for a zone given by name).
-fn local_addrs(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
+pub(super) fn local_addrs(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
     if let Some(addr) = target.socket_addr() {
         return Ok(vec![addr]);
     }
@@ -145,6 +162,12 @@ fn interface_addrs(name: &str, port: u16) -> Vec<SocketAddr> {
 /// A non-blocking socket with the options that must be set before it has a name.
 fn open(addr: SocketAddr, config: &TcpConfig) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    prepare(&socket, config)?;
+    Ok(socket)
+}
+
+/// Makes a tcp or udp socket non-blocking, and sets what must be set before it has a name.
+pub(super) fn prepare(socket: &Socket, config: &TcpConfig) -> io::Result<()> {
     socket.set_nonblocking(true)?;
     // Buffers before the handshake, where the window scale is agreed on; accepted connections
     // inherit them from the listener.
@@ -163,7 +186,7 @@ fn open(addr: SocketAddr, config: &TcpConfig) -> io::Result<Socket> {
             return Err(unsupported("binding to a device on this system"));
         }
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// Sets the options of a connection, accepted or about to be made.
@@ -191,6 +214,16 @@ where
         {
             let _ = priority;
             return Err(unsupported("a socket priority on this system"));
+        }
+    }
+    if let Some(busy_poll) = config.busy_poll {
+        // Validated to fit.
+        #[cfg(target_os = "linux")]
+        socket.set_busy_poll(u32::try_from(busy_poll.as_micros()).unwrap_or(u32::MAX))?;
+        #[cfg(not(target_os = "linux"))]
+        {
+            let _ = busy_poll;
+            return Err(unsupported("busy polling by this system"));
         }
     }
     if let Some(timeout) = config.user_timeout {
@@ -232,7 +265,7 @@ fn set_tos(socket: &Socket, tos: u32) -> io::Result<()> {
 }
 
 /// Whether the failure only says that this host has no IPv6.
-fn lacks_ipv6(addr: SocketAddr, error: &io::Error) -> bool {
+pub(super) fn lacks_ipv6(addr: SocketAddr, error: &io::Error) -> bool {
     #[cfg(unix)]
     let no_family = error.raw_os_error() == Some(libc::EAFNOSUPPORT);
     #[cfg(not(unix))]
@@ -240,14 +273,14 @@ fn lacks_ipv6(addr: SocketAddr, error: &io::Error) -> bool {
     addr.is_ipv6() && (no_family || error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
-fn ipv6_is_off() -> io::Error {
+pub(super) fn ipv6_is_off() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidInput,
         "an IPv6 address, but the option `ipv6` is off",
     )
 }
 
-fn unknown_host(target: &HostPort) -> io::Error {
+pub(super) fn unknown_host(target: &HostPort) -> io::Error {
     io::Error::new(
         io::ErrorKind::AddrNotAvailable,
         format!("{target} names no host and no interface with an address"),

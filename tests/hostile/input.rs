@@ -161,11 +161,11 @@ fn impossible_options_are_named() {
     assert_eq!(pull.recv().unwrap().as_bytes(), b"x");
     assert_eq!(
         Context::builder()
-            .io_threads(0)
+            .io_threads(1024)
             .build()
             .unwrap_err()
             .to_string(),
-        "option `io_threads` cannot be 0: expected from 1 to 1023"
+        "option `io_threads` cannot be 1024: expected from 0 to 1023"
     );
 }
 

@@ -8,6 +8,7 @@
 //! Nothing here sleeps: tests wait for events, octets and counters, under a watchdog. What measures
 //! the memory or the descriptors of the whole process runs in a [process of its own](isolated).
 
+mod datagrams;
 mod descriptors;
 mod dialing;
 mod endings;
@@ -20,6 +21,7 @@ mod isolated;
 mod memory;
 mod names;
 mod raw;
+mod socks;
 mod stage;
 mod subscriptions;
 mod traffic;

@@ -10,7 +10,7 @@ use crate::support::{Net, KINDS, LONG, STREAMS};
 
 #[test]
 fn a_receiver_knows_its_last_peer() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         assert!(pull.last_peer().is_none());
         let mut pushes: Vec<Push> = ["a", "b", "c"]
@@ -48,7 +48,7 @@ fn a_receiver_knows_its_last_peer() {
 
 #[test]
 fn messages_carry_properties_if_asked_for() {
-    for net in KINDS {
+    for &net in KINDS {
         let id = RoutingId::new("the client").unwrap();
         let mut rep = Rep::builder()
             .attach_properties(true)
@@ -94,7 +94,7 @@ fn messages_carry_properties_if_asked_for() {
 
 #[test]
 fn a_peer_that_is_gone_is_still_known() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let mut push = Push::builder()
             .metadata("X-Name", "gone")
@@ -116,7 +116,7 @@ fn a_peer_that_is_gone_is_still_known() {
 
 #[test]
 fn messages_that_outlive_a_connection_are_those_of_their_sender() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let quick = ReconnectPolicy::backoff(Duration::from_millis(1), Duration::from_millis(20));
         let mut dealer = Dealer::builder()
@@ -159,7 +159,10 @@ fn metadata_is_checked() {
         (&long, "v"),
     ] {
         let refused = Pair::builder().metadata(name, value).build().unwrap_err();
-        assert_eq!(refused.option(), "metadata", "{name}");
+        assert!(
+            matches!(&refused, sinew::BuildError::Option(error) if error.option() == "metadata"),
+            "{name}: {refused}"
+        );
     }
     let many = (0..129).fold(Pair::builder(), |builder, n| {
         builder.metadata(format!("X-{n}"), "v")

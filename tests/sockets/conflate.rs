@@ -8,7 +8,7 @@ const LAST: u32 = 5_000;
 
 #[test]
 fn a_sender_keeps_the_newest_for_a_peer_that_is_not_there_yet() {
-    for net in KINDS {
+    for &net in KINDS {
         let endpoint = net.unbound();
         let mut push = Push::builder()
             .conflate(true)
@@ -34,7 +34,7 @@ fn a_sender_keeps_the_newest_for_a_peer_that_is_not_there_yet() {
 
 #[test]
 fn a_receiver_reads_the_newest() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut pull = Pull::builder()
             .conflate(true)
             .recv_hwm(1)
@@ -58,7 +58,7 @@ fn a_receiver_reads_the_newest() {
 /// Whichever side conflates, what is read only ever gets newer, and the last is read in the end.
 #[test]
 fn the_last_is_read_in_the_end() {
-    for net in KINDS {
+    for &net in KINDS {
         for (out, inbound, push_binds) in [
             (true, false, true),
             (true, false, false),
@@ -96,7 +96,7 @@ fn the_last_is_read_in_the_end() {
 
 #[test]
 fn each_peer_has_its_own() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut pull = Pull::builder().conflate(true).bind(net.fresh()).unwrap();
         let mut pushes: Vec<Push> = (0..3)
             .map(|_| Push::builder().connect(&pull.bound_endpoints()[0]).unwrap())
@@ -117,7 +117,7 @@ fn each_peer_has_its_own() {
 
 #[test]
 fn publishers_and_subscribers_conflate() {
-    for net in KINDS {
+    for &net in KINDS {
         for (out, inbound) in [(true, false), (false, true)] {
             let mut publisher = Pub::builder().conflate(out).bind(net.fresh()).unwrap();
             let mut sub = Sub::builder().conflate(inbound).build().unwrap();

@@ -198,7 +198,10 @@ fn an_affinity_that_allows_no_thread_is_an_error() {
     };
     assert!(matches!(
         socket().bind(Net::Tcp4.fresh()),
-        Err(BindError::Io { .. })
+        Err(BindError::NoIoThread {
+            affinity: 0b100,
+            threads: 2
+        })
     ));
     assert!(socket().connect("tcp://127.0.0.1:9").is_err());
     socket().bind(Net::Inproc.fresh()).expect("needs no thread");

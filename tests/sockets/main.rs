@@ -3,18 +3,24 @@
 //! One module per subject. Nothing sleeps and hopes: every wait is for an event, under the watchdog
 //! [`support::LONG`], and no test asserts a maximum duration.
 
+mod adopted;
 mod caller;
 mod carried;
 mod conflate;
+mod contexts;
+mod datagrams;
 mod hwm;
 mod legacy;
 mod lifecycle;
+mod network;
 mod notes;
 mod pairs;
 mod pattern;
 mod promises;
 mod radio_dish;
+mod reconnecting;
 mod router;
+mod socks;
 mod stream;
 mod support;
 mod transports;

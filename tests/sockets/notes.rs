@@ -18,7 +18,7 @@ fn quick() -> ReconnectPolicy {
 
 #[test]
 fn a_greeting_comes_first_from_either_side() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder()
             .hello_message(Message::multipart(["welcome", ""]))
             .bind(net.fresh())
@@ -45,7 +45,7 @@ fn a_greeting_comes_first_from_either_side() {
 
 #[test]
 fn who_binds_late_is_greeted_before_what_waits() {
-    for net in KINDS {
+    for &net in KINDS {
         let endpoint = net.unbound();
         let mut dealer = Dealer::builder()
             .reconnect(quick())
@@ -63,7 +63,7 @@ fn who_binds_late_is_greeted_before_what_waits() {
 
 #[test]
 fn a_connection_that_is_made_again_is_greeted_again() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut dealer = Dealer::builder()
             .reconnect(quick())
@@ -87,7 +87,7 @@ fn a_connection_that_is_made_again_is_greeted_again() {
 
 #[test]
 fn a_probe_tells_a_router_who_is_there() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let endpoint = router.bound_endpoints()[0].clone();
         let _dealer = Dealer::builder()
@@ -125,7 +125,7 @@ fn a_probe_tells_a_router_who_is_there() {
 
 #[test]
 fn a_probe_is_no_request() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut req = Req::builder()
             .probe_router(true)
@@ -141,7 +141,7 @@ fn a_probe_is_no_request() {
 
 #[test]
 fn the_loss_of_a_peer_is_a_message_if_that_is_wanted() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder()
             .disconnect_message(Message::multipart(["it", "left"]))
             .bind(net.fresh())
@@ -181,7 +181,7 @@ fn the_loss_of_an_inproc_binder_is_a_hiccup() {
 
 #[test]
 fn a_router_is_notified_of_who_comes_and_goes() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut router = Router::builder()
             .notify_connect(true)
             .notify_disconnect(true)
@@ -213,7 +213,7 @@ fn a_router_is_notified_of_who_comes_and_goes() {
 
 #[test]
 fn immediate_queues_for_nobody_who_is_not_there() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut dealer = Dealer::builder()
             .immediate(true)
@@ -245,7 +245,7 @@ fn immediate_queues_for_nobody_who_is_not_there() {
 
 #[test]
 fn a_request_waits_as_the_options_say_and_never_wedges_the_socket() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut req = Req::builder()
             .recv_timeout(SHORT)

@@ -21,7 +21,7 @@ fn quick() -> ReconnectPolicy {
 
 #[test]
 fn a_pair_sends_and_receives_in_any_order() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut one = Pair::builder().bind(net.fresh()).unwrap();
         let mut other = Pair::builder().connect(&one.bound_endpoints()[0]).unwrap();
         for n in 0..100 {
@@ -44,7 +44,7 @@ fn a_pair_sends_and_receives_in_any_order() {
 
 #[test]
 fn a_pair_without_a_peer_waits() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut pair = Pair::builder().send_hwm(3).bind(net.fresh()).unwrap();
         let endpoint = pair.bound_endpoints()[0].clone();
         let refused = pair.try_send("early").unwrap_err();
@@ -90,7 +90,7 @@ fn is_refusal(event: &SocketEvent) -> bool {
 
 #[test]
 fn a_pair_has_one_peer_at_a_time() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pair = Pair::builder().bind(net.fresh()).unwrap();
         let endpoint = pair.bound_endpoints()[0].clone();
         let mut here = pair.monitor();
@@ -144,7 +144,7 @@ fn a_pair_has_one_peer_over_inproc_too() {
 
 #[test]
 fn a_pair_connects_once() {
-    for net in KINDS {
+    for &net in KINDS {
         let other = Pair::builder().bind(net.fresh()).unwrap();
         let mut pair = Pair::new();
         let endpoint = pair.connect(&other.bound_endpoints()[0]).unwrap();
@@ -160,7 +160,7 @@ fn a_pair_connects_once() {
 #[test]
 fn single_frames_only() {
     let several = || Message::multipart(["several", "frames"]);
-    for net in KINDS {
+    for &net in KINDS {
         let mut channel = Channel::builder().bind(net.fresh()).unwrap();
         let mut other = Channel::builder()
             .connect(&channel.bound_endpoints()[0])
@@ -235,7 +235,7 @@ fn every_pair_of_types_meets_or_is_told_why_not() {
         Pair Pub Sub XPub XSub Req Rep Dealer Router Push Pull Client Server Peer Scatter Gather
         Channel Radio Dish
     };
-    for net in KINDS {
+    for &net in KINDS {
         for (here, there) in kinds.iter().flat_map(|a| kinds.iter().map(move |b| (a, b))) {
             let names = format!("{} {} {net:?}", here.socket_type, there.socket_type);
             let legal = here.socket_type.is_compatible_with(there.socket_type);
@@ -266,7 +266,7 @@ fn every_pair_of_types_meets_or_is_told_why_not() {
 
 #[test]
 fn scatter_deals_out_in_turn_and_loses_nothing() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut gathers: Vec<Gather> = (0..3)
             .map(|_| Gather::builder().bind(net.fresh()).unwrap())
             .collect();
@@ -292,7 +292,7 @@ fn scatter_deals_out_in_turn_and_loses_nothing() {
 
 #[test]
 fn a_server_answers_each_client() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut server = Server::builder().bind(net.fresh()).unwrap();
         let mut clients: Vec<Client> = (0..5)
             .map(|_| {
@@ -329,7 +329,7 @@ fn a_server_answers_each_client() {
 
 #[test]
 fn a_server_tells_of_peers_that_are_not_there() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut server = Server::builder().bind(net.fresh()).unwrap();
         let nobody = PeerId::try_from(7).unwrap();
         let refused = server.send_to(nobody, "x").unwrap_err();
@@ -365,7 +365,7 @@ fn a_server_tells_of_peers_that_are_not_there() {
 
 #[test]
 fn a_server_waits_for_a_peer_that_is_full_and_drops_nothing() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut server = Server::builder().send_hwm(1).bind(net.fresh()).unwrap();
         let mut client = Client::builder()
             .recv_hwm(1)
@@ -398,7 +398,7 @@ fn a_server_waits_for_a_peer_that_is_full_and_drops_nothing() {
 
 #[test]
 fn a_peer_knows_whom_it_connects_to() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut one = Peer::builder().bind(net.fresh()).unwrap();
         let mut two = Peer::builder().bind(net.fresh()).unwrap();
         let mut peer = Peer::builder().reconnect(quick()).build().unwrap();
@@ -439,7 +439,7 @@ fn a_peer_knows_whom_it_connects_to() {
 #[test]
 fn a_peer_without_a_connection_has_no_number_if_immediate() {
     let mut peer = Peer::builder().immediate(true).build().unwrap();
-    for net in STREAMS {
+    for &net in STREAMS {
         let refused = peer.connect_peer(net.unbound()).unwrap_err();
         assert!(
             matches!(refused, ConnectError::NoPeerId { .. }),
@@ -451,7 +451,7 @@ fn a_peer_without_a_connection_has_no_number_if_immediate() {
 
 #[test]
 fn a_peer_keeps_its_number_when_it_comes_back() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut peer = Peer::builder().reconnect(quick()).build().unwrap();
         let id = peer.connect_peer(&endpoint).unwrap();

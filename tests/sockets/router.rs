@@ -37,7 +37,7 @@ fn heard(router: &mut Router, name: &str) -> Dealer {
 
 #[test]
 fn a_dealer_deals_whole_messages_in_turn() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut others: Vec<Dealer> = (0..3)
             .map(|_| Dealer::builder().bind(net.fresh()).unwrap())
             .collect();
@@ -73,7 +73,7 @@ fn a_dealer_deals_whole_messages_in_turn() {
 
 #[test]
 fn a_dealer_with_nobody_to_send_to_waits_and_gives_the_message_back() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut dealer = Dealer::builder().bind(net.fresh()).unwrap();
         let error = dealer.try_send("x").unwrap_err();
         assert_eq!(error.reason(), SendFailure::WouldBlock);
@@ -94,7 +94,7 @@ fn a_dealer_with_nobody_to_send_to_waits_and_gives_the_message_back() {
 
 #[test]
 fn a_dealer_talks_to_a_replier() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut dealer = Dealer::builder()
             .connect(&rep.bound_endpoints()[0])
@@ -121,7 +121,7 @@ fn a_dealer_talks_to_a_replier() {
 
 #[test]
 fn a_router_names_who_announces_nothing() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut dealers: Vec<Dealer> = (0..20)
             .map(|_| {
@@ -155,7 +155,7 @@ fn a_router_names_who_announces_nothing() {
 
 #[test]
 fn the_id_is_the_first_frame() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut dealer = heard(&mut router, "a dealer");
         dealer.send(Message::multipart(["one", "", "two"])).unwrap();
@@ -179,7 +179,7 @@ fn the_id_is_the_first_frame() {
 
 #[test]
 fn what_cannot_be_sent_is_dropped_and_counted_if_that_is_wanted() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder()
             .mandatory(false)
             .send_hwm(1)
@@ -209,7 +209,7 @@ fn what_cannot_be_sent_is_dropped_and_counted_if_that_is_wanted() {
 
 #[test]
 fn a_full_peer_is_waited_for_and_holds_nobody_else_up() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().send_hwm(2).bind(net.fresh()).unwrap();
         let mut slow = heard(&mut router, "slow");
         let mut quick = heard(&mut router, "quick");
@@ -243,7 +243,7 @@ fn a_full_peer_is_waited_for_and_holds_nobody_else_up() {
 
 #[test]
 fn a_peer_that_leaves_is_unknown_and_what_it_sent_has_its_name() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut dealer = heard(&mut router, "leaver");
         dealer.send("last words").unwrap();
@@ -266,7 +266,7 @@ fn a_peer_that_leaves_is_unknown_and_what_it_sent_has_its_name() {
 
 #[test]
 fn who_announces_a_name_that_is_taken_is_refused() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut monitor = router.monitor();
         let mut first = heard(&mut router, "same");
@@ -327,7 +327,7 @@ fn a_taken_name_is_an_error_over_inproc() {
 
 #[test]
 fn a_name_is_handed_over() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder()
             .duplicate_id(DuplicateId::Handover)
             .bind(net.fresh())
@@ -372,7 +372,7 @@ fn a_name_is_handed_over() {
 
 #[test]
 fn a_duplicate_may_be_mute() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder()
             .duplicate_id(DuplicateId::Mute)
             .bind(net.fresh())
@@ -404,7 +404,7 @@ fn a_duplicate_may_be_mute() {
 
 #[test]
 fn a_connection_gets_the_name_it_is_given() {
-    for net in KINDS {
+    for &net in KINDS {
         for immediate in [false, true] {
             let mut dealer = Dealer::builder()
                 .routing_id(id("announced"))
@@ -436,7 +436,7 @@ fn a_connection_gets_the_name_it_is_given() {
 
 #[test]
 fn a_connection_keeps_its_name_when_it_is_made_again() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut router = Router::builder().reconnect(quick()).build().unwrap();
         router.connect(&endpoint).unwrap();
@@ -465,7 +465,7 @@ fn a_connection_keeps_its_name_when_it_is_made_again() {
 
 #[test]
 fn routers_talk_to_each_other_by_name() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut a = Router::builder()
             .routing_id(id("a"))
             .bind(net.fresh())
@@ -486,7 +486,7 @@ fn routers_talk_to_each_other_by_name() {
 
 #[test]
 fn requests_pass_through_a_chain_of_routers_and_dealers() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut front = Router::builder().bind(net.fresh()).unwrap();
         let mut back = Dealer::builder()
@@ -510,7 +510,7 @@ fn requests_pass_through_a_chain_of_routers_and_dealers() {
 
 #[test]
 fn a_router_answers_requesters_in_any_order() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut reqs: Vec<Req> = (0..5)
             .map(|_| {
@@ -539,7 +539,7 @@ fn a_router_answers_requesters_in_any_order() {
 
 #[test]
 fn events_name_the_peer() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut router = Router::builder().bind(net.fresh()).unwrap();
         let mut monitor = router.monitor();
         for announced in [Some(id("named")), None] {
@@ -599,7 +599,7 @@ fn types_that_may_not_talk_do_not() {
     dealer.connect("inproc://router-types").unwrap();
     dealer.send("x").unwrap();
     router.recv_timeout(LONG).unwrap();
-    for net in STREAMS {
+    for &net in STREAMS {
         let router = Router::builder().bind(net.fresh()).unwrap();
         let mut monitor = router.monitor();
         let _push = Push::builder()
@@ -662,7 +662,7 @@ fn ten_thousand_peers_at_once_are_told_apart() {
 /// A peer that this side had connected to loses its name: its endpoint is given up.
 #[test]
 fn a_name_is_handed_over_from_a_connection_that_was_made_here() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut router = Router::builder()
             .duplicate_id(DuplicateId::Handover)
             .reconnect(quick())

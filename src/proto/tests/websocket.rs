@@ -38,8 +38,7 @@ fn carry(ends: &mut [Connection; 2], rng: &mut Rng) -> ([Option<ProtocolError>; 
             connection.poll_transmit(out);
         }
         let mut moved = false;
-        for from in 0..2 {
-            let to = 1 - from;
+        for (from, to) in [(0, 1), (1, 0)] {
             if errors[to].is_some() || ends[to].is_ready() {
                 continue;
             }
