@@ -7,4 +7,8 @@
 //!
 //! What this crate is not: a protocol of its own. The other side is any plain ZeroMQ peer.
 
+pub mod common;
 pub mod rpc;
+
+#[cfg(test)]
+mod lab;
