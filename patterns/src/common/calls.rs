@@ -98,8 +98,10 @@ pub(crate) enum Choice {
 /// What a server says to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Answer {
-    Partial(Message),
-    Final(Message),
+    /// A part, after so many others.
+    Partial(Message, Option<u32>),
+    /// The last part, after so many others.
+    Final(Message, Option<u32>),
     /// It was not begun, and is welcome later.
     Rejected {
         retry_after: Option<Duration>,
@@ -166,7 +168,8 @@ struct Call<T> {
     /// Whom it was sent to: nobody else may answer.
     asked: Vec<Port>,
     avoid: Option<usize>,
-    streaming: bool,
+    /// Parts of the reply that came.
+    parts: u32,
     unread: usize,
     /// Whether the server of the current attempt was already blamed for its silence.
     blamed: bool,
@@ -262,7 +265,7 @@ impl<T> Calls<T> {
             state: State::Queued,
             asked: Vec::new(),
             avoid: None,
-            streaming: false,
+            parts: 0,
             unread: 0,
             blamed: false,
         };
@@ -344,18 +347,25 @@ impl<T> Calls<T> {
             return;
         }
         let current = call.state == State::Sent(port);
-        // Once parts have come from one attempt, another attempt's would not fit to them.
-        let fits = current || (!call.streaming && matches!(answer, Answer::Final(_)));
+        // Once parts have come from one attempt, another attempt's would not fit to them. Nor does what
+        // misses a part that came when the attempt was given up.
+        let fits = match answer {
+            Answer::Partial(_, number) | Answer::Final(_, number) => {
+                number.unwrap_or(call.parts) == call.parts && (current || call.parts == 0)
+            }
+            _ => current,
+        };
         if !fits {
             self.counters.stale_replies += 1;
             return;
         }
         let server = self.routes.get(&port).map_or(0, |route| route.server);
         match answer {
-            Answer::Partial(message) => {
-                call.streaming = true;
+            Answer::Partial(message, _) => {
+                call.parts = call.parts.saturating_add(1);
                 call.unread += 1;
                 let unread = call.unread;
+                self.adopt(now, port, id);
                 self.timers.set(Timer::Step(id), now + self.policy.step());
                 self.breakers[server].success();
                 if unread > self.bounds.unread {
@@ -365,7 +375,7 @@ impl<T> Calls<T> {
                         .push_back(CallEvent::Partial { call: id, message });
                 }
             }
-            Answer::Final(message) => {
+            Answer::Final(message, _) => {
                 self.breakers[server].success();
                 self.preferred = server;
                 self.answered(port, id);
@@ -593,7 +603,7 @@ impl<T> Calls<T> {
             return false;
         };
         if call.options.idem == Idem::Once
-            || call.streaming
+            || call.parts > 0
             || call.attempts >= self.policy.max_attempts.max(1)
         {
             return false;
@@ -681,6 +691,26 @@ impl<T> Calls<T> {
     fn answered(&mut self, port: Port, id: CallId) {
         if let Some(route) = self.routes.get_mut(&port) {
             route.in_flight.remove(&id);
+        }
+    }
+
+    /// The reply begins to come from this attempt, which may have been given up before: it counts.
+    fn adopt(&mut self, now: Instant, port: Port, id: CallId) {
+        let Some(call) = self.calls.get_mut(&id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut call.state, State::Sent(port));
+        self.queued
+            .remove(&(Reverse(call.options.priority.min(7)), id));
+        if let Some(route) = self.routes.get_mut(&port) {
+            route.in_flight.insert(id);
+        }
+        match before {
+            State::Sent(other) if other != port => {
+                self.cancels.push_back((other, id));
+                self.leave(now, other, id);
+            }
+            _ => {}
         }
     }
 

@@ -1,7 +1,10 @@
 //! Has this been done already? A window of names, and a cache of replies.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
+
+use sinew::{Frame, Message};
 
 use super::MsgId;
 
@@ -98,6 +101,8 @@ pub enum Known<R> {
     Running,
     /// It was carried out, with this reply.
     Done(R),
+    /// Another request has this name.
+    Conflict,
 }
 
 /// Replies by the name of the request, so that a request that is asked again is not carried out again.
@@ -116,7 +121,13 @@ pub struct ReplyCache<S, W, R> {
 }
 
 #[derive(Debug)]
-enum Entry<W, R> {
+struct Entry<W, R> {
+    digest: u64,
+    state: State<W, R>,
+}
+
+#[derive(Debug)]
+enum State<W, R> {
     Running(Vec<W>),
     Done { reply: R, bytes: usize },
 }
@@ -134,37 +145,42 @@ impl<S: Ord + Clone, W, R: Clone> ReplyCache<S, W, R> {
         }
     }
 
-    /// What is known about a request. A new one counts as running from here on. `waiter` is kept only if
-    /// it is running already, and at most [`WAITERS`] of them: who asks more often than that hears from
-    /// its later attempts.
-    pub fn ask(&mut self, who: S, id: MsgId, waiter: W, now: Instant) -> Known<R> {
+    /// What is known about a request with this name and body. A new one counts as running from here on.
+    /// `waiter` is kept only if it is running already, and at most [`WAITERS`] of them: who asks more often
+    /// than that hears from its later attempts.
+    pub fn ask(&mut self, who: S, id: MsgId, body: &Message, waiter: W, now: Instant) -> Known<R> {
         self.forget(now);
+        let digest = digest_of(body);
         let key = (who, id);
-        match self.entries.get_mut(&key) {
-            None => {
-                self.entries.insert(key, Entry::Running(Vec::new()));
-                Known::New
-            }
-            Some(Entry::Running(waiters)) => {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            let state = State::Running(Vec::new());
+            self.entries.insert(key, Entry { digest, state });
+            return Known::New;
+        };
+        match &mut entry.state {
+            _ if entry.digest != digest => Known::Conflict,
+            State::Running(waiters) => {
                 if waiters.len() >= WAITERS {
                     waiters.remove(0);
                 }
                 waiters.push(waiter);
                 Known::Running
             }
-            Some(Entry::Done { reply, .. }) => Known::Done(reply.clone()),
+            State::Done { reply, .. } => Known::Done(reply.clone()),
         }
     }
 
     /// A running request has its reply, of so many octets. Returns who else waits for it.
     pub fn done(&mut self, who: S, id: MsgId, reply: R, bytes: usize, now: Instant) -> Vec<W> {
         let key = (who, id);
-        let Some(Entry::Running(waiters)) = self.entries.get_mut(&key) else {
+        let Some(entry) = self.entries.get_mut(&key) else {
+            return Vec::new();
+        };
+        let State::Running(waiters) = &mut entry.state else {
             return Vec::new();
         };
         let waiters = std::mem::take(waiters);
-        self.entries
-            .insert(key.clone(), Entry::Done { reply, bytes });
+        entry.state = State::Done { reply, bytes };
         self.order.push_back((now, key));
         self.bytes = self.bytes.saturating_add(bytes);
         self.forget(now);
@@ -174,11 +190,12 @@ impl<S: Ord + Clone, W, R: Clone> ReplyCache<S, W, R> {
     /// A running request will have no reply: it may be carried out if asked again. Returns who waits.
     pub fn abandon(&mut self, who: S, id: MsgId) -> Vec<W> {
         let key = (who, id);
-        match self.entries.get(&key) {
-            Some(Entry::Running(_)) => match self.entries.remove(&key) {
-                Some(Entry::Running(waiters)) => waiters,
-                _ => Vec::new(),
-            },
+        let running = |entry: &Entry<W, R>| matches!(entry.state, State::Running(_));
+        if !self.entries.get(&key).is_some_and(running) {
+            return Vec::new();
+        }
+        match self.entries.remove(&key).map(|entry| entry.state) {
+            Some(State::Running(waiters)) => waiters,
             _ => Vec::new(),
         }
     }
@@ -204,12 +221,21 @@ impl<S: Ord + Clone, W, R: Clone> ReplyCache<S, W, R> {
                 break;
             }
             self.forgotten_early += u64::from(!old);
-            if let Some(Entry::Done { bytes, .. }) = self.entries.remove(key) {
+            if let Some(State::Done { bytes, .. }) = self.entries.remove(key).map(|e| e.state) {
                 self.bytes -= bytes;
             }
             self.order.pop_front();
         }
     }
+}
+
+/// Tells the bodies of two requests apart that have one name, by a mistake or by guessing. No secret.
+fn digest_of(body: &Message) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for frame in body.frames() {
+        Frame::as_slice(frame).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Waiters per running request: a caller repeats a request over as many connections as it lost, and that
@@ -248,15 +274,21 @@ mod tests {
     #[test]
     fn a_reply_is_given_to_all_who_asked() {
         let now = Instant::now();
+        let body = Message::from("body");
         let mut cache = ReplyCache::new(CacheConfig::default());
-        assert_eq!(cache.ask((), id(1), "first", now), Known::New);
-        assert_eq!(cache.ask((), id(1), "second", now), Known::Running);
+        assert_eq!(cache.ask((), id(1), &body, "first", now), Known::New);
+        assert_eq!(cache.ask((), id(1), &body, "second", now), Known::Running);
         assert_eq!(cache.done((), id(1), "reply", 5, now), ["second"]);
-        assert_eq!(cache.ask((), id(1), "third", now), Known::Done("reply"));
-        assert_eq!(cache.ask((), id(2), "fourth", now), Known::New);
-        assert_eq!(cache.ask((), id(2), "fifth", now), Known::Running);
+        assert_eq!(
+            cache.ask((), id(1), &body, "third", now),
+            Known::Done("reply")
+        );
+        let other = Message::from("another");
+        assert_eq!(cache.ask((), id(1), &other, "fourth", now), Known::Conflict);
+        assert_eq!(cache.ask((), id(2), &body, "fourth", now), Known::New);
+        assert_eq!(cache.ask((), id(2), &body, "fifth", now), Known::Running);
         assert_eq!(cache.abandon((), id(2)), ["fifth"]);
-        assert_eq!(cache.ask((), id(2), "sixth", now), Known::New);
+        assert_eq!(cache.ask((), id(2), &body, "sixth", now), Known::New);
     }
 
     #[test]
@@ -267,18 +299,23 @@ mod tests {
             bytes: 30,
             age: Duration::from_secs(1),
         };
+        let body = Message::from("body");
         let mut cache = ReplyCache::new(config);
         for n in 0..10 {
-            assert_eq!(cache.ask(1, id(n), (), now), Known::New);
+            assert_eq!(cache.ask(1, id(n), &body, (), now), Known::New);
         }
         for n in 0..9 {
             cache.done(1, id(n), n, 10, now);
             assert!(cache.size().1 <= 30);
         }
         assert_eq!(cache.forgotten_early(), 6);
-        assert_eq!(cache.ask(2, id(8), (), now), Known::New, "another user");
+        assert_eq!(
+            cache.ask(2, id(8), &body, (), now),
+            Known::New,
+            "another user"
+        );
         let late = now + Duration::from_secs(60);
-        assert_eq!(cache.ask(1, id(9), (), late), Known::Running);
-        assert_eq!(cache.ask(1, id(8), (), late), Known::New);
+        assert_eq!(cache.ask(1, id(9), &body, (), late), Known::Running);
+        assert_eq!(cache.ask(1, id(8), &body, (), late), Known::New);
     }
 }

@@ -56,6 +56,8 @@ pub struct Ext<'a> {
     pub content_type: Option<Cow<'a, str>>,
     /// `op`: what the message is.
     pub op: Op,
+    /// `pn`: how many parts of the reply came before this one, so that no part is missed or read twice.
+    pub part: Option<u32>,
     /// `st`: how it went, in replies.
     pub status: Option<Status>,
     /// `ra`: when to come back, in replies.
@@ -256,6 +258,7 @@ impl<'a> Ext<'a> {
                     _ => return Err(bad),
                 };
             }
+            "pn" => self.part = Some(u32_of(value).ok_or(bad)?),
             "st" => {
                 let octets = value.try_into().map_err(|_| bad)?;
                 self.status = Some(Status::from_code(u16::from_be_bytes(octets)));
@@ -316,6 +319,9 @@ impl<'a> Ext<'a> {
             };
             writer.put("op", &[code]);
         }
+        if let Some(part) = self.part {
+            writer.put("pn", &part.to_be_bytes());
+        }
         if let Some(status) = self.status {
             writer.put("st", &status.code().to_be_bytes());
         }
@@ -364,6 +370,7 @@ impl<'a> Ext<'a> {
             trace: self.trace.map(text),
             content_type: self.content_type.map(text),
             op: self.op,
+            part: self.part,
             status: self.status,
             retry_after: self.retry_after,
             reason: self.reason.map(text),
@@ -454,9 +461,9 @@ fn text(octets: &[u8]) -> Option<Cow<'_, str>> {
 /// What a header begins with: signature and version.
 const MAGIC: [u8; 3] = [0xaa, 0xae, 0x01];
 
-const NAMES: [&str; 15] = [
-    "id", "dl", "idem", "key", "prio", "nb", "ttl", "att", "tp", "ct", "op", "st", "ra", "err",
-    "tag",
+const NAMES: [&str; 16] = [
+    "id", "dl", "idem", "key", "prio", "nb", "ttl", "att", "tp", "ct", "op", "pn", "st", "ra",
+    "err", "tag",
 ];
 
 /// Fuzz body: whatever decodes encodes to something that decodes to the same.
@@ -492,6 +499,7 @@ mod tests {
             trace: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into()),
             content_type: Some("text/plain".into()),
             op: Op::Partial,
+            part: Some(3),
             status: Some(Status::Rejected),
             retry_after: Some(Duration::from_millis(50)),
             reason: Some("full".into()),

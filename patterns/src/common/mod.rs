@@ -33,10 +33,23 @@ pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
 
-#[cfg(any(test, fuzzing))]
+#[cfg(fuzzing)]
 pub(crate) use ext::fuzz_ext;
 
 use std::time::Duration;
 
 /// Longer times are as good as for ever, and this one can be added to any time without overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// Fuzz bodies: octets as the frames of a message, each a length and so many octets; the last frame is
+/// what is left.
+#[cfg(any(test, fuzzing))]
+pub(crate) fn frames_of(mut data: &[u8]) -> sinew::Message {
+    let mut frames = Vec::new();
+    while let Some((&len, rest)) = data.split_first() {
+        let (frame, rest) = rest.split_at(rest.len().min(usize::from(len)));
+        frames.push(sinew::Frame::from(frame));
+        data = rest;
+    }
+    sinew::Message::multipart(frames)
+}

@@ -12,14 +12,25 @@
 //! be. When no reply came, whether the request was carried out is not known, and
 //! [`maybe_executed`](CallError::maybe_executed) says so.
 
+mod client;
 mod engine;
 mod requester;
+mod server;
+#[cfg(test)]
+mod sim_tests;
+mod wire;
 
 pub use crate::common::{
     Backoff, CallCounters, CallError, CallEvent, CallId, CallOptions, Fault, Idem, RetryBudget,
 };
+pub use client::{ClientConfig, ClientEngine, Dialect, Pick};
 pub use engine::{Action, Engine, Outcome};
 pub use requester::Requester;
+pub use server::{Request, RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
+pub use wire::WireError;
+
+#[cfg(fuzzing)]
+pub(crate) use wire::fuzz_rpc;
 
 use std::time::Duration;
 
