@@ -204,6 +204,9 @@ pub enum CallError {
     /// The name of a service that cannot be sent.
     #[error("a service has a name of 1 to 255 octets, this one has {0}")]
     ServiceName(usize),
+    /// Another call with this idempotence key is running.
+    #[error("another call with the idempotence key {0:?} is running")]
+    KeyInUse(MsgId),
     /// The caller gave it up.
     #[error("the call was cancelled")]
     Cancelled,
@@ -229,6 +232,7 @@ impl CallError {
             | CallError::NoService
             | CallError::TooMany { .. }
             | CallError::NeedsExt
+            | CallError::KeyInUse(_)
             | CallError::ServiceName(_) => false,
         }
     }

@@ -405,7 +405,13 @@ impl<T> Calls<T> {
             Answer::NoService => {
                 self.breakers[server].success();
                 self.answered(port, id);
-                self.end(now, id, Err(CallError::NoService));
+                // Others may know somebody.
+                if self.breakers.len() > 1 && self.may_retry(id) {
+                    self.set_avoid(id, Some(server));
+                    self.pause(now, id, Duration::ZERO);
+                } else {
+                    self.end(now, id, Err(CallError::NoService));
+                }
             }
             Answer::Failed(fault) => {
                 self.breakers[server].success();

@@ -15,4 +15,4 @@ mod schedule;
 mod sim;
 
 pub(crate) use schedule::{number, schedules};
-pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather};
+pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather, STRANGER};

@@ -1,6 +1,6 @@
 //! The simulated network: nodes, links, time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
@@ -27,6 +27,9 @@ pub(crate) trait Node {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct NodeId(pub(crate) usize);
+
+/// Who sends rubbish.
+pub(crate) const STRANGER: &[u8] = &[0, 0xff, 0xff, 0xff, 0xff];
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,8 +92,10 @@ struct Host {
     slow: Duration,
     /// Which dialled connections it has, for it dials them again.
     dials: BTreeMap<Port, (NodeId, Port)>,
+    /// Those that it has asked for itself, and asks for again in its next life.
+    own: BTreeSet<Port>,
     /// A few messages that it was sent, to be sent again.
-    heard: VecDeque<(Port, bool, Message)>,
+    heard: VecDeque<(Port, Option<PeerId>, Message)>,
     /// Grows with each life, so that events of an earlier one are void.
     life: u64,
 }
@@ -148,14 +153,6 @@ impl Sim {
         }
     }
 
-    pub(crate) fn random(&mut self) -> &mut Random {
-        &mut self.random
-    }
-
-    pub(crate) fn now(&self) -> Instant {
-        self.now
-    }
-
     /// A node, made anew at each restart.
     pub(crate) fn add(&mut self, make: impl Fn(Instant) -> Box<dyn Node> + 'static) -> NodeId {
         let node = make(self.now);
@@ -168,6 +165,7 @@ impl Sim {
             mute: false,
             slow: Duration::ZERO,
             dials: BTreeMap::new(),
+            own: BTreeSet::new(),
             heard: VecDeque::new(),
             life: 0,
         });
@@ -412,8 +410,7 @@ impl Sim {
                 if host.heard.len() == 16 {
                     host.heard.pop_front();
                 }
-                host.heard
-                    .push_back((port, from.is_some(), message.clone()));
+                host.heard.push_back((port, from.clone(), message.clone()));
                 let octets: Vec<&[u8]> = message.frames().iter().map(Frame::as_slice).collect();
                 let note = (id, octets);
                 (now - self.start).hash(&mut self.trace);
@@ -450,6 +447,7 @@ impl Sim {
                 self.break_link(link, Some(id));
             }
             if let Some((to, to_port)) = to {
+                self.hosts[id.0].own.insert(port);
                 self.connect(id, port, to, to_port);
             }
         }
@@ -543,6 +541,9 @@ impl Sim {
                 host.life += 1;
                 host.frozen = false;
                 host.pending.clear();
+                for port in std::mem::take(&mut host.own) {
+                    host.dials.remove(&port);
+                }
                 for link in self.links_of(id, None) {
                     self.break_link(link, Some(id));
                 }
@@ -600,7 +601,7 @@ impl Sim {
                 if let Some(Input::Message(port, from, message)) = self.again(id) {
                     let message = self.rubbish(message);
                     // From a stranger, where there can be one.
-                    let from = from.map(|_| PeerId::from(vec![0, 0xff, 0xff, 0xff, 0xff]));
+                    let from = from.map(|_| PeerId::from(STRANGER));
                     self.give(id, Input::Message(port, from, message));
                 }
             }
@@ -626,13 +627,12 @@ impl Sim {
     fn again(&mut self, id: NodeId) -> Option<Input> {
         let count = self.hosts[id.0].heard.len() as u64;
         let index = self.random.below(count) as usize;
-        let (port, named, message) = self.hosts[id.0].heard.get(index)?.clone();
-        let link = self.links.values().find(|link| {
-            let end = usize::from(named);
-            link.ends[end] == (id, port) && link.up[end]
-        })?;
-        let from = named.then(|| link.name.clone());
-        Some(Input::Message(port, from, message))
+        let (port, from, message) = self.hosts[id.0].heard.get(index)?.clone();
+        let stands = self.links.values().any(|link| match &from {
+            Some(from) => link.ends[1] == (id, port) && link.up[1] && link.name == *from,
+            None => link.ends[0] == (id, port) && link.up[0],
+        });
+        stands.then_some(Input::Message(port, from, message))
     }
 
     fn rubbish(&mut self, message: Message) -> Message {

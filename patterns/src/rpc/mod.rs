@@ -29,6 +29,8 @@ pub use requester::Requester;
 pub use server::{Request, RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
 pub use wire::WireError;
 
+pub(crate) use client::{answer_of, request_ext};
+pub(crate) use server::short;
 #[cfg(fuzzing)]
 pub(crate) use wire::fuzz_rpc;
 
