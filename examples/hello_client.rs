@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     req.connect(arg(0, "tcp://127.0.0.1:5555"))?;
     for turn in 1..=requests {
         // The server need not be there yet: the request waits for it, at most this long.
-        let reply = req.request("Hello", Duration::from_secs(10))?;
+        let reply = req.request_timeout("Hello", Duration::from_secs(10))?;
         println!("{turn}: {}", String::from_utf8_lossy(reply.as_bytes()));
     }
     Ok(())

@@ -140,7 +140,7 @@ fn request_reply(transport: &str) -> Result<(), Failure> {
                     let mut right = 0;
                     for turn in 0..REQUESTS_EACH {
                         let asked = client * REQUESTS_EACH + turn;
-                        let reply = socket.request(asked.to_le_bytes(), PATIENCE)?;
+                        let reply = socket.request_timeout(asked.to_le_bytes(), PATIENCE)?;
                         right += u64::from(number(&reply)? == asked + 1);
                     }
                     Ok(right)

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::config::OptionError;
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::message::Message;
+use crate::message::{Group, InvalidGroup, Message, RoutingId};
 use crate::socket_type::SocketType;
 
 /// Why an endpoint was not bound. The socket is unchanged.
@@ -52,6 +52,14 @@ pub enum ConnectError {
         ours: SocketType,
         /// The type of the socket bound there.
         theirs: SocketType,
+    },
+    /// Another peer has the routing id already.
+    #[error("`{endpoint}` is not connected to: another peer has the routing id \"{}\", expected one that is free", .routing_id.as_bytes().escape_ascii())]
+    DuplicateRoutingId {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// What both would be called.
+        routing_id: Box<RoutingId>,
     },
     /// The system refused, for example to start an I/O thread.
     #[error("`{endpoint}` cannot be connected to: {source}")]
@@ -100,6 +108,7 @@ pub enum BuildError {
 pub struct SendError {
     reason: SendFailure,
     message: Message,
+    routing_id: Option<Box<[u8]>>,
 }
 
 /// The reason of a [`SendError`].
@@ -121,11 +130,38 @@ pub enum SendFailure {
     /// The peer that a reply was for is gone.
     #[error("the peer this reply is for is gone")]
     PeerLost,
+    /// A ROUTER has no peer of the given routing id ([`SendError::routing_id`]).
+    #[error("there is no such peer, expected the routing id of one that is there")]
+    Unroutable,
+    /// A ROUTER cannot tell whom the message is for, or what to send.
+    #[error(
+        "the message has a single frame, expected a routing id and at least one frame behind it"
+    )]
+    NotAddressed,
 }
 
 impl SendError {
     pub(crate) fn new(reason: SendFailure, message: Message) -> Self {
-        SendError { reason, message }
+        SendError {
+            reason,
+            message,
+            routing_id: None,
+        }
+    }
+
+    /// Of a message for one peer.
+    pub(crate) fn to(routing_id: &[u8], reason: SendFailure, message: Message) -> Self {
+        SendError {
+            reason,
+            message,
+            routing_id: Some(routing_id.into()),
+        }
+    }
+
+    /// The routing id that the message was for, if it was for one.
+    #[must_use]
+    pub fn routing_id(&self) -> Option<&[u8]> {
+        self.routing_id.as_deref()
     }
 
     /// Why.
@@ -153,13 +189,21 @@ impl fmt::Debug for SendError {
         f.debug_struct("SendError")
             .field("reason", &self.reason)
             .field("message", &self.message)
+            .field(
+                "routing_id",
+                &self.routing_id().map(|id| id.escape_ascii().to_string()),
+            )
             .finish()
     }
 }
 
 impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.reason.fmt(f)
+        self.reason.fmt(f)?;
+        match self.routing_id() {
+            Some(id) => write!(f, " (for the peer \"{}\")", id.escape_ascii()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -205,6 +249,57 @@ pub enum RequestError {
     /// It was sent, and no reply came.
     #[error("the request was sent: {0}")]
     Recv(#[from] RecvError),
+}
+
+/// Why an [`XPub`](crate::XPub) did not change a peer's subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ManualError {
+    /// The socket takes its peers' subscriptions by itself.
+    #[error("subscriptions are not made by hand, expected a socket with the option `manual`")]
+    NotManual,
+    /// The topic is longer than peers may subscribe to.
+    #[error("the topic has {len} octets, expected at most `max_topic_length`")]
+    TopicTooLong {
+        /// The length of the topic given.
+        len: usize,
+    },
+    /// The peer holds as much as one may.
+    #[error("the peer holds all the topics that one may, expected fewer (`max_topics`, 64 MiB)")]
+    TooManyTopics,
+}
+
+/// Why a message was not sent to a group.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GroupSendError {
+    /// The name is no group's. Nothing was sent.
+    #[error(transparent)]
+    Group(#[from] InvalidGroup),
+    /// It was not sent. The message in the error has two frames: the group's name, and the body.
+    #[error(transparent)]
+    Send(#[from] SendError),
+}
+
+/// Why a group was not joined or left. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum GroupError {
+    /// The name is no group's.
+    #[error(transparent)]
+    Invalid(#[from] InvalidGroup),
+    /// It has been joined already: membership does not count.
+    #[error("{group:?} is joined already, expected a group that is not")]
+    AlreadyJoined {
+        /// The group given.
+        group: Group,
+    },
+    /// It has not been joined.
+    #[error("{group:?} is not joined, expected a group that is")]
+    NotJoined {
+        /// The group given.
+        group: Group,
+    },
 }
 
 /// A wait for peers or subscribers took too long.

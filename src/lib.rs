@@ -9,7 +9,10 @@
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
+//! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
+//! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
 //!
 //! ```
 //! use sinew::{Pull, Push};
@@ -96,20 +99,23 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, RecvError, RequestError, SendError, SendFailure,
-    UnknownEndpoint, WaitTimeout,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
+    RequestError, SendError, SendFailure, UnknownEndpoint, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
-pub use message::{Frame, IntoMessage, InvalidRoutingId, Message, RoutingId};
+pub use message::{Frame, Group, IntoMessage, InvalidGroup, InvalidRoutingId, Message, RoutingId};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
 };
 #[cfg(not(loom))]
+pub use routing::DuplicateId;
+#[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Pub, Pull, Push, Rep, Req, SocketBuilder, SocketKind, SocketStats, Sub,
+    CloseReport, Dealer, Dish, PeerState, Pub, Pull, Push, Radio, Rep, Req, Router, SocketBuilder,
+    SocketKind, SocketStats, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 
@@ -117,3 +123,8 @@ pub use socket_type::SocketType;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+
+/// What `benches/sharing.rs` counts with; not part of the API.
+#[cfg(sinew_sharing)]
+#[doc(hidden)]
+pub use sync::sharing;

@@ -8,6 +8,7 @@
 mod backoff;
 mod context;
 mod limits;
+mod notes;
 mod socket;
 mod timing;
 
@@ -19,6 +20,7 @@ pub(crate) use backoff::Backoff;
 pub(crate) use context::ContextConfig;
 pub use limits::HighWaterMark;
 pub(crate) use limits::{MessageLimits, SubscriptionLimits};
+pub(crate) use notes::Notes;
 pub(crate) use socket::{SocketConfig, TcpConfig};
 pub use timing::{Heartbeat, ReconnectPolicy};
 

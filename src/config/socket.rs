@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use super::timing::LONGEST;
 use super::{
-    Heartbeat, HighWaterMark, MessageLimits, OptionError, ReconnectPolicy, SubscriptionLimits,
+    Heartbeat, HighWaterMark, MessageLimits, Notes, OptionError, ReconnectPolicy,
+    SubscriptionLimits,
 };
-use crate::message::RoutingId;
+use crate::message::{Message, RoutingId};
 
 /// Everything a socket is built with. One value per socket; it does not change afterwards.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +46,14 @@ pub struct SocketConfig {
     pub(crate) max_pending_handshakes: u32,
     /// Connections of the whole socket, accepted and made; `None`, the default, for no limit.
     pub(crate) max_connections: Option<u32>,
+    /// What is sent and received when peers come and go.
+    pub(crate) notes: Notes,
     pub(crate) tcp: TcpConfig,
+    /// Whether only the first frame of a message is looked at for being a subscription, and not every
+    /// one. Default no.
+    pub(crate) only_first_subscribe: bool,
+    /// The first message for every new peer. Default none.
+    pub(crate) welcome: Option<Message>,
 }
 
 /// What is set on every TCP connection. `None` leaves the system's default.
@@ -130,6 +138,13 @@ impl SocketConfig {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
         }
+        if let Some(id) = self.routing_id.as_ref().filter(|id| id.is_automatic()) {
+            return Err(OptionError::new(
+                "routing_id",
+                format_args!("\"{}\"", id.as_bytes().escape_ascii()),
+                "a first octet other than zero",
+            ));
+        }
         self.tcp.validate()
     }
 }
@@ -193,7 +208,10 @@ impl Default for SocketConfig {
             affinity: 0,
             max_pending_handshakes: 1024,
             max_connections: None,
+            notes: Notes::default(),
             tcp: TcpConfig::default(),
+            only_first_subscribe: false,
+            welcome: None,
         }
     }
 }

@@ -152,15 +152,13 @@ impl BufferPool {
             self.lent.push_back(memory);
         }
     }
-}
 
-impl BufferPool {
-    /// Memory for a body of this length, if the memory of an earlier one will do: what such a body needs
-    /// has then been there before.
+    /// The memory of an earlier body, if it will do for one of this length. Only for a connection that
+    /// has brought a body as large before: an announcement is worth no memory.
     pub(crate) fn take_body(&mut self, len: usize) -> Option<Memory> {
         for _ in 0..self.bodies.len() {
             let (size, mut memory) = self.bodies.pop_front()?;
-            if size >= len && size / 4 <= len && memory.reclaim(size) {
+            if size >= len && size / 2 <= len && memory.reclaim(size) {
                 return Some(memory);
             }
             self.bodies.push_back((size, memory));

@@ -17,8 +17,7 @@ use super::port::{PipeKey, Port};
 use super::reading::Then;
 use crate::sync::{clock, Unpark};
 
-/// A socket with more connections than this leaves all reading to its I/O threads: moving many
-/// descriptors between polls would cost more than the hop.
+/// The most connections that a caller reads itself.
 pub(crate) const CALLER_LINKS: usize = 4;
 
 /// A wait that lasts this long is left to the I/O thread: one wake-up more does not matter then.
@@ -108,6 +107,10 @@ impl CallerPoll {
             }
             driven.key != key
         });
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.links.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {

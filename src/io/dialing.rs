@@ -14,11 +14,12 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
-use super::port::{Counters, Lease, Port};
+use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint};
+use crate::message::RoutingId;
 use crate::pipe::Reader;
 use crate::sync::clock;
 use crate::transport::{start_connect, ConnectTarget, Family, Stream};
@@ -30,6 +31,8 @@ pub(super) struct DialerSlot {
     pub(super) id: EndpointId,
     /// The pipes, while no connection has them (and there are any).
     ends: Option<PipeEnds>,
+    /// What the peer is to be called here.
+    name: Option<RoutingId>,
     state: State,
     backoff: Backoff,
     /// Addresses not tried yet in this round.
@@ -59,6 +62,7 @@ impl IoThread {
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
+        name: Option<RoutingId>,
         lease: Lease,
     ) {
         let backoff = Backoff::new(port.config.reconnect);
@@ -67,6 +71,7 @@ impl IoThread {
             endpoint,
             id,
             ends,
+            name,
             state: State::Resolving,
             backoff,
             addresses: VecDeque::new(),
@@ -310,6 +315,17 @@ impl IoThread {
         self.timers.set(slot, at);
     }
 
+    /// The key of the pipes that wait for a connection, and what the peer is to be called.
+    pub(super) fn dialer_peer(&mut self, slot: usize) -> (Option<PipeKey>, Option<RoutingId>) {
+        match self.dialer(slot) {
+            Some(dialer) => (
+                dialer.ends.as_ref().map(|ends| ends.key),
+                dialer.name.clone(),
+            ),
+            None => (None, None),
+        }
+    }
+
     /// The connection's handshake is done: it takes the pipes, and the back-off begins anew.
     pub(super) fn dialer_ready(&mut self, slot: usize) -> Option<PipeEnds> {
         let dialer = self.dialer(slot)?;
@@ -422,7 +438,7 @@ pub(super) fn release_ends(port: &Arc<Port>, ends: PipeEnds, closing: bool) {
     // The in-pipe is closed first: the socket then knows that what it holds is all.
     drop(writer);
     if flow.receives {
-        port.end_in(key);
+        port.end_in(key, None);
     }
 }
 

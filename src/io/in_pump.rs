@@ -11,18 +11,24 @@ use std::sync::atomic::Ordering;
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::link::Link;
 use super::monitor::DisconnectReason;
-use super::port::Counters;
+use super::port::{Counters, Port};
 use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
 use crate::pipe::{Memory, Writer};
-use crate::proto::{Event, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
+use crate::proto::{Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
+use crate::socket_type::SocketType;
 use crate::sync::{clock, lock};
 
 /// A body of at least this many octets that is not in the buffer as a whole gets memory of its own.
 const OWN_BODY: usize = 16 * 1024;
 
-/// By how much the memory of a body may exceed what has arrived (and then by as much again).
+/// By how much the memory of a body may exceed what has arrived (and then by as much again), if the
+/// connection has brought a body as large before, and if it has not: its first one is copied a few times.
 const BODY_STEP: usize = 256 * 1024;
+const FIRST_BODY_STEP: usize = 16 * 1024;
+
+/// The longest name of a group, in octets.
+const MAX_GROUP: usize = 255;
 
 /// How much of what follows a large body is read with its end.
 const TAIL: usize = 4 * 1024;
@@ -48,10 +54,46 @@ fn command_limit(link: &Link) -> usize {
 pub(crate) enum Sink {
     /// To a socket.
     Pipe(Writer),
+    /// To a socket that has each frame looked at first.
+    Checked(Writer, Check),
     /// Messages are subscriptions, or of no use.
     Topics,
     /// Messages are of no use.
     Discard,
+}
+
+/// What the frames of messages are looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Check {
+    /// XPUB: those before the first frame of another kind may be subscriptions.
+    Topics,
+    /// DISH: a message is the name of a group, and one frame more.
+    Group,
+}
+
+impl Sink {
+    /// For a socket that receives.
+    pub(super) fn of(port: &Port, writer: Writer) -> Sink {
+        match port.socket_type {
+            SocketType::XPub => Sink::Checked(writer, Check::Topics),
+            SocketType::Dish => Sink::Checked(writer, Check::Group),
+            _ => Sink::Pipe(writer),
+        }
+    }
+
+    fn writer(&self) -> Option<&Writer> {
+        match self {
+            Sink::Pipe(writer) | Sink::Checked(writer, _) => Some(writer),
+            Sink::Topics | Sink::Discard => None,
+        }
+    }
+
+    fn writer_mut(&mut self) -> Option<&mut Writer> {
+        match self {
+            Sink::Pipe(writer) | Sink::Checked(writer, _) => Some(writer),
+            Sink::Topics | Sink::Discard => None,
+        }
+    }
 }
 
 /// See the module.
@@ -60,11 +102,16 @@ pub(crate) struct InPump {
     buffer: ReadBuffer,
     sink: Sink,
     body: Option<Body>,
+    /// The largest body that has arrived so far. Announcements are worth no memory, but what a connection
+    /// has brought once it may well bring again.
+    largest_body: usize,
     /// Octets of a frame nobody wants that are still to come.
     skip: usize,
     /// The unfinished message so far, for the limits on whole messages.
     message_frames: u32,
     message_bytes: u64,
+    /// Frames of it that were subscriptions, and went another way.
+    topic_frames: u32,
     failure: Option<DisconnectReason>,
     /// A full pipe is to signal when it has room.
     signal: bool,
@@ -85,6 +132,8 @@ struct Body {
     filled: usize,
     len: usize,
     more: bool,
+    /// See [`BODY_STEP`].
+    step: usize,
 }
 
 /// What processing the buffered octets came to.
@@ -102,9 +151,11 @@ impl InPump {
             buffer: ReadBuffer::default(),
             sink: Sink::Discard,
             body: None,
+            largest_body: 0,
             skip: 0,
             message_frames: 0,
             message_bytes: 0,
+            topic_frames: 0,
             failure: None,
             signal: true,
         }
@@ -122,7 +173,7 @@ impl InPump {
         self.body = None;
         self.buffer = ReadBuffer::default();
         match std::mem::replace(&mut self.sink, Sink::Discard) {
-            Sink::Pipe(mut writer) => {
+            Sink::Pipe(mut writer) | Sink::Checked(mut writer, _) => {
                 writer.rollback();
                 writer.disarm();
                 Some(writer)
@@ -133,7 +184,7 @@ impl InPump {
 
     /// Frees what the pipe keeps for more of what there was.
     pub(super) fn free_spare(&self) {
-        if let Sink::Pipe(writer) = &self.sink {
+        if let Some(writer) = self.sink.writer() {
             writer.free_spare();
         }
     }
@@ -170,7 +221,7 @@ impl InPump {
             Phase::Ready => return InOutcome::Ready,
             Phase::Handshake | Phase::Traffic => {}
         }
-        let before = link.bytes_in.load(Ordering::Relaxed);
+        let before = link.octets.read.load(Ordering::Relaxed);
         let outcome = match self.run_inner(link, pool, budget, until_empty) {
             Ok(outcome) => outcome,
             Err(reason) => {
@@ -180,7 +231,11 @@ impl InPump {
         };
         self.buffer.release(pool);
         // A busy connection goes on filling its buffer; one that trickles gives it back.
-        let read = link.bytes_in.load(Ordering::Relaxed).wrapping_sub(before);
+        let read = link
+            .octets
+            .read
+            .load(Ordering::Relaxed)
+            .wrapping_sub(before);
         if outcome == InOutcome::Drained && read < TRICKLE {
             self.buffer.shrink(pool);
         }
@@ -253,9 +308,8 @@ impl InPump {
                     }
                     read += n;
                     short = n < space;
-                    link.traffic.store(true, Ordering::Relaxed);
-                    Counters::add(&link.port.counters.bytes_received, n as u64);
-                    Counters::add_owned(&link.bytes_in, n as u64);
+                    link.octets.traffic.store(true, Ordering::Relaxed);
+                    Counters::add_owned(&link.octets.read, n as u64);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(InOutcome::Drained),
@@ -305,10 +359,11 @@ impl InPump {
     }
 
     fn finish_body(&mut self, mut body: Body, pool: &mut BufferPool) {
+        self.largest_body = self.largest_body.max(body.len);
         let size = body.memory.len();
         let octets = body.memory.split_to(body.len);
         pool.give_body(size, body.memory);
-        if let Sink::Pipe(writer) = &mut self.sink {
+        if let Some(writer) = self.sink.writer_mut() {
             writer.append_shared(octets, u64::from(!body.more), body.more);
             if !body.more {
                 writer.publish_and_signal();
@@ -321,14 +376,15 @@ impl InPump {
         if !more {
             self.message_frames = 0;
             self.message_bytes = 0;
+            self.topic_frames = 0;
         }
     }
 
     /// Whether another message may begin: the pipe has credit for it. If not, its writer is armed.
     fn may_begin(&mut self) -> bool {
-        match &mut self.sink {
-            Sink::Pipe(writer) => writer.has_credit() || (self.signal && writer.arm()),
-            Sink::Topics | Sink::Discard => true,
+        match self.sink.writer_mut() {
+            Some(writer) => writer.has_credit() || (self.signal && writer.arm()),
+            None => true,
         }
     }
 
@@ -354,7 +410,7 @@ impl InPump {
             match stop {
                 Stop::Need(octets) => return Ok(Step::NeedInput(octets)),
                 Stop::Credit => {
-                    if matches!(&self.sink, Sink::Pipe(writer) if writer.is_reader_closed()) {
+                    if self.sink.writer().is_some_and(Writer::is_reader_closed) {
                         // Nobody will read it: the socket is going away.
                         self.sink = Sink::Discard;
                     } else if !self.may_begin() {
@@ -377,10 +433,7 @@ impl InPump {
         let limits = &link.port.config.limits;
         let input = self.buffer.input();
         let wanted = matches!(self.sink, Sink::Pipe(_));
-        let mut credit = match &self.sink {
-            Sink::Pipe(writer) => writer.message_credit(),
-            Sink::Topics | Sink::Discard => u64::MAX,
-        };
+        let mut credit = self.sink.writer().map_or(u64::MAX, Writer::message_credit);
         // Limits are checked frame by frame; that of a short header is within any but the strictest.
         let few = frame::SHORT_MAX as u64;
         let plain = wanted && limits.frame_bytes >= few && limits.message_bytes >= few;
@@ -438,19 +491,9 @@ impl InPump {
                 ));
             }
             if !wanted {
-                // A subscription in the form of a message is looked at as a whole.
-                let topic = matches!(self.sink, Sink::Topics)
-                    && self.message_frames == 0
-                    && !header.more
-                    && header.body_len <= command_limit(link);
-                if topic && rest.len() < total {
-                    return Ok(Stop::Need(total));
+                if let Some(stop) = self.check(link, header, rest)? {
+                    return Ok(stop);
                 }
-                return Ok(if topic {
-                    Stop::Topic(header)
-                } else {
-                    Stop::Unwanted(header)
-                });
             }
             if self.message_frames == 0 && credit == 0 {
                 return Ok(Stop::Credit);
@@ -471,6 +514,7 @@ impl InPump {
             } else {
                 self.message_frames = 0;
                 self.message_bytes = 0;
+                self.topic_frames = 0;
                 batch.messages += 1;
                 batch.boundary = batch.len;
                 // Octets of a message begun within the credit may have used up the octets' part of it.
@@ -479,9 +523,63 @@ impl InPump {
         }
     }
 
+    /// Looks at a message frame that does not simply go into the pipe, within the limits on frames. `None`: it
+    /// goes there after all.
+    fn check(
+        &self,
+        link: &Link,
+        header: Header,
+        rest: &[u8],
+    ) -> Result<Option<Stop>, DisconnectReason> {
+        let first = self.message_frames == 0;
+        match self.sink {
+            Sink::Checked(_, Check::Group) => {
+                let fault = match (first, header.more) {
+                    (true, true) if header.body_len > MAX_GROUP => Malformed::GroupLength {
+                        len: header.body_len,
+                    },
+                    (true, false) => Malformed::GroupWithoutBody,
+                    (false, true) => Malformed::GroupWithManyBodies,
+                    (true, true) | (false, false) => return Ok(None),
+                };
+                return Err(ProtocolError::from(fault).into());
+            }
+            // What goes into the pipe must be whole messages: of a mixed one the socket sees to the rest.
+            Sink::Checked(_, Check::Topics) if !first => return Ok(None),
+            Sink::Checked(_, Check::Topics) | Sink::Topics => {}
+            Sink::Pipe(_) => return Ok(None),
+            Sink::Discard => return Ok(Some(Stop::Unwanted(header))),
+        }
+        let limits = &link.port.config;
+        let other = || (!matches!(self.sink, Sink::Checked(..))).then_some(Stop::Unwanted(header));
+        let looked_at = (first && self.topic_frames == 0) || !limits.only_first_subscribe;
+        if !looked_at || header.body_len == 0 {
+            return Ok(other());
+        }
+        match rest.get(header.header_len) {
+            None => return Ok(Some(Stop::Need(header.header_len + 1))),
+            Some(0 | 1) => {}
+            Some(_) => return Ok(other()),
+        }
+        let (len, limit) = (header.body_len - 1, link.port.protocol.max_topic_len);
+        if len > limit {
+            return Err(ProtocolError::from(LimitExceeded::TopicLength { len, limit }).into());
+        }
+        let frames = self.topic_frames + 1;
+        if frames > limits.limits.frames {
+            let limit = u64::from(limits.limits.frames);
+            return Err(too_large("message, in frames,", frames as usize, limit));
+        }
+        let total = header.header_len + header.body_len;
+        Ok(Some(match rest.len() < total {
+            true => Stop::Need(total),
+            false => Stop::Topic(header),
+        }))
+    }
+
     /// Appends a batch of whole frames to the pipe and publishes the messages that end in it.
     fn hand_on(&mut self, batch: &Batch) {
-        let Sink::Pipe(writer) = &mut self.sink else {
+        let Some(writer) = self.sink.writer_mut() else {
             return;
         };
         if batch.len == 0 {
@@ -510,7 +608,7 @@ impl InPump {
         let mut proto = lock(&link.proto);
         // In this order: what the command arms must not be disarmed by its own octets.
         proto.handle_traffic(now);
-        link.traffic.store(false, Ordering::Relaxed);
+        link.octets.traffic.store(false, Ordering::Relaxed);
         let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
         let result = proto.handle_command(body, now);
         let event = proto.poll_event();
@@ -524,15 +622,18 @@ impl InPump {
 
     /// Gives a body memory of its own; its header goes into the pipe.
     fn begin_body(&mut self, header: Header, pool: &mut BufferPool) {
-        if let Sink::Pipe(writer) = &mut self.sink {
+        if let Some(writer) = self.sink.writer_mut() {
             writer.append_wire(&self.buffer.input()[..header.header_len], 0, true);
         }
         self.buffer.skip(header.header_len);
+        let known = header.body_len <= self.largest_body;
+        let ready = known.then(|| pool.take_body(header.body_len)).flatten();
         let mut body = Body {
-            memory: pool.take_body(header.body_len).unwrap_or_default(),
+            memory: ready.unwrap_or_default(),
             filled: 0,
             len: header.body_len,
             more: header.more,
+            step: if known { BODY_STEP } else { FIRST_BODY_STEP },
         };
         let arrived = self.buffer.input().len().min(body.len);
         if body.memory.is_empty() {
@@ -545,16 +646,23 @@ impl InPump {
         self.body = Some(body);
     }
 
-    /// A whole single-frame message at the front of the buffer of a socket that takes subscriptions.
+    /// A whole subscription in the form of a frame of a message, at the front of the buffer.
     fn take_topic(&mut self, link: &Link, header: Header) -> Result<(), DisconnectReason> {
         let mut proto = lock(&link.proto);
         let body = &self.buffer.input()[header.header_len..header.header_len + header.body_len];
-        let is_topic = proto.handle_subscription_message(body)?;
+        proto.handle_subscription_message(body)?;
         let event = proto.poll_event();
         drop(proto);
         self.buffer.skip(header.header_len + header.body_len);
-        if !is_topic {
-            Counters::add(&link.port.counters.dropped_unexpected, 1);
+        match header.more {
+            true => self.topic_frames += 1,
+            // With frames before it that were none, it ended a message of no use.
+            false => {
+                if self.message_frames > 0 {
+                    Counters::add(&link.port.counters.dropped_unexpected, 1);
+                }
+                self.end_frame(false);
+            }
         }
         event.map_or(Ok(()), |event| notify(link, &event))
     }
@@ -596,7 +704,7 @@ enum Stop {
     Command(Header),
     /// A large body of which a part is there.
     Body(Header),
-    /// A whole message that may be a subscription.
+    /// A whole frame that is a subscription.
     Topic(Header),
     /// A message frame that this socket has no use for.
     Unwanted(Header),
@@ -619,7 +727,7 @@ impl Body {
 
     /// Makes the memory exceed what has arrived, by no more than as much again or one step.
     fn grow(&mut self, arrived: usize) {
-        let size = arrived.saturating_add(arrived.max(BODY_STEP)).min(self.len);
+        let size = arrived.saturating_add(arrived.max(self.step)).min(self.len);
         self.memory.grow(size);
     }
 }
@@ -627,10 +735,9 @@ impl Body {
 fn notify(link: &Link, event: &Event) -> Result<(), DisconnectReason> {
     let key = link.key();
     let (subscribe, topic) = match event {
-        Event::Subscribe(topic) => (true, topic),
-        Event::Cancel(topic) => (false, topic),
-        // Group membership comes with the group sockets.
-        _ => return Ok(()),
+        Event::Subscribe(topic) | Event::Join(topic) => (true, topic),
+        Event::Cancel(topic) | Event::Leave(topic) => (false, topic),
+        Event::HandshakeDone => return Ok(()),
     };
     match key {
         Some(key) => link.port.hooks.subscription(key, subscribe, topic),

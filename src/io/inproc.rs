@@ -6,16 +6,17 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::monitor::{DisconnectReason, SocketEvent};
-use super::port::{Flow, PipeKey, Port};
+use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
+use crate::message::{Message, RoutingId};
 use crate::pipe::{pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.
@@ -40,13 +41,14 @@ pub(crate) enum InprocId {
 }
 
 /// Why an inproc endpoint could not be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum InprocError {
     NameTaken,
     Incompatible {
         ours: SocketType,
         theirs: SocketType,
     },
+    DuplicateRoutingId(RoutingId),
 }
 
 /// The inproc peers of a socket, by its own keys.
@@ -57,6 +59,8 @@ pub(crate) struct InprocPeers(Mutex<HashMap<PipeKey, Peer>>);
 struct Peer {
     port: Weak<Port>,
     key: PipeKey,
+    /// It has connected to this socket, and not the other way round.
+    accepted: bool,
 }
 
 impl Names {
@@ -89,10 +93,10 @@ impl Names {
         name: &str,
         endpoint: &Endpoint,
         port: &Arc<Port>,
+        key: PipeKey,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
-        let key = port.new_key();
-        let (writer, reader) = pipe(port.out_limits(), Tuning::INPROC);
+        let (mut writer, reader) = port.out_pipe(Tuning::INPROC);
         let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
@@ -105,6 +109,7 @@ impl Names {
         };
         // The socket gets its ends first: what the other side does next must find them.
         if flow.sends {
+            port.greet(&mut writer);
             port.offer_writer(key, writer);
         }
         if flow.receives {
@@ -118,7 +123,7 @@ impl Names {
             Connect::Connected(binder, waiting) => {
                 match binder.upgrade() {
                     Some(binder) => attach(waiting, &binder)?,
-                    None => down(port, key),
+                    None => down(port, key, None),
                 }
                 Ok(InprocId::Connected { pending: None, key })
             }
@@ -138,7 +143,7 @@ impl Names {
                         super::Counters::add(&port.counters.unsent, reader.queued_messages());
                     }
                     drop(waiting);
-                    down(port, key);
+                    down(port, key, None);
                 } else {
                     port.inproc.disconnect(port, key);
                 }
@@ -161,21 +166,39 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let Waiting { ends, endpoint, .. } = waiting;
     let (ours, theirs) = (connector.socket_type, binder.socket_type);
     if !ours.is_compatible_with(theirs) {
-        refuse(&connector, &endpoint, ours, theirs);
-        refuse(binder, &endpoint, theirs, ours);
+        refuse(&connector, &endpoint, &incompatible(ours, theirs));
+        refuse(binder, &endpoint, &incompatible(theirs, ours));
         let key = ends.key;
         drop(ends);
-        down(&connector, key);
+        down(&connector, key, None);
         return Err(InprocError::Incompatible { ours, theirs });
     }
     let key = binder.new_key();
     let peer_key = ends.key;
+    let admitted = admit(&connector, peer_key, binder).and_then(|_| admit(binder, key, &connector));
+    if let Err(reason) = admitted {
+        refuse(&connector, &endpoint, &reason);
+        refuse(binder, &endpoint, &reason);
+        binder.abandon_key(key);
+        drop(ends);
+        down(&connector, peer_key, None);
+        return match reason {
+            DisconnectReason::DuplicateRoutingId { routing_id } => {
+                Err(InprocError::DuplicateRoutingId(routing_id))
+            }
+            // Only a routing id is a reason not to admit a peer.
+            _ => Ok(()),
+        };
+    }
+    // Before anything can be received through it.
+    connector.hooks.settled(peer_key);
     // Each knows the other before either can send, so that an end is never missed.
     lock(&connector.inproc.0).insert(
         peer_key,
         Peer {
             port: Arc::downgrade(binder),
             key,
+            accepted: false,
         },
     );
     lock(&binder.inproc.0).insert(
@@ -183,11 +206,24 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         Peer {
             port: Arc::downgrade(&connector),
             key: peer_key,
+            accepted: true,
         },
     );
     let Flow {
         sends, receives, ..
     } = binder.flow();
+    // Who receives from a peer can answer it: the way to it is there first.
+    if let Some(mut writer) = ends.writer.filter(|_| sends) {
+        writer.add_limits(binder.out_limits());
+        binder.welcome(&mut writer);
+        binder.greet(&mut writer);
+        binder.offer_writer(key, writer);
+    } else if sends {
+        // The connector receives nothing: a pipe that nobody reads stands for that.
+        let (writer, _) = pipe(ONE, Tuning::INPROC);
+        binder.offer_writer(key, writer);
+    }
+    binder.hooks.settled(key);
     if let Some(mut reader) = ends.reader.filter(|_| receives) {
         reader.add_limits(binder.in_limits());
         binder.offer_reader(key, reader);
@@ -196,14 +232,10 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         let (_, reader) = pipe(ONE, Tuning::INPROC);
         binder.offer_reader(key, reader);
     }
-    if let Some(mut writer) = ends.writer.filter(|_| sends) {
-        writer.add_limits(binder.out_limits());
-        binder.offer_writer(key, writer);
-    }
     binder.peer_up();
     connector.peer_up();
     // A publisher first: it takes no subscriptions from a peer it does not know.
-    if matches!(ours, SocketType::Pub | SocketType::XPub) {
+    if matches!(ours, SocketType::Pub | SocketType::XPub | SocketType::Radio) {
         connector.hooks.inproc_up(peer_key, binder, key);
         binder.hooks.inproc_up(key, &connector, peer_key);
     } else {
@@ -225,24 +257,45 @@ const ONE: Limits = Limits {
     bytes: 1,
 };
 
-fn refuse(port: &Port, endpoint: &Endpoint, ours: SocketType, theirs: SocketType) {
+/// Asks a socket's pattern whether it can have `peer`, and what that is called there.
+fn admit(
+    port: &Arc<Port>,
+    key: PipeKey,
+    peer: &Port,
+) -> Result<Option<RoutingId>, DisconnectReason> {
+    let announced = match (&peer.config.routing_id, peer.socket_type) {
+        (Some(id), of) if of.announces_identity() => id.as_bytes(),
+        _ => &[],
+    };
+    port.hooks.admit(&Arrival {
+        port,
+        key,
+        given: None,
+        announced,
+        link: None,
+    })
+}
+
+fn incompatible(ours: SocketType, theirs: SocketType) -> DisconnectReason {
+    let why = Incompatible::SocketType { ours, theirs };
+    DisconnectReason::Protocol(ProtocolError::Incompatible(why))
+}
+
+fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
     port.monitors.report(|| SocketEvent::ConnectFailed {
         endpoint: endpoint.clone(),
-        reason: DisconnectReason::Protocol(ProtocolError::Incompatible(Incompatible::SocketType {
-            ours,
-            theirs,
-        })),
+        reason: reason.clone(),
     });
 }
 
-/// Tells a socket's halves that a pipe is gone.
-fn down(port: &Port, key: PipeKey) {
+/// Tells a socket's halves that a pipe is gone; `last` is received after what it holds.
+fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
     let flow = port.flow();
     if flow.sends {
         port.end_out(key, None);
     }
     if flow.receives {
-        port.end_in(key);
+        port.end_in(key, last.cloned());
     }
 }
 
@@ -252,10 +305,11 @@ impl InprocPeers {
         let Some(peer) = lock(&self.0).remove(&key) else {
             return;
         };
-        ended(port, key);
+        ended(port, key, None);
         if let Some(other) = peer.port.upgrade() {
-            if lock(&other.inproc.0).remove(&peer.key).is_some() {
-                ended(&other, peer.key);
+            let removed = lock(&other.inproc.0).remove(&peer.key);
+            if let Some(Peer { accepted, .. }) = removed {
+                ended(&other, peer.key, other.last_words(accepted));
             }
         }
     }
@@ -269,9 +323,9 @@ impl InprocPeers {
     }
 }
 
-fn ended(port: &Arc<Port>, key: PipeKey) {
+fn ended(port: &Arc<Port>, key: PipeKey, last: Option<&Message>) {
     // Counted last: who sees a peer fewer finds its pipe ended.
     port.hooks.link_down(key);
-    down(port, key);
+    down(port, key, last);
     port.peer_down();
 }

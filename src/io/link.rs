@@ -8,8 +8,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use mio::unix::SourceFd;
@@ -18,18 +17,26 @@ use mio::{Interest, Registry, Token as MioToken};
 use super::buffer::BufferPool;
 use super::in_pump::InPump;
 use super::monitor::ConnectionId;
-use super::out_pump::OutPump;
+use super::octets::LinkOctets;
+use super::out_pump::{OutPump, Through};
 use super::port::{PipeKey, Port};
 use super::reading::{InOutcome, Interests, Polls, Reading};
+use super::room::Room;
 use super::thread::{Command, IoHandle};
 use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
-use crate::pipe::Signal;
+use crate::message::RoutingId;
+use crate::pipe::{Signal, Writer};
 use crate::proto::Connection;
-use crate::sync::Token;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, OwnLine, Token};
 use crate::transport::Stream;
 
 /// See the module.
+///
+/// In memory as it is written here: what the runner of one pump writes is on other lines than what that of
+/// the other writes, which may be another thread, and neither is where all look and hardly anyone writes.
+#[repr(C)]
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) port: Arc<Port>,
@@ -39,23 +46,22 @@ pub(crate) struct Link {
     pub(crate) home: IoHandle,
     /// Where the I/O thread keeps it.
     pub(crate) slot: usize,
-    pub(crate) input: Token<InPump>,
-    pub(crate) output: Token<OutPump>,
+    /// Octets read and written.
+    pub(crate) octets: Arc<LinkOctets>,
+    key: OnceLock<PipeKey>,
+    routing_id: OnceLock<RoutingId>,
+    pub(crate) output: OwnLine<Token<OutPump>>,
+    /// The out-pump looks for what it has to send.
     pub(crate) proto: Mutex<Connection>,
     /// The kernel took no more when the out-pump last ran. A hint.
     pub(super) blocked: AtomicBool,
-    /// Who is told about input, and about room for output.
-    pub(super) reading: Reading<Link>,
     /// Who sees messages off.
     pub(super) writing: Writing,
     /// The I/O thread has been asked to look at this connection.
     attended: AtomicBool,
-    /// Octets arrived since the last look of the heartbeat timer.
-    pub(crate) traffic: AtomicBool,
-    /// Octets read and written.
-    pub(crate) bytes_in: AtomicU64,
-    pub(crate) bytes_out: AtomicU64,
-    key: OnceLock<PipeKey>,
+    pub(crate) input: OwnLine<Token<InPump>>,
+    /// Who is told about input, and about room for output.
+    pub(super) reading: Reading<Link>,
 }
 
 impl Link {
@@ -74,6 +80,7 @@ impl Link {
         now: Instant,
     ) -> Arc<Link> {
         let proto = Connection::new(Arc::clone(&port.protocol), now);
+        let octets = port.octets.join();
         Arc::new(Link {
             id,
             port,
@@ -82,17 +89,16 @@ impl Link {
             peer,
             home,
             slot,
-            input: Token::new(InPump::new()),
-            output: Token::new(OutPump::new()),
+            octets,
+            key: OnceLock::new(),
+            routing_id: OnceLock::new(),
+            output: OwnLine(Token::new(OutPump::new())),
             proto: Mutex::new(proto),
             blocked: AtomicBool::new(false),
-            reading: Reading::new(),
             writing: Writing::new(),
             attended: AtomicBool::new(false),
-            traffic: AtomicBool::new(false),
-            bytes_in: AtomicU64::new(0),
-            bytes_out: AtomicU64::new(0),
-            key: OnceLock::new(),
+            input: OwnLine(Token::new(InPump::new())),
+            reading: Reading::new(),
         })
     }
 
@@ -104,6 +110,21 @@ impl Link {
     pub(super) fn set_key(&self, key: PipeKey) {
         // Set once, when the handshake is done.
         let _ = self.key.set(key);
+    }
+
+    /// What the peer is called, once the handshake is done.
+    pub(crate) fn routing_id(&self) -> Option<RoutingId> {
+        self.routing_id.get().cloned()
+    }
+
+    pub(super) fn set_routing_id(&self, id: RoutingId) {
+        // Set once, when the handshake is done.
+        let _ = self.routing_id.set(id);
+    }
+
+    /// Ends the connection, and what dialed it, for another peer has taken its routing id.
+    pub(crate) fn replace(&self) {
+        self.home.post(Command::Replaced(self.slot, self.id));
     }
 
     /// Appends whole control frames, to be written between two messages.
@@ -188,10 +209,49 @@ impl Link {
         }
     }
 
-    /// The pipe is full: pumps on the caller's thread what the kernel takes. If that is known to be nothing
-    /// the I/O thread waits for it to take more: a publisher that drops must not ask for every message.
-    pub(crate) fn send_full(&self) {
-        self.send_batch();
+    /// Writes a large payload from where it is, and copies what is left of it into the pipe of `writer`, whose other
+    /// end this connection has. `patient`: room may be waited for, for a moment. `false`: the message is not taken, and
+    /// is to be sent in the ordinary way.
+    pub(crate) fn write_through(
+        &self,
+        writer: &mut Writer,
+        payload: &[u8],
+        room: &mut Room,
+        patient: bool,
+    ) -> bool {
+        let queued = writer.queued_octets();
+        // Who has no credit waits in any case, and may as well write what is queued.
+        let near = queued <= QUEUED_AHEAD || !writer.has_credit();
+        let patient = patient && near && room.is_willing();
+        if !patient && (queued > 0 || self.blocked.load(Ordering::Relaxed)) {
+            return false;
+        }
+        let mut waiting = room.waiting(self, queued + payload.len() as u64);
+        let visit = self
+            .output
+            .try_visit(|pump| pump.write_through(self, writer, payload, || patient && waiting()));
+        drop(waiting);
+        let Some((through, missed)) = visit else {
+            return false;
+        };
+        if missed {
+            self.activate_output();
+        }
+        match through {
+            Some(Through { outcome, claimed }) => {
+                if !writing::wrote_through(self, outcome, claimed) {
+                    writer.signal();
+                }
+                true
+            }
+            None => {
+                // What is before it in the pipe the kernel did not take.
+                if self.blocked.load(Ordering::Relaxed) {
+                    self.want_write(true);
+                }
+                false
+            }
+        }
     }
 
     // ---- who reads --------------------------------------------------------------------------
@@ -239,6 +299,9 @@ impl Link {
         self.stream.raw_fd()
     }
 }
+
+/// So many octets may have to be written before a payload that is to be written through.
+const QUEUED_AHEAD: u64 = 4 * 1024 * 1024;
 
 /// On `mio`. A descriptor is open as long as its link is, so a failure to stop watching it leaves at
 /// worst a spurious event.

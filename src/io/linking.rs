@@ -1,7 +1,6 @@
 //! The life of a connection on its I/O thread: handshake, traffic, timers, and its end.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,7 +12,7 @@ use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
-use super::port::{Counters, Lease, Port, UNSEEN_ENDS};
+use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
@@ -21,6 +20,7 @@ use super::{READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{pipe, Reader, Tuning};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
 
@@ -49,7 +49,7 @@ impl LinkSlot {
     pub(super) fn sweep(&mut self) -> bool {
         let link = &self.link;
         let moved = |octets: &AtomicU64| octets.load(Ordering::Relaxed);
-        let now = moved(&link.bytes_in).wrapping_add(moved(&link.bytes_out));
+        let now = moved(&link.octets.read).wrapping_add(moved(&link.octets.written));
         let (before, given_back) = self.swept;
         if now == before && !given_back {
             let output = link.output.try_visit(|pump| pump.free_spare());
@@ -332,7 +332,7 @@ impl IoThread {
         }
         let result = {
             let mut proto = lock(&link.proto);
-            if link.traffic.swap(false, Ordering::Relaxed) {
+            if link.octets.traffic.swap(false, Ordering::Relaxed) {
                 proto.handle_traffic(now);
             }
             proto.handle_timeout(now)
@@ -380,17 +380,40 @@ impl IoThread {
             self.close_link(slot, DisconnectReason::Unattended { limit });
             return;
         }
-        this.state = State::Open;
-        this.closing = None;
-        let dialer = match &mut this.origin {
-            Origin::Accepted { pending, .. } => {
-                drop(pending.take());
-                None
-            }
+        let dialer = match &this.origin {
+            Origin::Accepted { .. } => None,
             Origin::Dialed { slot } => Some(*slot),
         };
+        let (held, name) = dialer.map_or((None, None), |dialer| self.dialer_peer(dialer));
+        let key = held.unwrap_or_else(|| port.new_key());
+        let routing_id = match port.hooks.admit(&Arrival {
+            port: &port,
+            key,
+            given: name.as_ref(),
+            announced: &peer.identity,
+            link: Some(&link),
+        }) {
+            Ok(name) => name.or_else(|| RoutingId::new(&peer.identity).ok()),
+            Err(reason) => {
+                if held.is_none() {
+                    port.abandon_key(key);
+                }
+                self.close_link(slot, reason);
+                return;
+            }
+        };
+        if let Some(id) = &routing_id {
+            link.set_routing_id(id.clone());
+        }
+        if let Some(Slot::Link(this)) = self.slots.get_mut(slot) {
+            this.state = State::Open;
+            this.closing = None;
+            if let Origin::Accepted { pending, .. } = &mut this.origin {
+                drop(pending.take());
+            }
+        }
         let held = dialer.and_then(|dialer| self.dialer_ready(dialer));
-        let ends = held.unwrap_or_else(|| new_ends(&port));
+        let ends = held.unwrap_or_else(|| new_ends(&port, key));
         let PipeEnds {
             key,
             reader,
@@ -406,11 +429,16 @@ impl IoThread {
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
         lock(&link.proto).poll_transmit(&mut control);
+        port.greet_with_frames(&mut control);
         link.push_control(&control);
+        port.hooks.settled(key);
         port.hooks.link_up(key, &link, peer.version);
         link.output.lock().open(reader);
         let sink = match writer {
-            Some(writer) => Sink::Pipe(writer),
+            Some(mut writer) => {
+                port.note_arrival(&mut writer);
+                Sink::of(&port, writer)
+            }
             None if port.flow().topics => Sink::Topics,
             None => Sink::Discard,
         };
@@ -420,7 +448,7 @@ impl IoThread {
             connection: link.id,
             endpoint: link.endpoint.clone(),
             socket_type: peer.socket_type,
-            routing_id: RoutingId::new(&peer.identity).ok(),
+            routing_id,
         });
         // Counted before a caller can read from it.
         port.peer_up();
@@ -513,7 +541,7 @@ impl IoThread {
             }
             link.input.lock().discard();
             if flow.receives {
-                link.port.end_in(key);
+                link.port.end_in(key, None);
             }
         }
         link.return_from_caller();
@@ -565,6 +593,11 @@ impl IoThread {
         }
     }
 
+    /// The end of a connection whose peer's routing id has passed to another.
+    pub(super) fn close_replaced(&mut self, slot: usize) {
+        self.close_link(slot, DisconnectReason::Replaced);
+    }
+
     /// The end of a connection.
     fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
         let Slot::Link(this) = self.free_slot(slot) else {
@@ -611,14 +644,18 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
+            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+        }
         let mut kept = None;
+        let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {
             if state != State::Shut {
                 let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
                 Counters::add(&port.counters.unsent, unsent + lost);
             }
             drop(ends);
-        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate {
+        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate && !replaced {
             let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
             port.unlinked(key, lost > 0 || !waits);
             kept = Some(ends);
@@ -632,7 +669,7 @@ impl IoThread {
                 // Its dialer ended when everything was written.
                 (_, State::Shut) => {}
                 (Some(_), _) => self.end_dialer(dialer),
-                (None, _) => self.dialer_lost(dialer, kept, false),
+                (None, _) => self.dialer_lost(dialer, kept, replaced),
             }
         }
         drop(lease);
@@ -654,6 +691,7 @@ impl IoThread {
                 connection: link.id,
                 endpoint: link.endpoint.clone(),
                 peer: link.peer.clone(),
+                routing_id: link.routing_id(),
                 reason: reason.clone(),
             });
         }
@@ -665,11 +703,10 @@ impl IoThread {
 const SHUT_GRACE: Duration = Duration::from_secs(2);
 
 /// New pipes for a peer; the socket is told of its ends.
-pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
+pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
     let flow = port.flow();
-    let key = port.new_key();
     let reader = flow.sends.then(|| {
-        let (writer, reader) = pipe(port.out_limits(), Tuning::WIRE);
+        let (writer, reader) = port.out_pipe(Tuning::WIRE);
         port.offer_writer(key, writer);
         reader
     });
@@ -686,9 +723,9 @@ pub(super) fn new_ends(port: &Arc<Port>) -> PipeEnds {
 }
 
 /// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
-/// there is a connection, unless the socket wants to queue to connections only.
-pub(crate) fn dial_ends(port: &Arc<Port>) -> Option<PipeEnds> {
-    (!port.config.immediate).then(|| new_ends(port))
+/// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
+pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
+    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
 }
 
 /// `None` is never.

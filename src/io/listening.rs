@@ -1,7 +1,6 @@
 //! Accepting connections.
 
 use std::io;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use super::port::{Counters, Lease, Port};
 use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
 use super::{ACCEPT_PAUSE, ACCEPT_TURN};
 use crate::endpoint::Endpoint;
+use crate::sync::atomic::{AtomicU32, Ordering};
 use crate::sync::clock;
 use crate::transport::{AcceptFailure, Listener, Stream};
 

@@ -437,7 +437,7 @@ const TINY: Tuning = Tuning {
     first_block: 8,
     max_block: 8,
     by_reference: 9,
-    share_borrowed: true,
+    share_borrowed: 9,
     may_be_dense: false,
 };
 

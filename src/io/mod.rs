@@ -18,18 +18,21 @@ mod listening;
 #[cfg(all(test, loom))]
 mod loom_tests;
 mod monitor;
+mod notes;
+mod octets;
 mod out_pump;
 mod pool;
 mod port;
 mod random;
 mod reading;
+mod room;
 mod thread;
 mod timers;
 mod writing;
 
 use std::time::Duration;
 
-pub(crate) use crate::proto::{encode_subscription, Version as PeerVersion};
+pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
 pub(crate) use caller::{CallerPoll, CALLER_LINKS};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;
@@ -37,8 +40,9 @@ pub(crate) use linking::dial_ends;
 pub(crate) use listening::bind_stream;
 pub use monitor::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
 pub(crate) use pool::IoPool;
-pub(crate) use port::{Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
+pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
+pub(crate) use room::Room;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread
@@ -51,6 +55,10 @@ const CALLER_GONE: Duration = Duration::from_millis(5);
 
 /// How long a socket that waits for room may be kept waiting for more of it than there is.
 const ROOM_PATIENCE: Duration = Duration::from_millis(2);
+
+/// How often a thread looks for connections that have been idle since the last time, which then give
+/// back the memory that their pipes keep; and how long a receiver sleeps before those without a connection do.
+pub(crate) const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Octets one connection may read before the others of its thread get their turn.
 const READ_TURN: usize = 512 * 1024;

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -16,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
-use crate::sync::{clock, Event as Wakeup};
+use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 
 /// Names one connection of this process, for its whole life and never again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -93,7 +93,8 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The type of the peer's socket.
         socket_type: SocketType,
-        /// The routing id the peer announced, if it did.
+        /// What the peer is called here: for a ROUTER, the routing id that its messages begin with;
+        /// for others, what the peer announced, if it did.
         routing_id: Option<RoutingId>,
     },
     /// The handshake failed; the connection is closed.
@@ -115,6 +116,8 @@ pub enum SocketEvent {
         endpoint: Endpoint,
         /// The peer's address.
         peer: String,
+        /// What the peer was called here, as in `HandshakeSucceeded`.
+        routing_id: Option<RoutingId>,
         /// Why.
         reason: DisconnectReason,
     },
@@ -181,6 +184,15 @@ pub enum DisconnectReason {
         /// The configured limit.
         timeout: Duration,
     },
+    /// The peer's routing id is that of another peer of this ROUTER.
+    #[error("another peer has the routing id \"{}\", expected one that is free", .routing_id.as_bytes().escape_ascii())]
+    DuplicateRoutingId {
+        /// What both want to be called.
+        routing_id: RoutingId,
+    },
+    /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
+    #[error("another peer has taken over the routing id")]
+    Replaced,
     /// This side closed the connection.
     #[error("closed by this side")]
     ClosedLocally,
@@ -275,7 +287,7 @@ impl Monitor {
 }
 
 impl Queue {
-    fn lock(&self) -> std::sync::MutexGuard<'_, QueueState> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         crate::sync::lock(&self.state)
     }
 }

@@ -13,7 +13,7 @@ use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
 use super::writing::OutOutcome;
-use crate::pipe::Reader;
+use crate::pipe::{Reader, Writer};
 use crate::sync::lock;
 
 /// How far ahead a boundary is chosen, in octets.
@@ -29,6 +29,11 @@ const SLICES: usize = 64;
 /// See the module.
 pub(crate) struct OutPump {
     reader: Option<Reader>,
+    line: Line,
+}
+
+/// All of a pump but its pipe.
+struct Line {
     control: BytesMut,
     failure: Option<DisconnectReason>,
     /// A write was refused since the last one that got on.
@@ -43,31 +48,33 @@ impl OutPump {
     pub(super) fn new() -> Self {
         OutPump {
             reader: None,
-            control: BytesMut::new(),
-            failure: None,
-            was_blocked: false,
-            open: false,
-            shut: false,
+            line: Line {
+                control: BytesMut::new(),
+                failure: None,
+                was_blocked: false,
+                open: false,
+                shut: false,
+            },
         }
     }
 
     /// The handshake is done: messages may flow, after the control frames pushed so far.
     pub(super) fn open(&mut self, reader: Option<Reader>) {
         self.reader = reader;
-        self.open = true;
+        self.line.open = true;
     }
 
     /// Appends whole control frames.
     pub(crate) fn push_control(&mut self, frames: &[u8]) {
-        if !self.shut {
-            self.control.extend_from_slice(frames);
+        if !self.line.shut {
+            self.line.control.extend_from_slice(frames);
         }
     }
 
     /// Takes the pipe's end out, placed at the beginning of a message: one of which a part had been
     /// written to a connection now lost is gone.
     pub(super) fn take_reader(&mut self) -> Option<(Reader, bool)> {
-        self.shut = true;
+        self.line.shut = true;
         let mut reader = self.reader.take()?;
         reader.disarm();
         let lost = reader.discard_partial();
@@ -79,7 +86,7 @@ impl OutPump {
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
-        self.failure.take()
+        self.line.failure.take()
     }
 
     /// Frees what the pipe keeps for more of what there was.
@@ -91,12 +98,12 @@ impl OutPump {
 
     /// Whether everything has been written and nothing more can come.
     pub(super) fn is_finished(&mut self) -> bool {
-        self.control.is_empty() && self.reader.as_mut().map_or(true, Reader::is_finished)
+        self.line.control.is_empty() && self.reader.as_mut().map_or(true, Reader::is_finished)
     }
 
     /// Whether everything published has been written.
     pub(super) fn is_drained(&mut self) -> bool {
-        self.control.is_empty() && self.reader.as_mut().map_or(true, |r| !r.has_data())
+        self.line.control.is_empty() && self.reader.as_mut().map_or(true, |r| !r.has_data())
     }
 
     /// Announces that nobody runs this pump until signalled; see [`Reader::arm`].
@@ -137,7 +144,66 @@ impl OutPump {
 
     /// Writes until the pipe is empty, the kernel refuses, or others must have their turn.
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
-        let outcome = self.write(link);
+        self.line.run(link, self.reader.as_mut())
+    }
+
+    /// Writes what is in the pipe of `writer`, and then the message of one frame with this payload, straight
+    /// from there. What the kernel does not take is copied into the pipe. `room` waits for the kernel to take
+    /// more, or says that it is not to be waited for. `None`: the message is not taken, for the pipe
+    /// could not be emptied before, or has passed to another connection.
+    pub(super) fn write_through(
+        &mut self,
+        link: &Link,
+        writer: &mut Writer,
+        payload: &[u8],
+        mut room: impl FnMut() -> bool,
+    ) -> Option<Through> {
+        let line = &mut self.line;
+        let reader = self.reader.as_mut().filter(|reader| writer.is_of(reader))?;
+        if line.run_on(link, reader, &mut room) != OutOutcome::Idle {
+            return None;
+        }
+        if !writer.has_credit() {
+            return None;
+        }
+        let through = writer.lend_payload(reader, payload, |reader, claimed| Through {
+            claimed,
+            outcome: line.run_on(link, reader, &mut room),
+        });
+        if through.outcome == OutOutcome::Idle {
+            link.writing.rest_after_sender(reader);
+        }
+        Some(through)
+    }
+}
+
+/// How a message was written through.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Through {
+    pub(super) outcome: OutOutcome,
+    /// The pipe was asleep, and who sent the message has undertaken to see it off.
+    pub(super) claimed: bool,
+}
+
+impl Line {
+    /// Runs, and goes on when there is room.
+    fn run_on(
+        &mut self,
+        link: &Link,
+        reader: &mut Reader,
+        mut room: impl FnMut() -> bool,
+    ) -> OutOutcome {
+        loop {
+            match self.run(link, Some(reader)) {
+                OutOutcome::Blocked if room() => {}
+                OutOutcome::More => {}
+                other => return other,
+            }
+        }
+    }
+
+    fn run(&mut self, link: &Link, reader: Option<&mut Reader>) -> OutOutcome {
+        let outcome = self.write(link, reader);
         let blocked = outcome == OutOutcome::Blocked;
         if link.blocked.load(Ordering::Relaxed) != blocked {
             link.blocked.store(blocked, Ordering::Relaxed);
@@ -145,13 +211,13 @@ impl OutPump {
         outcome
     }
 
-    fn write(&mut self, link: &Link) -> OutOutcome {
+    fn write(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
         }
         let mut written = 0;
         loop {
-            let between = self.reader.as_ref().map_or(true, Reader::at_boundary);
+            let between = reader.as_ref().map_or(true, |reader| reader.at_boundary());
             if between && self.control.is_empty() {
                 let mut proto = lock(&link.proto);
                 if proto.wants_transmit() {
@@ -166,7 +232,7 @@ impl OutPump {
                 slices[0] = IoSlice::new(&self.control);
                 control = self.control.len();
                 count = 1;
-            } else if let Some(reader) = self.reader.as_mut().filter(|_| self.open) {
+            } else if let Some(reader) = reader.as_mut().filter(|_| self.open) {
                 count = reader.lend(BUDGET, &mut slices);
             }
             if count == 0 {
@@ -184,11 +250,10 @@ impl OutPump {
                             // A connection that has nothing to say holds no memory for it.
                             self.control = BytesMut::new();
                         }
-                    } else if let Some(reader) = &mut self.reader {
+                    } else if let Some(reader) = &mut reader {
                         reader.consume(n as u64);
                     }
-                    Counters::add(&link.port.counters.bytes_sent, n as u64);
-                    Counters::add_owned(&link.bytes_out, n as u64);
+                    Counters::add_owned(&link.octets.written, n as u64);
                     written += n;
                     if n < offered {
                         // A short write says that the kernel is full.

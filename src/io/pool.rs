@@ -1,11 +1,11 @@
 //! The I/O threads of a context: started when first needed, connections placed by load.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::thread::{self, Command, IoHandle};
 use crate::config::ContextConfig;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 use crate::transport::Resolver;
 
 /// See the module.

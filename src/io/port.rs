@@ -6,18 +6,20 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use super::inproc::InprocPeers;
 use super::link::Link;
 use super::monitor::{DisconnectReason, Monitors};
+use super::octets::Octets;
 use super::pool::IoPool;
 use crate::config::SocketConfig;
-use crate::pipe::{Limits, Reader, Signal, Writer};
+use crate::message::{Message, RoutingId};
+use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
-use crate::sync::{lock, Event, Mailbox};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{lock, CachePadded, Event, Mailbox, Mutex};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,8 +35,11 @@ pub(crate) enum Inbound {
     Up { key: PipeKey, reader: Reader },
     /// The connection behind a pipe has changed; [`Port::take_change`] tells how.
     Relinked(PipeKey),
-    /// The pipe's other end is gone for good. What it holds can still be read.
-    Down { key: PipeKey },
+    /// The pipe's other end is gone for good. What it holds can still be read, and `last` after that.
+    Down {
+        key: PipeKey,
+        last: Option<Box<Message>>,
+    },
     /// A pipe that was found empty has something.
     Readable(PipeKey),
 }
@@ -71,9 +76,37 @@ pub(crate) enum Half {
     Receiving,
 }
 
+/// A peer that has come through its handshake, and has no pipes yet, or those of an earlier connection.
+pub(crate) struct Arrival<'a> {
+    /// The socket it has come to.
+    pub(crate) port: &'a Arc<Port>,
+    pub(crate) key: PipeKey,
+    /// What this side wants to call it.
+    pub(crate) given: Option<&'a RoutingId>,
+    /// What it calls itself; empty if nothing.
+    pub(crate) announced: &'a [u8],
+    /// `None` for a socket of this process.
+    pub(crate) link: Option<&'a Arc<Link>>,
+}
+
 /// What a pattern wants to hear from its connections. Called on I/O threads (and, for commands that
 /// are found by a caller-driven read, on the caller's); must be quick.
 pub(crate) trait Hooks: Send + Sync {
+    /// A peer arrives. Returns what it is called here, if the pattern calls its peers anything;
+    /// refuses it if the pattern cannot have it. Nothing has been received from it yet.
+    fn admit(&self, _: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {
+        Ok(None)
+    }
+
+    /// A peer that was admitted can be sent to from now on; still nothing has been received from it.
+    fn settled(&self, _: PipeKey) {}
+
+    /// A pipe has lost its peer for good. What came from it may still be unread.
+    fn departed(&self, _: PipeKey) {}
+
+    /// Both halves of the socket have let go of a pipe.
+    fn forgotten(&self, _: PipeKey) {}
+
     /// A pipe is connected to a peer that speaks `version`. State that must reach the peer before
     /// anything else is pushed to the link as control frames.
     fn link_up(&self, key: PipeKey, link: &Arc<Link>, version: Version);
@@ -84,7 +117,12 @@ pub(crate) trait Hooks: Send + Sync {
     /// The connection behind a pipe is lost.
     fn link_down(&self, key: PipeKey);
 
-    /// The peer subscribed, or took a subscription back.
+    /// A way to send to peers that cannot say what they want, such as datagrams: it gets every message,
+    /// until [`Hooks::link_down`].
+    #[allow(dead_code, reason = "called by the datagram transport")]
+    fn unfiltered_up(&self, _: PipeKey) {}
+
+    /// The peer subscribed (joined a group), or took that back.
     fn subscription(
         &self,
         key: PipeKey,
@@ -117,6 +155,8 @@ pub(crate) struct Port {
     pub(crate) outbound: Mailbox<Outbound>,
     pub(crate) monitors: Monitors,
     pub(crate) counters: Counters,
+    /// Octets of all connections.
+    pub(crate) octets: Octets,
     pub(crate) inproc: InprocPeers,
     keys: Mutex<Keys>,
     changes: [Mutex<HashMap<PipeKey, LinkChange>>; 2],
@@ -145,16 +185,16 @@ struct Keys {
 pub(crate) struct Flow {
     pub(crate) sends: bool,
     pub(crate) receives: bool,
-    /// Receives subscriptions instead of messages.
+    /// Takes subscriptions in the form of messages.
     pub(crate) topics: bool,
 }
 
 impl Flow {
     pub(crate) fn of(socket_type: SocketType) -> Flow {
-        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub};
+        use SocketType::{Dish, Gather, Pub, Pull, Push, Radio, Scatter, Sub, XPub};
         let sends = !matches!(socket_type, Pull | Sub | Gather | Dish);
-        let topics = matches!(socket_type, Pub);
-        let receives = !topics && !matches!(socket_type, Push | Scatter | Radio);
+        let topics = matches!(socket_type, Pub | XPub);
+        let receives = !matches!(socket_type, Pub | Push | Scatter | Radio);
         Flow {
             sends,
             receives,
@@ -166,10 +206,10 @@ impl Flow {
 /// Counters of a socket, always on. Relaxed: they are for people, not for decisions.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) messages_sent: AtomicU64,
-    pub(crate) messages_received: AtomicU64,
-    pub(crate) bytes_sent: AtomicU64,
-    pub(crate) bytes_received: AtomicU64,
+    /// By the sending half, for every message: apart from what others write.
+    pub(crate) messages_sent: CachePadded<AtomicU64>,
+    /// By the receiving half, likewise.
+    pub(crate) messages_received: CachePadded<AtomicU64>,
     /// Dropped because the pipe to a peer was full (PUB).
     pub(crate) dropped_full: AtomicU64,
     /// Dropped because nobody wanted it (PUB without a matching subscriber).
@@ -178,6 +218,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_peer_lost: AtomicU64,
     /// Received where the pattern has no use for it.
     pub(crate) dropped_unexpected: AtomicU64,
+    /// Events of subscriptions that were put together with others, nobody having taken them (XPUB).
+    pub(crate) events_left_out: AtomicU64,
     /// Not sent when the linger time was over.
     pub(crate) unsent: AtomicU64,
     pub(crate) handshakes: AtomicU64,
@@ -188,11 +230,13 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[cfg_attr(sinew_sharing, track_caller)]
     pub(crate) fn add(counter: &AtomicU64, n: u64) {
         counter.fetch_add(n, Ordering::Relaxed);
     }
 
     /// For a counter that only one thread ever writes: no locked instruction.
+    #[cfg_attr(sinew_sharing, track_caller)]
     pub(crate) fn add_owned(counter: &AtomicU64, n: u64) {
         counter.store(
             counter.load(Ordering::Relaxed).wrapping_add(n),
@@ -233,6 +277,7 @@ impl Port {
             outbound: Mailbox::new(),
             monitors: Monitors::default(),
             counters: Counters::default(),
+            octets: Octets::default(),
             inproc: InprocPeers::default(),
             keys: Mutex::new(Keys::default()),
             changes: Default::default(),
@@ -275,7 +320,15 @@ impl Port {
         *held = held.saturating_sub(1);
         if *held == 0 {
             keys.free.push(key.index);
+            drop(keys);
+            self.hooks.forgotten(key);
         }
+    }
+
+    /// A new key that no half has been told of is not used.
+    pub(crate) fn abandon_key(&self, key: PipeKey) {
+        lock(&self.keys).held[key.index as usize] = 1;
+        self.free_key(key);
     }
 
     /// The credit of an outgoing (incoming) pipe over a stream transport.
@@ -290,6 +343,21 @@ impl Port {
         Limits {
             messages: self.config.recv_hwm.message_credit(),
             bytes: self.config.recv_hwm.byte_credit(),
+        }
+    }
+
+    /// A pipe towards a new peer, with what every peer is to get first.
+    pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
+        let (mut writer, reader) = pipe(self.out_limits(), tuning);
+        self.welcome(&mut writer);
+        (writer, reader)
+    }
+
+    /// Writes what every peer is to get first.
+    pub(crate) fn welcome(&self, writer: &mut Writer) {
+        if let Some(message) = &self.config.welcome {
+            writer.append_message(message);
+            writer.publish_and_signal();
         }
     }
 
@@ -344,19 +412,23 @@ impl Port {
 
     /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
     pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
+        self.hooks.departed(key);
         if !self.flow().receives {
             self.unseen_ends.fetch_add(1, Ordering::AcqRel);
         }
         self.outbound.post(Outbound::Down { key, rest });
     }
 
-    /// Tells the receiving half that nothing more comes from a pipe.
-    pub(crate) fn end_in(&self, key: PipeKey) {
+    /// Tells the receiving half that nothing more comes from a pipe, but for `last`.
+    pub(crate) fn end_in(&self, key: PipeKey, last: Option<Message>) {
         self.unseen_ends.fetch_add(1, Ordering::AcqRel);
-        self.inbound.post(Inbound::Down { key });
+        let last = last.map(Box::new);
+        self.inbound.post(Inbound::Down { key, last });
     }
 
-    /// A half has taken note of an end. The ends of a socket with two halves are counted by the
+    /// A half has taken note of an end (of a [`hold_ends`] socket: and has read what was left).
+    ///
+    /// [`hold_ends`]: crate::socket The ends of a socket with two halves are counted by the
     /// receiving one, which looks after the other too.
     pub(crate) fn end_seen(&self, half: Half) {
         if half == Half::Receiving || !self.flow().receives {

@@ -5,8 +5,9 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::OnceLock;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// A number nobody outside this process can predict.
 pub(crate) fn random() -> u64 {

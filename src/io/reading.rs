@@ -283,7 +283,9 @@ impl<P: Polls> Reading<P> {
         } else {
             Look::Away
         };
-        self.listed.store(look == Look::Present, Ordering::Relaxed);
+        if look != Look::Present {
+            self.listed.store(false, Ordering::Relaxed);
+        }
         look
     }
 }

@@ -8,7 +8,6 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -26,20 +25,18 @@ use super::port::{Lease, PipeKey, Port};
 use super::reading::Look;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
-use super::CALLER_GONE;
+use super::{CALLER_GONE, MEMORY_IDLE};
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
+use crate::message::RoutingId;
 use crate::pipe::{Reader, Writer};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{clock, Event, Mailbox, Unpark};
 use crate::transport::{Listener, Stream};
 
 /// Turns without work before the thread sleeps. Each yields the processor, so an application thread
 /// that wants it gets it; on an idle machine they take a few microseconds together.
 const IDLE_TURNS: u32 = 24;
-
-/// How often a thread looks for connections that have been idle since the last time, which then give
-/// back the memory that their pipes keep.
-const MEMORY_IDLE: Duration = Duration::from_secs(1);
 
 /// Readiness events per look.
 const EVENTS: usize = 256;
@@ -87,6 +84,8 @@ pub(crate) enum Command {
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
+        /// What the peer is to be called, if the socket calls its peers anything.
+        name: Option<RoutingId>,
         lease: Lease,
     },
     /// Look after a connection that was accepted.
@@ -110,6 +109,8 @@ pub(crate) enum Command {
     Output(usize, ConnectionId),
     /// Run an in-pump.
     Input(usize, ConnectionId),
+    /// End a connection whose peer's routing id has passed to another.
+    Replaced(usize, ConnectionId),
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
     /// Close an endpoint and every connection made through it; then notify.
@@ -292,10 +293,11 @@ impl IoThread {
         for slot in self.freed.drain(..) {
             self.slots.remove(slot);
         }
-        self.handle
-            .0
-            .load
-            .store(self.slots.len(), Ordering::Relaxed);
+        // Only if it has changed: others look at what lies beside it.
+        let load = &self.handle.0.load;
+        if load.load(Ordering::Relaxed) != self.slots.len() {
+            load.store(self.slots.len(), Ordering::Relaxed);
+        }
         progress
     }
 
@@ -364,8 +366,9 @@ impl IoThread {
                 endpoint,
                 id,
                 ends,
+                name,
                 lease,
-            } => self.dial(port, endpoint, id, ends, lease),
+            } => self.dial(port, endpoint, id, ends, name, lease),
             Command::Adopt {
                 port,
                 stream,
@@ -389,6 +392,11 @@ impl IoThread {
             Command::Input(slot, id) => {
                 if self.link(slot, id).is_some() {
                     self.read_link(slot, false);
+                }
+            }
+            Command::Replaced(slot, id) => {
+                if self.link(slot, id).is_some() {
+                    self.close_replaced(slot);
                 }
             }
             Command::CallerReads(slot, id) => {
@@ -481,10 +489,10 @@ impl IoThread {
         let mut progress = false;
         let mut index = 0;
         while let Some(link) = self.hot.begin(index) {
-            let before = link.bytes_out.load(Ordering::Relaxed);
+            let before = link.octets.written.load(Ordering::Relaxed);
             let outcome = link.run_output();
             if outcome.is_some() {
-                progress |= link.bytes_out.load(Ordering::Relaxed) != before;
+                progress |= link.octets.written.load(Ordering::Relaxed) != before;
             }
             let stays = match outcome {
                 // A sender runs it, and does so once more. But the end of a connection is for this thread

@@ -153,6 +153,24 @@ pub(super) fn write_on(output: &impl Output) {
     }
 }
 
+/// By a sender that has written a message through: what is left of it is in the pipe. `claimed`: the pipe was
+/// asleep before. `false` as for [`see_off`].
+#[must_use]
+pub(super) fn wrote_through(output: &impl Output, outcome: OutOutcome, claimed: bool) -> bool {
+    match outcome {
+        OutOutcome::Idle => true,
+        OutOutcome::Blocked => {
+            output.want_write();
+            true
+        }
+        OutOutcome::More => activate(output),
+        OutOutcome::Closed => {
+            output.attend();
+            !claimed
+        }
+    }
+}
+
 /// The out-pumps that an I/O thread runs every turn.
 #[derive(Debug)]
 pub(super) struct HotList<O>(Vec<Hot<O>>);

@@ -5,6 +5,7 @@
 //! needs no list. Neither knows anything about the wire; `frame` encodes them.
 
 mod body;
+mod group;
 mod into_message;
 mod routing_id;
 
@@ -13,6 +14,7 @@ use std::fmt;
 use bytes::Bytes;
 
 pub use body::Frame;
+pub use group::{Group, InvalidGroup};
 pub use into_message::IntoMessage;
 pub use routing_id::{InvalidRoutingId, RoutingId};
 

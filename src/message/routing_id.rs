@@ -1,11 +1,15 @@
 //! A socket's own name, announced to its peers in the handshake.
 
+use std::borrow::Borrow;
 use std::fmt;
 
 use bytes::Bytes;
 use thiserror::Error;
 
-/// A routing id: 1 to 255 octets, the first of them not zero (28/REQREP, "The ROUTER Socket Type").
+/// What a peer is called: 1 to 255 octets (28/REQREP, "The ROUTER Socket Type").
+///
+/// One that a peer gives itself, or is given by an application, does not begin with a zero octet. A
+/// ROUTER makes one of five octets, the first of them zero, for each peer that announces none.
 ///
 /// ```
 /// use sinew::RoutingId;
@@ -48,6 +52,18 @@ impl RoutingId {
         }
     }
 
+    /// A routing id for a peer that has announced none.
+    pub(crate) fn automatic(number: u32) -> Self {
+        let [a, b, c, d] = number.to_be_bytes();
+        RoutingId(Bytes::copy_from_slice(&[0, a, b, c, d]))
+    }
+
+    /// Whether the library made it, for a peer that has announced none.
+    #[must_use]
+    pub fn is_automatic(&self) -> bool {
+        self.0.first() == Some(&0)
+    }
+
     /// The octets.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -58,6 +74,13 @@ impl RoutingId {
 impl fmt::Debug for RoutingId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "RoutingId(\"{}\")", self.0.escape_ascii())
+    }
+}
+
+/// Hashed and compared as the octets are.
+impl Borrow<[u8]> for RoutingId {
+    fn borrow(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -112,6 +112,8 @@ impl Life {
 pub(super) struct Block {
     data: *mut u8,
     capacity: usize,
+    /// The pipe, and everybody who has a [`Slice`]. Only the reader's side adds to it.
+    users: AtomicUsize,
     /// In a list of spare blocks: the next one, and the octets of all that follow.
     next: *mut Block,
     behind: usize,
@@ -132,6 +134,7 @@ impl Block {
         Box::into_raw(Box::new(Block {
             data: data.as_mut_ptr().cast::<u8>(),
             capacity,
+            users: AtomicUsize::new(1),
             next: std::ptr::null_mut(),
             behind: 0,
             #[cfg(loom)]
@@ -171,6 +174,41 @@ impl Block {
         }
     }
 
+    /// Whether nobody has a slice of it.
+    pub(super) fn is_unshared(&self) -> bool {
+        // Pairs with the `Release` of whoever let go of the last one.
+        self.users.load(Ordering::Acquire) == 1
+    }
+
+    /// A part of the block that stays as it is and where it is, for as long as it is wanted.
+    ///
+    /// # Safety
+    /// `block` came from [`Block::boxed`] and was not let go of by the pipe, and these octets are published.
+    #[allow(unsafe_code, reason = "makes octets behind a raw pointer safe to have")]
+    pub(super) unsafe fn slice(block: *mut Block, at: usize, len: usize) -> Bytes {
+        // SAFETY: the block is live by contract; the count that is added keeps it so.
+        let octets = unsafe {
+            (*block).users.fetch_add(1, Ordering::Relaxed);
+            (*block).data.add(at)
+        };
+        Bytes::from_owner(Slice { block, octets, len })
+    }
+
+    /// Lets go of a block: it is freed when nobody has a slice of it any more.
+    ///
+    /// # Safety
+    /// As for [`Block::free`], but for slices; to be called once by the pipe, and once for each slice.
+    #[allow(unsafe_code, reason = "frees what `boxed` made")]
+    pub(super) unsafe fn release(block: *mut Block) {
+        // SAFETY: the caller's use of it ends here; the last of all frees it, after all uses of others,
+        // which their `Release` and this `Acquire` put before.
+        unsafe {
+            if (*block).users.fetch_sub(1, Ordering::AcqRel) == 1 {
+                Block::free(block);
+            }
+        }
+    }
+
     /// Frees a block.
     ///
     /// # Safety
@@ -191,6 +229,38 @@ impl Block {
                 0,
                 block.capacity,
             ));
+        }
+    }
+}
+
+/// Octets of a block that somebody has in hand.
+struct Slice {
+    block: *mut Block,
+    octets: *const u8,
+    len: usize,
+}
+
+// SAFETY: the octets are not written any more, and the count of users is atomic.
+#[allow(unsafe_code, reason = "see SAFETY")]
+unsafe impl Send for Slice {}
+
+impl AsRef<[u8]> for Slice {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: by the contract of `Block::slice` they were published, so nobody writes them again, and
+        // the block is live as long as this is.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            std::slice::from_raw_parts(self.octets, self.len)
+        }
+    }
+}
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        // SAFETY: this is a slice's one use of it.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            Block::release(self.block);
         }
     }
 }
@@ -265,6 +335,25 @@ impl SpareBlocks {
         }
     }
 
+    /// Frees all but one.
+    pub(super) fn trim(&self) {
+        let first = self.take();
+        if first.is_null() {
+            return;
+        }
+        // SAFETY: the list was taken, and is ours: all that follows the first is freed.
+        unsafe {
+            let mut list = std::mem::replace(&mut (*first).next, std::ptr::null_mut());
+            (*first).behind = 0;
+            self.put_back(first);
+            while !list.is_null() {
+                let block = list;
+                list = (*block).next;
+                Block::free(block);
+            }
+        }
+    }
+
     fn take(&self) -> *mut Block {
         match self.0.load(Ordering::Relaxed).is_null() {
             true => std::ptr::null_mut(),
@@ -329,7 +418,7 @@ pub(super) unsafe fn free_list(mut node: *mut Node, mut block: *mut Block) {
             if of != block {
                 if !block.is_null() {
                     // SAFETY: no node behind this one refers to `block` any more.
-                    unsafe { Block::free(block) };
+                    unsafe { Block::release(block) };
                 }
                 block = of;
             }
@@ -337,6 +426,6 @@ pub(super) unsafe fn free_list(mut node: *mut Node, mut block: *mut Block) {
     }
     if !block.is_null() {
         // SAFETY: the last block referred to; the list is gone.
-        unsafe { Block::free(block) };
+        unsafe { Block::release(block) };
     }
 }

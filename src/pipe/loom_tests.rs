@@ -30,7 +30,7 @@ const TINY: Tuning = Tuning {
     first_block: 4,
     max_block: 8,
     by_reference: 3,
-    share_borrowed: true,
+    share_borrowed: 3,
     may_be_dense: true,
 };
 
@@ -528,6 +528,38 @@ fn loom_blocks_are_recycled_and_freed_once() {
         }
         drop(r);
         t.join().unwrap();
+    });
+}
+
+/// A payload that refers to a block keeps it from being used again, and is freed by whoever drops it last.
+#[test]
+fn loom_a_slice_of_a_block_outlives_the_pipe() {
+    const LEN: usize = Frame::INLINE + 1;
+    const ROOMY: Tuning = Tuning {
+        first_block: LEN + 2,
+        max_block: LEN + 2,
+        by_reference: usize::MAX,
+        share_borrowed: usize::MAX,
+        may_be_dense: false,
+    };
+    check(2, || {
+        let (mut w, mut r) = pipe(UNLIMITED, ROOMY);
+        let writer = thread::spawn(move || {
+            for id in 1..=3 {
+                w.append_payload(&[id; LEN]);
+                w.publish_and_signal();
+            }
+        });
+        let first = r.read_message();
+        let other = thread::spawn(move || {
+            if let Some(first) = first {
+                assert_eq!(first.as_bytes(), [1; LEN]);
+            }
+        });
+        drop(r.read_message());
+        drop(r);
+        other.join().unwrap();
+        writer.join().unwrap();
     });
 }
 

@@ -11,7 +11,8 @@
 //!
 //!  own cache lines:  writer: published octets, published messages
 //!                    reader: acknowledged octets, acknowledged messages
-//!                    both:   reader asleep, writer waits, dense, closed
+//!                    both:   reader asleep, writer waits, dense, closed, limits, whom to wake
+//!                    and what blocks go back through
 //! ```
 //!
 //! # The algorithm
@@ -41,6 +42,7 @@
 //! valgrind (CONTRIBUTING).
 
 mod block;
+mod lend;
 mod memory;
 mod reader;
 mod writer;
@@ -48,7 +50,7 @@ mod writer;
 use std::fmt;
 
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
-use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, UnsafeCell};
+use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
 use block::{Block, Node, SpareBlocks};
 
@@ -75,9 +77,8 @@ pub(crate) struct Tuning {
     pub(crate) max_block: usize,
     /// Shared payloads of at least this many octets are linked, not copied.
     pub(crate) by_reference: usize,
-    /// Borrowed payloads of that size, too, are made shared ones and linked: who takes them out would
-    /// have to copy them again otherwise.
-    pub(crate) share_borrowed: bool,
+    /// Borrowed payloads of at least this many octets are made shared ones and linked.
+    pub(crate) share_borrowed: usize,
     /// Whether the pipe may turn dense. Not worth it for a writer that publishes whole batches: a
     /// fence for each costs it nothing, and sparing it would cost the reader a heavy barrier.
     pub(crate) may_be_dense: bool,
@@ -90,7 +91,7 @@ impl Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
         by_reference: 8 * 1024,
-        share_borrowed: false,
+        share_borrowed: usize::MAX,
         may_be_dense: true,
     };
 
@@ -100,13 +101,13 @@ impl Tuning {
         ..Tuning::WIRE
     };
 
-    /// For a pipe between two sockets of this process: the receiver would have to allocate for a
-    /// copy, so references win earlier.
+    /// For a pipe between two sockets of this process. What is copied into a block the receiver takes
+    /// out by reference, so that there is one copy and no memory that one thread allocates and another frees.
     pub(crate) const INPROC: Tuning = Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
-        by_reference: 512,
-        share_borrowed: true,
+        by_reference: 4 * 1024,
+        share_borrowed: 32 * 1024,
         may_be_dense: true,
     };
 }
@@ -127,6 +128,11 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
         reader: CachePadded(ReaderLine {
             acked_bytes: AtomicU64::new(0),
             acked_messages: AtomicU64::new(0),
+            rest: UnsafeCell::new(Rest {
+                node: sentinel,
+                block: std::ptr::null_mut(),
+            }),
+            spare: OwnLine(SpareBlocks::new()),
         }),
         sleep: CachePadded(SleepLine {
             reader_asleep: AtomicBool::new(false),
@@ -134,18 +140,13 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             dense: AtomicBool::new(false),
             writer_closed: AtomicBool::new(false),
             reader_closed: AtomicBool::new(false),
+            limits: SharedLimits {
+                messages: AtomicU64::new(limits.messages),
+                bytes: AtomicU64::new(limits.bytes),
+            },
+            wake_reader: Mutex::new(None),
+            wake_writer: Mutex::new(None),
         }),
-        limits: LimitLine {
-            messages: AtomicU64::new(limits.messages),
-            bytes: AtomicU64::new(limits.bytes),
-        },
-        spare: SpareBlocks::new(),
-        rest: UnsafeCell::new(Rest {
-            node: sentinel,
-            block: std::ptr::null_mut(),
-        }),
-        wake_reader: Mutex::new(None),
-        wake_writer: Mutex::new(None),
     });
     (
         Writer::new(Arc::clone(&shared), sentinel, tuning),
@@ -158,12 +159,6 @@ struct Shared {
     writer: CachePadded<WriterLine>,
     reader: CachePadded<ReaderLine>,
     sleep: CachePadded<SleepLine>,
-    limits: LimitLine,
-    spare: SpareBlocks,
-    /// Where the list begins for whoever drops it: the reader stores it when it goes.
-    rest: UnsafeCell<Rest>,
-    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
-    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
 }
 
 /// Written by the writer only.
@@ -175,13 +170,20 @@ struct WriterLine {
     published_messages: AtomicU64,
 }
 
-/// Written by the reader only.
+/// Written by the reader only, but for `spare`.
+#[repr(C)]
 struct ReaderLine {
     acked_bytes: AtomicU64,
     acked_messages: AtomicU64,
+    /// Where the list begins for whoever drops it: the reader stores it when it goes.
+    rest: UnsafeCell<Rest>,
+    /// Written by both whenever a block has been read: the second line of the pair, which would be empty.
+    spare: OwnLine<SpareBlocks>,
 }
 
-/// Rarely written by either.
+/// Rarely written by either. In this order, so that the lock that is taken to wake the reader is on the line
+/// that who wakes it has already.
+#[repr(C)]
 struct SleepLine {
     /// Set by the reader before it sleeps; cleared by whoever undertakes to wake it, or by itself.
     reader_asleep: AtomicBool,
@@ -191,15 +193,18 @@ struct SleepLine {
     dense: AtomicBool,
     writer_closed: AtomicBool,
     reader_closed: AtomicBool,
+    limits: SharedLimits,
+    wake_reader: Mutex<Option<Arc<dyn Signal>>>,
+    wake_writer: Mutex<Option<Arc<dyn Signal>>>,
 }
 
 /// Read when credit is counted anew; written when an inproc peer adds its own limits.
-struct LimitLine {
+struct SharedLimits {
     messages: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl LimitLine {
+impl SharedLimits {
     fn get(&self) -> Limits {
         Limits {
             messages: self.messages.load(Ordering::Relaxed),
@@ -247,7 +252,7 @@ impl Shared {
 
     /// Frees the blocks that wait to be used again.
     fn free_spare(&self) {
-        self.spare.clear();
+        self.reader.spare.clear();
     }
 
     fn close_writer(&self) {
@@ -256,7 +261,7 @@ impl Shared {
         // side is also a fence there).
         fence(Ordering::SeqCst);
         if self.claim_reader() {
-            Shared::signal(&self.wake_reader);
+            Shared::signal(&self.sleep.wake_reader);
         }
     }
 
@@ -264,7 +269,7 @@ impl Shared {
         self.sleep.reader_closed.store(true, Ordering::Release);
         fence(Ordering::SeqCst);
         if self.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.wake_writer);
+            Shared::signal(&self.sleep.wake_writer);
         }
     }
 }
@@ -278,6 +283,7 @@ impl Drop for Shared {
         // SAFETY: `&mut self`: both ends are gone, nobody else has access to the cell.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let rest = self
+            .reader
             .rest
             .with_mut(|rest| unsafe { std::ptr::replace(rest, nothing) });
         // SAFETY: the list from `rest.node` on and the blocks it refers to belong to the pipe alone,
@@ -297,7 +303,7 @@ impl fmt::Debug for Shared {
                 &self.writer.published_messages.load(Ordering::Relaxed),
             )
             .field("acked", &self.reader.acked_messages.load(Ordering::Relaxed))
-            .field("limits", &self.limits.get())
+            .field("limits", &self.sleep.limits.get())
             .finish_non_exhaustive()
     }
 }

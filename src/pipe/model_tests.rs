@@ -19,7 +19,7 @@ const TUNING: Tuning = Tuning {
     first_block: 64,
     max_block: 512,
     by_reference: 200,
-    share_borrowed: true,
+    share_borrowed: 200,
     may_be_dense: true,
 };
 

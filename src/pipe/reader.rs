@@ -15,7 +15,12 @@ use crate::sync::lock;
 /// shorter one is copied, so that a small message never keeps a large block alive. Read blocks are
 /// 64 KiB, so a message that is kept when its neighbours are gone pins at most 64 times its size.
 /// Measured: from about here on a copy, with an allocation, costs more than to count a reference.
+#[cfg(not(any(test, loom)))]
 const SLICE_MIN: usize = 1024;
+
+/// So that short payloads in tests are both.
+#[cfg(any(test, loom))]
+const SLICE_MIN: usize = if cfg!(loom) { 2 } else { 100 };
 
 /// The most messages between two acknowledgements: enough to make their cost vanish, and few enough
 /// for a writer never to wait for one that could have been given.
@@ -25,16 +30,16 @@ const STRIDE_MAX: u64 = 64;
 pub(crate) struct Reader {
     pub(super) shared: Arc<Shared>,
     /// The node being read. Never null.
-    node: *mut Node,
+    pub(super) node: *mut Node,
     /// The block that the last view passed or entered refers to, or null.
     block: *mut Block,
     /// First octet of the node's data.
-    base: *const u8,
+    pub(super) base: *const u8,
     /// Unread octets known to be published: `base[offset..limit]`.
-    offset: usize,
-    limit: usize,
+    pub(super) offset: usize,
+    pub(super) limit: usize,
     /// Stream position of `offset`.
-    stream: u64,
+    pub(super) stream: u64,
     /// The published position when it was last looked at.
     published: u64,
     /// Messages read, and when they were last acknowledged.
@@ -139,15 +144,15 @@ impl Reader {
 
     /// Who is told when a sleeping reader has something to read.
     pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
-        *lock(&self.shared.wake_reader) = Some(signal);
+        *lock(&self.shared.sleep.wake_reader) = Some(signal);
     }
 
     /// Adds what this end allows on top, for a pipe between two sockets.
     pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.limits.add(more);
+        self.shared.sleep.limits.add(more);
         // A writer may wait for less than there is now.
         if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.wake_writer);
+            Shared::signal(&self.shared.sleep.wake_writer);
         }
     }
 
@@ -164,6 +169,11 @@ impl Reader {
     /// Frees the blocks that wait to be used again. For a pipe that has been idle for a while.
     pub(crate) fn free_spare(&self) {
         self.shared.free_spare();
+    }
+
+    /// Frees all but one of the blocks that wait to be used again.
+    pub(crate) fn trim_spare(&self) {
+        self.shared.reader.spare.trim();
     }
 
     /// Whether the writer is gone and everything published has been read.
@@ -268,7 +278,7 @@ impl Reader {
         if shared.sleep.writer_waits.load(Ordering::Relaxed) && self.enough_credit() {
             let shared = &*self.shared;
             if shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-                Shared::signal(&shared.wake_writer);
+                Shared::signal(&shared.sleep.wake_writer);
             }
         }
     }
@@ -276,7 +286,7 @@ impl Reader {
     /// A waiting writer is woken when half of its limits is free, so that it is not woken for every
     /// message; an emptied pipe is always enough.
     fn enough_credit(&mut self) -> bool {
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -292,7 +302,7 @@ impl Reader {
         if !self.shared.sleep.writer_waits.load(Ordering::Relaxed) {
             return false;
         }
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
         let messages = line.published_messages.load(Ordering::Acquire);
@@ -303,7 +313,7 @@ impl Reader {
     /// Wakes a writer that waits, however little credit there is.
     pub(crate) fn wake_writer(&mut self) {
         if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.wake_writer);
+            Shared::signal(&self.shared.sleep.wake_writer);
         }
     }
 
@@ -387,7 +397,7 @@ impl Reader {
         let (at, len) = (header.header_len, header.body_len);
         if let Some(rest) = input.get(at..).filter(|rest| rest.len() >= len) {
             let frame = if len >= SLICE_MIN {
-                self.slice_or_copy(at, len)
+                self.slice(at, len)
             } else {
                 Frame::copy_from_prefix(rest, len)
             };
@@ -399,9 +409,9 @@ impl Reader {
         Some((Frame::from(body), header.more))
     }
 
-    /// A payload that lies in the current node, by reference if the node can be shared.
+    /// A payload that lies in the current node, by reference.
     #[cold]
-    fn slice_or_copy(&self, at: usize, len: usize) -> Frame {
+    fn slice(&self, at: usize, len: usize) -> Frame {
         // SAFETY: `self.node` is live until the reader itself passes it.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let data = unsafe { &(*self.node).data };
@@ -410,7 +420,13 @@ impl Reader {
                 let from = self.offset + at;
                 Frame::from(bytes.slice(from..from + len))
             }
-            Data::View(_) => Frame::copy_from_slice(&self.readable()[at..at + len]),
+            Data::View(block) => {
+                let from = self.offset + at;
+                // SAFETY: the reader is in the block, and these octets are published.
+                #[allow(unsafe_code, reason = "see SAFETY")]
+                let bytes = unsafe { Block::slice(*block, from, len) };
+                Frame::from(bytes)
+            }
         }
     }
 
@@ -537,7 +553,11 @@ impl Reader {
         // SAFETY: this reader has passed all views of `left`, and the writer went on to another block.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
-            self.shared.spare.give(left);
+            if (*left).is_unshared() {
+                self.shared.reader.spare.give(left);
+            } else {
+                Block::release(left);
+            }
         }
     }
 
@@ -740,7 +760,10 @@ impl Drop for Reader {
         };
         // SAFETY: only a reader stores here, once; `Shared::drop` looks after both ends are gone.
         #[allow(unsafe_code, reason = "see SAFETY")]
-        self.shared.rest.with_mut(|slot| unsafe { *slot = rest });
+        self.shared
+            .reader
+            .rest
+            .with_mut(|slot| unsafe { *slot = rest });
         self.shared.close_reader();
     }
 }

@@ -95,8 +95,8 @@ impl Writer {
             messages: 0,
         };
         Writer {
-            credit_messages: shared.limits.get().messages,
-            credit_bytes: shared.limits.get().bytes,
+            credit_messages: shared.sleep.limits.get().messages,
+            credit_bytes: shared.sleep.limits.get().bytes,
             shared,
             tuning,
             at,
@@ -115,12 +115,12 @@ impl Writer {
 
     /// Who is told when a reader returns credit that this writer waits for.
     pub(crate) fn set_signal(&self, signal: Arc<dyn Signal>) {
-        *lock(&self.shared.wake_writer) = Some(signal);
+        *lock(&self.shared.sleep.wake_writer) = Some(signal);
     }
 
     /// Adds what the other end allows on top, for a pipe between two sockets.
     pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.limits.add(more);
+        self.shared.sleep.limits.add(more);
         self.refresh_credit();
     }
 
@@ -158,7 +158,7 @@ impl Writer {
     #[cold]
     fn refresh_credit(&mut self) -> bool {
         let reader = &self.shared.reader;
-        let limits = self.shared.limits.get();
+        let limits = self.shared.sleep.limits.get();
         let messages = reader.acked_messages.load(Ordering::Acquire);
         let bytes = reader.acked_bytes.load(Ordering::Acquire);
         self.credit_messages = messages.saturating_add(limits.messages);
@@ -198,6 +198,12 @@ impl Writer {
             .saturating_sub(self.shared.reader.acked_messages.load(Ordering::Relaxed))
     }
 
+    /// Octets published and not yet acknowledged.
+    pub(crate) fn queued_octets(&self) -> u64 {
+        let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
+        self.published.saturating_sub(acked)
+    }
+
     /// Appends a whole message, unpublished.
     #[inline]
     pub(crate) fn append_message(&mut self, message: &Message) {
@@ -230,7 +236,7 @@ impl Writer {
     #[inline(never)]
     fn append_payload_slow(&mut self, payload: &[u8]) {
         let len = payload.len();
-        if self.tuning.share_borrowed && len >= self.tuning.by_reference {
+        if len >= self.tuning.share_borrowed {
             self.append_slow(&Frame::from(Bytes::copy_from_slice(payload)), false);
             return;
         }
@@ -349,6 +355,11 @@ impl Writer {
         false
     }
 
+    /// The last node of the list.
+    pub(super) fn tail(&self) -> *mut Node {
+        self.at.place.tail
+    }
+
     /// The stream position behind everything appended.
     pub(crate) fn stream_position(&self) -> u64 {
         self.at.stream
@@ -378,7 +389,7 @@ impl Writer {
 
     /// Wakes the reader, whose sleep this writer has claimed.
     pub(crate) fn signal(&self) {
-        Shared::signal(&self.shared.wake_reader);
+        Shared::signal(&self.shared.sleep.wake_reader);
     }
 
     /// Publishes and wakes the reader if it sleeps.
@@ -635,6 +646,7 @@ impl Writer {
         };
         let len = wanted.max(len);
         self.shared
+            .reader
             .spare
             .pop(len)
             .unwrap_or_else(|| Block::boxed(len))

@@ -185,6 +185,12 @@ pub enum Malformed {
     /// A `JOIN` or `LEAVE` with a zero octet in its group.
     #[error("a group name contains a zero octet")]
     GroupZero,
+    /// A message for a group that ends with the name of the group.
+    #[error("a message for a group has one frame, expected the group's name and one frame more")]
+    GroupWithoutBody,
+    /// A message for a group with more frames than one behind the name of the group.
+    #[error("a message for a group goes on behind its body, expected the group's name and one frame more")]
+    GroupWithManyBodies,
 }
 
 /// Well-formed, but not allowed at that time or for that socket.
@@ -399,6 +405,9 @@ impl ProtocolError {
                 | Malformed::PongContext { .. }
                 | Malformed::GroupLength { .. }
                 | Malformed::GroupZero => Some(CODE_MALFORMED_COMMAND),
+                Malformed::GroupWithoutBody | Malformed::GroupWithManyBodies => {
+                    Some(CODE_UNSPECIFIED)
+                }
                 Malformed::EmptyPropertyName { .. }
                 | Malformed::PropertyName { .. }
                 | Malformed::PropertyLength { .. }
@@ -472,7 +481,9 @@ impl ProtocolError {
                 | Malformed::PingContext { .. }
                 | Malformed::PongContext { .. }
                 | Malformed::GroupLength { .. }
-                | Malformed::GroupZero => None,
+                | Malformed::GroupZero
+                | Malformed::GroupWithoutBody
+                | Malformed::GroupWithManyBodies => None,
             },
             ProtocolError::Misbehaved(_)
             | ProtocolError::LimitExceeded(_)

@@ -60,7 +60,7 @@ use bytes::{Bytes, BytesMut};
 use crate::socket_type::SocketType;
 
 #[allow(unused_imports, reason = "first used by the pumps, a layer above")]
-pub(crate) use command::subscription::encode_subscription;
+pub(crate) use command::subscription::{encode_membership, encode_subscription};
 pub(crate) use config::ConnectionConfig;
 pub use error::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,

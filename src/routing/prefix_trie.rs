@@ -117,6 +117,8 @@ pub(crate) struct SubscriptionTrie {
     stamp: u64,
     topics: usize,
     subscriptions: usize,
+    /// Subscriptions that ended since the arena was last looked at.
+    removed: usize,
 }
 
 /// What one peer holds.
@@ -174,6 +176,7 @@ impl SubscriptionTrie {
             stamp: 0,
             topics: 0,
             subscriptions: 0,
+            removed: 0,
         }
     }
 
@@ -251,7 +254,9 @@ impl SubscriptionTrie {
         let last = self.release(place);
         if last {
             self.tree.prune(node);
-            self.give_back(1);
+        }
+        self.give_back();
+        if last {
             Cancelled::LastOfTopic
         } else {
             Cancelled::LastOfPeer
@@ -260,6 +265,7 @@ impl SubscriptionTrie {
 
     /// Takes all of a peer's subscriptions back and calls `unheld` for each topic that nobody holds
     /// any more. Costs time in proportion to this peer's topics.
+    #[cfg(test)]
     pub(crate) fn remove_peer(&mut self, peer: PeerKey, mut unheld: impl FnMut(&[u8])) {
         self.remove_peer_each(peer, |topic, last| {
             if last {
@@ -270,26 +276,42 @@ impl SubscriptionTrie {
 
     /// As [`SubscriptionTrie::remove_peer`], but calls `each` for every topic of the peer, with
     /// whether nobody holds it any more.
-    pub(crate) fn remove_peer_each(&mut self, peer: PeerKey, mut each: impl FnMut(&[u8], bool)) {
-        let Some(held) = self.peers.get_mut(peer.index as usize) else {
-            return;
-        };
-        if held.generation != peer.generation {
-            return;
-        }
-        let places = std::mem::take(&mut held.topics);
-        held.octets = 0;
+    pub(crate) fn remove_peer_each(&mut self, peer: PeerKey, each: impl FnMut(&[u8], bool)) {
+        self.remove_part(peer, usize::MAX, each);
+    }
+
+    /// As [`SubscriptionTrie::remove_peer_each`], but of at most so many topics. Returns whether the peer
+    /// holds more: one with a million must not keep others from this structure until all are gone.
+    pub(crate) fn remove_part(
+        &mut self,
+        peer: PeerKey,
+        at_most: usize,
+        mut each: impl FnMut(&[u8], bool),
+    ) -> bool {
+        let index = peer.index as usize;
         let mut topic = Vec::new();
-        let count = places.len();
-        for place in places {
-            let last = self.release(place);
+        for _ in 0..at_most {
+            let Some(held) = self.peers.get_mut(index) else {
+                return false;
+            };
+            if held.generation != peer.generation {
+                return false;
+            }
+            // From the end of the list, so that the places of the others stay as they are.
+            let Some(place) = held.topics.pop() else {
+                held.topics = Vec::new();
+                return false;
+            };
             self.tree.key_of(place.node, &mut topic);
+            self.peers[index].octets -= topic.len();
+            let last = self.release(place);
             each(&topic, last);
             if last {
                 self.tree.prune(place.node);
             }
+            self.give_back();
         }
-        self.give_back(count);
+        true
     }
 
     /// Calls `matched` once for every peer that holds a prefix of `first_frame`.
@@ -316,7 +338,14 @@ impl SubscriptionTrie {
         }
     }
 
+    /// Whether this peer holds a prefix of `first_frame`.
+    pub(crate) fn is_matched(&self, peer: PeerKey, first_frame: &[u8]) -> bool {
+        let mut nodes = self.tree.prefixes_of(first_frame);
+        nodes.any(|holders| holders.position(peer).is_some())
+    }
+
     /// How many peers hold a prefix of `first_frame`.
+    #[cfg(test)]
     pub(crate) fn match_count(&mut self, first_frame: &[u8]) -> usize {
         let mut count = 0;
         self.for_each_match(first_frame, |_| count += 1);
@@ -329,8 +358,15 @@ impl SubscriptionTrie {
         self.tree.prefixes_of(first_frame).next().is_some()
     }
 
+    /// Calls `matched` once for every peer that holds exactly this topic.
+    pub(crate) fn for_each_holder(&self, topic: &[u8], mut matched: impl FnMut(PeerKey)) {
+        if let Some(node) = self.tree.find(topic) {
+            let holders = self.tree.value(node).as_slice();
+            holders.iter().for_each(|holder| matched(holder.peer));
+        }
+    }
+
     /// How many peers hold exactly this topic.
-    #[cfg(test)]
     pub(crate) fn holders_of(&self, topic: &[u8]) -> usize {
         self.tree
             .find(topic)
@@ -338,7 +374,6 @@ impl SubscriptionTrie {
     }
 
     /// Whether this peer holds exactly this topic.
-    #[cfg(test)]
     pub(crate) fn is_held_by(&self, peer: PeerKey, topic: &[u8]) -> bool {
         self.tree
             .find(topic)
@@ -401,13 +436,16 @@ impl SubscriptionTrie {
         last
     }
 
-    /// Returns memory after a burst (L-20): at once when nothing is left, else when what was removed
-    /// now is worth going through the arena for.
-    fn give_back(&mut self, removed: usize) {
+    /// A subscription has ended. Returns memory after a burst (L-20): at once when nothing is left, else
+    /// when so many are gone that going through the arena is no more work than they were.
+    fn give_back(&mut self) {
+        self.removed += 1;
         if self.subscriptions == 0 {
             self.tree = RadixTree::new();
-        } else {
-            self.tree.shrink(removed);
+            self.removed = 0;
+        } else if self.removed >= self.tree.capacity() / 4 {
+            self.tree.shrink();
+            self.removed = 0;
         }
     }
 }
@@ -698,6 +736,59 @@ mod tests {
             assert_eq!(unheld, TOPICS / 100);
         }
         assert!(trie.tree.capacity() < full / 1000);
+        trie.check();
+    }
+
+    /// What a message costs depends on its topic and its receivers, not on who wants what else.
+    #[test]
+    fn a_million_topics_are_matched_with_little_more_work_than_a_thousand() {
+        let shapes: [fn(u32) -> Vec<u8>; 2] = [
+            |n| format!("sensor/{n:06}/temperature").into_bytes(),
+            |n| {
+                let spread = u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                [spread, spread.rotate_left(29), !spread]
+                    .map(u64::to_be_bytes)
+                    .concat()
+            },
+        ];
+        for topic in shapes {
+            let work = [1_000, 1_000_000].map(|topics| {
+                let mut trie = unlimited();
+                for n in 0..topics {
+                    trie.subscribe(peer(n % 100), &topic(n)).unwrap();
+                }
+                assert_eq!(trie.subscriptions(), topics as usize);
+                let asked = (0..topics).step_by(topics as usize / 1_000);
+                super::super::radix::work::take();
+                let mut matched = 0;
+                for n in asked {
+                    let message = [&topic(n)[..], b"/and more"].concat();
+                    trie.for_each_match(&message, |_| matched += 1);
+                }
+                assert_eq!(matched, 1_000);
+                super::super::radix::work::take()
+            });
+            println!("steps for 1000 messages: {work:?}");
+            assert!(work[1] <= 2 * work[0], "{work:?}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_removed_part_by_part() {
+        let mut trie = unlimited();
+        for n in 0..1_000u32 {
+            trie.subscribe(peer(0), &n.to_be_bytes()).unwrap();
+            trie.subscribe(peer(1), &(n / 2).to_be_bytes()).unwrap();
+        }
+        let mut parts = 0;
+        let mut unheld = 0;
+        while trie.remove_part(peer(0), 300, |_, last| unheld += usize::from(last)) {
+            parts += 1;
+            assert_eq!(trie.topic_count_of(peer(0)), 1_000 - 300 * parts);
+            trie.check();
+        }
+        assert_eq!((parts, unheld), (3, 500));
+        assert_eq!((trie.topic_count_of(peer(0)), trie.topics()), (0, 500));
         trie.check();
     }
 

@@ -61,7 +61,6 @@ impl<V: Value> RadixTree<V> {
     }
 
     #[inline]
-    #[cfg(test)]
     pub(super) fn value(&self, node: NodeId) -> &V {
         &self.nodes[node as usize].value
     }
@@ -157,12 +156,16 @@ impl<V: Value> RadixTree<V> {
             .map(|(id, node)| (id as NodeId, &node.value))
     }
 
-    /// Gives the unused end of the arena back, if `removed` keys are as much work as looking for it.
-    pub(super) fn shrink(&mut self, removed: usize) {
-        let capacity = self.nodes.capacity();
-        if removed >= capacity / 4 && self.nodes.len() < capacity / 2 {
+    /// Gives the unused end of the arena back, if that is most of it.
+    pub(super) fn shrink(&mut self) {
+        if self.nodes.len() < self.nodes.capacity() / 2 {
             self.nodes.shrink_to_fit();
         }
+    }
+
+    /// Nodes there is memory for.
+    pub(super) fn capacity(&self) -> usize {
+        self.nodes.capacity()
     }
 
     fn add_child(&mut self, parent: NodeId, label: &[u8]) -> NodeId {
@@ -210,8 +213,12 @@ impl<'a, V: Value> Iterator for Prefixes<'a, V> {
     fn next(&mut self) -> Option<&'a V> {
         loop {
             let node = self.next.take()?;
+            #[cfg(test)]
+            work::add(1);
             if let Some(child) = self.rest.first().and_then(|b| node.children.find(*b)) {
                 let child = &self.tree.nodes[child as usize];
+                #[cfg(test)]
+                work::add(child.label.as_slice().len());
                 if let Some(rest) = self.rest.strip_prefix(child.label.as_slice()) {
                     self.rest = rest;
                     self.next = Some(child);
@@ -415,6 +422,8 @@ impl<const N: usize> Fan<N> {
 
     #[inline]
     fn position(&self, octet: u8) -> Option<usize> {
+        #[cfg(test)]
+        work::add(usize::from(self.len));
         self.octets[..usize::from(self.len)]
             .iter()
             .position(|known| *known == octet)
@@ -487,6 +496,23 @@ impl Table {
     }
 }
 
+/// Counts what a walk does: nodes visited, octets of labels and children compared.
+#[cfg(test)]
+pub(super) mod work {
+    use std::cell::Cell;
+
+    thread_local!(static DONE: Cell<usize> = const { Cell::new(0) });
+
+    pub(super) fn add(steps: usize) {
+        DONE.with(|done| done.set(done.get() + steps));
+    }
+
+    /// How much was done since the last call, on this thread.
+    pub(in crate::routing) fn take() -> usize {
+        DONE.with(Cell::take)
+    }
+}
+
 #[cfg(test)]
 impl<V: Value> RadixTree<V> {
     /// Fails if one of the invariants in the file's header does not hold.
@@ -510,10 +536,6 @@ impl<V: Value> RadixTree<V> {
 
     pub(super) fn node_count(&self) -> usize {
         self.nodes.len()
-    }
-
-    pub(super) fn capacity(&self) -> usize {
-        self.nodes.capacity()
     }
 
     pub(super) const NODE_SIZE: usize = std::mem::size_of::<Node<V>>();

@@ -3,15 +3,10 @@
 //! # What goes upstream
 //!
 //! Two equal subscriptions need two cancellations, and the count is kept here, where the application
-//! makes them. Upstream there is one subscription per topic: SUBSCRIBE is sent when a topic's first
-//! reference comes, CANCEL when its last one goes, and a fresh publisher (after a reconnect, say) is
-//! sent every distinct topic once. So whatever a publisher does with repetitions, it is in balance:
-//! one that counts per peer sees one of each, one that keeps a set as libzmq and
-//! [`SubscriptionTrie`](super::SubscriptionTrie) do sees no difference.
-//!
-//! libzmq's SUB forwards repetitions too. A publisher of either kind that keeps a set takes them, and
-//! only an XPUB in verbose mode shows them; a caller that wants that may forward every subscription
-//! (but cancellations, and the replay, as above).
+//! makes them. Every subscription is sent upstream, repetitions included (an XPUB in verbose mode shows
+//! them), but only the last cancellation, and a fresh publisher (after a reconnect, say) is sent every
+//! distinct topic once. Publishers must not count, then, and do not: see
+//! [`SubscriptionTrie`](super::SubscriptionTrie).
 //!
 //! What this is not: the exact-match promise (L-94), which is about the publisher, and the inversion
 //! of matching, which is the caller's one `!`.
@@ -57,8 +52,7 @@ impl TopicSet {
         }
     }
 
-    /// Adds a reference to a topic. Returns whether it is the first: whether the subscription is to
-    /// be sent upstream.
+    /// Adds a reference to a topic. Returns whether it is the first.
     pub(crate) fn subscribe(&mut self, topic: &[u8]) -> bool {
         let node = self.tree.insert(topic);
         let references = self.tree.value_mut(node);
@@ -108,7 +102,6 @@ impl TopicSet {
     }
 
     /// The number of distinct topics.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.topics
     }

@@ -67,7 +67,7 @@ pub(super) mod sealed {
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SocketBuilder<K: SocketKind> {
-    config: SocketConfig,
+    pub(super) config: SocketConfig,
     pub(super) options: K::Options,
     context: Option<Context>,
 }
@@ -135,7 +135,7 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// How long queued messages outlive the socket; `None` for ever. Default: 30 s (0 for SUB).
+    /// How long queued messages outlive the socket; `None` for ever. Default: 30 s (0 for SUB, XSUB and DISH).
     pub fn linger(mut self, linger: impl Into<Option<Duration>>) -> Self {
         self.config.linger = linger.into();
         self

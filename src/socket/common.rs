@@ -211,6 +211,94 @@ macro_rules! send_methods {
     };
 }
 
+/// Options of the sockets that publish by topic; their options have a field `fan_out`.
+macro_rules! publisher_options {
+    ($kind:ident) => {
+        impl SocketBuilder<$kind> {
+            /// Whether `send` waits while any subscriber that is to get the message is at its high-water
+            /// mark, instead of leaving that subscriber out. Default: no.
+            pub fn no_drop(mut self, no_drop: bool) -> Self {
+                self.options.fan_out.no_drop = no_drop;
+                self
+            }
+
+            /// Whether a message goes to the subscribers that have *no* subscription it begins with,
+            /// instead of to those that have one. The subscribers must have the same option. Default: no.
+            pub fn invert_matching(mut self, inverted: bool) -> Self {
+                self.options.fan_out.matching = match inverted {
+                    true => Matching::Inverted,
+                    false => Matching::Prefix,
+                };
+                self
+            }
+
+            /// Whether only the first frame of a message from a subscriber may be a subscription, and not
+            /// every frame of it. Of use with peers that send several frames at once; commands, which
+            /// peers with ZMTP 3.1 send, are not concerned. Default: no.
+            pub fn only_first_subscribe(mut self, only_first: bool) -> Self {
+                self.config.only_first_subscribe = only_first;
+                self
+            }
+
+            /// How many different topics one peer may subscribe to. Default: 1048576.
+            pub fn max_topics(mut self, topics: u32) -> Self {
+                self.config.subscriptions.topics = topics;
+                self
+            }
+
+            /// The longest topic that a peer may subscribe to, in octets, up to 67108864. Default: 65536.
+            pub fn max_topic_length(mut self, octets: u32) -> Self {
+                self.config.subscriptions.topic_bytes = octets;
+                self
+            }
+        }
+    };
+}
+
+/// What sockets that publish by topic tell about their subscribers; they have a field `out`.
+macro_rules! publisher_methods {
+    () => {
+        /// Waits until at least this many peers hold a subscription, whichever it is.
+        ///
+        /// # Errors
+        /// If there were fewer when the time was over.
+        pub fn wait_for_subscribers(
+            &mut self,
+            count: usize,
+            timeout: Duration,
+        ) -> Result<(), WaitTimeout> {
+            self.out.wait_for_subscribers(&self.shell, count, timeout)
+        }
+
+        /// How many peers would get a message that begins with `topic`.
+        #[must_use]
+        pub fn subscriber_count(&self, topic: impl AsRef<[u8]>) -> usize {
+            self.out.count(topic.as_ref())
+        }
+
+        /// Waits until at least this many peers would get a message that begins with `topic`.
+        ///
+        /// # Errors
+        /// If there were fewer when the time was over.
+        pub fn wait_for_subscribers_of(
+            &mut self,
+            topic: impl AsRef<[u8]>,
+            count: usize,
+            timeout: Duration,
+        ) -> Result<(), WaitTimeout> {
+            let topic = topic.as_ref();
+            self.out
+                .wait_for_subscribers_of(&self.shell, topic, count, timeout)
+        }
+
+        /// How many different topics peers hold.
+        #[must_use]
+        pub fn topic_count(&self) -> usize {
+            self.out.topic_count()
+        }
+    };
+}
+
 /// The traits of every socket.
 macro_rules! socket_traits {
     ($kind:ident) => {
@@ -222,4 +310,6 @@ macro_rules! socket_traits {
     };
 }
 
-pub(super) use {recv_methods, send_methods, shell_methods, socket_traits};
+pub(super) use {
+    publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+};

@@ -1,21 +1,30 @@
 //! The receiving half: pipes from peers, read in turn.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::favourites::{Favour, Favourites, MOST};
 use super::outbound::Deadline;
 use super::spin::Spin;
-use super::{peer_key, pipe_key};
+use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, CALLER_LINKS};
+use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::Message;
-use crate::pipe::Reader;
+use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
 use crate::sync::{barrier, clock};
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
 /// messages: a new peer waits for its turn no longer than that.
 const LOOK_EVERY: u32 = 64;
+
+/// Of how many peers that are gone what they left is kept for an application that only sends.
+const LEFT_BEHIND: usize = 1024;
+/// The most pipes that are looked at again and again because they were found empty. Above it their
+/// writers are asked to signal, so that what a look costs does not grow with the number of peers.
+const RESTING_MOST: usize = 256;
 
 /// See the module.
 #[derive(Debug)]
@@ -29,13 +38,24 @@ pub(super) struct RecvHalf {
     since_look: u32,
     /// Whose the last message was.
     from: PeerKey,
-    /// Pipes with a connection.
-    links: usize,
+    /// All pipes.
+    peers: usize,
+    /// Pipes with a connection, by index.
+    linked: BTreeSet<u32>,
     caller: Option<CallerPoll>,
+    /// Whose connections this half reads if it has many.
+    favourites: Favourites,
+    /// The count of messages received at the last wait.
+    noted: u64,
     spin: Spin,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
+    /// Peers that went and left something to receive, since such pipes were last counted.
+    left_behind: usize,
+    /// Sockets that may send for long without receiving: the end of a pipe counts as unseen while what
+    /// the pipe holds is unread.
+    hold_ends: bool,
 }
 
 #[derive(Debug)]
@@ -47,6 +67,8 @@ struct InPipe {
     state: State,
     /// No more will come.
     down: bool,
+    /// What is received after the last message of a pipe that is down.
+    last: Option<Box<Message>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,10 +97,15 @@ impl RecvHalf {
                 index: 0,
                 generation: 0,
             },
-            links: 0,
+            peers: 0,
+            linked: BTreeSet::new(),
             caller: None,
+            favourites: Favourites::default(),
+            noted: 0,
             lost: Vec::new(),
             note_lost: false,
+            left_behind: 0,
+            hold_ends: false,
         }
     }
 
@@ -93,6 +120,12 @@ impl RecvHalf {
     /// For REQ.
     pub(super) fn note_lost(mut self) -> Self {
         self.note_lost = true;
+        self
+    }
+
+    /// For sockets whose two directions have nothing to do with each other.
+    pub(super) fn hold_ends(mut self) -> Self {
+        self.hold_ends = true;
         self
     }
 
@@ -112,15 +145,15 @@ impl RecvHalf {
                 Inbound::Up { key, reader } => {
                     let key = peer_key(key);
                     let index = key.index as usize;
-                    if self.pipes.len() <= index {
-                        self.pipes.resize_with(index + 1, || None);
-                    }
+                    make_slot(&mut self.pipes, index);
+                    self.peers += 1;
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
                         link: None,
                         state: State::Readable,
                         down: false,
+                        last: None,
                     });
                     self.readable.activate(key);
                 }
@@ -131,19 +164,17 @@ impl RecvHalf {
                         self.unlink(key, change.lost);
                     }
                     if let (Some(pipe), Some(link)) = (self.pipe(key), change.link) {
-                        if pipe.link.replace(link).is_none() {
-                            self.links += 1;
-                        }
+                        pipe.link = Some(link);
+                        self.linked.insert(key.index);
                     }
                 }
-                Inbound::Down { key } => {
-                    self.port.end_seen(Half::Receiving);
+                Inbound::Down { key, last } => {
                     let key = peer_key(key);
                     self.unlink(key, true);
-                    if let Some(pipe) = self.pipe(key) {
-                        pipe.down = true;
+                    if !self.hold_ends || self.pipe(key).is_none() {
+                        self.port.end_seen(Half::Receiving);
                     }
-                    self.wake(key);
+                    self.end(key, last);
                 }
                 Inbound::Readable(key) => self.wake(peer_key(key)),
             }
@@ -155,13 +186,41 @@ impl RecvHalf {
             return;
         };
         if pipe.link.take().is_some() {
-            self.links -= 1;
+            self.linked.remove(&key.index);
         }
         if let Some(caller) = &mut self.caller {
             caller.forget(pipe_key(key));
         }
+        self.favourites.forget(key);
         if lost && self.note_lost {
             self.lost.push(key);
+        }
+    }
+
+    /// A pipe is down. One that holds nothing is let go at once: who only sends never reads it.
+    fn end(&mut self, key: PeerKey, last: Option<Box<Message>>) {
+        let Some(pipe) = self.pipe(key) else {
+            return;
+        };
+        pipe.down = true;
+        pipe.last = last;
+        if pipe.last.is_none() && !pipe.reader.has_data() {
+            self.release(key);
+        } else {
+            // Who never receives must not keep what is left of every peer there ever was.
+            self.left_behind += usize::from(!self.hold_ends);
+            self.wake(key);
+        }
+    }
+
+    /// Lets go of a pipe. It may still be on the list of those found empty.
+    fn release(&mut self, key: PeerKey) {
+        self.readable.deactivate(key);
+        self.pipes[key.index as usize] = None;
+        self.peers -= 1;
+        self.port.free_key(pipe_key(key));
+        if self.hold_ends {
+            self.port.end_seen(Half::Receiving);
         }
     }
 
@@ -179,10 +238,44 @@ impl RecvHalf {
         };
         match std::mem::replace(&mut pipe.state, State::Readable) {
             State::Readable => return,
-            State::Resting => self.resting.retain(|other| *other != key),
+            // The next look takes it off the list.
+            State::Resting => {}
             State::Armed => pipe.reader.disarm(),
         }
         self.readable.activate(key);
+    }
+
+    /// For a socket that sends and may never receive: takes note of what has changed, and gives up what
+    /// peers that are gone have left when it is that of very many.
+    #[inline]
+    pub(super) fn refresh_for_sender(&mut self) {
+        if self.port.inbound.is_pending() {
+            self.take_mail();
+            if self.left_behind > LEFT_BEHIND {
+                self.drop_left_behind();
+            }
+        }
+    }
+
+    #[cold]
+    fn drop_left_behind(&mut self) {
+        let down = |pipe: &InPipe| pipe.down.then_some(pipe.key);
+        let keys: Vec<PeerKey> = self.pipes.iter().flatten().filter_map(down).collect();
+        // Some may have been received meanwhile.
+        self.left_behind = keys.len();
+        if keys.len() <= LEFT_BEHIND {
+            return;
+        }
+        self.left_behind = 0;
+        for key in keys {
+            let Some(pipe) = self.pipe(key) else {
+                continue;
+            };
+            let unread = pipe.reader.queued_messages();
+            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.wake(key);
+            self.release(key);
+        }
     }
 
     /// A peer whose connection was lost since the last call, one at a time.
@@ -235,8 +328,13 @@ impl RecvHalf {
         // Not `is_finished`: over inproc the other socket lets go of its end only when it next looks at
         // its mail, which may be never.
         if pipe.down && !pipe.reader.has_data() {
-            self.pipes[key.index as usize] = None;
-            self.port.free_key(pipe_key(key));
+            match pipe.last.take() {
+                Some(last) => {
+                    pipe.reader = holding(&last);
+                    self.readable.activate(key);
+                }
+                None => self.release(key),
+            }
             return;
         }
         pipe.state = State::Resting;
@@ -251,21 +349,28 @@ impl RecvHalf {
         let mut index = 0;
         while index < self.resting.len() {
             let key = self.resting[index];
-            let found = self.pipe(key).map(|pipe| {
-                let found = pipe.reader.has_data() || pipe.down;
-                if found {
-                    pipe.state = State::Readable;
-                }
-                found
-            });
-            if found == Some(false) {
+            // Some have been woken or let go meanwhile.
+            let resting = self
+                .pipe(key)
+                .filter(|pipe| pipe.state == State::Resting)
+                .map(|pipe| {
+                    let rests = !pipe.reader.has_data() && !pipe.down;
+                    if !rests {
+                        pipe.state = State::Readable;
+                    }
+                    rests
+                });
+            if resting == Some(true) {
                 index += 1;
                 continue;
             }
             self.resting.swap_remove(index);
-            if found.is_some() {
+            if resting.is_some() {
                 self.readable.activate(key);
             }
+        }
+        if self.resting.len() > RESTING_MOST {
+            self.arm();
         }
         !self.readable.is_empty()
     }
@@ -352,6 +457,26 @@ impl RecvHalf {
             // A long wait: the I/O threads read from here on.
             caller.release();
         }
+        self.sleep(deadline)
+    }
+
+    fn sleep(&mut self, deadline: Option<Instant>) -> bool {
+        if self.peers == self.linked.len() {
+            return self.port.inbound.event().wait(deadline);
+        }
+        let idle = clock::now() + MEMORY_IDLE;
+        if deadline.is_some_and(|deadline| deadline <= idle) {
+            return self.port.inbound.event().wait(deadline);
+        }
+        if self.port.inbound.event().wait(Some(idle)) || clock::now() < idle {
+            return true;
+        }
+        // What pipes over inproc keep no I/O thread gives back.
+        for pipe in self.pipes.iter().flatten() {
+            if pipe.link.is_none() {
+                pipe.reader.trim_spare();
+            }
+        }
         self.port.inbound.event().wait(deadline)
     }
 
@@ -368,9 +493,14 @@ impl RecvHalf {
         found
     }
 
-    /// Takes reading of the connections over, if there are few.
+    /// Takes reading of connections over: of all if they are few, otherwise of those whose messages this
+    /// half keeps waiting for.
     fn adopt_links(&mut self) {
-        if self.links == 0 || self.links > CALLER_LINKS {
+        if self.linked.len() > MOST {
+            return self.adopt_favourites();
+        }
+        self.favourites.clear();
+        if self.linked.is_empty() {
             if let Some(caller) = &mut self.caller {
                 caller.release();
             }
@@ -380,10 +510,53 @@ impl RecvHalf {
             self.caller = CallerPoll::new();
         }
         if let Some(caller) = &mut self.caller {
-            for pipe in self.pipes.iter().flatten() {
+            for index in &self.linked {
+                let Some(Some(pipe)) = self.pipes.get(*index as usize) else {
+                    continue;
+                };
                 if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
                     caller.adopt(pipe_key(pipe.key), &link);
                 }
+            }
+        }
+    }
+
+    #[cold]
+    fn adopt_favourites(&mut self) {
+        if let Some(caller) = &mut self.caller {
+            // There were few connections before, and this half read them all.
+            if caller.len() > self.favourites.keys().len() {
+                caller.release();
+            }
+        }
+        let received = self.port.counters.messages_received.load(Ordering::Relaxed);
+        if received != self.noted {
+            self.noted = received;
+            match self.favourites.note(self.from) {
+                Favour::Nothing => {}
+                Favour::Begin(_, dropped) => {
+                    if self.caller.is_none() {
+                        self.caller = CallerPoll::new();
+                    }
+                    if let (Some(caller), Some(dropped)) = (&mut self.caller, dropped) {
+                        caller.forget(pipe_key(dropped));
+                    }
+                }
+                Favour::End => {
+                    if let Some(caller) = &mut self.caller {
+                        caller.release();
+                    }
+                }
+            }
+        }
+        let Some(caller) = &mut self.caller else {
+            return;
+        };
+        for key in self.favourites.keys() {
+            let pipe = self.pipes.get(key.index as usize).and_then(Option::as_ref);
+            let pipe = pipe.filter(|pipe| pipe.key == *key);
+            if let Some(link) = pipe.and_then(|pipe| pipe.link.as_ref()?.upgrade()) {
+                caller.adopt(pipe_key(*key), &link);
             }
         }
     }
@@ -413,7 +586,8 @@ impl RecvHalf {
         let mut dense = false;
         let resting = std::mem::take(&mut self.resting);
         for key in &resting {
-            if let Some(pipe) = self.pipe(*key) {
+            let pipe = self.pipe(*key);
+            if let Some(pipe) = pipe.filter(|pipe| pipe.state == State::Resting) {
                 dense |= pipe.reader.arm();
                 pipe.state = State::Armed;
             }
@@ -423,7 +597,8 @@ impl RecvHalf {
         }
         let mut awake = false;
         for key in &resting {
-            let Some(pipe) = self.pipe(*key) else {
+            let pipe = self.pipe(*key);
+            let Some(pipe) = pipe.filter(|pipe| pipe.state == State::Armed) else {
                 continue;
             };
             // A pipe whose writer is gone stays armed until the mail that says so.
@@ -446,3 +621,16 @@ impl RecvHalf {
         self.pipes.clear();
     }
 }
+
+/// The reading end of a pipe that holds one message and has no other end.
+fn holding(message: &Message) -> Reader {
+    let (mut writer, reader) = pipe(ONE, Tuning::INPROC);
+    writer.append_message(message);
+    writer.publish();
+    reader
+}
+
+const ONE: Limits = Limits {
+    messages: 1,
+    bytes: 1,
+};

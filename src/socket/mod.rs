@@ -5,21 +5,34 @@
 
 mod builder;
 mod common;
+mod dealer;
+mod fan_out;
+mod favourites;
 mod inbound;
+mod notes;
 mod outbound;
 mod pub_sub;
 mod push_pull;
+mod radio_dish;
 mod req_rep;
+mod router;
 mod shell;
 mod spin;
 mod stats;
+mod topics;
+mod upstream;
+mod xpub_xsub;
 
 pub use builder::{SocketBuilder, SocketKind};
+pub use dealer::Dealer;
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
+pub use radio_dish::{Dish, Radio};
 pub use req_rep::{Rep, Req};
+pub use router::{PeerState, Router};
 pub use shell::CloseReport;
 pub use stats::SocketStats;
+pub use xpub_xsub::{SubscriptionEvent, XPub, XSub};
 
 use crate::io::PipeKey;
 use crate::routing::PeerKey;
@@ -37,5 +50,17 @@ fn pipe_key(key: PeerKey) -> PipeKey {
     PipeKey {
         index: key.index,
         generation: key.generation,
+    }
+}
+
+/// Makes `slots[index]` exist. The list grows by a quarter: with ten thousand peers the room it keeps to grow
+/// is memory of every one of them.
+fn make_slot<T>(slots: &mut Vec<Option<T>>, index: usize) {
+    if slots.len() <= index {
+        if slots.capacity() <= index {
+            let more = (index + 1 - slots.len()).max(slots.len() / 4).max(4);
+            slots.reserve_exact(more);
+        }
+        slots.resize_with(index + 1, || None);
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::{peer_key, pipe_key};
+use super::{make_slot, peer_key, pipe_key};
 use crate::error::{RecvError, SendError, SendFailure};
-use crate::io::{Counters, Half, Link, Outbound, Port, BURST_GAP};
+use crate::io::{Counters, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
 use crate::pipe::{Reader, Writer};
 use crate::routing::{PeerKey, Rotation};
@@ -22,6 +22,7 @@ pub(super) struct SendHalf {
     /// PUSH: what pipes that are gone had not sent goes to others.
     keep_unsent: bool,
     unsent: Vec<Reader>,
+    room: Room,
 }
 
 #[derive(Debug)]
@@ -38,6 +39,13 @@ struct OutPipe {
 /// more: a write of this size costs no more per octet than a larger one, and what waits for an I/O
 /// thread leaves the caches and asks for more blocks meanwhile.
 const PUMP_EVERY: u64 = 256 * 1024;
+
+/// From this size on a borrowed payload is written from where it is, if possible. A smaller one is copied in
+/// less time than it takes to arrange that.
+const THROUGH_MIN: usize = 64 * 1024;
+
+/// A deadline closer than this leaves no time to wait for the kernel.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// What can be given to a pipe.
 pub(super) trait Outgoing {
@@ -76,6 +84,7 @@ impl SendHalf {
             pace: Pace::default(),
             keep_unsent: false,
             unsent: Vec::new(),
+            room: Room::default(),
         }
     }
 
@@ -107,9 +116,7 @@ impl SendHalf {
                 Outbound::Up { key, writer } => {
                     let key = peer_key(key);
                     let index = key.index as usize;
-                    if self.pipes.len() <= index {
-                        self.pipes.resize_with(index + 1, || None);
-                    }
+                    make_slot(&mut self.pipes, index);
                     self.pipes[index] = Some(OutPipe {
                         key,
                         writer,
@@ -198,6 +205,21 @@ impl SendHalf {
         Given::Done
     }
 
+    /// Gives one message to every pipe; `each` hears what became of it.
+    pub(super) fn give_all<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        mut each: impl FnMut(Given),
+    ) {
+        self.begin_fan_out();
+        for index in 0..self.pipes.len() {
+            if let Some(key) = self.pipes[index].as_ref().map(|pipe| pipe.key) {
+                each(self.give(key, message));
+            }
+        }
+        self.end_fan_out();
+    }
+
     /// A message ended the idleness of a pipe.
     #[cold]
     fn see_off(&mut self, key: PeerKey) {
@@ -239,6 +261,43 @@ impl SendHalf {
             }
         }
         None
+    }
+
+    /// As [`SendHalf::try_send`], for a payload that is only borrowed. A large one is written from where it is,
+    /// if the next peer in turn takes it so, on which a moment may be spent if there is time.
+    #[inline]
+    pub(super) fn try_send_payload(
+        &mut self,
+        payload: &[u8],
+        deadline: Deadline,
+    ) -> Option<PeerKey> {
+        if payload.len() >= THROUGH_MIN {
+            if let Some(key) = self.send_through(payload, deadline) {
+                return Some(key);
+            }
+        }
+        self.try_send(payload)
+    }
+
+    #[cold]
+    fn send_through(&mut self, payload: &[u8], deadline: Deadline) -> Option<PeerKey> {
+        self.refresh();
+        let key = self.writable.current()?;
+        let pipe = self.pipes.get_mut(key.index as usize)?.as_mut();
+        let pipe = pipe.filter(|pipe| pipe.key == key)?;
+        let link = pipe.link.as_ref().and_then(Weak::upgrade)?;
+        let patient = match deadline {
+            Deadline::Now => false,
+            Deadline::At(at) => at.saturating_duration_since(clock::now()) > MOMENT,
+            Deadline::Never => true,
+        };
+        let taken = link.write_through(&mut pipe.writer, payload, &mut self.room, patient);
+        taken.then(|| {
+            pipe.pumped = pipe.writer.stream_position();
+            self.writable.advance();
+            Counters::add_owned(&self.port.counters.messages_sent, 1);
+            key
+        })
     }
 
     /// As [`SendHalf::try_send`], but waits.
@@ -285,14 +344,21 @@ impl SendHalf {
         })
     }
 
-    /// Waits until one pipe has room or is gone. `false` if the time was over first.
-    pub(super) fn wait_for_room(&mut self, key: PeerKey, deadline: Option<Instant>) -> bool {
+    /// Waits until one pipe has room or is gone. `false` if the time was over first. `meanwhile` is
+    /// called after each wake-up: others come and go while one is waited for.
+    pub(super) fn wait_for_room(
+        &mut self,
+        key: PeerKey,
+        deadline: Option<Instant>,
+        mut meanwhile: impl FnMut(),
+    ) -> bool {
         loop {
             if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
                 return true;
             }
             let notified = self.wait(deadline);
             self.refresh();
+            meanwhile();
             if self.pipe(key).map_or(true, |pipe| pipe.writer.has_credit()) {
                 return true;
             }
@@ -324,7 +390,7 @@ impl OutPipe {
     fn make_room(&mut self) -> bool {
         match self.link.as_ref().and_then(Weak::upgrade) {
             Some(link) => {
-                link.send_full();
+                link.send_batch();
                 self.writer.has_credit()
             }
             None => false,

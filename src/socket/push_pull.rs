@@ -89,7 +89,7 @@ impl Push {
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         if !self.has_rest() {
             if let Some(payload) = message.as_payload() {
-                if self.out.try_send(payload).is_some() {
+                if self.out.try_send_payload(payload, deadline).is_some() {
                     return Ok(());
                 }
             } else {

@@ -38,7 +38,7 @@ use crate::socket_type::SocketType;
 /// });
 /// let mut client = Req::new();
 /// client.connect(&endpoint)?;
-/// let reply = client.request("hello", Duration::from_secs(10))?;
+/// let reply = client.request_timeout("hello", Duration::from_secs(10))?;
 /// assert_eq!(reply.as_bytes(), b"hello world");
 /// # thread.join().unwrap();
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -117,6 +117,21 @@ impl Req {
     send_methods!();
     recv_methods!();
 
+    /// Sends a request and waits for its reply (for ever, unless the options `send_timeout` and
+    /// `recv_timeout` say otherwise). Whatever comes of it, the socket is ready for the next request
+    /// after it: a reply that comes too late is discarded, by its id if requests are correlated.
+    ///
+    /// # Errors
+    /// [`RequestError::Send`] if no peer could take the request (it is in the error),
+    /// [`RequestError::Recv`] if no reply came in time, or the peer that had the request was lost; the
+    /// request may have been carried out then.
+    pub fn request(&mut self, message: impl IntoMessage) -> Result<Message, RequestError> {
+        let config = &self.shell.port.config;
+        let (send, recv) = (config.send_timeout, config.recv_timeout);
+        self.send_by(message, Deadline::after(send))?;
+        self.reply_by(Deadline::after(recv))
+    }
+
     /// Sends a request and waits for its reply, both within `timeout`. When the time is over the
     /// request is given up: its reply, should it still come, is discarded, and the socket is ready for
     /// the next.
@@ -124,13 +139,18 @@ impl Req {
     /// # Errors
     /// [`RequestError::Send`] if no peer could take the request (it is in the error),
     /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
-    pub fn request(
+    pub fn request_timeout(
         &mut self,
         message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         let deadline = Deadline::after(Some(timeout));
         self.send_by(message, deadline)?;
+        self.reply_by(deadline)
+    }
+
+    /// The reply to the request that was just sent. Without one, the request is given up.
+    fn reply_by(&mut self, deadline: Deadline) -> Result<Message, RequestError> {
         let reply = self.recv_by(deadline);
         if reply.is_err() {
             self.state.cancel();
@@ -294,7 +314,8 @@ impl Rep {
                     return Err(SendError::new(SendFailure::WouldBlock, message));
                 }
                 Given::Full => {
-                    if !self.out.wait_for_room(peer, deadline.at()) {
+                    let meanwhile = || self.inbound.refresh();
+                    if !self.out.wait_for_room(peer, deadline.at(), meanwhile) {
                         return Err(SendError::new(SendFailure::Timeout, message));
                     }
                 }

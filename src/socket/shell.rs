@@ -11,8 +11,9 @@ use crate::endpoint::{Endpoint, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor,
-    Port,
+    PipeKey, Port,
 };
+use crate::message::RoutingId;
 use crate::sync::{clock, Event};
 
 /// See the module.
@@ -98,32 +99,50 @@ impl Shell {
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
-        let endpoint = endpoint.to_endpoint()?;
-        endpoint.check_connect()?;
+        self.connect_to(connectable(endpoint)?, None)
+    }
+
+    /// Connects to a peer that is to be called `name` here, if any: its pipe, if it is made now, has the
+    /// key that is given with the name.
+    pub(super) fn connect_to(
+        &mut self,
+        endpoint: Endpoint,
+        name: Option<(Option<PipeKey>, RoutingId)>,
+    ) -> Result<Endpoint, ConnectError> {
         let port = &self.port;
+        let (key, name) = name.map_or((None, None), |(key, name)| (key, Some(name)));
         let failed = |source: io::Error| ConnectError::Io {
             endpoint: endpoint.clone(),
             source,
         };
         let place = if let Some(name) = inproc_name(&endpoint) {
-            let connected = self.context.names().connect(name, &endpoint, port);
+            let key = key.unwrap_or_else(|| port.new_key());
+            let connected = self.context.names().connect(name, &endpoint, port, key);
             Place::Inproc(connected.map_err(|error| match error {
                 InprocError::Incompatible { ours, theirs } => ConnectError::Incompatible {
                     endpoint: endpoint.clone(),
                     ours,
                     theirs,
                 },
+                InprocError::DuplicateRoutingId(routing_id) => ConnectError::DuplicateRoutingId {
+                    endpoint: endpoint.clone(),
+                    routing_id: Box::new(routing_id),
+                },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             })?)
         } else {
             let pool = self.context.pool();
-            let home = pool.place(port.config.affinity).map_err(failed)?;
+            let home = pool.place(port.config.affinity).map_err(|error| {
+                key.into_iter().for_each(|key| port.abandon_key(key));
+                failed(error)
+            })?;
             let id = EndpointId(next_id());
             home.post(Command::Dial {
                 port: Arc::clone(port),
                 endpoint: endpoint.clone(),
                 id,
-                ends: dial_ends(port),
+                ends: dial_ends(port, key),
+                name,
                 lease: port.lease(),
             });
             Place::Stream { id, home }
@@ -273,7 +292,14 @@ impl Drop for Shell {
     }
 }
 
-fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
+/// An endpoint that can be connected to.
+pub(super) fn connectable(endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+    let endpoint = endpoint.to_endpoint()?;
+    endpoint.check_connect()?;
+    Ok(endpoint)
+}
+
+pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {
         Transport::Inproc => endpoint.inproc_name(),
         _ => None,

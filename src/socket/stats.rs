@@ -1,11 +1,11 @@
 //! Counters of a socket, as a snapshot.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::io::Port;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a socket has done so far. Counted always, cheaply, and read at any time; the figures of one
-/// snapshot may be a few messages apart.
+/// snapshot may be a few messages apart. Octets are added up over all connections, so a snapshot takes
+/// longer the more there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct SocketStats {
@@ -29,6 +29,9 @@ pub struct SocketStats {
     /// Messages received that this pattern has no use for: replies out of turn, requests without an
     /// envelope, data sent to a sending socket.
     pub dropped_unexpected: u64,
+    /// Events of subscriptions that XPUB left out, because more than its `recv_hwm` waited to be received and
+    /// they told of no change, or of one that a later event took back. Nothing else is ever left out.
+    pub events_left_out: u64,
     /// Handshakes completed.
     pub handshakes: u64,
     /// Connections that ended before their handshake was complete.
@@ -44,17 +47,19 @@ pub struct SocketStats {
 impl SocketStats {
     pub(super) fn of(port: &Port) -> Self {
         let counters = &port.counters;
+        let octets = port.octets.sum();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SocketStats {
             peers: port.peer_count(),
             messages_sent: read(&counters.messages_sent),
             messages_received: read(&counters.messages_received),
-            bytes_sent: read(&counters.bytes_sent),
-            bytes_received: read(&counters.bytes_received),
+            bytes_sent: octets.written,
+            bytes_received: octets.read,
             dropped_full: read(&counters.dropped_full),
             dropped_unmatched: read(&counters.dropped_unmatched),
             dropped_peer_lost: read(&counters.dropped_peer_lost),
             dropped_unexpected: read(&counters.dropped_unexpected),
+            events_left_out: read(&counters.events_left_out),
             handshakes: read(&counters.handshakes),
             handshake_failures: read(&counters.handshake_failures),
             disconnects: read(&counters.disconnects),

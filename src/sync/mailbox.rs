@@ -57,8 +57,11 @@ impl<T> Mailbox<T> {
     }
 }
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, sinew_sharing)))]
 type Queue<T> = crossbeam_queue::SegQueue<T>;
+
+#[cfg(sinew_sharing)]
+use super::noted::Queue;
 
 #[cfg(loom)]
 use model::Queue;

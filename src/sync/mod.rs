@@ -2,13 +2,18 @@
 //!
 //! Everything lock-free in the crate takes its primitives from here, so that the same source is
 //! compiled against [loom](https://github.com/tokio-rs/loom) with `--cfg loom` and every legal
-//! interleaving of a small case can be tried.
+//! interleaving of a small case can be tried. With `--cfg sinew_sharing` they are those of `std` in a shell
+//! that counts which cache lines move between threads.
 
 mod affinity;
 pub(crate) mod barrier;
 pub(crate) mod clock;
 mod event;
 mod mailbox;
+#[cfg(sinew_sharing)]
+mod noted;
+#[cfg(sinew_sharing)]
+pub mod sharing;
 mod token;
 
 pub(crate) use affinity::pin_thread;
@@ -17,7 +22,13 @@ pub(crate) use mailbox::Mailbox;
 pub(crate) use token::Token;
 
 #[cfg(not(loom))]
-pub(crate) use std::sync::{atomic, Arc, Mutex, MutexGuard};
+pub(crate) use std::sync::Arc;
+
+#[cfg(not(any(loom, sinew_sharing)))]
+pub(crate) use std::sync::{atomic, Mutex, MutexGuard};
+
+#[cfg(sinew_sharing)]
+pub(crate) use noted::{atomic, Mutex, MutexGuard};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::{atomic, Arc, Mutex, MutexGuard};
@@ -58,6 +69,7 @@ pub(crate) use loom::alloc::Track;
 ///
 /// A panic while a lock is held can only come from a bug in this crate; the data under every lock
 /// stays valid between its statements, so going on is better than a second panic.
+#[cfg_attr(sinew_sharing, track_caller)]
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     match mutex.lock() {
         Ok(guard) => guard,
@@ -69,6 +81,21 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct CachePadded<T>(pub(crate) T);
+
+/// Begins a cache line of its own, of 64 octets: for what there is one of for each connection, where 128
+/// would be too much.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct OwnLine<T>(pub(crate) T);
+
+impl<T> std::ops::Deref for OwnLine<T> {
+    type Target = T;
+
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
 
 impl<T> std::ops::Deref for CachePadded<T> {
     type Target = T;

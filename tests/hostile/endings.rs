@@ -85,7 +85,7 @@ fn a_reset_in_any_phase_is_a_peer_that_closed() {
             ("in a small message", announce(0, 100)),
             (
                 "in a large message",
-                [announce(0, 1 << 20), vec![0; 70_000]].concat(),
+                [announce(0, 1 << 20), vec![b'x'; 70_000]].concat(),
             ),
             ("between frames", frame(MORE, b"x")),
             (

@@ -18,8 +18,10 @@ mod heartbeat;
 mod input;
 mod isolated;
 mod memory;
+mod names;
 mod raw;
 mod stage;
+mod subscriptions;
 mod traffic;
 
 use std::time::Duration;

@@ -298,8 +298,8 @@ fn sizes_are_checked_of_what_is_discarded_too() {
         for octets in [
             announce(0, 1001),
             [
-                frame(MORE, &[0; 1000]),
-                frame(MORE, &[0; 1000]),
+                frame(MORE, &[b'x'; 1000]),
+                frame(MORE, &[b'x'; 1000]),
                 announce(0, 501),
             ]
             .concat(),

@@ -124,7 +124,7 @@ pub(crate) fn request<P: Peer>(transport: &str, binds: bool, count: u64) {
     let mut checksum = Checksum::default();
     for n in 0..count {
         let request = Message::multipart(traffic.message(n));
-        let reply = req.request(request, WATCHDOG).unwrap();
+        let reply = req.request_timeout(request, WATCHDOG).unwrap();
         check(traffic, n, &reply);
         checksum.add(reply.frames().iter().map(|frame| frame.as_slice()));
     }

@@ -8,7 +8,7 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use crate::exchange::exchanges;
-use crate::peer::{Kind, Peer, Role, WATCHDOG};
+use crate::peer::{Kind, Peer, Role, THEIRS, WATCHDOG, WINDOW};
 use crate::traffic::{is_kept, Checksum, Traffic, KEPT, SYNC};
 
 exchanges!(crate::libzmq::Libzmq, messages: 1_000_000, round_trips: 125_000);
@@ -116,6 +116,8 @@ fn serve(
         Kind::Rep => zmq::REP,
         Kind::Pub => zmq::PUB,
         Kind::Sub => zmq::SUB,
+        Kind::Dealer | Kind::DealerRep => zmq::DEALER,
+        Kind::Router => zmq::ROUTER,
     })?;
     let watchdog = WATCHDOG.as_millis() as i32;
     socket.set_linger(watchdog)?;
@@ -129,6 +131,7 @@ fn serve(
             // Its subscriptions would linger for a publisher that does not come back.
             socket.set_linger(0)?;
         }
+        Kind::Router => socket.set_identity(THEIRS.as_bytes())?,
         _ => {}
     }
     let endpoint = if role.binds {
@@ -144,7 +147,11 @@ fn serve(
     }
     let (mut first, mut count) = (role.first, role.count);
     loop {
-        let checksum = handle(&socket, role, first..first + count)?;
+        let numbers = first..first + count;
+        let checksum = match role.kind {
+            Kind::Dealer | Kind::DealerRep => converse(&socket, role, numbers)?,
+            _ => handle(&socket, role, numbers)?,
+        };
         reports.send(Ok(Report::Done(checksum)))?;
         match commands.recv() {
             Ok(Command::More(next_first, next_count)) => (first, count) = (next_first, next_count),
@@ -168,6 +175,31 @@ fn synchronize(socket: &zmq::Socket, commands: &Receiver<Command>) -> Outcome<()
     }
 }
 
+/// Sends each message and checks the echo, with some of them under way.
+fn converse(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> Outcome<u32> {
+    let traffic = Traffic::new(role.seed);
+    let mut checksum = Checksum::default();
+    let wire = |n| {
+        let delimiter = (role.kind == Kind::DealerRep).then_some(&[][..]);
+        Vec::from_iter(delimiter.into_iter().chain(traffic.message(n)))
+    };
+    let mut echoes = numbers.clone();
+    for n in numbers.clone() {
+        send(socket, &wire(n))?;
+        let under_way = n + 1 - echoes.start;
+        let wanted = if n + 1 == numbers.end {
+            under_way
+        } else {
+            under_way.saturating_sub(WINDOW)
+        };
+        for n in echoes.by_ref().take(wanted as usize) {
+            receive(socket, n, &wire(n))?;
+            checksum.add(traffic.message(n));
+        }
+    }
+    Ok(checksum.value())
+}
+
 fn handle(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> Outcome<u32> {
     let traffic = Traffic::new(role.seed);
     let mut checksum = Checksum::default();
@@ -175,6 +207,17 @@ fn handle(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> O
     for n in numbers {
         frames.clear();
         match role.kind {
+            Kind::Dealer | Kind::DealerRep => unreachable!("these converse"),
+            Kind::Router => {
+                frames.extend(traffic.message(n));
+                let message = socket.recv_multipart(0)?;
+                let envelope = message.len().saturating_sub(frames.len());
+                if envelope == 0 || !message[envelope..].iter().eq(frames.iter()) {
+                    return Err(format!("message {n} is not what was sent").into());
+                }
+                checksum.add(frames.iter().copied());
+                socket.send_multipart(message, 0)?;
+            }
             Kind::Push => {
                 frames.extend(Some(role.tag.as_bytes()).filter(|tag| !tag.is_empty()));
                 frames.extend(traffic.message(n));

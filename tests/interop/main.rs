@@ -7,6 +7,8 @@
 //!
 //! pyzmq comes with `tests/support/python-env`, which is to be run once before.
 
+mod brokers;
+mod dialog;
 mod exchange;
 mod libzmq;
 mod peer;

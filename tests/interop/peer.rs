@@ -17,7 +17,19 @@ pub(crate) enum Kind {
     Rep,
     Pub,
     Sub,
+    /// Asks: sends each message and checks the echo, with [`WINDOW`] of them under way.
+    Dealer,
+    /// As [`Kind::Dealer`], with an empty frame before each message: for a REP.
+    DealerRep,
+    /// Sends each message back to whom it is from. Is called [`THEIRS`].
+    Router,
 }
+
+/// How many messages are under way between a DEALER and whoever echoes.
+pub(crate) const WINDOW: u64 = 100;
+
+/// The routing id of a foreign ROUTER.
+pub(crate) const THEIRS: &str = "theirs";
 
 /// What a peer is to be.
 #[derive(Debug, Clone)]

@@ -173,7 +173,7 @@ fn a_lost_request_is_reported_and_the_next_one_works<P: Peer>(transport: &str) {
     let mut req = Req::new();
     req.connect(&endpoint).unwrap();
     for n in 0..10 {
-        let reply = req.request(Message::multipart(traffic.message(n)), WATCHDOG);
+        let reply = req.request_timeout(Message::multipart(traffic.message(n)), WATCHDOG);
         check(traffic, n, &reply.unwrap());
     }
     peer.done();
@@ -190,7 +190,7 @@ fn a_lost_request_is_reported_and_the_next_one_works<P: Peer>(transport: &str) {
     let mut lost = 0;
     for n in 10..20 {
         let reply = loop {
-            match req.request(Message::multipart(traffic.message(n)), WATCHDOG) {
+            match req.request_timeout(Message::multipart(traffic.message(n)), WATCHDOG) {
                 Ok(reply) => break reply,
                 // It went to a connection that the old peer accepted while it was going.
                 Err(RequestError::Recv(RecvError::PeerLost)) if lost < 2 => lost += 1,

@@ -274,7 +274,7 @@ fn lock_step_needs_no_more_than_one() {
             .connect(&endpoint)
             .unwrap();
         for n in 0..2000 {
-            let reply = req.request(numbered(0, n), LONG).unwrap();
+            let reply = req.request_timeout(numbered(0, n), LONG).unwrap();
             assert_eq!(number_of(&reply), (0, n));
         }
         assert_eq!(server.join(), 0);

@@ -178,7 +178,7 @@ fn one_io_thread_does() {
         let mut req = Req::builder().context(&context).connect(&endpoint).unwrap();
         for n in 0..1000 {
             assert_eq!(
-                number_of(&req.request(numbered(0, n), LONG).unwrap()),
+                number_of(&req.request_timeout(numbered(0, n), LONG).unwrap()),
                 (0, n)
             );
         }

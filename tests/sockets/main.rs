@@ -6,8 +6,12 @@
 mod caller;
 mod hwm;
 mod lifecycle;
+mod notes;
 mod pattern;
 mod promises;
+mod radio_dish;
+mod router;
 mod support;
 mod transports;
 mod volume;
+mod xpub_xsub;

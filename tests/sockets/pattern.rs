@@ -89,7 +89,7 @@ fn a_request_that_timed_out_is_given_up() {
             .relaxed(false)
             .connect(&rep.bound_endpoints()[0])
             .unwrap();
-        let failure = req.request("slow", SHORT).unwrap_err();
+        let failure = req.request_timeout("slow", SHORT).unwrap_err();
         assert_eq!(failure, RequestError::Recv(RecvError::Timeout));
         let server = task(move || {
             for _ in 0..2 {
@@ -98,7 +98,10 @@ fn a_request_that_timed_out_is_given_up() {
             }
             rep.close()
         });
-        assert_eq!(req.request("next", LONG).unwrap().as_bytes(), b"next");
+        assert_eq!(
+            req.request_timeout("next", LONG).unwrap().as_bytes(),
+            b"next"
+        );
         server.join();
     }
 }

@@ -333,7 +333,7 @@ fn request_and_reply(net: Net) {
     let mut req = Req::new();
     req.connect(&endpoint).unwrap();
     for n in 0..1000 {
-        let reply = req.request(numbered(0, n), LONG).unwrap();
+        let reply = req.request_timeout(numbered(0, n), LONG).unwrap();
         assert_eq!(number_of(&reply), (0, n));
     }
     assert_eq!(server.join(), 0);

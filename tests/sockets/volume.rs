@@ -134,7 +134,7 @@ fn a_hundred_thousand_requests(net: Net) {
     let mut req = Req::new();
     req.connect(&endpoint).unwrap();
     for n in 0..REQUESTS {
-        let reply = req.request(numbered(0, n), LONG);
+        let reply = req.request_timeout(numbered(0, n), LONG);
         assert_eq!(
             number_of(&reply.unwrap_or_else(|e| panic!("{n}: {e}"))),
             (0, n)

@@ -2,8 +2,9 @@
 
     peer.py TYPE bind|connect ENDPOINT SEED FIRST COUNT TAG
 
-It handles COUNT messages of the seed from number FIRST on: sends them (push, pub, req) or receives
-them (pull, sub, rep) and checks every octet. TAG: push sends it as a frame before those of each message,
+It handles COUNT messages of the seed from number FIRST on: sends them (push, pub, req, dealer) or receives
+them (pull, sub, rep, router) and checks every octet, of replies and echoes too. A dealer keeps WINDOW messages
+under way; "dealerrep" is one that talks to a REP. A router is called "theirs", and sends back what it receives. TAG: push sends it as a frame before those of each message,
 if it is not empty.
 
 On standard output, a line each:
@@ -27,6 +28,8 @@ import zmq
 from traffic import KEPT, SYNC, Traffic, add, is_kept
 
 WATCHDOG = 60_000  # ms
+WINDOW = 100
+TYPES = {"dealerrep": zmq.DEALER}
 
 
 def read_commands(commands):
@@ -85,6 +88,45 @@ def rep(socket, traffic, numbers):
     return checksum
 
 
+def converse(socket, traffic, numbers, envelope):
+    """Sends each message and checks the echo, with WINDOW of them under way."""
+    checksum = 0
+
+    def echo(n):
+        nonlocal checksum
+        expect(traffic, n, socket.recv_multipart(), envelope + traffic.message(n))
+        checksum = add(checksum, traffic.message(n))
+
+    for n in numbers:
+        socket.send_multipart(envelope + traffic.message(n))
+        if n - WINDOW >= numbers[0]:
+            echo(n - WINDOW)
+    for n in numbers[-WINDOW:]:
+        echo(n)
+    return checksum
+
+
+def dealer(socket, traffic, numbers):
+    return converse(socket, traffic, numbers, [])
+
+
+def dealerrep(socket, traffic, numbers):
+    return converse(socket, traffic, numbers, [b""])
+
+
+def router(socket, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        message = socket.recv_multipart()
+        wanted = traffic.message(n)
+        if len(message) == len(wanted):
+            expect(traffic, n, message, [b"an envelope", *wanted])
+        expect(traffic, n, message[-len(wanted):], wanted)
+        checksum = add(checksum, wanted)
+        socket.send_multipart(message)
+    return checksum
+
+
 def pub(socket, traffic, numbers):
     checksum = 0
     for n in numbers:
@@ -122,12 +164,14 @@ def main():
     threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
     traffic = Traffic(int(seed), tag)
     context = zmq.Context()
-    socket = context.socket(getattr(zmq, kind.upper()))
+    socket = context.socket(TYPES.get(kind) or getattr(zmq, kind.upper()))
     socket.linger = WATCHDOG
     socket.rcvtimeo = WATCHDOG
     socket.sndtimeo = WATCHDOG
     if kind == "pub":
         socket.setsockopt(zmq.XPUB_NODROP, 1)
+    if kind == "router":
+        socket.routing_id = b"theirs"
     if kind == "sub":
         socket.subscribe(KEPT)
         # Its subscriptions would linger for a publisher that does not come back.

@@ -46,6 +46,13 @@ pub(crate) fn encode_subscription(
     out.put_slice(topic);
 }
 
+/// Appends a change of membership in a group. RADIO and DISH are younger than the message form of
+/// subscriptions: every peer of theirs knows the commands.
+pub(crate) fn encode_membership(out: &mut BytesMut, join: bool, group: &[u8]) {
+    begin_command(out, if join { JOIN } else { LEAVE }, group.len());
+    out.put_slice(group);
+}
+
 /// Takes a message-form subscription apart: whether it subscribes, and the topic. `None` for any
 /// other message.
 pub(crate) fn parse_subscription_message(body: &[u8]) -> Option<(bool, &[u8])> {

@@ -1,0 +1,116 @@
+//! How many octets the connections of a socket have moved: each counts its own.
+//!
+//! One count per socket would be a line of memory for which all I/O threads of its connections wait in
+//! turn, with every read and every write. So a connection has a line of its own, which follows whoever runs
+//! its pumps, and who wants to know the sum adds them up.
+
+use std::sync::Arc;
+
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{lock, Mutex, OwnLine};
+
+/// What one connection has moved. Written by whoever has the token of the pump.
+///
+/// On a line of its own: the next allocation may be that of another connection. Both directions on one, as
+/// they seldom are busy at once on two threads, and every idle connection has it.
+pub(crate) type LinkOctets = OwnLine<InAndOut>;
+
+/// See [`LinkOctets`].
+#[derive(Debug, Default)]
+pub(crate) struct InAndOut {
+    pub(crate) read: AtomicU64,
+    pub(crate) written: AtomicU64,
+    /// Some arrived since the last look of the heartbeat timer.
+    pub(crate) traffic: AtomicBool,
+}
+
+/// The counts of a socket's connections.
+#[derive(Debug, Default)]
+pub(crate) struct Octets(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// What connections have moved that are gone.
+    gone: Sum,
+    counts: Vec<Arc<LinkOctets>>,
+}
+
+/// Octets of some connections together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Sum {
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+}
+
+impl Octets {
+    /// The count for a new connection. It counts for as long as somebody holds it, and what it said last
+    /// stays in the sum.
+    pub(super) fn join(&self) -> Arc<LinkOctets> {
+        let count = Arc::new(LinkOctets::default());
+        let mut state = lock(&self.0);
+        if state.counts.len() == state.counts.capacity() {
+            // Before there would be memory for more of them.
+            state.drop_gone();
+        }
+        state.counts.push(Arc::clone(&count));
+        count
+    }
+
+    /// All there was up to now.
+    pub(crate) fn sum(&self) -> Sum {
+        let mut state = lock(&self.0);
+        state.drop_gone();
+        let mut sum = state.gone;
+        for count in &state.counts {
+            sum.add(count);
+        }
+        sum
+    }
+}
+
+impl State {
+    fn drop_gone(&mut self) {
+        let State { gone, counts } = self;
+        counts.retain_mut(|count| {
+            // Whoever gets it mutably has synchronised with the last one who held it besides.
+            let last = Arc::get_mut(count).is_some();
+            if last {
+                gone.add(count);
+            }
+            !last
+        });
+    }
+}
+
+impl Sum {
+    fn add(&mut self, count: &LinkOctets) {
+        self.read = self.read.wrapping_add(count.read.load(Ordering::Relaxed));
+        self.written = self
+            .written
+            .wrapping_add(count.written.load(Ordering::Relaxed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_gone_stays_in_the_sum_and_takes_no_memory() {
+        let octets = Octets::default();
+        let stays = octets.join();
+        for _ in 0..1000 {
+            octets.join().read.fetch_add(2, Ordering::Relaxed);
+        }
+        stays.written.fetch_add(5, Ordering::Relaxed);
+        assert!(lock(&octets.0).counts.capacity() < 100);
+        let sum = Sum {
+            read: 2000,
+            written: 5,
+        };
+        assert_eq!(octets.sum(), sum);
+        drop(stays);
+        assert_eq!(octets.sum(), sum);
+        assert!(lock(&octets.0).counts.is_empty());
+    }
+}

@@ -1,0 +1,119 @@
+//! DEALER (28/REQREP, "The DEALER Socket Type"): sends in turn, receives in turn, adds nothing.
+
+use std::sync::Arc;
+
+use super::builder::sealed::Assemble;
+use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::inbound::RecvHalf;
+use super::outbound::{Deadline, SendHalf};
+use super::shell::{CloseReport, Shell};
+use super::SocketBuilder;
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::error::{RecvError, SendError};
+use crate::io::{NoHooks, Port};
+use crate::message::{IntoMessage, Message};
+use crate::socket_type::SocketType;
+
+/// Sends each message to one of its peers, in turn, and receives from all of them in turn. Talks to
+/// [`Router`](crate::Router), [`Rep`](crate::Rep) and other DEALERs.
+///
+/// A peer that is at its high-water mark is skipped until it has room; with none that can take a
+/// message, `send` waits. Messages are sent and received as they are. A REP expects an envelope: an
+/// empty frame before the body, which its reply begins with, too.
+///
+/// ```
+/// use sinew::{Dealer, Message, Rep};
+///
+/// let mut rep = Rep::new();
+/// let endpoint = rep.bind("tcp://127.0.0.1:*")?;
+/// let mut dealer = Dealer::builder().connect(&endpoint)?;
+/// dealer.send(Message::multipart(["", "first"]))?;
+/// dealer.send(Message::multipart(["", "second"]))?;
+/// for expected in ["first", "second"] {
+///     assert_eq!(rep.recv()?.as_bytes(), expected.as_bytes());
+///     rep.send(expected)?;
+///     assert_eq!(dealer.recv()?, Message::multipart(["", expected]));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Dealer {
+    out: SendHalf,
+    inbound: RecvHalf,
+    shell: Shell,
+}
+
+impl Assemble for Dealer {
+    type Options = ();
+
+    fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
+        let port = Port::new(
+            SocketType::Dealer,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(context.pool()),
+        );
+        Dealer {
+            out: SendHalf::new(Arc::clone(&port)),
+            inbound: RecvHalf::new(Arc::clone(&port)).hold_ends(),
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Dealer {
+    shell_methods!(Dealer, out, inbound);
+    send_methods!();
+    recv_methods!();
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
+    /// were received and not read are discarded.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.out.clear();
+        self.inbound.clear();
+        self.shell.close(deadline)
+    }
+
+    #[inline]
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        // Who only sends must not let the ends of peers pile up.
+        self.inbound.refresh();
+        if let Some(payload) = message.as_payload() {
+            if self.out.try_send(payload).is_some() {
+                return Ok(());
+            }
+        }
+        self.out.send(message.into(), deadline).map(|_| ())
+    }
+
+    #[inline]
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.out.refresh();
+        if let Ok(message) = self.inbound.try_recv() {
+            return Ok(message);
+        }
+        self.recv_slow(deadline)
+    }
+
+    #[cold]
+    fn recv_slow(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        loop {
+            let timed_out = self.inbound.await_more(deadline);
+            // Those who come and go meanwhile must not pile up.
+            self.out.refresh();
+            let received = self.inbound.try_recv();
+            if received.is_ok() {
+                return received;
+            }
+            timed_out?;
+        }
+    }
+}
+
+socket_traits!(Dealer);

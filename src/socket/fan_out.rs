@@ -1,0 +1,209 @@
+//! Sending one message to everyone who wants it: what PUB, XPUB and RADIO have in common.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::outbound::{Deadline, Given, Outgoing, SendHalf};
+use super::shell::Shell;
+use super::topics::{Matching, Topics};
+use crate::error::{SendError, SendFailure, WaitTimeout};
+use crate::io::{Counters, Port};
+use crate::message::{IntoMessage, Message};
+use crate::routing::PeerKey;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct FanOut {
+    port: Arc<Port>,
+    out: SendHalf,
+    topics: Arc<Topics>,
+    options: FanOutOptions,
+    /// Who gets the message at hand, or, if `everyone`, every message until the version changes.
+    matched: Vec<PeerKey>,
+    everyone: bool,
+    version: u64,
+}
+
+/// Options of the sending half of a publisher.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FanOutOptions {
+    pub(super) no_drop: bool,
+    pub(super) matching: Matching,
+}
+
+/// Payloads of at least this many octets are shared between subscribers, by reference.
+const SHARE_FROM: usize = 8 * 1024;
+
+impl FanOut {
+    pub(super) fn new(port: &Arc<Port>, topics: &Arc<Topics>, options: FanOutOptions) -> Self {
+        topics.attach(port);
+        FanOut {
+            port: Arc::clone(port),
+            out: SendHalf::new(Arc::clone(port)),
+            topics: Arc::clone(topics),
+            options,
+            matched: Vec::new(),
+            everyone: false,
+            version: 0,
+        }
+    }
+
+    /// Takes note of what has changed.
+    #[inline]
+    pub(super) fn refresh(&mut self) {
+        self.out.refresh();
+    }
+
+    /// Forgets every pipe, so that their other ends see the end.
+    pub(super) fn clear(&mut self) {
+        self.out.clear();
+    }
+
+    /// Sends a message, whose first frame is its topic.
+    #[inline]
+    pub(super) fn send_by(
+        &mut self,
+        message: impl IntoMessage,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        self.out.refresh();
+        // A long payload is copied once for all, not once for each.
+        match message
+            .as_payload()
+            .filter(|payload| payload.len() < SHARE_FROM)
+        {
+            Some(payload) => {
+                let sent = self.publish(payload, payload, deadline);
+                sent.map_err(|reason| SendError::new(reason, message.into()))
+            }
+            None => {
+                let message = message.into();
+                let sent = self.publish(&message, message.as_bytes(), deadline);
+                sent.map_err(|reason| SendError::new(reason, message))
+            }
+        }
+    }
+
+    /// Sends a message to this peer alone, if it wants it.
+    pub(super) fn send_to(
+        &mut self,
+        peer: PeerKey,
+        message: Message,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        self.out.refresh();
+        self.everyone = false;
+        self.matched.clear();
+        let matching = self.options.matching;
+        if self.topics.is_matched(peer, message.as_bytes(), matching) {
+            self.matched.push(peer);
+        }
+        let sent = self.give_to_matched(&message, deadline);
+        sent.map_err(|reason| SendError::new(reason, message))
+    }
+
+    fn publish<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        topic: &[u8],
+        deadline: Deadline,
+    ) -> Result<(), SendFailure> {
+        self.find_matches(topic);
+        self.give_to_matched(message, deadline)
+    }
+
+    #[inline]
+    fn give_to_matched<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        deadline: Deadline,
+    ) -> Result<(), SendFailure> {
+        if self.options.no_drop && !self.wait_for_room(deadline) {
+            return Err(match deadline {
+                Deadline::Now => SendFailure::WouldBlock,
+                _ => SendFailure::Timeout,
+            });
+        }
+        let counters = &self.port.counters;
+        if self.matched.is_empty() {
+            Counters::add_owned(&counters.dropped_unmatched, 1);
+        }
+        self.out.begin_fan_out();
+        for key in &self.matched {
+            match self.out.give(*key, message) {
+                Given::Done => {}
+                Given::Full => Counters::add(&counters.dropped_full, 1),
+                Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),
+            }
+        }
+        self.out.end_fan_out();
+        Ok(())
+    }
+
+    /// Fills `matched`.
+    #[inline]
+    fn find_matches(&mut self, topic: &[u8]) {
+        let version = self.topics.version();
+        if self.everyone && version == self.version {
+            return;
+        }
+        self.version = version;
+        self.matched.clear();
+        let matching = self.options.matching;
+        self.everyone = self.topics.find(topic, matching, &mut self.matched);
+    }
+
+    /// Waits until every receiver of the message at hand has room (or is gone).
+    fn wait_for_room(&mut self, deadline: Deadline) -> bool {
+        loop {
+            let full = self.matched.iter().find(|key| self.out.is_full(**key));
+            let Some(full) = full.copied() else {
+                return true;
+            };
+            if matches!(deadline, Deadline::Now)
+                || !self.out.wait_for_room(full, deadline.at(), || {})
+            {
+                return false;
+            }
+        }
+    }
+
+    // ---- who is there -----------------------------------------------------------------------
+
+    /// How many peers get a message with this topic.
+    pub(super) fn count(&self, topic: &[u8]) -> usize {
+        self.topics.count(topic, self.options.matching)
+    }
+
+    /// How many different topics are held.
+    pub(super) fn topic_count(&self) -> usize {
+        self.topics.topic_count()
+    }
+
+    /// Waits until so many peers hold a subscription.
+    pub(super) fn wait_for_subscribers(
+        &mut self,
+        shell: &Shell,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), WaitTimeout> {
+        shell.wait_until("subscribers", count, timeout, || {
+            self.out.refresh();
+            self.topics.subscribers()
+        })
+    }
+
+    /// Waits until so many peers get a message with this topic.
+    pub(super) fn wait_for_subscribers_of(
+        &mut self,
+        shell: &Shell,
+        topic: &[u8],
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), WaitTimeout> {
+        shell.wait_until("subscribers", count, timeout, || {
+            self.out.refresh();
+            self.count(topic)
+        })
+    }
+}

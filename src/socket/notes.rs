@@ -1,0 +1,69 @@
+//! The options of messages that come of themselves when peers come and go, written once: every kind has
+//! the ones that make sense for it.
+
+use super::{Dealer, Req, Router, SocketBuilder};
+use crate::message::Message;
+
+macro_rules! note_options {
+    ($kind:ident: $($option:ident),+) => {
+        impl SocketBuilder<$kind> {
+            $(note_options!(@$option);)+
+        }
+    };
+    (@hello_message) => {
+        /// A message that every new peer is sent before anything else, also when a connection is made
+        /// again. Default: none.
+        pub fn hello_message(mut self, message: impl Into<Message>) -> Self {
+            self.config.notes.hello = Some(message.into());
+            self
+        }
+    };
+    (@probe_router) => {
+        /// Whether every new peer is sent an empty message first, so that a ROUTER there learns the
+        /// routing id. Default: no.
+        pub fn probe_router(mut self, probe: bool) -> Self {
+            self.config.notes.probe = probe;
+            self
+        }
+    };
+    (@disconnect_message) => {
+        /// A message that is received from a peer that had connected to this socket and is lost, behind
+        /// what it had sent, as if it had sent that, too. It is dropped and counted
+        /// ([`dropped_full`](crate::SocketStats::dropped_full)) if so much of the peer is unread that
+        /// its pipe is full. Default: none.
+        pub fn disconnect_message(mut self, message: impl Into<Message>) -> Self {
+            self.config.notes.disconnect = Some(message.into());
+            self
+        }
+    };
+    (@hiccup_message) => {
+        /// A message that is received from a peer that this socket had connected to whenever the
+        /// connection is lost, as if the peer had sent it. It is dropped and counted
+        /// ([`dropped_full`](crate::SocketStats::dropped_full)) if so much of the peer is unread that
+        /// its pipe is full. Default: none.
+        pub fn hiccup_message(mut self, message: impl Into<Message>) -> Self {
+            self.config.notes.hiccup = Some(message.into());
+            self
+        }
+    };
+    (@notify_connect) => {
+        /// Whether an empty message is received from each new peer, before anything it sends. Not over
+        /// inproc. Default: no.
+        pub fn notify_connect(mut self, notify: bool) -> Self {
+            self.config.notes.notify_connect = notify;
+            self
+        }
+    };
+    (@notify_disconnect) => {
+        /// Whether an empty message is received from each peer that is lost, behind what it had sent. Not
+        /// over inproc. Default: no.
+        pub fn notify_disconnect(mut self, notify: bool) -> Self {
+            self.config.notes.notify_disconnect = notify;
+            self
+        }
+    };
+}
+
+note_options!(Req: probe_router);
+note_options!(Dealer: hello_message, probe_router, hiccup_message);
+note_options!(Router: hello_message, probe_router, disconnect_message, notify_connect, notify_disconnect);

@@ -1,0 +1,365 @@
+//! Groups (48/RADIO-DISH): RADIO sends each message to every peer that has joined its group, DISH
+//! receives the messages of the groups it has joined.
+//!
+//! On a stream a message is two frames: the name of the group, and the body. So it is in the pipes, and
+//! so anything else that carries messages between a pipe and its peers (datagrams, for one) finds and
+//! leaves them there; of peers that cannot join, [`Hooks::unfiltered_up`] tells.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::builder::sealed::Assemble;
+use super::common::{shell_methods, socket_traits};
+use super::fan_out::{FanOut, FanOutOptions};
+use super::inbound::RecvHalf;
+use super::outbound::Deadline;
+use super::shell::{CloseReport, Shell};
+use super::topics::{Matching, Reporting, Topics};
+use super::upstream::{Form, Upstream};
+use super::SocketBuilder;
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::error::{GroupError, GroupSendError, RecvError, WaitTimeout};
+use crate::io::{Counters, Hooks, Port};
+use crate::message::{Frame, Group, Message};
+use crate::socket_type::SocketType;
+
+/// Sends each message, which is one frame, to every peer that has joined its group.
+///
+/// `send` does not wait: a peer at its high-water mark does not get the message, which is counted
+/// ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)). With the option
+/// [`no_drop`](SocketBuilder::no_drop) it waits instead. A message for a group that nobody has joined is
+/// discarded, which is counted too.
+///
+/// Peers join and leave whether or not this socket is being used. A peer may join as many groups as it
+/// may subscribe to topics at a [`Pub`](crate::Pub), at the same cost.
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::{Dish, Radio};
+///
+/// let mut radio = Radio::new();
+/// let endpoint = radio.bind("tcp://127.0.0.1:*")?;
+/// let mut dish = Dish::new();
+/// dish.connect(&endpoint)?;
+/// dish.join("weather")?;
+/// radio.wait_for_members("weather", 1, Duration::from_secs(10))?;
+///
+/// radio.send("sports", "tennis")?;
+/// radio.send("weather", "rain")?;
+/// let (group, body) = dish.recv()?;
+/// assert_eq!((group.as_bytes(), &body[..]), (&b"weather"[..], &b"rain"[..]));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Radio {
+    out: FanOut,
+    shell: Shell,
+}
+
+/// Options of RADIO alone.
+#[derive(Debug, Clone, Default)]
+#[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
+pub struct RadioOptions {
+    fan_out: FanOutOptions,
+}
+
+impl SocketBuilder<Radio> {
+    /// Whether `send` waits while any peer that is to get the message is at its high-water mark, instead
+    /// of leaving that peer out. Default: no.
+    pub fn no_drop(mut self, no_drop: bool) -> Self {
+        self.options.fan_out.no_drop = no_drop;
+        self
+    }
+
+    /// How many groups one peer may join. Default: 1048576.
+    pub fn max_groups(mut self, groups: u32) -> Self {
+        self.config.subscriptions.topics = groups;
+        self
+    }
+}
+
+impl Assemble for Radio {
+    type Options = RadioOptions;
+
+    fn assemble(config: SocketConfig, mut options: RadioOptions, context: Context) -> Self {
+        options.fan_out.matching = Matching::Group;
+        let topics = Topics::new(&config, Reporting::Nothing);
+        let port = Port::new(
+            SocketType::Radio,
+            config,
+            Arc::clone(&topics) as Arc<dyn Hooks>,
+            Arc::clone(context.pool()),
+        );
+        Radio {
+            out: FanOut::new(&port, &topics, options.fan_out),
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Radio {
+    shell_methods!(Radio, out);
+
+    /// Sends a message to everyone who has joined the group. Waits only with the option `no_drop`, for ever
+    /// unless the option `send_timeout` says otherwise.
+    ///
+    /// # Errors
+    /// If the name is no group's, or a peer had no room in time; the message is in the error then.
+    pub fn send(
+        &mut self,
+        group: impl AsRef<[u8]>,
+        body: impl Into<Frame>,
+    ) -> Result<(), GroupSendError> {
+        let deadline = Deadline::after(self.shell.port.config.send_timeout);
+        self.send_by(group.as_ref(), body.into(), deadline)
+    }
+
+    /// As [`send`](Self::send), but never waits.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send), with [`WouldBlock`](crate::SendFailure::WouldBlock) as the reason.
+    pub fn try_send(
+        &mut self,
+        group: impl AsRef<[u8]>,
+        body: impl Into<Frame>,
+    ) -> Result<(), GroupSendError> {
+        self.send_by(group.as_ref(), body.into(), Deadline::Now)
+    }
+
+    /// As [`send`](Self::send), but waits at most this long.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_timeout(
+        &mut self,
+        group: impl AsRef<[u8]>,
+        body: impl Into<Frame>,
+        timeout: Duration,
+    ) -> Result<(), GroupSendError> {
+        let deadline = Deadline::after(Some(timeout));
+        self.send_by(group.as_ref(), body.into(), deadline)
+    }
+
+    /// As [`send`](Self::send), but waits at most until this time.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub fn send_deadline(
+        &mut self,
+        group: impl AsRef<[u8]>,
+        body: impl Into<Frame>,
+        deadline: Instant,
+    ) -> Result<(), GroupSendError> {
+        self.send_by(group.as_ref(), body.into(), Deadline::At(deadline))
+    }
+
+    /// How many peers would get a message for this group.
+    #[must_use]
+    pub fn member_count(&self, group: impl AsRef<[u8]>) -> usize {
+        self.out.count(group.as_ref())
+    }
+
+    /// How many different groups have been joined.
+    #[must_use]
+    pub fn group_count(&self) -> usize {
+        self.out.topic_count()
+    }
+
+    /// Waits until at least this many peers would get a message for this group.
+    ///
+    /// # Errors
+    /// If there were fewer when the time was over.
+    pub fn wait_for_members(
+        &mut self,
+        group: impl AsRef<[u8]>,
+        count: usize,
+        timeout: Duration,
+    ) -> Result<(), WaitTimeout> {
+        let group = group.as_ref();
+        self.out
+            .wait_for_subscribers_of(&self.shell, group, count, timeout)
+    }
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.out.clear();
+        self.shell.close(deadline)
+    }
+
+    fn send_by(
+        &mut self,
+        group: &[u8],
+        body: Frame,
+        deadline: Deadline,
+    ) -> Result<(), GroupSendError> {
+        let group = Group::new(group)?;
+        let message = Message::multipart([Frame::from(group.as_bytes()), body]);
+        Ok(self.out.send_by(message, deadline)?)
+    }
+}
+
+/// Receives the messages of the groups it has joined.
+///
+/// A new DISH has joined no group and receives nothing. Membership is state: it is told to every publisher,
+/// also to one that comes (back) later.
+///
+/// ```
+/// use sinew::{Dish, GroupError};
+///
+/// let mut dish = Dish::new();
+/// dish.join("news")?;
+/// assert!(matches!(dish.join("news"), Err(GroupError::AlreadyJoined { .. })));
+/// dish.leave("news")?;
+/// assert!(matches!(dish.leave("news"), Err(GroupError::NotJoined { .. })));
+/// # Ok::<(), GroupError>(())
+/// ```
+#[derive(Debug)]
+pub struct Dish {
+    inbound: RecvHalf,
+    /// For filtering; the publishers are told from `upstream`.
+    groups: HashSet<Group>,
+    upstream: Arc<Upstream>,
+    shell: Shell,
+}
+
+impl Assemble for Dish {
+    type Options = ();
+
+    fn defaults() -> SocketConfig {
+        SocketConfig {
+            // As for SUB: it has nothing to send but membership.
+            linger: Some(Duration::ZERO),
+            ..SocketConfig::default()
+        }
+    }
+
+    fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
+        let upstream = Upstream::new(Form::Groups);
+        let port = Port::new(
+            SocketType::Dish,
+            config,
+            Arc::clone(&upstream) as Arc<dyn Hooks>,
+            Arc::clone(context.pool()),
+        );
+        Dish {
+            inbound: RecvHalf::new(Arc::clone(&port)),
+            groups: HashSet::new(),
+            upstream,
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Dish {
+    shell_methods!(Dish, inbound);
+
+    /// Joins a group: messages that are sent to it from now on are received.
+    ///
+    /// # Errors
+    /// If the name is no group's, or the group is joined already.
+    pub fn join(&mut self, group: impl AsRef<[u8]>) -> Result<(), GroupError> {
+        let group = Group::new(group)?;
+        if self.groups.contains(&group) {
+            return Err(GroupError::AlreadyJoined { group });
+        }
+        self.upstream.subscribe(group.as_bytes());
+        self.groups.insert(group);
+        Ok(())
+    }
+
+    /// Leaves a group. Its messages are not received any more, even if they are here already.
+    ///
+    /// # Errors
+    /// If the name is no group's, or the group is not joined.
+    pub fn leave(&mut self, group: impl AsRef<[u8]>) -> Result<(), GroupError> {
+        let group = Group::new(group)?;
+        if !self.groups.remove(&group) {
+            return Err(GroupError::NotJoined { group });
+        }
+        self.upstream.unsubscribe(group.as_bytes(), false);
+        Ok(())
+    }
+
+    /// The groups that are joined, in no order.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.iter()
+    }
+
+    /// Receives the next message and the group it was sent to, waiting for it (for ever, unless the option
+    /// `recv_timeout` says otherwise).
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn recv(&mut self) -> Result<(Group, Frame), RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        self.recv_by(Deadline::after(timeout))
+    }
+
+    /// Receives a message if one is there.
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`] if none is; see [`RecvError`] for others.
+    pub fn try_recv(&mut self) -> Result<(Group, Frame), RecvError> {
+        self.recv_by(Deadline::Now)
+    }
+
+    /// Receives the next message, waiting at most this long.
+    ///
+    /// # Errors
+    /// [`RecvError::Timeout`] if none came in time; see [`RecvError`] for others.
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<(Group, Frame), RecvError> {
+        self.recv_by(Deadline::after(Some(timeout)))
+    }
+
+    /// Receives the next message, waiting at most until this time.
+    ///
+    /// # Errors
+    /// [`RecvError::Timeout`] if none came in time; see [`RecvError`] for others.
+    pub fn recv_deadline(&mut self, deadline: Instant) -> Result<(Group, Frame), RecvError> {
+        self.recv_by(Deadline::At(deadline))
+    }
+
+    /// Closes the socket. Messages that were received and not read are discarded.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.inbound.clear();
+        self.shell.close(deadline)
+    }
+
+    fn recv_by(&mut self, deadline: Deadline) -> Result<(Group, Frame), RecvError> {
+        let mut skipped = 0u32;
+        loop {
+            let message = self.inbound.recv(deadline)?;
+            // The publisher filters too, but what it sent may have been left since, and datagrams come
+            // from one who does not.
+            let joined = self.groups.get(message.as_bytes()).cloned();
+            if message.frame_count() != 2 {
+                // Connections are held to it; whatever else fills a pipe is not trusted to.
+                Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            } else if let (Some(group), Some(body)) = (joined, message.into_iter().nth(1)) {
+                return Ok((group, body));
+            }
+            skipped = skipped.wrapping_add(1);
+            if skipped % SKIPPED_PER_LOOK == 0 {
+                deadline.check()?;
+            }
+        }
+    }
+}
+
+/// As for SUB: what is filtered must not hold a receive beyond its deadline.
+const SKIPPED_PER_LOOK: u32 = 256;
+
+socket_traits!(Radio);
+socket_traits!(Dish);

@@ -1,0 +1,545 @@
+//! ROUTER (28/REQREP, "The ROUTER Socket Type"): sends to the peer that is named, and tells who sent
+//! what it receives.
+
+use std::sync::{Arc, Weak};
+
+use super::builder::sealed::Assemble;
+use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::inbound::RecvHalf;
+use super::outbound::{Deadline, Given, Outgoing, SendHalf};
+use super::shell::{connectable, inproc_name, CloseReport, Shell};
+use super::{peer_key, pipe_key, SocketBuilder};
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::endpoint::{Endpoint, ToEndpoint};
+use crate::error::{ConnectError, RecvError, SendError, SendFailure};
+use crate::io::{
+    random, Arrival, Counters, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port,
+};
+use crate::message::{Frame, IntoMessage, Message, RoutingId};
+use crate::routing::{Admitted, DuplicateId, IdTable, PeerKey};
+use crate::socket_type::SocketType;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{lock, Mutex};
+
+/// Sends each message to the peer it names, and receives from all of its peers in turn, with the name
+/// of the sender. Talks to [`Dealer`](crate::Dealer), [`Req`](crate::Req) and other ROUTERs.
+///
+/// A peer is called what it announces ([`SocketBuilder::routing_id`]), or else by an id that is made
+/// for its connection: five octets, the first of them zero, which nobody can guess. Two peers never have
+/// the same id; what becomes of the second one to announce it is the option
+/// [`duplicate_id`](SocketBuilder::duplicate_id).
+///
+/// There are two ways to write the same thing. [`recv_from`](Router::recv_from) and
+/// [`send_to`](Router::send_to) have the id apart; with `recv` and `send` it is the first frame of the
+/// message, as for a device that passes envelopes on.
+///
+/// ```
+/// use sinew::{Dealer, Message, Router, SendFailure};
+///
+/// let mut router = Router::new();
+/// let endpoint = router.bind("tcp://127.0.0.1:*")?;
+/// let mut dealer = Dealer::builder().connect(&endpoint)?;
+/// dealer.send("hello")?;
+///
+/// let (id, message) = router.recv_from()?;
+/// assert_eq!(message.as_bytes(), b"hello");
+/// router.send_to(&id, "world")?;
+/// assert_eq!(dealer.recv()?.as_bytes(), b"world");
+///
+/// router.send(Message::multipart([id.as_bytes(), b"again"]))?;
+/// assert_eq!(dealer.recv()?.as_bytes(), b"again");
+///
+/// let error = router.send_to("nobody", "lost?").unwrap_err();
+/// assert_eq!(error.reason(), SendFailure::Unroutable);
+/// assert_eq!(error.into_message().as_bytes(), b"lost?");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Router {
+    out: SendHalf,
+    inbound: RecvHalf,
+    peers: Arc<Peers>,
+    mandatory: bool,
+    /// The sender of the last message, and how often an id had changed hands by then.
+    last: Option<(PeerKey, u64, RoutingId)>,
+    shell: Shell,
+}
+
+/// Options of ROUTER alone.
+#[derive(Debug, Clone)]
+#[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
+pub struct RouterOptions {
+    mandatory: bool,
+    duplicate_id: DuplicateId,
+}
+
+impl Default for RouterOptions {
+    fn default() -> Self {
+        RouterOptions {
+            mandatory: true,
+            duplicate_id: DuplicateId::default(),
+        }
+    }
+}
+
+impl SocketBuilder<Router> {
+    /// Whether a message for an unknown peer is an error, and `send` waits for a peer that is at its
+    /// high-water mark. Default: yes. Otherwise such messages are dropped and counted
+    /// ([`dropped_peer_lost`](crate::SocketStats::dropped_peer_lost),
+    /// [`dropped_full`](crate::SocketStats::dropped_full)), and sending always succeeds.
+    pub fn mandatory(mut self, mandatory: bool) -> Self {
+        self.options.mandatory = mandatory;
+        self
+    }
+
+    /// What becomes of a peer that announces the routing id of another one. Default:
+    /// [`DuplicateId::Refuse`].
+    pub fn duplicate_id(mut self, duplicate_id: DuplicateId) -> Self {
+        self.options.duplicate_id = duplicate_id;
+        self
+    }
+}
+
+/// What a [`Router`] knows about one of its peers, at the moment of asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PeerState {
+    /// There is a connection. One that this side has made is made again when it is lost, and can be
+    /// sent to meanwhile.
+    pub connected: bool,
+    /// A message for it would be queued without waiting: it is below its high-water mark.
+    pub writable: bool,
+}
+
+impl Assemble for Router {
+    type Options = RouterOptions;
+
+    fn assemble(config: SocketConfig, options: RouterOptions, context: Context) -> Self {
+        let peers = Arc::new(Peers {
+            table: Mutex::new(IdTable::new()),
+            handovers: AtomicU64::new(0),
+            duplicate_id: options.duplicate_id,
+        });
+        let port = Port::new(
+            SocketType::Router,
+            config,
+            Arc::clone(&peers) as Arc<dyn Hooks>,
+            Arc::clone(context.pool()),
+        );
+        Router {
+            out: SendHalf::new(Arc::clone(&port)),
+            inbound: RecvHalf::new(Arc::clone(&port)).hold_ends(),
+            peers,
+            mandatory: options.mandatory,
+            last: None,
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Router {
+    shell_methods!(Router, out, inbound);
+    send_methods!();
+    recv_methods!();
+
+    /// Receives the next message and who it is from, waiting for it as `recv` does.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    #[inline]
+    pub fn recv_from(&mut self) -> Result<(RoutingId, Message), RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        match timeout {
+            None => self.recv_from_by(Deadline::Never),
+            Some(_) => self.recv_from_by(Deadline::after(timeout)),
+        }
+    }
+
+    /// Receives a message and who it is from, if one is there.
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`] if none is.
+    #[inline]
+    pub fn try_recv_from(&mut self) -> Result<(RoutingId, Message), RecvError> {
+        self.recv_from_by(Deadline::Now)
+    }
+
+    /// Receives the next message and who it is from, waiting at most this long.
+    ///
+    /// # Errors
+    /// [`RecvError::Timeout`] if none came in time.
+    pub fn recv_from_timeout(
+        &mut self,
+        timeout: std::time::Duration,
+    ) -> Result<(RoutingId, Message), RecvError> {
+        self.recv_from_by(Deadline::after(Some(timeout)))
+    }
+
+    /// Receives the next message and who it is from, waiting at most until this time.
+    ///
+    /// # Errors
+    /// [`RecvError::Timeout`] if none came in time.
+    pub fn recv_from_deadline(
+        &mut self,
+        deadline: std::time::Instant,
+    ) -> Result<(RoutingId, Message), RecvError> {
+        self.recv_from_by(Deadline::At(deadline))
+    }
+
+    /// Sends a message to one peer: a [`RoutingId`], or its octets. Waits while the peer is at its
+    /// high-water mark (for ever, unless the option `send_timeout` says otherwise).
+    ///
+    /// # Errors
+    /// [`Unroutable`](SendFailure::Unroutable) if there is no such peer, and see [`SendFailure`]. The
+    /// message is in the error, and so is the id ([`SendError::routing_id`]).
+    #[inline]
+    pub fn send_to(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+    ) -> Result<(), SendError> {
+        let timeout = self.shell.port.config.send_timeout;
+        match timeout {
+            None => self.send_to_by(peer.as_ref(), message, Deadline::Never),
+            Some(_) => self.send_to_by(peer.as_ref(), message, Deadline::after(timeout)),
+        }
+    }
+
+    /// Sends a message to one peer, if it can take it now.
+    ///
+    /// # Errors
+    /// [`WouldBlock`](SendFailure::WouldBlock) if it cannot; else as [`Router::send_to`].
+    #[inline]
+    pub fn try_send_to(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+    ) -> Result<(), SendError> {
+        self.send_to_by(peer.as_ref(), message, Deadline::Now)
+    }
+
+    /// Sends a message to one peer, waiting at most this long until it can take it.
+    ///
+    /// # Errors
+    /// [`Timeout`](SendFailure::Timeout) if it could not; else as [`Router::send_to`].
+    pub fn send_to_timeout(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+        timeout: std::time::Duration,
+    ) -> Result<(), SendError> {
+        self.send_to_by(peer.as_ref(), message, Deadline::after(Some(timeout)))
+    }
+
+    /// Sends a message to one peer, waiting at most until this time until it can take it.
+    ///
+    /// # Errors
+    /// [`Timeout`](SendFailure::Timeout) if it could not; else as [`Router::send_to`].
+    pub fn send_to_deadline(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+        deadline: std::time::Instant,
+    ) -> Result<(), SendError> {
+        self.send_to_by(peer.as_ref(), message, Deadline::At(deadline))
+    }
+
+    /// Connects to an endpoint, whose peer is called `id` here, whatever it announces. It can be sent to
+    /// at once, and keeps the id when the connection is lost and made again. With the option `immediate`
+    /// the id is taken when the connection is made, and can be sent to from then on.
+    ///
+    /// # Errors
+    /// [`ConnectError::DuplicateRoutingId`] if a peer has the id; otherwise as for `connect`. The socket
+    /// is unchanged.
+    pub fn connect_as(
+        &mut self,
+        id: &RoutingId,
+        endpoint: impl ToEndpoint,
+    ) -> Result<Endpoint, ConnectError> {
+        let endpoint = connectable(endpoint)?;
+        let port = &self.shell.port;
+        let now = !port.config.immediate || inproc_name(&endpoint).is_some();
+        let key = now.then(|| port.new_key());
+        let free = match key {
+            Some(key) => lock(&self.peers.table).assign(peer_key(key), id.clone()),
+            None => lock(&self.peers.table).is_free(id.as_bytes()),
+        };
+        if !free {
+            if let Some(key) = key {
+                port.abandon_key(key);
+            }
+            let routing_id = Box::new(id.clone());
+            return Err(ConnectError::DuplicateRoutingId {
+                endpoint,
+                routing_id,
+            });
+        }
+        self.shell.connect_to(endpoint, Some((key, id.clone())))
+    }
+
+    /// Whether there is a connection to this peer now.
+    #[must_use]
+    pub fn is_connected(&self, peer: impl AsRef<[u8]>) -> bool {
+        let table = lock(&self.peers.table);
+        let key = table.find(peer.as_ref());
+        key.is_some_and(|key| table.is_connected(key))
+    }
+
+    /// What is known about this peer; `None` if there is no such peer.
+    #[must_use]
+    pub fn peer_state(&mut self, peer: impl AsRef<[u8]>) -> Option<PeerState> {
+        self.tend();
+        let (key, connected) = {
+            let table = lock(&self.peers.table);
+            let key = table.find(peer.as_ref())?;
+            (key, table.is_connected(key))
+        };
+        Some(PeerState {
+            connected,
+            writable: !self.out.is_full(key),
+        })
+    }
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
+    /// were received and not read are discarded.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.out.clear();
+        self.inbound.clear();
+        self.shell.close(deadline)
+    }
+
+    /// Takes note of who has come and gone, in both directions: nothing of that may pile up, whichever of
+    /// them is used.
+    #[inline]
+    fn tend(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
+    }
+
+    #[inline]
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        let (id, mut message) = self.recv_from_by(deadline)?;
+        message.push_front(Frame::from(id.as_bytes()));
+        Ok(message)
+    }
+
+    #[inline]
+    fn recv_from_by(&mut self, deadline: Deadline) -> Result<(RoutingId, Message), RecvError> {
+        let mut timed_out = Ok(());
+        loop {
+            self.out.refresh();
+            while let Ok(message) = self.inbound.try_recv() {
+                if let Some(id) = self.sender() {
+                    return Ok((id, message));
+                }
+                // From a peer whose id is another's.
+                Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            }
+            timed_out?;
+            timed_out = self.inbound.await_more(deadline);
+        }
+    }
+
+    /// Who the last message is from.
+    #[inline]
+    fn sender(&mut self) -> Option<RoutingId> {
+        let from = self.inbound.from();
+        let handovers = self.peers.handovers.load(Ordering::Acquire);
+        match &self.last {
+            Some((key, as_of, id)) if *key == from && *as_of == handovers => Some(id.clone()),
+            _ => {
+                let id = lock(&self.peers.table).name(from).cloned()?;
+                self.last = Some((from, handovers, id.clone()));
+                Some(id)
+            }
+        }
+    }
+
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        let mut message = message.into();
+        let Some(id) = message.pop_front() else {
+            if self.mandatory {
+                return Err(SendError::new(SendFailure::NotAddressed, message));
+            }
+            Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            return Ok(());
+        };
+        match self.give(&id, &message) {
+            Routed::Sent => Ok(()),
+            other => self
+                .send_slow(&id, message, other, deadline)
+                .map_err(|error| {
+                    let reason = error.reason();
+                    let mut message = error.into_message();
+                    message.push_front(id.clone());
+                    SendError::to(&id, reason, message)
+                }),
+        }
+    }
+
+    #[inline]
+    fn send_to_by(
+        &mut self,
+        id: &[u8],
+        message: impl IntoMessage,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        let routed = match message.as_payload() {
+            Some(payload) => self.give(id, payload),
+            None => {
+                let message = message.into();
+                return match self.give(id, &message) {
+                    Routed::Sent => Ok(()),
+                    other => self.send_slow(id, message, other, deadline),
+                };
+            }
+        };
+        match routed {
+            Routed::Sent => Ok(()),
+            other => self.send_slow(id, message.into(), other, deadline),
+        }
+    }
+
+    /// Gives a message to the peer of this name.
+    #[inline]
+    fn give<M: Outgoing + ?Sized>(&mut self, id: &[u8], message: &M) -> Routed {
+        let mut before = None;
+        loop {
+            let found = lock(&self.peers.table).find(id);
+            // One that was gone may have come back by now, as another.
+            let Some(key) = found.filter(|_| found != before) else {
+                self.tend();
+                return Routed::Unknown;
+            };
+            // After the look-up: who is in the table has a pipe, which is in the mail at the latest.
+            self.tend();
+            match self.out.give(key, message) {
+                Given::Done => return Routed::Sent,
+                Given::Full => return Routed::Full(key),
+                Given::Gone => before = found,
+            }
+        }
+    }
+
+    #[cold]
+    fn send_slow(
+        &mut self,
+        id: &[u8],
+        message: Message,
+        mut routed: Routed,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        loop {
+            let counters = &self.shell.port.counters;
+            let reason = match routed {
+                Routed::Sent => return Ok(()),
+                Routed::Unknown if !self.mandatory => {
+                    Counters::add(&counters.dropped_peer_lost, 1);
+                    return Ok(());
+                }
+                Routed::Full(_) if !self.mandatory => {
+                    Counters::add(&counters.dropped_full, 1);
+                    return Ok(());
+                }
+                Routed::Unknown => SendFailure::Unroutable,
+                Routed::Full(_) if matches!(deadline, Deadline::Now) => SendFailure::WouldBlock,
+                Routed::Full(key) => {
+                    let inbound = &mut self.inbound;
+                    let room = self
+                        .out
+                        .wait_for_room(key, deadline.at(), || inbound.refresh());
+                    if room {
+                        // Looked up again: the id may have changed hands.
+                        routed = self.give(id, &message);
+                        continue;
+                    }
+                    SendFailure::Timeout
+                }
+            };
+            return Err(SendError::to(id, reason, message));
+        }
+    }
+}
+
+/// What became of an attempt to send.
+#[derive(Debug, Clone, Copy)]
+enum Routed {
+    Sent,
+    Unknown,
+    Full(PeerKey),
+}
+
+/// Who is called what. Peers are added and removed by I/O threads, so that who announces a name that is
+/// taken is refused without the application calling anything.
+#[derive(Debug)]
+struct Peers {
+    table: Mutex<IdTable<Weak<Link>>>,
+    /// How often an id has passed from one peer to another.
+    handovers: AtomicU64,
+    duplicate_id: DuplicateId,
+}
+
+impl Hooks for Peers {
+    fn admit(&self, arrival: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {
+        let given = arrival.given.cloned();
+        let name = given.or_else(|| RoutingId::new(arrival.announced).ok());
+        let admitted = lock(&self.table).admit(
+            peer_key(arrival.key),
+            name,
+            arrival.link.map(Arc::downgrade),
+            self.duplicate_id,
+            || random() as u32,
+        );
+        match admitted {
+            Admitted::As(id) => Ok(Some(id)),
+            Admitted::Mute => Ok(None),
+            Admitted::Refused(routing_id) => {
+                Err(DisconnectReason::DuplicateRoutingId { routing_id })
+            }
+            Admitted::Instead {
+                id,
+                old,
+                connection,
+            } => {
+                self.handovers.fetch_add(1, Ordering::Release);
+                match connection.and_then(|link| link.upgrade()) {
+                    Some(link) => link.replace(),
+                    None => arrival.port.inproc.disconnect(arrival.port, pipe_key(old)),
+                }
+                Ok(Some(id))
+            }
+        }
+    }
+
+    fn settled(&self, key: PipeKey) {
+        lock(&self.table).settle(peer_key(key));
+    }
+
+    fn departed(&self, key: PipeKey) {
+        lock(&self.table).depart(peer_key(key));
+    }
+
+    fn forgotten(&self, key: PipeKey) {
+        lock(&self.table).forget(peer_key(key));
+    }
+
+    fn link_up(&self, _: PipeKey, _: &Arc<Link>, _: PeerVersion) {}
+
+    fn inproc_up(&self, _: PipeKey, _: &Arc<Port>, _: PipeKey) {}
+
+    fn link_down(&self, key: PipeKey) {
+        lock(&self.table).disconnect(peer_key(key));
+    }
+
+    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
+        Ok(())
+    }
+}
+
+socket_traits!(Router);

@@ -1,0 +1,441 @@
+//! What the peers of a publisher want: the subscriptions of PUB and XPUB, the groups of RADIO.
+//!
+//! Changed by I/O threads as commands arrive, so that it takes effect without the application calling
+//! anything. A sender takes the lock to find out who gets a message. It must not be kept waiting by peers
+//! that subscribe and leave by the million: the lock is held for one change at a time, or for a few
+//! of a peer that is gone, and who changes it again lets a sender that waits go first.
+
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock, TryLockError, Weak};
+
+use bytes::Bytes;
+
+use super::peer_key;
+use crate::config::SocketConfig;
+use crate::io::{Counters, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port};
+use crate::routing::{
+    Cancelled, EventLimit, LimitError, PeerKey, Scope, SubscriptionTrie, TopicEvent, TopicEvents,
+    TrieConfig,
+};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{lock, Mutex, MutexGuard};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Topics {
+    state: Mutex<State>,
+    /// A sender waits for the lock.
+    sender_waits: AtomicBool,
+    /// Counts changes of what is matched.
+    version: AtomicU64,
+    port: OnceLock<Weak<Port>>,
+}
+
+/// What an XPUB is told of its peers' subscriptions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Reporting {
+    /// Nothing: PUB, RADIO.
+    #[default]
+    Nothing,
+    /// The first subscription to a topic, and the end of the last.
+    Changes,
+    /// Every subscription, and the end of the last.
+    Verbose,
+    /// Every subscription and every end of one.
+    Verboser,
+    /// What peers ask for; it has no other effect.
+    Manual,
+}
+
+/// How a subscription is compared with a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Matching {
+    /// It is wanted if it begins with one.
+    #[default]
+    Prefix,
+    /// It is wanted unless it begins with one.
+    Inverted,
+    /// It is wanted if it is for that group.
+    Group,
+}
+
+#[derive(Debug)]
+struct State {
+    trie: SubscriptionTrie,
+    /// Peers whose subscriptions count: a subscription that comes too late is none.
+    live: HashSet<PeerKey>,
+    /// Peers whose subscriptions are being removed.
+    leaving: Vec<PeerKey>,
+    /// Peers that get everything.
+    unfiltered: Vec<PeerKey>,
+    /// How many peers hold at least one subscription.
+    subscribers: usize,
+    reporting: Reporting,
+    events: TopicEvents<Bytes>,
+    /// [`Reporting::Manual`]: what peers asked for.
+    asked: SubscriptionTrie,
+}
+
+/// Subscriptions of a peer that is gone removed under one lock: some 100 µs.
+const REMOVED_AT_ONCE: usize = 512;
+
+/// How often one who changes subscriptions yields to a sender that waits: longer than it takes to wake up.
+const YIELDS: u32 = 200;
+
+impl Topics {
+    pub(super) fn new(config: &SocketConfig, reporting: Reporting) -> Arc<Self> {
+        let limits = config.subscriptions;
+        let trie = TrieConfig {
+            counted: false,
+            topics_per_peer: limits.topics as usize,
+            octets_per_peer: usize::try_from(limits.total_bytes).unwrap_or(usize::MAX),
+            octets_per_topic: limits.topic_bytes as usize,
+        };
+        let scope = match reporting {
+            Reporting::Nothing | Reporting::Changes | Reporting::Verbose => Scope::Topic,
+            Reporting::Verboser | Reporting::Manual => Scope::PeerTopic,
+        };
+        let limit = EventLimit {
+            events: config.recv_hwm.message_credit(),
+            octets: config.recv_hwm.byte_credit(),
+        };
+        Arc::new(Topics {
+            state: Mutex::new(State {
+                trie: SubscriptionTrie::new(trie),
+                live: HashSet::new(),
+                leaving: Vec::new(),
+                unfiltered: Vec::new(),
+                subscribers: 0,
+                reporting,
+                events: TopicEvents::new(scope, limit),
+                asked: SubscriptionTrie::new(trie),
+            }),
+            sender_waits: AtomicBool::new(false),
+            version: AtomicU64::new(0),
+            port: OnceLock::new(),
+        })
+    }
+
+    /// The port of the socket, which is made with this.
+    pub(super) fn attach(&self, port: &Arc<Port>) {
+        // Set once, by the socket's constructor.
+        let _ = self.port.set(Arc::downgrade(port));
+    }
+
+    /// Changes whenever a message may have other receivers than before.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Adds everyone who gets a message to `matched`. Returns whether it would be the same for any message,
+    /// until the version changes.
+    pub(super) fn find(
+        &self,
+        topic: &[u8],
+        matching: Matching,
+        matched: &mut Vec<PeerKey>,
+    ) -> bool {
+        let mut state = self.lock_to_send();
+        let trie = &mut state.trie;
+        let everyone = match matching {
+            Matching::Prefix => {
+                trie.for_each_match(topic, |key| matched.push(key));
+                // If all there is are subscriptions to everything.
+                trie.topics() == 0 || (trie.topics() == 1 && trie.any_match(b""))
+            }
+            Matching::Group => {
+                trie.for_each_holder(topic, |key| matched.push(key));
+                matched.extend(&state.unfiltered);
+                false
+            }
+            Matching::Inverted => {
+                trie.for_each_match(topic, |key| matched.push(key));
+                let without = matched.len();
+                matched.sort_unstable_by_key(|key| key.index);
+                for key in &state.live {
+                    let out = matched[..without].binary_search_by_key(&key.index, |out| out.index);
+                    if out.is_err() {
+                        matched.push(*key);
+                    }
+                }
+                matched.drain(..without);
+                false
+            }
+        };
+        if !state.leaving.is_empty() {
+            matched.retain(|key| !state.leaving.contains(key));
+            return false;
+        }
+        everyone
+    }
+
+    /// How many peers get a message with this topic.
+    pub(super) fn count(&self, topic: &[u8], matching: Matching) -> usize {
+        let mut matched = Vec::new();
+        self.find(topic, matching, &mut matched);
+        matched.len()
+    }
+
+    /// Whether this peer gets a message that begins so.
+    pub(super) fn is_matched(&self, peer: PeerKey, topic: &[u8], matching: Matching) -> bool {
+        let state = self.lock_to_send();
+        let held = match matching {
+            Matching::Group => state.trie.is_held_by(peer, topic),
+            Matching::Prefix | Matching::Inverted => state.trie.is_matched(peer, topic),
+        };
+        state.live.contains(&peer) && held != (matching == Matching::Inverted)
+    }
+
+    /// How many peers hold a subscription.
+    pub(super) fn subscribers(&self) -> usize {
+        lock(&self.state).subscribers
+    }
+
+    /// How many different topics are held.
+    pub(super) fn topic_count(&self) -> usize {
+        lock(&self.state).trie.topics()
+    }
+
+    /// The oldest event that was not taken yet.
+    pub(super) fn take_event(&self) -> Option<TopicEvent<Bytes>> {
+        lock(&self.state).events.pop()
+    }
+
+    /// Gives a peer a subscription that it need not have asked for, or takes one. `false`: the peer is gone.
+    ///
+    /// # Errors
+    /// If it would be more than a peer may hold.
+    pub(super) fn set(
+        &self,
+        peer: PeerKey,
+        subscribe: bool,
+        topic: &[u8],
+    ) -> Result<bool, LimitError> {
+        let mut state = self.lock_to_change();
+        if !state.live.contains(&peer) {
+            return Ok(false);
+        }
+        state.apply(peer, subscribe, topic)?;
+        drop(state);
+        self.changed();
+        Ok(true)
+    }
+
+    fn lock_to_send(&self) -> MutexGuard<'_, State> {
+        match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => self.wait_to_send(),
+        }
+    }
+
+    #[cold]
+    fn wait_to_send(&self) -> MutexGuard<'_, State> {
+        self.sender_waits.store(true, Ordering::Relaxed);
+        let state = lock(&self.state);
+        self.sender_waits.store(false, Ordering::Relaxed);
+        state
+    }
+
+    /// A lock goes to who asks next, and who has just let go of it is quicker than who must wake up.
+    fn lock_to_change(&self) -> MutexGuard<'_, State> {
+        for _ in 0..YIELDS {
+            if !self.sender_waits.load(Ordering::Relaxed) {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        lock(&self.state)
+    }
+
+    fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+        if let Some(port) = self.port.get().and_then(Weak::upgrade) {
+            port.outbound.event().notify();
+        }
+    }
+
+    /// Events may have been added.
+    fn tell_events(&self, mut state: MutexGuard<'_, State>) {
+        let left_out = state.events.take_left_out();
+        let any = !state.events.is_empty();
+        drop(state);
+        if let Some(port) = self.port.get().and_then(Weak::upgrade) {
+            if left_out > 0 {
+                Counters::add(&port.counters.events_left_out, left_out);
+            }
+            if any {
+                port.inbound.event().notify();
+            }
+        }
+    }
+
+    fn up(&self, key: PipeKey) {
+        self.lock_to_change().live.insert(peer_key(key));
+    }
+}
+
+/// What a change has changed.
+struct Change {
+    /// Whether the peer holds the topic, and did not before, or the other way round.
+    of_peer: bool,
+    /// Whether anybody does.
+    of_topic: bool,
+}
+
+impl State {
+    fn apply(
+        &mut self,
+        peer: PeerKey,
+        subscribe: bool,
+        topic: &[u8],
+    ) -> Result<Change, LimitError> {
+        let before = self.trie.topic_count_of(peer);
+        let change = change(&mut self.trie, peer, subscribe, topic)?;
+        match (before, self.trie.topic_count_of(peer)) {
+            (0, 1..) => self.subscribers += 1,
+            (1.., 0) => self.subscribers -= 1,
+            _ => {}
+        }
+        Ok(change)
+    }
+
+    /// Adds the event of a change, if it is one to be told.
+    fn report(&mut self, peer: PeerKey, subscribe: bool, topic: &[u8], change: &Change) {
+        let (told, changes) = match self.reporting {
+            Reporting::Nothing => return,
+            Reporting::Verboser | Reporting::Manual => (true, change.of_peer),
+            Reporting::Verbose if subscribe => (true, change.of_topic),
+            // One that matched nothing is told too, unless others hold the topic: who passes events on to
+            // a publisher would take it from them.
+            Reporting::Changes | Reporting::Verbose => {
+                let stray = !subscribe && !change.of_peer && self.trie.holders_of(topic) == 0;
+                (change.of_topic || stray, change.of_topic)
+            }
+        };
+        if told {
+            let event = TopicEvent {
+                peer,
+                subscribe,
+                topic: Bytes::copy_from_slice(topic),
+            };
+            self.events.push(event, changes);
+        }
+    }
+
+    /// Removes some of what a peer holds, and tells of it. Whether there is more.
+    fn remove_some(&mut self, peer: PeerKey) -> bool {
+        let State {
+            trie,
+            asked,
+            events,
+            reporting,
+            ..
+        } = self;
+        let tell = |topic: &[u8], last: bool| {
+            let told = match reporting {
+                Reporting::Nothing => false,
+                Reporting::Changes | Reporting::Verbose => last,
+                Reporting::Verboser | Reporting::Manual => true,
+            };
+            if told {
+                let event = TopicEvent {
+                    peer,
+                    subscribe: false,
+                    topic: Bytes::copy_from_slice(topic),
+                };
+                events.push(event, true);
+            }
+        };
+        if *reporting == Reporting::Manual {
+            let more = trie.remove_part(peer, REMOVED_AT_ONCE, |_, _| {});
+            return asked.remove_part(peer, REMOVED_AT_ONCE, tell) || more;
+        }
+        trie.remove_part(peer, REMOVED_AT_ONCE, tell)
+    }
+}
+
+fn change(
+    trie: &mut SubscriptionTrie,
+    peer: PeerKey,
+    subscribe: bool,
+    topic: &[u8],
+) -> Result<Change, LimitError> {
+    if subscribe {
+        let before = trie.topic_count_of(peer);
+        let of_topic = trie.subscribe(peer, topic)?;
+        let of_peer = trie.topic_count_of(peer) != before;
+        return Ok(Change { of_peer, of_topic });
+    }
+    let cancelled = trie.cancel(peer, topic);
+    Ok(Change {
+        of_peer: matches!(cancelled, Cancelled::LastOfPeer | Cancelled::LastOfTopic),
+        of_topic: cancelled == Cancelled::LastOfTopic,
+    })
+}
+
+impl Hooks for Topics {
+    fn link_up(&self, key: PipeKey, _: &Arc<Link>, _: PeerVersion) {
+        self.up(key);
+    }
+
+    fn inproc_up(&self, key: PipeKey, _: &Arc<Port>, _: PipeKey) {
+        self.up(key);
+    }
+
+    fn unfiltered_up(&self, key: PipeKey) {
+        self.lock_to_change().unfiltered.push(peer_key(key));
+        self.changed();
+    }
+
+    fn link_down(&self, key: PipeKey) {
+        let key = peer_key(key);
+        let mut state = self.lock_to_change();
+        state.unfiltered.retain(|other| *other != key);
+        if !state.live.remove(&key) {
+            drop(state);
+            self.changed();
+            return;
+        }
+        if state.trie.topic_count_of(key) > 0 {
+            state.subscribers -= 1;
+        }
+        state.leaving.push(key);
+        while state.remove_some(key) {
+            self.tell_events(state);
+            state = self.lock_to_change();
+        }
+        state.leaving.retain(|other| *other != key);
+        self.tell_events(state);
+        self.changed();
+    }
+
+    fn subscription(
+        &self,
+        key: PipeKey,
+        subscribe: bool,
+        topic: &[u8],
+    ) -> Result<(), DisconnectReason> {
+        let key = peer_key(key);
+        let mut state = self.lock_to_change();
+        if !state.live.contains(&key) {
+            return Ok(());
+        }
+        let manual = state.reporting == Reporting::Manual;
+        let changed = match manual {
+            true => change(&mut state.asked, key, subscribe, topic),
+            false => state.apply(key, subscribe, topic),
+        };
+        let changed = changed.map_err(|_| DisconnectReason::SubscriptionLimit)?;
+        state.report(key, subscribe, topic, &changed);
+        if state.reporting == Reporting::Nothing {
+            drop(state);
+        } else {
+            self.tell_events(state);
+        }
+        if !manual && changed.of_peer {
+            self.changed();
+        }
+        Ok(())
+    }
+}

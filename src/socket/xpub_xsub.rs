@@ -1,0 +1,547 @@
+//! Publish and subscribe for those who stand in between (29/PUBSUB, "The XPUB Socket Type", "The XSUB
+//! Socket Type"): XPUB is a PUB that receives the subscriptions of its peers, XSUB a SUB that sends its
+//! own, and does not filter.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::builder::sealed::Assemble;
+use super::common::{
+    publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::fan_out::{FanOut, FanOutOptions};
+use super::inbound::RecvHalf;
+use super::outbound::{Deadline, Given, SendHalf};
+use super::shell::{CloseReport, Shell};
+use super::topics::{Matching, Reporting, Topics};
+use super::upstream::{Form, Upstream};
+use super::{pipe_key, SocketBuilder};
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
+use crate::io::{Counters, Hooks, Port};
+use crate::message::{Frame, IntoMessage, Message};
+use crate::routing::{LimitError, PeerKey, Unsubscribed};
+use crate::socket_type::SocketType;
+
+/// A [`Pub`](crate::Pub) that receives its peers' subscriptions, and messages that they send.
+///
+/// Subscriptions take effect when they arrive, as with PUB (except with the option
+/// [`manual`](SocketBuilder::manual)). [`recv`](XPub::recv) then tells of them: by default of the first
+/// subscription to a topic, of the end of the last, and of the cancellation of what nobody subscribed
+/// to. [`recv_event`](XPub::recv_event) gives the same with types. A peer's end ends its subscriptions, and
+/// is told as such. All these come before messages that XSUB peers have sent, which are queued up
+/// to `recv_hwm` per peer; beyond it nothing more is read from that peer, subscriptions included.
+///
+/// # Events that nobody receives
+/// An application need not receive. As many events as the option `recv_hwm` says are kept as they came.
+/// From then on those about one topic are put together: what was subscribed to and cancelled
+/// meanwhile is not told, and repetitions are left out, which is counted
+/// ([`SocketStats::events_left_out`](crate::SocketStats::events_left_out)). Whoever has received all events
+/// knows what is subscribed to. So what can wait is limited by what peers may hold (see
+/// [`Pub`](crate::Pub)), at about 200 octets and the topic each.
+///
+/// ```
+/// use sinew::{Sub, SubscriptionEvent, XPub};
+///
+/// let mut xpub = XPub::new();
+/// let endpoint = xpub.bind("tcp://127.0.0.1:*")?;
+/// let mut sub = Sub::new();
+/// sub.connect(&endpoint)?;
+/// sub.subscribe("weather.");
+///
+/// assert_eq!(xpub.recv_event()?, SubscriptionEvent::Subscribed("weather.".into()));
+/// xpub.send("weather.rain")?;
+/// assert_eq!(sub.recv()?.as_bytes(), b"weather.rain");
+///
+/// drop(sub);
+/// assert_eq!(xpub.recv()?.as_bytes(), b"\0weather.");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct XPub {
+    out: FanOut,
+    inbound: RecvHalf,
+    topics: Arc<Topics>,
+    manual: bool,
+    last_value: bool,
+    /// In manual mode: whose the last event was.
+    selected: Option<PeerKey>,
+    shell: Shell,
+}
+
+/// What an [`XPub`] receives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SubscriptionEvent {
+    /// A peer subscribed to what begins with this.
+    Subscribed(Bytes),
+    /// A subscription to what begins with this has ended.
+    Unsubscribed(Bytes),
+    /// A peer sent a message that is no subscription.
+    Message(Message),
+}
+
+/// As the field knows them: an octet 1 and the topic, an octet 0 and the topic, or the message itself.
+impl From<SubscriptionEvent> for Message {
+    fn from(event: SubscriptionEvent) -> Message {
+        match event {
+            SubscriptionEvent::Subscribed(topic) => marked(1, &topic),
+            SubscriptionEvent::Unsubscribed(topic) => marked(0, &topic),
+            SubscriptionEvent::Message(message) => message,
+        }
+    }
+}
+
+fn marked(mark: u8, topic: &[u8]) -> Message {
+    let mut octets = Vec::with_capacity(1 + topic.len());
+    octets.push(mark);
+    octets.extend_from_slice(topic);
+    Message::from(octets)
+}
+
+/// A frame as a subscription: whether it subscribes, and the topic.
+fn as_subscription(frame: &Frame) -> Option<(bool, &[u8])> {
+    match &frame[..] {
+        [1, topic @ ..] => Some((true, topic)),
+        [0, topic @ ..] => Some((false, topic)),
+        _ => None,
+    }
+}
+
+/// Takes the subscriptions among the first so many frames out of a message. What is left may be nothing.
+fn split_subscriptions(
+    message: Message,
+    looked_at: usize,
+    mut each: impl FnMut(bool, &[u8]),
+) -> Option<Message> {
+    let frames = message.frames();
+    if !frames
+        .iter()
+        .take(looked_at)
+        .any(|frame| as_subscription(frame).is_some())
+    {
+        return Some(message);
+    }
+    let mut rest = Vec::new();
+    for (at, frame) in message.into_iter().enumerate() {
+        match as_subscription(&frame).filter(|_| at < looked_at) {
+            Some((subscribe, topic)) => each(subscribe, topic),
+            None => rest.push(frame),
+        }
+    }
+    (!rest.is_empty()).then(|| Message::multipart(rest))
+}
+
+/// Options of XPUB alone.
+#[derive(Debug, Clone, Default)]
+#[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
+pub struct XPubOptions {
+    pub(super) fan_out: FanOutOptions,
+    verbose: Verbosity,
+    manual: bool,
+    last_value: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum Verbosity {
+    #[default]
+    Changes,
+    Verbose,
+    Verboser,
+}
+
+publisher_options!(XPub);
+
+impl SocketBuilder<XPub> {
+    /// Whether every subscription is told, also one to a topic that is subscribed to. Default: no. Sets
+    /// [`verboser`](Self::verboser) back.
+    pub fn verbose(mut self, verbose: bool) -> Self {
+        self.options.verbose = match verbose {
+            true => Verbosity::Verbose,
+            false => Verbosity::Changes,
+        };
+        self
+    }
+
+    /// Whether every subscription is told, and every end of one, also while others hold the topic.
+    /// Default: no. Sets [`verbose`](Self::verbose) back.
+    pub fn verboser(mut self, verboser: bool) -> Self {
+        self.options.verbose = match verboser {
+            true => Verbosity::Verboser,
+            false => Verbosity::Changes,
+        };
+        self
+    }
+
+    /// Whether subscriptions are told and nothing else: the application decides what the peer gets, with
+    /// [`XPub::subscribe`] and [`XPub::unsubscribe`], which concern the peer that the last event received
+    /// came from. Every subscription and cancellation is told; when a peer is lost, the end of
+    /// everything it had asked for. Default: no.
+    pub fn manual(mut self, manual: bool) -> Self {
+        self.options.manual = manual;
+        self
+    }
+
+    /// As [`manual`](Self::manual), and a message sent right after an event was received goes to that
+    /// event's peer alone, if it is subscribed to it: the last value, for one who has just come. Default:
+    /// no.
+    pub fn manual_last_value(mut self, last_value: bool) -> Self {
+        self.options.last_value = last_value;
+        if last_value {
+            self.options.manual = true;
+        }
+        self
+    }
+
+    /// A message that every new peer is sent before anything else, whatever it is subscribed to. A SUB
+    /// drops it unless its own subscriptions match. Default: none.
+    pub fn welcome_message(mut self, message: impl Into<Option<Message>>) -> Self {
+        self.config.welcome = message.into();
+        self
+    }
+}
+
+impl Assemble for XPub {
+    type Options = XPubOptions;
+
+    fn assemble(config: SocketConfig, options: XPubOptions, context: Context) -> Self {
+        let reporting = match (options.manual, options.verbose) {
+            (true, _) => Reporting::Manual,
+            (false, Verbosity::Changes) => Reporting::Changes,
+            (false, Verbosity::Verbose) => Reporting::Verbose,
+            (false, Verbosity::Verboser) => Reporting::Verboser,
+        };
+        let topics = Topics::new(&config, reporting);
+        let port = Port::new(
+            SocketType::XPub,
+            config,
+            Arc::clone(&topics) as Arc<dyn Hooks>,
+            Arc::clone(context.pool()),
+        );
+        XPub {
+            out: FanOut::new(&port, &topics, options.fan_out),
+            inbound: RecvHalf::new(Arc::clone(&port)),
+            topics,
+            manual: options.manual,
+            last_value: options.last_value,
+            selected: None,
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl XPub {
+    shell_methods!(XPub, out, inbound);
+    send_methods!();
+    recv_methods!();
+    publisher_methods!();
+
+    /// As [`recv`](Self::recv), with types.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        self.recv_event_by(Deadline::after(timeout))
+    }
+
+    /// As [`try_recv`](Self::try_recv), with types.
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`] if nothing is there; see [`RecvError`] for others.
+    pub fn try_recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        self.recv_event_by(Deadline::Now)
+    }
+
+    /// As [`recv_timeout`](Self::recv_timeout), with types.
+    ///
+    /// # Errors
+    /// [`RecvError::Timeout`] if nothing came in time; see [`RecvError`] for others.
+    pub fn recv_event_timeout(
+        &mut self,
+        timeout: Duration,
+    ) -> Result<SubscriptionEvent, RecvError> {
+        self.recv_event_by(Deadline::after(Some(timeout)))
+    }
+
+    /// With the option [`manual`](SocketBuilder::manual): subscribes the peer that the last event received
+    /// came from to this topic, whatever it asked for. `false`: there is no such peer, or it is gone.
+    ///
+    /// # Errors
+    /// Without that option, or if it would be more than a peer may hold.
+    pub fn subscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
+        self.set(true, topic.as_ref())
+    }
+
+    /// With the option [`manual`](SocketBuilder::manual): ends that subscription. To take one back that the
+    /// peer does not hold is no error. `false` as for [`subscribe`](Self::subscribe).
+    ///
+    /// # Errors
+    /// Without that option.
+    pub fn unsubscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
+        self.set(false, topic.as_ref())
+    }
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time. What was not
+    /// received is discarded.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.inbound.clear();
+        self.out.clear();
+        self.shell.close(deadline)
+    }
+
+    fn set(&mut self, subscribe: bool, topic: &[u8]) -> Result<bool, ManualError> {
+        if !self.manual {
+            return Err(ManualError::NotManual);
+        }
+        let Some(peer) = self.selected else {
+            return Ok(false);
+        };
+        let set = self.topics.set(peer, subscribe, topic);
+        set.map_err(|error| match error {
+            LimitError::TopicTooLong => ManualError::TopicTooLong { len: topic.len() },
+            LimitError::TooManyTopics | LimitError::TooManyOctets | LimitError::Full => {
+                ManualError::TooManyTopics
+            }
+        })
+    }
+
+    #[inline]
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        self.inbound.refresh_for_sender();
+        if self.last_value {
+            if let Some(peer) = self.selected {
+                self.out.send_to(peer, message.into(), deadline)?;
+                self.selected = None;
+                return Ok(());
+            }
+        }
+        self.out.send_by(message, deadline)
+    }
+
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.recv_event_by(deadline).map(Message::from)
+    }
+
+    fn recv_event_by(&mut self, deadline: Deadline) -> Result<SubscriptionEvent, RecvError> {
+        self.out.refresh();
+        let mut over = None;
+        loop {
+            if let Some(event) = self.take_event() {
+                return Ok(event);
+            }
+            if let Some(error) = over {
+                return Err(error);
+            }
+            // What has come by the end of the wait is still taken.
+            over = self.inbound.await_more(deadline).err();
+        }
+    }
+
+    fn take_event(&mut self) -> Option<SubscriptionEvent> {
+        loop {
+            if let Some(event) = self.topics.take_event() {
+                if self.manual {
+                    self.selected = Some(event.peer);
+                }
+                return Some(match event.subscribe {
+                    true => SubscriptionEvent::Subscribed(event.topic),
+                    false => SubscriptionEvent::Unsubscribed(event.topic),
+                });
+            }
+            let message = self.inbound.try_recv().ok()?;
+            // Frames that came first have been looked at by now: by the in-pump, or by an XSUB over inproc.
+            if self.shell.port.config.only_first_subscribe {
+                return Some(SubscriptionEvent::Message(message));
+            }
+            let from = pipe_key(self.inbound.from());
+            let rest = split_subscriptions(message, usize::MAX, |subscribe, topic| {
+                let done = self.topics.subscription(from, subscribe, topic);
+                if done.is_err() {
+                    Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+                }
+            });
+            if let Some(message) = rest {
+                return Some(SubscriptionEvent::Message(message));
+            }
+        }
+    }
+}
+
+/// A [`Sub`](crate::Sub) that sends subscriptions as messages, and receives everything that its
+/// publishers send it.
+///
+/// A message that begins with an octet 1 subscribes to the rest of it, one with an octet 0 takes that back;
+/// [`subscribe`](XSub::subscribe) and [`unsubscribe`](XSub::unsubscribe) do the same. Subscriptions count,
+/// and are state: they are never dropped, and are told to a publisher that comes (back) before anything
+/// else. Any other message goes to all publishers that have room for it, and is dropped and counted for
+/// the others; an [`XPub`] receives it, a PUB discards it. Frames of both kinds may be mixed in one
+/// message: what is left without the subscriptions is sent, if anything is.
+///
+/// As with SUB the default linger time is 0: messages that are still queued when the socket is closed are
+/// not sent.
+///
+/// A program that hands messages and subscriptions on between two networks:
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::{Pub, Sub, XPub, XSub};
+///
+/// // The middle.
+/// let mut front = XSub::new();
+/// let mut back = XPub::new();
+/// let upstream = front.bind("inproc://xsub-doc-upstream")?;
+/// let downstream = back.bind("inproc://xsub-doc-downstream")?;
+/// // Both ends.
+/// let mut publisher = Pub::builder().connect(&upstream)?;
+/// let mut subscriber = Sub::builder().connect(&downstream)?;
+///
+/// subscriber.subscribe("weather.");
+/// front.send(back.recv()?)?;
+/// publisher.wait_for_subscribers(1, Duration::from_secs(10))?;
+/// publisher.send("weather.rain")?;
+/// back.send(front.recv()?)?;
+/// assert_eq!(subscriber.recv()?.as_bytes(), b"weather.rain");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct XSub {
+    inbound: RecvHalf,
+    out: SendHalf,
+    upstream: Arc<Upstream>,
+    verbose_unsubscribe: bool,
+    shell: Shell,
+}
+
+/// Options of XSUB alone.
+#[derive(Debug, Clone, Default)]
+#[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
+pub struct XSubOptions {
+    verbose_unsubscribe: bool,
+}
+
+impl SocketBuilder<XSub> {
+    /// Whether publishers are told of every cancellation, and not only of the last of several equal
+    /// subscriptions. Default: no.
+    pub fn verbose_unsubscribe(mut self, verbose: bool) -> Self {
+        self.options.verbose_unsubscribe = verbose;
+        self
+    }
+
+    /// Whether only the first frame of a message that is sent may be a subscription, and not every frame
+    /// of it. Default: no.
+    pub fn only_first_subscribe(mut self, only_first: bool) -> Self {
+        self.config.only_first_subscribe = only_first;
+        self
+    }
+}
+
+impl Assemble for XSub {
+    type Options = XSubOptions;
+
+    fn defaults() -> SocketConfig {
+        SocketConfig {
+            linger: Some(Duration::ZERO),
+            ..SocketConfig::default()
+        }
+    }
+
+    fn assemble(config: SocketConfig, options: XSubOptions, context: Context) -> Self {
+        let upstream = Upstream::new(Form::Topics);
+        let port = Port::new(
+            SocketType::XSub,
+            config,
+            Arc::clone(&upstream) as Arc<dyn Hooks>,
+            Arc::clone(context.pool()),
+        );
+        XSub {
+            inbound: RecvHalf::new(Arc::clone(&port)),
+            out: SendHalf::new(Arc::clone(&port)),
+            upstream,
+            verbose_unsubscribe: options.verbose_unsubscribe,
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl XSub {
+    shell_methods!(XSub, inbound, out);
+    send_methods!();
+    recv_methods!();
+
+    /// Subscribes to messages whose first frame begins with `prefix`. Publishers are told, also of one
+    /// that there is already.
+    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) {
+        self.upstream.subscribe(prefix.as_ref());
+    }
+
+    /// Takes one subscription back; `false` if there was none to this prefix.
+    pub fn unsubscribe(&mut self, prefix: impl AsRef<[u8]>) -> bool {
+        let always = self.verbose_unsubscribe;
+        self.upstream.unsubscribe(prefix.as_ref(), always) != Unsubscribed::NotSubscribed
+    }
+
+    /// How many different prefixes this socket is subscribed to.
+    #[must_use]
+    pub fn topic_count(&self) -> usize {
+        self.upstream.topic_count()
+    }
+
+    /// Closes the socket. Messages that were received and not read are discarded.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.inbound.clear();
+        self.out.clear();
+        self.shell.close(deadline)
+    }
+
+    /// Never waits, and never fails.
+    fn send_by(&mut self, message: impl IntoMessage, _: Deadline) -> Result<(), SendError> {
+        self.inbound.refresh_for_sender();
+        self.out.refresh();
+        let looked_at = match self.shell.port.config.only_first_subscribe {
+            true => 1,
+            false => usize::MAX,
+        };
+        let (upstream, always) = (&self.upstream, self.verbose_unsubscribe);
+        let rest = split_subscriptions(
+            message.into(),
+            looked_at,
+            |subscribe, topic| match subscribe {
+                true => upstream.subscribe(topic),
+                false => drop(upstream.unsubscribe(topic, always)),
+            },
+        );
+        if let Some(message) = rest {
+            let counters = &self.shell.port.counters;
+            self.out.give_all(&message, |given| match given {
+                Given::Done => {}
+                Given::Full => Counters::add(&counters.dropped_full, 1),
+                Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),
+            });
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        // This half looks after what has ended for both.
+        self.out.refresh();
+        self.inbound.recv(deadline)
+    }
+}
+
+socket_traits!(XPub);
+socket_traits!(XSub);
