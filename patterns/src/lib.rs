@@ -7,6 +7,7 @@
 //!   with bounded queues, idempotence keys and partial replies.
 //! - [`mdp`]: Majordomo, services by name behind a broker (7/MDP, 18/MDP, 8/MMI).
 //! - [`flow`]: token buckets, admission gates, credit.
+//! - [`RouterShell`]: what drives a broker or server on a ROUTER socket.
 //! - [`common`]: what they share, and what others may build on.
 //!
 //! What this crate is not: a protocol of its own. The other side is any plain ZeroMQ peer. Where an
@@ -17,6 +18,10 @@ pub mod common;
 pub mod flow;
 pub mod mdp;
 pub mod rpc;
+
+mod router_shell;
+
+pub use router_shell::RouterShell;
 
 #[cfg(test)]
 mod lab;

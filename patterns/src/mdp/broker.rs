@@ -532,10 +532,10 @@ impl Broker {
             status: Some(status),
             ..Ext::default()
         };
-        self.to_client(origin, ext, body, true);
+        self.send_client(origin, ext, body, true);
     }
 
-    fn to_client(&mut self, origin: &Origin, ext: Ext<'_>, mut body: Vec<Frame>, last: bool) {
+    fn send_client(&mut self, origin: &Origin, ext: Ext<'_>, mut body: Vec<Frame>, last: bool) {
         if origin.ext {
             // A worker may have sent so much in it that with our id it is too long: then it is left out.
             let bare = Ext {
@@ -570,7 +570,7 @@ impl Broker {
             reason: why.map(|why| why.to_owned().into()),
             ..Ext::default()
         };
-        self.to_client(origin, ext, Vec::new(), true);
+        self.send_client(origin, ext, Vec::new(), true);
     }
 
     /// Declines a request and its repetitions from elsewhere.
@@ -811,7 +811,7 @@ impl Broker {
             request.parts = request.parts.saturating_add(1);
             if !request.gone {
                 let origin = request.origin.clone();
-                self.to_client(&origin, ext, body, false);
+                self.send_client(&origin, ext, body, false);
             }
             return;
         }
@@ -879,7 +879,7 @@ impl Broker {
                     status: Some(status),
                     ..ext
                 };
-                self.to_client(&request.origin, ext, frames, true);
+                self.send_client(&request.origin, ext, frames, true);
             }
             if let (Some(key), Some(cache)) = (request.key, &mut self.cache) {
                 let bytes = kept.body.iter().map(|frame| frame.len()).sum();

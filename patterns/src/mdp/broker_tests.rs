@@ -548,7 +548,7 @@ fn both_dialects_meet() {
 #[test]
 fn questions_to_the_broker() {
     let mut bench = Bench::new(config());
-    let mut ask = |bench: &mut Bench, service: &str, question: &str| {
+    let ask = |bench: &mut Bench, service: &str, question: &str| {
         bench.call("c", service, question);
         let (_, frames) = bench.sent().unwrap();
         assert_eq!(frames[2], *service);

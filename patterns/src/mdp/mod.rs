@@ -8,6 +8,9 @@
 //! Both can carry the extension header ([`Ext`](crate::common::Ext)) where both sides have switched it on;
 //! then requests have deadlines, priorities and names, and whoever is declined hears of it.
 //!
+//! A client that is a plain REQ socket must send the empty frame alone before the header: Sinew's has to be
+//! built with `correlated(false)`, for its requests begin with an id otherwise.
+//!
 //! # What this does not promise
 //!
 //! A request may be carried out twice: its worker may have died after it was done. Requests with a key

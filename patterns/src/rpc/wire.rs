@@ -127,7 +127,7 @@ mod tests {
     fn requests_and_replies_on_the_wire() {
         let body = Message::multipart(["a", "b"]);
         let name = Frame::from(7u64.to_be_bytes());
-        let message = encode(&[name.clone()], None, Some(&body));
+        let message = encode(std::slice::from_ref(&name), None, Some(&body));
         let frames: Vec<&[u8]> = message.frames().iter().map(Frame::as_slice).collect();
         assert_eq!(frames, [&b"\0\0\0\0\0\0\0\x07"[..], b"", b"a", b"b"]);
         let parts = decode(message, false).unwrap();
