@@ -20,9 +20,11 @@ use thiserror::Error;
 /// | tcp | `tcp://*:5555`, `tcp://127.0.0.1:*`, `tcp://[::1]:5555`, `tcp://eth0:5555` (interfaces: Linux) | `tcp://example.org:5555`, `tcp://10.0.0.1:*;10.0.0.2:5555` (local address before the `;`) |
 /// | ipc | `ipc:///run/app.sock`, `ipc://@name` (Linux, no file), `ipc://*` | `ipc:///run/app.sock`, `ipc://@name` |
 /// | inproc | `inproc://name` | `inproc://name` |
+/// | ws (feature `ws`) | `ws://*:80/path`, `ws://127.0.0.1:*` | `ws://example.org:80/path` |
 ///
 /// A port of `*` or `0` lets the system choose; `ipc://*` makes a private directory with a socket
-/// in it. Binding reports the real address.
+/// in it. Binding reports the real address. The path of a WebSocket is `/` if there is none; who connects
+/// must name the very path that is bound.
 ///
 /// ```
 /// use sinew::Endpoint;
@@ -50,6 +52,9 @@ pub enum Transport {
     Ipc,
     /// Within one context, without any system socket.
     Inproc,
+    /// WebSocket over TCP.
+    #[cfg(feature = "ws")]
+    Ws,
 }
 
 /// Text that is no [`Endpoint`], or an endpoint that does not fit its use.
@@ -113,6 +118,29 @@ pub(crate) enum Address {
     Tcp(TcpAddress),
     Ipc(IpcAddress),
     Inproc(Box<str>),
+    #[cfg(feature = "ws")]
+    Ws(WsAddress),
+}
+
+impl Address {
+    /// The host and the port that a TCP connection is made to.
+    pub(crate) fn tcp_target(&self) -> Option<&HostPort> {
+        match self {
+            Address::Tcp(tcp) => Some(&tcp.target),
+            #[cfg(feature = "ws")]
+            Address::Ws(ws) => Some(&ws.target),
+            Address::Ipc(_) | Address::Inproc(_) => None,
+        }
+    }
+}
+
+/// A ws address.
+#[cfg(feature = "ws")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct WsAddress {
+    pub(crate) target: HostPort,
+    /// With the `/` that it begins with.
+    pub(crate) path: Box<str>,
 }
 
 /// A tcp address: where to, and for connecting optionally where from.
@@ -156,19 +184,18 @@ impl Endpoint {
     /// The tcp endpoint of a socket address. Flow information is not kept.
     #[must_use]
     pub fn tcp(addr: SocketAddr) -> Self {
-        let host = match addr {
-            SocketAddr::V4(v4) => Host::V4(*v4.ip()),
-            SocketAddr::V6(v6) => {
-                let zone = (v6.scope_id() != 0).then(|| v6.scope_id().to_string().into());
-                Host::V6(*v6.ip(), zone)
-            }
-        };
         Endpoint(Address::Tcp(TcpAddress {
             source: None,
-            target: HostPort {
-                host,
-                port: addr.port(),
-            },
+            target: HostPort::of(addr),
+        }))
+    }
+
+    /// The ws endpoint of a socket address and a path that was checked before.
+    #[cfg(feature = "ws")]
+    pub(crate) fn ws(addr: SocketAddr, path: &str) -> Self {
+        Endpoint(Address::Ws(WsAddress {
+            target: HostPort::of(addr),
+            path: path.into(),
         }))
     }
 
@@ -208,23 +235,29 @@ impl Endpoint {
             Address::Tcp(_) => Transport::Tcp,
             Address::Ipc(_) => Transport::Ipc,
             Address::Inproc(_) => Transport::Inproc,
+            #[cfg(feature = "ws")]
+            Address::Ws(_) => Transport::Ws,
         }
     }
 
-    /// The tcp port; 0 if the system is to choose it. `None` for other transports.
+    /// The tcp port (of a WebSocket, too); 0 if the system is to choose it. `None` for other transports.
     #[must_use]
     pub fn port(&self) -> Option<u16> {
-        match &self.0 {
-            Address::Tcp(tcp) => Some(tcp.target.port),
-            _ => None,
-        }
+        self.0.tcp_target().map(|target| target.port)
     }
 
-    /// The tcp address, if it is numeric and needs no look-up.
+    /// The tcp address (of a WebSocket, too), if it is numeric and needs no look-up.
     #[must_use]
     pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.0.tcp_target()?.socket_addr()
+    }
+
+    /// The path of a WebSocket. `None` for other transports.
+    #[cfg(feature = "ws")]
+    #[must_use]
+    pub fn ws_path(&self) -> Option<&str> {
         match &self.0 {
-            Address::Tcp(tcp) => tcp.target.socket_addr(),
+            Address::Ws(ws) => Some(&ws.path),
             _ => None,
         }
     }
@@ -251,9 +284,12 @@ impl Endpoint {
     #[must_use]
     pub fn is_wildcard(&self) -> bool {
         match &self.0 {
-            Address::Tcp(tcp) => tcp.target.host == Host::Any || tcp.target.port == 0,
             Address::Ipc(ipc) => *ipc == IpcAddress::Any,
             Address::Inproc(_) => false,
+            _ => {
+                let target = self.0.tcp_target();
+                target.is_some_and(|target| target.host == Host::Any || target.port == 0)
+            }
         }
     }
 
@@ -276,12 +312,12 @@ impl Endpoint {
     /// # Errors
     /// If the endpoint is a wildcard that only binding knows.
     pub fn check_connect(&self) -> Result<(), EndpointError> {
-        let expected = match &self.0 {
-            Address::Tcp(tcp) if tcp.target.host == Host::Any => {
+        let expected = match (&self.0, self.0.tcp_target()) {
+            (_, Some(target)) if target.host == Host::Any => {
                 "a host name or an address in place of `*`"
             }
-            Address::Tcp(tcp) if tcp.target.port == 0 => "a port from 1 to 65535, not `*` or 0",
-            Address::Ipc(IpcAddress::Any) => "a path or an `@name` in place of `*`",
+            (_, Some(target)) if target.port == 0 => "a port from 1 to 65535, not `*` or 0",
+            (Address::Ipc(IpcAddress::Any), _) => "a path or an `@name` in place of `*`",
             _ => return Ok(()),
         };
         Err(EndpointError::NotConnectable {
@@ -302,6 +338,20 @@ impl Endpoint {
 }
 
 impl HostPort {
+    fn of(addr: SocketAddr) -> Self {
+        let host = match addr {
+            SocketAddr::V4(v4) => Host::V4(*v4.ip()),
+            SocketAddr::V6(v6) => {
+                let zone = (v6.scope_id() != 0).then(|| v6.scope_id().to_string().into());
+                Host::V6(*v6.ip(), zone)
+            }
+        };
+        HostPort {
+            host,
+            port: addr.port(),
+        }
+    }
+
     /// The address, if it is numeric; a zone counts as numeric if it is an index.
     pub(crate) fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.host {
@@ -338,7 +388,9 @@ impl FromStr for Endpoint {
             "tcp" => parse_tcp(input, rest),
             "ipc" => parse_ipc(input, rest),
             "inproc" => parse_inproc(input, rest),
-            _ => match UNSUPPORTED.into_iter().find(|known| *known == scheme) {
+            #[cfg(feature = "ws")]
+            "ws" => parse_ws(input, rest),
+            _ => match UNSUPPORTED.iter().copied().find(|known| *known == scheme) {
                 Some(scheme) => Err(EndpointError::UnsupportedTransport {
                     input: input.into(),
                     scheme,
@@ -408,6 +460,8 @@ impl fmt::Display for Endpoint {
             Address::Ipc(IpcAddress::Abstract(name)) => write!(f, "ipc://@{name}"),
             Address::Ipc(IpcAddress::Any) => f.write_str("ipc://*"),
             Address::Inproc(name) => write!(f, "inproc://{name}"),
+            #[cfg(feature = "ws")]
+            Address::Ws(ws) => write!(f, "ws://{}{}", ws.target, ws.path),
         }
     }
 }
@@ -440,6 +494,8 @@ impl fmt::Display for Transport {
             Transport::Tcp => "tcp",
             Transport::Ipc => "ipc",
             Transport::Inproc => "inproc",
+            #[cfg(feature = "ws")]
+            Transport::Ws => "ws",
         })
     }
 }
@@ -459,6 +515,28 @@ fn parse_tcp(input: &str, rest: &str) -> Result<Address, EndpointError> {
     };
     let target = parse_host_port(target).map_err(fail)?;
     Ok(Address::Tcp(TcpAddress { source, target }))
+}
+
+#[cfg(feature = "ws")]
+fn parse_ws(input: &str, rest: &str) -> Result<Address, EndpointError> {
+    let (target, path) = match rest.find('/') {
+        Some(at) => rest.split_at(at),
+        None => (rest, "/"),
+    };
+    let target = parse_host_port(target).map_err(|expected| {
+        let expected = match expected {
+            EXPECTED_TCP => "`ws://host:port/path`",
+            other => other,
+        };
+        syntax(input, expected)
+    })?;
+    // What stands in the request as it is, and in its first line.
+    let good = |b: u8| b.is_ascii_graphic() && b != b'#';
+    if path.len() > WS_PATH_LIMIT || !path.bytes().all(good) {
+        return Err(syntax(input, EXPECTED_PATH));
+    }
+    let path = path.into();
+    Ok(Address::Ws(WsAddress { target, path }))
 }
 
 fn parse_host_port(text: &str) -> Result<HostPort, &'static str> {
@@ -571,10 +649,25 @@ const HOST_NAME_LIMIT: usize = 255;
 const ZONE_LIMIT: usize = 256;
 
 /// Transports of the ZeroMQ family that Sinew names in its error instead of calling them unknown.
-const UNSUPPORTED: [&str; 9] = [
-    "ws", "wss", "udp", "vsock", "vmci", "tipc", "norm", "pgm", "epgm",
+const UNSUPPORTED: &[&str] = &[
+    #[cfg(not(feature = "ws"))]
+    "ws",
+    "wss",
+    "udp",
+    "vsock",
+    "vmci",
+    "tipc",
+    "norm",
+    "pgm",
+    "epgm",
 ];
 
+/// Leaves a request room within what servers take for its head.
+#[cfg(feature = "ws")]
+const WS_PATH_LIMIT: usize = 1024;
+
+#[cfg(feature = "ws")]
+const EXPECTED_PATH: &str = "a path of at most 1024 visible ASCII characters other than `#`";
 const EXPECTED_ANY: &str = "`tcp://host:port`, `ipc://path` or `inproc://name`";
 const EXPECTED_TCP: &str = "`tcp://host:port`";
 const EXPECTED_PORT: &str = "a decimal port from 0 to 65535, or `*`";
@@ -625,6 +718,47 @@ mod tests {
             assert_eq!(endpoint.to_string(), canonical);
             assert_eq!(parse(canonical).unwrap(), endpoint);
         }
+    }
+
+    #[test]
+    #[cfg(feature = "ws")]
+    fn websockets_have_a_path() {
+        for (text, canonical, path) in [
+            ("ws://*:0", "ws://*:*/", "/"),
+            ("ws://a.b:80", "ws://a.b:80/", "/"),
+            (
+                "ws://[::1]:8080/x/y?z=1",
+                "ws://[::1]:8080/x/y?z=1",
+                "/x/y?z=1",
+            ),
+            ("ws://10.0.0.1:1//", "ws://10.0.0.1:1//", "//"),
+        ] {
+            let endpoint = parse(text).unwrap();
+            assert_eq!(endpoint.to_string(), canonical);
+            assert_eq!(parse(canonical).unwrap(), endpoint);
+            assert_eq!(endpoint.ws_path(), Some(path));
+            assert_eq!(endpoint.transport(), Transport::Ws);
+            assert!(endpoint.check_bind().is_ok());
+            assert_eq!(endpoint.check_connect().is_err(), endpoint.is_wildcard());
+        }
+        assert_eq!(parse("ws://a:1").unwrap().port(), Some(1));
+        for (text, expected) in [
+            ("ws://", "`ws://host:port/path`"),
+            ("ws://a", "`ws://host:port/path`"),
+            ("ws:///x", "`ws://host:port/path`"),
+            ("ws://a:x/", super::EXPECTED_PORT),
+            ("ws://a:1/ x", super::EXPECTED_PATH),
+            ("ws://a:1/#x", super::EXPECTED_PATH),
+            ("ws://a:1/\r\n", super::EXPECTED_PATH),
+            ("ws://a:1/é", super::EXPECTED_PATH),
+        ] {
+            assert_eq!(parse(text), Err(super::syntax(text, expected)));
+        }
+        let long = format!("ws://a:1/{}", "x".repeat(1024));
+        assert_eq!(
+            parse(&long),
+            Err(super::syntax(&long, super::EXPECTED_PATH))
+        );
     }
 
     #[test]

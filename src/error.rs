@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use crate::config::OptionError;
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::message::{Group, InvalidGroup, Message, RoutingId};
+use crate::message::{Group, InvalidGroup, Message, PeerId, RoutingId};
 use crate::socket_type::SocketType;
 
 /// Why an endpoint was not bound. The socket is unchanged.
@@ -61,6 +61,19 @@ pub enum ConnectError {
         /// What both would be called.
         routing_id: Box<RoutingId>,
     },
+    /// One of the two sockets takes a single peer (PAIR, CHANNEL), and has it.
+    #[error("`{endpoint}` is not connected to: this socket, or the one bound there, takes one peer at a time and has it")]
+    Occupied {
+        /// The endpoint given.
+        endpoint: Endpoint,
+    },
+    /// The routing id of a peer is known when its connection is there, since the socket was built with the
+    /// option `immediate`.
+    #[error("`{endpoint}` is not connected to: with the option `immediate` its peer has no routing id yet, expected a socket without")]
+    NoPeerId {
+        /// The endpoint given.
+        endpoint: Endpoint,
+    },
     /// The system refused, for example to start an I/O thread.
     #[error("`{endpoint}` cannot be connected to: {source}")]
     Io {
@@ -86,6 +99,34 @@ pub enum UnknownEndpoint {
         /// The endpoint given.
         endpoint: Endpoint,
     },
+}
+
+/// No such peer: a SERVER or PEER socket has none of this routing id (any more).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("there is no peer {id}, expected the routing id of one that is there")]
+#[non_exhaustive]
+pub struct UnknownPeer {
+    /// The routing id given.
+    pub id: PeerId,
+}
+
+/// No peer of this name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("there is no peer \"{}\", expected the routing id of one that is there", .id.escape_ascii())]
+pub struct UnknownRoutingId {
+    id: Box<[u8]>,
+}
+
+impl UnknownRoutingId {
+    pub(crate) fn new(id: &[u8]) -> Self {
+        UnknownRoutingId { id: id.into() }
+    }
+
+    /// The name given.
+    #[must_use]
+    pub fn routing_id(&self) -> &[u8] {
+        &self.id
+    }
 }
 
 /// Why a socket was not made.
@@ -138,6 +179,21 @@ pub enum SendFailure {
         "the message has a single frame, expected a routing id and at least one frame behind it"
     )]
     NotAddressed,
+    /// This socket sends messages of a single frame only.
+    #[error("the message has {frames} frames, expected 1")]
+    Multipart {
+        /// How many frames the message has.
+        frames: usize,
+    },
+    /// A SERVER or PEER socket has no peer of this routing id: it is gone, or never was.
+    #[error("there is no peer {id}, expected the routing id of one that is there")]
+    UnknownPeer {
+        /// The routing id given.
+        id: PeerId,
+    },
+    /// A SERVER or PEER socket was given a message that does not say which peer it is for.
+    #[error("the message carries no routing id, expected that of a peer")]
+    NoRoutingId,
 }
 
 impl SendError {

@@ -5,6 +5,11 @@ pub fn connection(data: &[u8]) {
     crate::proto::fuzz_connection(data, crate::sync::clock::now());
 }
 
+/// Every other wire format, both ways.
+pub fn transforms(data: &[u8]) {
+    crate::proto::fuzz_transforms(data);
+}
+
 /// The frame codec and the walk over frames.
 pub fn frames(data: &[u8]) {
     let mut rest = data;

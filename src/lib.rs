@@ -9,7 +9,11 @@
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
+//! | [`Stream`] | sends and receives octets, with peers that are no ZeroMQ sockets |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
+//! | [`Pair`] ↔ [`Pair`] | sends and receives in any order, with one peer |
+//! | [`Client`] ↔ [`Server`], [`Peer`] ↔ [`Peer`] | messages of a single frame, each peer by a number |
+//! | [`Scatter`] → [`Gather`], [`Channel`] ↔ [`Channel`] | PUSH and PULL, and PAIR, for messages of a single frame |
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
 //! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
@@ -100,22 +104,28 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
-    RequestError, SendError, SendFailure, UnknownEndpoint, WaitTimeout,
+    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, UnknownRoutingId,
+    WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{ConnectionId, DisconnectReason, Monitor, SocketEvent};
-pub use message::{Frame, Group, IntoMessage, InvalidGroup, InvalidRoutingId, Message, RoutingId};
+pub use message::{
+    Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,
+    InvalidRoutingId, Message, MessageBuilder, PeerId, PeerProperties, RoutingId,
+};
 #[cfg(not(loom))]
 pub use proto::{
     Incompatible, LimitExceeded, Malformed, Misbehaved, PeerName, ProtocolError, Refusal, TimedOut,
+    UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    CloseReport, Dealer, Dish, PeerState, Pub, Pull, Push, Radio, Rep, Req, Router, SocketBuilder,
-    SocketKind, SocketStats, Sub, SubscriptionEvent, XPub, XSub,
+    Channel, Client, CloseReport, Dealer, Dish, Gather, Pair, Peer, PeerState, Pub, Pull, Push,
+    Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind, SocketStats, Stream, Sub,
+    SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

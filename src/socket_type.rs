@@ -1,11 +1,11 @@
-//! The socket types of the ZeroMQ family: their wire names and which may talk to which.
+//! The socket types of the ZeroMQ family: their names and which may talk to which.
 //!
 //! A plain table, shared by the protocol core (which checks a peer's `Socket-Type` property,
 //! 23/ZMTP "The Socket-Type Property") and by the sockets. It knows nothing about behaviour.
 
 use std::fmt;
 
-/// A socket type, as announced in the `Socket-Type` property of a ZMTP handshake.
+/// A socket type; all but STREAM are announced in the `Socket-Type` property of a ZMTP handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum SocketType {
@@ -47,11 +47,13 @@ pub enum SocketType {
     Peer,
     /// Thread-safe exclusive pair.
     Channel,
+    /// Octets to and from peers that are no ZeroMQ sockets. Never announced in a handshake: there is none.
+    Stream,
 }
 
 impl SocketType {
     /// Every type, in no particular order of importance.
-    pub const ALL: [SocketType; 19] = [
+    pub const ALL: [SocketType; 20] = [
         SocketType::Pair,
         SocketType::Pub,
         SocketType::Sub,
@@ -71,6 +73,7 @@ impl SocketType {
         SocketType::Scatter,
         SocketType::Peer,
         SocketType::Channel,
+        SocketType::Stream,
     ];
 
     /// The name on the wire, in capitals.
@@ -96,6 +99,7 @@ impl SocketType {
             SocketType::Scatter => "SCATTER",
             SocketType::Peer => "PEER",
             SocketType::Channel => "CHANNEL",
+            SocketType::Stream => "STREAM",
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::timing::LONGEST;
 use super::{
     Heartbeat, HighWaterMark, MessageLimits, Notes, OptionError, ReconnectPolicy,
@@ -35,8 +37,16 @@ pub struct SocketConfig {
     pub(crate) subscriptions: SubscriptionLimits,
     /// Announced to peers; `None` announces an empty one.
     pub(crate) routing_id: Option<RoutingId>,
+    /// Whether peers that speak ZMTP 2.0 or 1.0 are accepted. Default no.
+    pub(crate) legacy_peers: bool,
     /// Whether messages are queued only to completed connections. Default no.
     pub(crate) immediate: bool,
+    /// Per peer and direction only the newest message is kept. Default no.
+    pub(crate) conflate: bool,
+    /// Received messages carry what is known of their peer. Default no.
+    pub(crate) attach_properties: bool,
+    /// Announced to peers, by name.
+    pub(crate) metadata: Vec<(String, Bytes)>,
     /// The listen queue. Default 1024: the kernel caps it at its own limit, and 100, the classic
     /// value, refuses connections when a few hundred peers come back at once.
     pub(crate) backlog: u32,
@@ -138,6 +148,7 @@ impl SocketConfig {
                 return Err(OptionError::new(option, given, "from 1 to 2147483647"));
             }
         }
+        self.validate_metadata()?;
         if let Some(id) = self.routing_id.as_ref().filter(|id| id.is_automatic()) {
             return Err(OptionError::new(
                 "routing_id",
@@ -147,7 +158,55 @@ impl SocketConfig {
         }
         self.tcp.validate()
     }
+
+    /// Names and values as they can be announced, all of them in one frame of a handshake.
+    fn validate_metadata(&self) -> Result<(), OptionError> {
+        let mut octets = 0;
+        for (name, value) in &self.metadata {
+            let is_name = |octet: u8| octet.is_ascii_alphanumeric() || b"-_.+".contains(&octet);
+            let rest = name.strip_prefix("X-");
+            if name.len() > 255
+                || rest.map_or(true, |rest| rest.is_empty() || !rest.bytes().all(is_name))
+            {
+                return Err(OptionError::new(
+                    "metadata",
+                    format_args!("{:?}", name.chars().take(NAME_SHOWN).collect::<String>()),
+                    "a name of at most 255 octets: `X-`, then letters, digits, `-`, `_`, `.` or `+`",
+                ));
+            }
+            if value.is_empty() {
+                return Err(OptionError::new(
+                    "metadata",
+                    format_args!("{name:?} without a value"),
+                    "a value of at least 1 octet",
+                ));
+            }
+            octets += name.len() + value.len();
+        }
+        if self.metadata.len() > METADATA_ENTRIES {
+            return Err(OptionError::new(
+                "metadata",
+                format_args!("{} entries", self.metadata.len()),
+                "at most 128 entries",
+            ));
+        }
+        if octets > METADATA_OCTETS {
+            return Err(OptionError::new(
+                "metadata",
+                format_args!("{octets} octets of names and values"),
+                "at most 32768 octets of names and values",
+            ));
+        }
+        Ok(())
+    }
 }
+
+/// How much of a wrong name an error shows.
+const NAME_SHOWN: usize = 64;
+
+/// Half of the properties, and half of the octets, that peers of this library accept of a handshake.
+const METADATA_ENTRIES: usize = 128;
+const METADATA_OCTETS: usize = 32 * 1024;
 
 impl TcpConfig {
     fn validate(&self) -> Result<(), OptionError> {
@@ -203,7 +262,11 @@ impl Default for SocketConfig {
             limits: MessageLimits::default(),
             subscriptions: SubscriptionLimits::default(),
             routing_id: None,
+            legacy_peers: false,
             immediate: false,
+            conflate: false,
+            attach_properties: false,
+            metadata: Vec::new(),
             backlog: 1024,
             affinity: 0,
             max_pending_handshakes: 1024,

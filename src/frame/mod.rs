@@ -15,7 +15,8 @@ pub(crate) const SHORT_MAX: usize = 255;
 
 const MORE: u8 = 0x01;
 const LONG: u8 = 0x02;
-const COMMAND: u8 = 0x04;
+/// The bit of a command in the octet of flags.
+pub(crate) const COMMAND: u8 = 0x04;
 const RESERVED: u8 = 0xf8;
 
 /// A decoded frame header.

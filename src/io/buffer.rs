@@ -17,6 +17,9 @@ pub(crate) const BUFFER_SIZE: usize = 64 * 1024;
 /// So few unread octets are worth copying in order to free the rest of their buffer.
 const SHRINK_BELOW: usize = 4 * 1024;
 
+/// Whole buffers that are kept: a connection whose octets are no frames uses two at once.
+const READY: usize = 2;
+
 /// Buffers that wait for octets handed on by reference to be dropped. More than these are freed.
 const POOLED: usize = 8;
 
@@ -115,7 +118,7 @@ impl ReadBuffer {
 #[derive(Debug, Default)]
 pub(crate) struct BufferPool {
     /// Whole buffers, ready for use.
-    ready: Option<Memory>,
+    ready: Vec<Memory>,
     /// What is left of buffers of which octets were handed on.
     lent: VecDeque<Memory>,
     /// And of the memory of large bodies, with its size.
@@ -128,7 +131,7 @@ impl BufferPool {
         if len > BUFFER_SIZE {
             return Memory::zeroed(len);
         }
-        if let Some(ready) = self.ready.take() {
+        if let Some(ready) = self.ready.pop() {
             return ready;
         }
         for _ in 0..self.lent.len() {
@@ -144,7 +147,9 @@ impl BufferPool {
 
     fn give(&mut self, memory: Memory) {
         if memory.len() == BUFFER_SIZE {
-            self.ready = Some(memory);
+            if self.ready.len() < READY {
+                self.ready.push(memory);
+            }
         } else if memory.len() < BUFFER_SIZE && !memory.is_empty() {
             if self.lent.len() == POOLED {
                 self.lent.pop_front();

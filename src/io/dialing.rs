@@ -18,7 +18,7 @@ use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
-use crate::endpoint::{Address, Endpoint};
+use crate::endpoint::{Address, Endpoint, HostPort};
 use crate::message::RoutingId;
 use crate::pipe::Reader;
 use crate::sync::clock;
@@ -97,12 +97,12 @@ impl IoThread {
         };
         dialer.state = State::Resolving;
         let id = dialer.id;
-        match dialer.endpoint.address() {
-            Address::Tcp(address) => {
-                let (host, port) = match address.target.host_text() {
-                    Some(host) => (host, address.target.port),
-                    None => (String::new(), address.target.port),
-                };
+        match (
+            dialer.endpoint.address(),
+            dialer.endpoint.address().tcp_target(),
+        ) {
+            (_, Some(target)) => {
+                let (host, port) = (target.host_text().unwrap_or_default(), target.port);
                 let family = Family::with_ipv6(dialer.port.config.tcp.ipv6);
                 let answer = move |result| handle.post(Command::Resolved { slot, id, result });
                 match pool {
@@ -110,11 +110,11 @@ impl IoThread {
                     None => answer(Err(io::ErrorKind::NotConnected.into())),
                 }
             }
-            Address::Ipc(address) => {
+            (Address::Ipc(address), _) => {
                 let target = ConnectTarget::Ipc(address.clone());
                 self.attempt(slot, &target);
             }
-            Address::Inproc(_) => {
+            _ => {
                 debug_assert!(false, "inproc needs no I/O thread");
             }
         }
@@ -156,6 +156,11 @@ impl IoThread {
         };
         let target = match dialer.endpoint.address() {
             Address::Tcp(endpoint) => ConnectTarget::tcp(endpoint, address),
+            #[cfg(feature = "ws")]
+            Address::Ws(_) => Ok(ConnectTarget::Tcp {
+                addr: address,
+                source: None,
+            }),
             _ => Err(io::ErrorKind::InvalidInput.into()),
         };
         match target {
@@ -444,10 +449,8 @@ pub(super) fn release_ends(port: &Arc<Port>, ends: PipeEnds, closing: bool) {
 
 /// The system's words for a name it does not know do not name it.
 fn unresolved(endpoint: &Endpoint, error: &io::Error) -> DisconnectReason {
-    let host = match endpoint.address() {
-        Address::Tcp(address) => address.target.host_text(),
-        _ => None,
-    };
+    let target = endpoint.address().tcp_target();
+    let host = target.and_then(HostPort::host_text);
     DisconnectReason::Io {
         kind: error.kind(),
         message: format!(

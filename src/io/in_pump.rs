@@ -9,13 +9,14 @@ use std::io::{self, IoSliceMut};
 use std::sync::atomic::Ordering;
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
+use super::framing::{Fault, Filled, FramedInput};
 use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::{Counters, Port};
 use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
 use crate::pipe::{Memory, Writer};
-use crate::proto::{Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
+use crate::proto::{Decode, Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
 use crate::socket_type::SocketType;
 use crate::sync::{clock, lock};
 
@@ -100,6 +101,8 @@ impl Sink {
 pub(crate) struct InPump {
     phase: Phase,
     buffer: ReadBuffer,
+    /// What is between the descriptor and this pump, if frames do not travel as they are.
+    framed: Option<Box<FramedInput>>,
     sink: Sink,
     body: Option<Body>,
     /// The largest body that has arrived so far. Announcements are worth no memory, but what a connection
@@ -149,6 +152,7 @@ impl InPump {
         InPump {
             phase: Phase::Handshake,
             buffer: ReadBuffer::default(),
+            framed: None,
             sink: Sink::Discard,
             body: None,
             largest_body: 0,
@@ -159,6 +163,13 @@ impl InPump {
             failure: None,
             signal: true,
         }
+    }
+
+    /// From now on what is received, and what was received and is no part of the handshake, goes through
+    /// this.
+    pub(super) fn set_decoder(&mut self, decoder: Box<dyn Decode>) {
+        let raw = std::mem::take(&mut self.buffer);
+        self.framed = Some(Box::new(FramedInput::new(decoder, raw)));
     }
 
     /// The handshake is done: messages go to `sink`.
@@ -172,6 +183,7 @@ impl InPump {
         self.phase = Phase::Closed;
         self.body = None;
         self.buffer = ReadBuffer::default();
+        self.framed = None;
         match std::mem::replace(&mut self.sink, Sink::Discard) {
             Sink::Pipe(mut writer) | Sink::Checked(mut writer, _) => {
                 writer.rollback();
@@ -230,6 +242,9 @@ impl InPump {
             }
         };
         self.buffer.release(pool);
+        if let Some(framed) = &mut self.framed {
+            framed.release(pool);
+        }
         // A busy connection goes on filling its buffer; one that trickles gives it back.
         let read = link
             .octets
@@ -263,6 +278,13 @@ impl InPump {
             if read >= budget {
                 return Ok(InOutcome::More);
             }
+            if self.framed.is_some() {
+                match self.read_framed(link, pool, needed)? {
+                    Some(octets) => read += octets,
+                    None => return Ok(InOutcome::Drained),
+                }
+                continue;
+            }
             let mut tail: &mut [u8] = &mut [];
             let into = match &mut self.body {
                 Some(body) => {
@@ -279,12 +301,7 @@ impl InPump {
                     body.space()
                 }
                 None => {
-                    self.buffer.reserve(needed, pool);
-                    if self.buffer.space_len() < BUFFER_SIZE / 8 {
-                        // A new buffer, rather than many small reads into the end of this one.
-                        let total = self.buffer.input().len() + BUFFER_SIZE / 2;
-                        self.buffer.reserve(total.max(needed), pool);
-                    }
+                    self.reserve(needed, pool);
                     self.buffer.space()
                 }
             };
@@ -314,13 +331,59 @@ impl InPump {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(InOutcome::Drained),
                     io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
-                        return Err(DisconnectReason::PeerClosed)
-                    }
-                    _ => return Err(error.into()),
+                    _ => return Err(read_failure(error)),
                 },
             }
         }
+    }
+
+    /// Makes room in the buffer for so many octets, and enough to be worth a read.
+    fn reserve(&mut self, needed: usize, pool: &mut BufferPool) {
+        self.buffer.reserve(needed, pool);
+        if self.buffer.space_len() < BUFFER_SIZE / 8 {
+            // A new buffer, rather than many small reads into the end of this one.
+            let total = self.buffer.input().len() + BUFFER_SIZE / 2;
+            self.buffer.reserve(total.max(needed), pool);
+        }
+    }
+
+    /// Reads through what is between the descriptor and this pump. Returns what that counts of the
+    /// budget; `None`: there is nothing for now.
+    fn read_framed(
+        &mut self,
+        link: &Link,
+        pool: &mut BufferPool,
+        needed: usize,
+    ) -> Result<Option<usize>, DisconnectReason> {
+        if self.body.is_none() {
+            self.reserve(needed, pool);
+        }
+        let Some(framed) = &mut self.framed else {
+            return Ok(None);
+        };
+        let into = match &mut self.body {
+            Some(body) => body.space(),
+            None => self.buffer.space(),
+        };
+        let (frames, read) = match framed.fill(&link.stream, pool, into) {
+            Ok(Filled::Some { frames, read }) => (frames, read),
+            Ok(Filled::Nothing) => return Ok(None),
+            Err(Fault::Protocol(error)) => {
+                let error = lock(&link.proto).handle_malformed(error);
+                return Err(error.into());
+            }
+            Err(Fault::Ended) => return Err(DisconnectReason::PeerClosed),
+            Err(Fault::System(error)) => return Err(read_failure(error)),
+        };
+        match &mut self.body {
+            Some(body) => body.filled += frames,
+            None => self.buffer.fill(frames),
+        }
+        if read > 0 {
+            link.octets.traffic.store(true, Ordering::Relaxed);
+            Counters::add_owned(&link.octets.read, read as u64);
+        }
+        Ok(Some(frames.max(read)))
     }
 
     fn process(&mut self, link: &Link, pool: &mut BufferPool) -> Result<Step, DisconnectReason> {
@@ -742,6 +805,14 @@ fn notify(link: &Link, event: &Event) -> Result<(), DisconnectReason> {
     match key {
         Some(key) => link.port.hooks.subscription(key, subscribe, topic),
         None => Ok(()),
+    }
+}
+
+#[cold]
+fn read_failure(error: io::Error) -> DisconnectReason {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => DisconnectReason::PeerClosed,
+        _ => error.into(),
     }
 }
 

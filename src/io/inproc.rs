@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use bytes::Bytes;
+
 use super::monitor::{DisconnectReason, SocketEvent};
 use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::PipeEnds;
 use crate::endpoint::Endpoint;
-use crate::message::{Message, RoutingId};
-use crate::pipe::{pipe, Limits, Tuning};
+use crate::message::{Message, PeerProperties, RoutingId};
+use crate::pipe::{conflate, pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
 use crate::sync::{lock, Mutex};
@@ -49,6 +51,8 @@ pub(crate) enum InprocError {
         theirs: SocketType,
     },
     DuplicateRoutingId(RoutingId),
+    /// One of the two takes a single peer, and has it.
+    Occupied,
 }
 
 /// The inproc peers of a socket, by its own keys.
@@ -97,7 +101,7 @@ impl Names {
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
         let (mut writer, reader) = port.out_pipe(Tuning::INPROC);
-        let (back_writer, back_reader) = pipe(port.in_limits(), Tuning::INPROC);
+        let (back_writer, back_reader) = port.in_pipe(Tuning::INPROC);
         let waiting = Waiting {
             port: Arc::downgrade(port),
             ends: PipeEnds {
@@ -113,7 +117,7 @@ impl Names {
             port.offer_writer(key, writer);
         }
         if flow.receives {
-            port.offer_reader(key, back_reader);
+            port.offer_reader(key, back_reader, None);
         }
         match self.0.connect(name, waiting) {
             Connect::Queued(pending) => Ok(InprocId::Connected {
@@ -186,7 +190,8 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
             DisconnectReason::DuplicateRoutingId { routing_id } => {
                 Err(InprocError::DuplicateRoutingId(routing_id))
             }
-            // Only a routing id is a reason not to admit a peer.
+            DisconnectReason::Occupied => Err(InprocError::Occupied),
+            // These are all the reasons not to admit a peer.
             _ => Ok(()),
         };
     }
@@ -213,7 +218,14 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         sends, receives, ..
     } = binder.flow();
     // Who receives from a peer can answer it: the way to it is there first.
+    connector.introduce(peer_key, 0, &properties(binder));
     if let Some(mut writer) = ends.writer.filter(|_| sends) {
+        if binder.config.conflate && !connector.config.conflate {
+            // The connector has the other end of a pipe that does not, and gets that of one that does.
+            let (new, reader) = binder.out_pipe(Tuning::INPROC);
+            connector.offer_reader(peer_key, reader, Some(properties(binder)));
+            writer = new;
+        }
         writer.add_limits(binder.out_limits());
         binder.welcome(&mut writer);
         binder.greet(&mut writer);
@@ -225,12 +237,16 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     binder.hooks.settled(key);
     if let Some(mut reader) = ends.reader.filter(|_| receives) {
+        if binder.config.conflate && !reader.is_conflating() {
+            let replaced = Arc::clone(&binder.counters.dropped_conflated);
+            reader = conflate(reader, Tuning::INPROC, replaced);
+        }
         reader.add_limits(binder.in_limits());
-        binder.offer_reader(key, reader);
+        binder.offer_reader(key, reader, Some(properties(&connector)));
     } else if receives {
         // The connector sends nothing this way: an ended pipe stands for that.
         let (_, reader) = pipe(ONE, Tuning::INPROC);
-        binder.offer_reader(key, reader);
+        binder.offer_reader(key, reader, Some(properties(&connector)));
     }
     binder.peer_up();
     connector.peer_up();
@@ -256,6 +272,21 @@ const ONE: Limits = Limits {
     messages: 1,
     bytes: 1,
 };
+
+/// What a peer over inproc knows of a socket: what its handshake would tell.
+fn properties(port: &Port) -> Arc<PeerProperties> {
+    let identity = match port.socket_type.announces_identity() {
+        true => port.protocol.routing_id.clone(),
+        false => Bytes::new(),
+    };
+    Arc::new(PeerProperties {
+        address: None,
+        socket_type: Some(port.socket_type),
+        identity,
+        user_id: None,
+        metadata: port.protocol.properties.clone(),
+    })
+}
 
 /// Asks a socket's pattern whether it can have `peer`, and what that is called there.
 fn admit(

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
@@ -27,7 +27,7 @@ use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::pipe::{Signal, Writer};
-use crate::proto::Connection;
+use crate::proto::{Connection, Opening};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, OwnLine, Token};
 use crate::transport::Stream;
@@ -77,9 +77,10 @@ impl Link {
         peer: String,
         home: IoHandle,
         slot: usize,
+        opening: Opening<'_>,
         now: Instant,
     ) -> Arc<Link> {
-        let proto = Connection::new(Arc::clone(&port.protocol), now);
+        let proto = Connection::new(Arc::clone(&port.protocol), opening, now);
         let octets = port.octets.join();
         Arc::new(Link {
             id,
@@ -125,6 +126,12 @@ impl Link {
     /// Ends the connection, and what dialed it, for another peer has taken its routing id.
     pub(crate) fn replace(&self) {
         self.home.post(Command::Replaced(self.slot, self.id));
+    }
+
+    /// Closes the connection, and what dialed it, when what is queued has been written, or after so long.
+    pub(crate) fn close_gently(&self, linger: Option<Duration>) {
+        self.home
+            .post(Command::CloseLink(self.slot, self.id, linger));
     }
 
     /// Appends whole control frames, to be written between two messages.

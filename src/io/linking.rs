@@ -16,10 +16,13 @@ use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
-use super::{READ_TURN, ROOM_PATIENCE};
+use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
-use crate::message::RoutingId;
-use crate::pipe::{pipe, Reader, Tuning};
+use crate::message::{PeerProperties, RoutingId};
+use crate::pipe::{Reader, Tuning, Writer};
+#[cfg(feature = "ws")]
+use crate::proto::Side;
+use crate::proto::{Opening, PeerInfo};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{clock, lock};
 use crate::transport::Stream;
@@ -109,7 +112,11 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
+        let full = port.hooks.is_full();
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease));
+        if full {
+            lock(&link.proto).refuse(OCCUPIED);
+        }
         link.port.monitors.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
@@ -145,6 +152,8 @@ impl IoThread {
     ) -> Arc<Link> {
         let slot = self.slots.insert(Slot::Freed);
         let peer = stream.peer_label();
+        let at = endpoint.clone();
+        let opening = opening(&at, &origin);
         let link = Link::new(
             ConnectionId(next_id()),
             port,
@@ -153,6 +162,7 @@ impl IoThread {
             peer,
             self.handle.clone(),
             slot,
+            opening,
             clock::now(),
         );
         self.slots[slot] = Slot::Link(LinkSlot {
@@ -175,7 +185,16 @@ impl IoThread {
             this.link.begin_reading();
         }
         self.attend(slot);
-        self.read_link(slot, false);
+        if self.is_ready(slot) {
+            // There is no handshake.
+            self.open_link(slot);
+        } else {
+            self.read_link(slot, false);
+        }
+    }
+
+    fn is_ready(&self, slot: usize) -> bool {
+        matches!(self.slots.get(slot), Some(Slot::Link(this)) if lock(&this.link.proto).is_ready())
     }
 
     // ---- events -----------------------------------------------------------------------------
@@ -366,6 +385,11 @@ impl IoThread {
         }
         let link = Arc::clone(&this.link);
         let port = Arc::clone(&link.port);
+        if lock(&link.proto).refuses() {
+            // The place may be free by now, but the peer has been told.
+            self.close_link(slot, DisconnectReason::Occupied);
+            return;
+        }
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
@@ -398,6 +422,9 @@ impl IoThread {
                 if held.is_none() {
                     port.abandon_key(key);
                 }
+                if reason == DisconnectReason::Occupied {
+                    lock(&link.proto).refuse(OCCUPIED);
+                }
                 self.close_link(slot, reason);
                 return;
             }
@@ -420,6 +447,7 @@ impl IoThread {
             writer,
         } = ends;
         link.set_key(key);
+        let first = writer.as_ref().map_or(0, Writer::messages_written);
         if let Some(reader) = &reader {
             reader.set_signal(Arc::new(OutputSignal(Arc::downgrade(&link))));
         }
@@ -428,11 +456,28 @@ impl IoThread {
         }
         // Our own part of the handshake comes before anything else.
         let mut control = BytesMut::new();
-        lock(&link.proto).poll_transmit(&mut control);
+        let transform = {
+            let mut proto = lock(&link.proto);
+            proto.poll_transmit(&mut control);
+            proto.take_transform()
+        };
+        link.push_control(&control);
+        if let Some(transform) = transform {
+            link.output.lock().set_encoder(transform.encode);
+            link.input.lock().set_decoder(transform.decode);
+        }
+        control.clear();
         port.greet_with_frames(&mut control);
         link.push_control(&control);
         port.hooks.settled(key);
         port.hooks.link_up(key, &link, peer.version);
+        if peer.version == PeerVersion::V1_0 && port.flow().topics {
+            // It forwards no subscriptions: its socket filters what it gets.
+            if let Err(reason) = port.hooks.subscription(key, true, &[]) {
+                self.close_link(slot, reason);
+                return;
+            }
+        }
         link.output.lock().open(reader);
         let sink = match writer {
             Some(mut writer) => {
@@ -450,6 +495,7 @@ impl IoThread {
             socket_type: peer.socket_type,
             routing_id,
         });
+        port.introduce(key, first, &Arc::new(properties(&link, peer)));
         // Counted before a caller can read from it.
         port.peer_up();
         port.linked(key, &link);
@@ -620,6 +666,11 @@ impl IoThread {
         let writer = link.input.lock().take_writer();
         let _ = link.stream.shutdown(Shutdown::Both);
         if state == State::Handshake {
+            let reason = match lock(&link.proto).refuses() {
+                // Whatever the peer made of it.
+                true => DisconnectReason::Occupied,
+                false => reason,
+            };
             self.report_end(&link, state, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let last =
@@ -644,18 +695,23 @@ impl IoThread {
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
+        let replaced = reason == DisconnectReason::Replaced;
+        let dialed = matches!(origin, Origin::Dialed { .. });
+        let comes_back = dialed && !port.config.immediate && !replaced;
+        if !comes_back {
+            port.hooks.departed(key);
+        }
         if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
-            port.note_loss(writer, matches!(origin, Origin::Accepted { .. }));
+            port.note_loss(writer, !dialed);
         }
         let mut kept = None;
-        let replaced = reason == DisconnectReason::Replaced;
         if closing.is_some() {
             if state != State::Shut {
                 let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
                 Counters::add(&port.counters.unsent, unsent + lost);
             }
             drop(ends);
-        } else if matches!(origin, Origin::Dialed { .. }) && !port.config.immediate && !replaced {
+        } else if comes_back {
             let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
             port.unlinked(key, lost > 0 || !waits);
             kept = Some(ends);
@@ -698,6 +754,28 @@ impl IoThread {
     }
 }
 
+/// What a peer is told that comes to a socket which has the only one it takes.
+const OCCUPIED: &str = "The socket has a peer, and takes one at a time";
+/// How a connection at this endpoint begins.
+#[cfg_attr(
+    not(feature = "ws"),
+    allow(unused_variables, reason = "all connections begin alike")
+)]
+fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
+    #[cfg(feature = "ws")]
+    if let crate::endpoint::Address::Ws(address) = endpoint.address() {
+        return Opening::WebSocket {
+            target: address.target.to_string().into(),
+            path: &address.path,
+            side: match origin {
+                Origin::Accepted { .. } => Side::Server,
+                Origin::Dialed { .. } => Side::Client(super::random),
+            },
+        };
+    }
+    Opening::Stream
+}
+
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
@@ -711,8 +789,8 @@ pub(super) fn new_ends(port: &Arc<Port>, key: PipeKey) -> PipeEnds {
         reader
     });
     let writer = flow.receives.then(|| {
-        let (writer, reader) = pipe(port.in_limits(), Tuning::RECEIVED);
-        port.offer_reader(key, reader);
+        let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
+        port.offer_reader(key, reader, None);
         writer
     });
     PipeEnds {
@@ -728,7 +806,24 @@ pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEn
     (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key())))
 }
 
+/// What is known of the peer at the other end.
+fn properties(link: &Link, peer: PeerInfo) -> PeerProperties {
+    let address = match link.stream.peer_ip() {
+        Some(ip) => ip.to_string(),
+        None => link.peer.clone(),
+    };
+    PeerProperties {
+        address: Some(address)
+            .filter(|text| !text.is_empty())
+            .map(Into::into),
+        socket_type: peer.socket_type,
+        identity: peer.identity,
+        user_id: None,
+        metadata: peer.properties,
+    }
+}
+
 /// `None` is never.
-fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
+pub(super) fn deadline_after(linger: Option<Duration>) -> Option<Instant> {
     linger.and_then(|linger| clock::now().checked_add(linger))
 }

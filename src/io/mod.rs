@@ -10,6 +10,7 @@
 mod buffer;
 mod caller;
 mod dialing;
+mod framing;
 mod in_pump;
 mod inproc;
 mod link;

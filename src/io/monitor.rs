@@ -91,8 +91,9 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The endpoint bound or connected to.
         endpoint: Endpoint,
-        /// The type of the peer's socket.
-        socket_type: SocketType,
+        /// The type of the peer's socket. `None` if nothing told it: the peer speaks ZMTP 1.0, or
+        /// WebSocket without a mechanism, or is no ZeroMQ socket at all.
+        socket_type: Option<SocketType>,
         /// What the peer is called here: for a ROUTER, the routing id that its messages begin with;
         /// for others, what the peer announced, if it did.
         routing_id: Option<RoutingId>,
@@ -190,6 +191,9 @@ pub enum DisconnectReason {
         /// What both want to be called.
         routing_id: RoutingId,
     },
+    /// This socket takes one peer at a time (PAIR, CHANNEL), and has one.
+    #[error("the socket has a peer, and takes one at a time")]
+    Occupied,
     /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
     #[error("another peer has taken over the routing id")]
     Replaced,

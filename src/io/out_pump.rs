@@ -9,11 +9,13 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 
+use super::framing::FramedOutput;
 use super::link::Link;
 use super::monitor::DisconnectReason;
 use super::port::Counters;
 use super::writing::OutOutcome;
 use crate::pipe::{Reader, Writer};
+use crate::proto::Encode;
 use crate::sync::lock;
 
 /// How far ahead a boundary is chosen, in octets.
@@ -35,6 +37,8 @@ pub(crate) struct OutPump {
 /// All of a pump but its pipe.
 struct Line {
     control: BytesMut,
+    /// What is between this pump and the descriptor, if frames do not travel as they are.
+    framed: Option<Box<FramedOutput>>,
     failure: Option<DisconnectReason>,
     /// A write was refused since the last one that got on.
     was_blocked: bool,
@@ -50,12 +54,19 @@ impl OutPump {
             reader: None,
             line: Line {
                 control: BytesMut::new(),
+                framed: None,
                 failure: None,
                 was_blocked: false,
                 open: false,
                 shut: false,
             },
         }
+    }
+
+    /// From now on what is pushed and sent goes through this.
+    pub(super) fn set_encoder(&mut self, encoder: Box<dyn Encode>) {
+        let wire = std::mem::take(&mut self.line.control);
+        self.line.framed = Some(Box::new(FramedOutput::new(encoder, wire)));
     }
 
     /// The handshake is done: messages may flow, after the control frames pushed so far.
@@ -77,7 +88,8 @@ impl OutPump {
         self.line.shut = true;
         let mut reader = self.reader.take()?;
         reader.disarm();
-        let lost = reader.discard_partial();
+        let unwritten = self.line.framed.take().is_some_and(|f| !f.is_empty());
+        let lost = reader.discard_partial() || unwritten;
         // Nobody may read on for long.
         if reader.keeps_writer_waiting() {
             reader.wake_writer();
@@ -98,12 +110,12 @@ impl OutPump {
 
     /// Whether everything has been written and nothing more can come.
     pub(super) fn is_finished(&mut self) -> bool {
-        self.line.control.is_empty() && self.reader.as_mut().map_or(true, Reader::is_finished)
+        self.line.is_written() && self.reader.as_mut().map_or(true, Reader::is_finished)
     }
 
     /// Whether everything published has been written.
     pub(super) fn is_drained(&mut self) -> bool {
-        self.line.control.is_empty() && self.reader.as_mut().map_or(true, |r| !r.has_data())
+        self.line.is_written() && self.reader.as_mut().map_or(true, |r| !r.has_data())
     }
 
     /// Announces that nobody runs this pump until signalled; see [`Reader::arm`].
@@ -186,6 +198,11 @@ pub(super) struct Through {
 }
 
 impl Line {
+    /// Whether everything that is not in the pipe any more has been written.
+    fn is_written(&self) -> bool {
+        self.control.is_empty() && self.framed.as_ref().map_or(true, |f| f.is_empty())
+    }
+
     /// Runs, and goes on when there is room.
     fn run_on(
         &mut self,
@@ -214,6 +231,9 @@ impl Line {
     fn write(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
+        }
+        if self.framed.is_some() {
+            return self.write_framed(link, reader);
         }
         let mut written = 0;
         loop {
@@ -269,16 +289,82 @@ impl Line {
                     return OutOutcome::Blocked;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.failure = Some(match error.kind() {
-                        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-                            DisconnectReason::PeerClosed
-                        }
-                        _ => error.into(),
-                    });
-                    return OutOutcome::Closed;
-                }
+                Err(error) => return self.fail(write_failure(error)),
             }
         }
+    }
+
+    #[cold]
+    fn fail(&mut self, reason: DisconnectReason) -> OutOutcome {
+        self.failure = Some(reason);
+        OutOutcome::Closed
+    }
+
+    /// As [`Line::write`], through what is between this pump and the descriptor.
+    fn write_framed(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
+        let mut written = 0;
+        loop {
+            let Some(framed) = &mut self.framed else {
+                return OutOutcome::Idle;
+            };
+            if framed.is_empty() {
+                let between = reader.as_ref().map_or(true, |reader| reader.at_boundary());
+                if between && self.control.is_empty() {
+                    let mut proto = lock(&link.proto);
+                    if proto.wants_transmit() {
+                        proto.poll_transmit(&mut self.control);
+                    }
+                }
+                let encoded = match reader.as_mut().filter(|_| self.open) {
+                    _ if between && !self.control.is_empty() => {
+                        framed.encode_control(&mut self.control).map(|()| true)
+                    }
+                    Some(reader) => framed.encode_pipe(reader),
+                    None => Ok(false),
+                };
+                match encoded {
+                    Ok(true) => continue,
+                    Ok(false) => {
+                        framed.rest();
+                        if self.control.is_empty() {
+                            self.control = BytesMut::new();
+                        }
+                        return OutOutcome::Idle;
+                    }
+                    Err(reason) => return self.fail(reason),
+                }
+            }
+            match link.stream.write_vectored(&[IoSlice::new(framed.wire())]) {
+                Ok(n) => {
+                    if std::mem::take(&mut self.was_blocked) {
+                        lock(&link.proto).handle_write_progress();
+                    }
+                    framed.consume(n);
+                    Counters::add_owned(&link.octets.written, n as u64);
+                    written += n;
+                    if !framed.is_empty() {
+                        self.was_blocked = true;
+                        return OutOutcome::Blocked;
+                    }
+                    if written >= TURN {
+                        return OutOutcome::More;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.was_blocked = true;
+                    return OutOutcome::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.fail(write_failure(error)),
+            }
+        }
+    }
+}
+
+#[cold]
+fn write_failure(error: io::Error) -> DisconnectReason {
+    match error.kind() {
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => DisconnectReason::PeerClosed,
+        _ => error.into(),
     }
 }

@@ -4,7 +4,7 @@
 //! threads. It knows no pattern: what a pattern wants to hear (subscriptions, for one) goes through
 //! [`Hooks`].
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
@@ -13,9 +13,10 @@ use super::link::Link;
 use super::monitor::{DisconnectReason, Monitors};
 use super::octets::Octets;
 use super::pool::IoPool;
+use super::random::random;
 use crate::config::SocketConfig;
-use crate::message::{Message, RoutingId};
-use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
+use crate::message::{Message, PeerProperties, RoutingId};
+use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -32,7 +33,12 @@ pub(crate) struct PipeKey {
 #[derive(Debug)]
 pub(crate) enum Inbound {
     /// A pipe to read from.
-    Up { key: PipeKey, reader: Reader },
+    Up {
+        key: PipeKey,
+        reader: Reader,
+        /// Who is at the other end, if that is known already.
+        peer: Option<Arc<PeerProperties>>,
+    },
     /// The connection behind a pipe has changed; [`Port::take_change`] tells how.
     Relinked(PipeKey),
     /// The pipe's other end is gone for good. What it holds can still be read, and `last` after that.
@@ -67,6 +73,9 @@ pub(crate) struct LinkChange {
     pub(crate) lost: bool,
     /// The connection there is now. Not kept alive by what nobody may read for long.
     pub(crate) link: Option<Weak<Link>>,
+    /// Receiving: who is at the other end, each from that message of the pipe on. Of those that brought
+    /// none only the last is here.
+    pub(crate) peers: Vec<(u64, Arc<PeerProperties>)>,
 }
 
 /// One of the two sides of a socket.
@@ -92,6 +101,16 @@ pub(crate) struct Arrival<'a> {
 /// What a pattern wants to hear from its connections. Called on I/O threads (and, for commands that
 /// are found by a caller-driven read, on the caller's); must be quick.
 pub(crate) trait Hooks: Send + Sync {
+    /// A pipe is made for an endpoint that is being connected to. Whether the pattern can have it.
+    fn reserve(&self, _: PipeKey) -> bool {
+        true
+    }
+
+    /// Whether nobody else can be admitted now. Who comes nevertheless is told before it sends anything.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// A peer arrives. Returns what it is called here, if the pattern calls its peers anything;
     /// refuses it if the pattern cannot have it. Nothing has been received from it yet.
     fn admit(&self, _: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {
@@ -178,6 +197,8 @@ struct Keys {
     /// By index: how many halves still have the pipe.
     held: Vec<u8>,
     next_generation: u32,
+    /// Generations of the keys in use: they come round after 2^32 peers.
+    live: HashSet<u32>,
 }
 
 /// Which pipes a socket type has towards a peer.
@@ -216,6 +237,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_unmatched: AtomicU64,
     /// Dropped because the peer it was for is gone.
     pub(crate) dropped_peer_lost: AtomicU64,
+    /// Replaced by a newer one, in pipes that conflate.
+    pub(crate) dropped_conflated: Arc<AtomicU64>,
     /// Received where the pattern has no use for it.
     pub(crate) dropped_unexpected: AtomicU64,
     /// Events of subscriptions that were put together with others, nobody having taken them (XPUB).
@@ -264,7 +287,9 @@ impl Port {
             heartbeat_ttl: std::time::Duration::from_millis(
                 u64::from(config.heartbeat.ttl_deciseconds()) * 100,
             ),
+            legacy_peers: config.legacy_peers,
             max_topic_len: config.subscriptions.topic_bytes as usize,
+            properties: config.metadata.clone(),
             ..ConnectionConfig::new(socket_type)
         };
         Arc::new(Port {
@@ -279,7 +304,11 @@ impl Port {
             counters: Counters::default(),
             octets: Octets::default(),
             inproc: InprocPeers::default(),
-            keys: Mutex::new(Keys::default()),
+            keys: Mutex::new(Keys {
+                // SERVER and PEER call their peers by it: it tells nothing of how many there were.
+                next_generation: random() as u32,
+                ..Keys::default()
+            }),
             changes: Default::default(),
             unseen_ends: AtomicUsize::new(0),
             peers: AtomicUsize::new(0),
@@ -306,10 +335,13 @@ impl Port {
             }
         };
         keys.held[index as usize] = halves;
-        keys.next_generation = keys.next_generation.wrapping_add(1);
-        PipeKey {
-            index,
-            generation: keys.next_generation,
+        loop {
+            keys.next_generation = keys.next_generation.wrapping_add(1);
+            let generation = keys.next_generation;
+            // Zero is no peer's.
+            if generation != 0 && keys.live.insert(generation) {
+                return PipeKey { index, generation };
+            }
         }
     }
 
@@ -320,6 +352,7 @@ impl Port {
         *held = held.saturating_sub(1);
         if *held == 0 {
             keys.free.push(key.index);
+            keys.live.remove(&key.generation);
             drop(keys);
             self.hooks.forgotten(key);
         }
@@ -346,11 +379,22 @@ impl Port {
         }
     }
 
-    /// A pipe towards a new peer, with what every peer is to get first.
+    /// A pipe that this socket writes to, with what every peer is to get first.
     pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
-        let (mut writer, reader) = pipe(self.out_limits(), tuning);
+        let (mut writer, reader) = match self.config.conflate {
+            true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
+            false => pipe(self.out_limits(), tuning),
+        };
         self.welcome(&mut writer);
         (writer, reader)
+    }
+
+    /// A pipe that this socket reads from.
+    pub(crate) fn in_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
+        match self.config.conflate {
+            true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
+            false => pipe(self.in_limits(), tuning),
+        }
     }
 
     /// Writes what every peer is to get first.
@@ -362,9 +406,14 @@ impl Port {
     }
 
     /// Tells the receiving half; its pipe's reader then wakes it by itself.
-    pub(crate) fn offer_reader(self: &Arc<Self>, key: PipeKey, reader: Reader) {
+    pub(crate) fn offer_reader(
+        self: &Arc<Self>,
+        key: PipeKey,
+        reader: Reader,
+        peer: Option<Arc<PeerProperties>>,
+    ) {
         reader.set_signal(Arc::new(Readable(Arc::downgrade(self), key)));
-        self.inbound.post(Inbound::Up { key, reader });
+        self.inbound.post(Inbound::Up { key, reader, peer });
     }
 
     /// Tells the sending half.
@@ -388,19 +437,44 @@ impl Port {
         });
     }
 
+    /// Who is at the other end of a pipe, from message `first` of it on. To be told before that message
+    /// is published.
+    pub(crate) fn introduce(&self, key: PipeKey, first: u64, peer: &Arc<PeerProperties>) {
+        // What is received of a pipe that conflates is not counted as what comes into it.
+        let first = if self.config.conflate { 0 } else { first };
+        if self.flow().receives {
+            self.change_half(Half::Receiving, key, |change| {
+                if change
+                    .peers
+                    .last()
+                    .is_some_and(|(before, _)| *before >= first)
+                {
+                    change.peers.pop();
+                }
+                change.peers.push((first, Arc::clone(peer)));
+            });
+        }
+    }
+
     fn change(&self, key: PipeKey, apply: impl Fn(&mut LinkChange)) {
         let flow = self.flow();
-        let note = |half: Half| {
-            let mut changes = lock(&self.changes[half as usize]);
-            let known = changes.contains_key(&key);
-            apply(changes.entry(key).or_default());
-            !known
-        };
-        if flow.sends && note(Half::Sending) {
-            self.outbound.post(Outbound::Relinked(key));
+        if flow.sends {
+            self.change_half(Half::Sending, key, &apply);
         }
-        if flow.receives && note(Half::Receiving) {
-            self.inbound.post(Inbound::Relinked(key));
+        if flow.receives {
+            self.change_half(Half::Receiving, key, &apply);
+        }
+    }
+
+    fn change_half(&self, half: Half, key: PipeKey, apply: impl Fn(&mut LinkChange)) {
+        let mut changes = lock(&self.changes[half as usize]);
+        let known = changes.contains_key(&key);
+        apply(changes.entry(key).or_default());
+        drop(changes);
+        match half {
+            _ if known => {}
+            Half::Sending => self.outbound.post(Outbound::Relinked(key)),
+            Half::Receiving => self.inbound.post(Inbound::Relinked(key)),
         }
     }
 

@@ -1,10 +1,11 @@
 //! What a socket can send.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Frame, Message};
+use super::{Frame, Message, MessageBuilder};
 
 /// What can be sent: a [`Message`], a [`Frame`], and anything that is bytes.
 ///
@@ -45,6 +46,12 @@ const KEEP_FROM: usize = 512;
 impl IntoMessage for Message {}
 impl IntoMessage for Frame {}
 impl IntoMessage for &Frame {}
+impl IntoMessage for &Bytes {}
+impl IntoMessage for Box<str> {}
+impl IntoMessage for Arc<[u8]> {}
+impl IntoMessage for Arc<Vec<u8>> {}
+impl IntoMessage for Arc<str> {}
+impl IntoMessage for MessageBuilder {}
 
 macro_rules! into_message {
     (borrowed: $($borrowed:ty),*; owned: $($owned:ty),*) => {
@@ -91,6 +98,16 @@ impl IntoMessage for Cow<'_, [u8]> {
     fn as_payload(&self) -> Option<&[u8]> {
         match self {
             Cow::Borrowed(payload) => Some(payload),
+            Cow::Owned(payload) => payload.as_payload(),
+        }
+    }
+}
+
+impl IntoMessage for Cow<'_, str> {
+    #[inline]
+    fn as_payload(&self) -> Option<&[u8]> {
+        match self {
+            Cow::Borrowed(payload) => Some(payload.as_bytes()),
             Cow::Owned(payload) => payload.as_payload(),
         }
     }

@@ -5,23 +5,36 @@
 //! needs no list. Neither knows anything about the wire; `frame` encodes them.
 
 mod body;
+mod builder;
+mod convert;
 mod group;
 mod into_message;
+mod peer_id;
+mod properties;
 mod routing_id;
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 pub use body::Frame;
+pub use builder::MessageBuilder;
+pub use convert::{FrameCount, FrameLength};
 pub use group::{Group, InvalidGroup};
 pub use into_message::IntoMessage;
+pub use peer_id::{InvalidPeerId, PeerId};
+pub use properties::PeerProperties;
 pub use routing_id::{InvalidRoutingId, RoutingId};
 
 /// One message: at least one [`Frame`], delivered all or not at all.
 ///
-/// Anything that is bytes converts into a single-frame message; [`Message::multipart`] and collecting
-/// an iterator of frames make longer ones.
+/// Anything that is bytes converts into a single-frame message; [`Message::multipart`], collecting
+/// an iterator of frames, and [`Message::builder`] make longer ones.
+///
+/// Besides its frames a message may carry the [routing id](Self::routing_id) of a peer, a
+/// [group](Self::group), and the [properties](Self::properties) of the peer that it came from. None of
+/// them is sent with it as it is, and messages are equal if their frames are.
 ///
 /// ```
 /// use sinew::Message;
@@ -36,11 +49,22 @@ pub use routing_id::{InvalidRoutingId, RoutingId};
 #[derive(Clone, PartialEq, Eq)]
 pub struct Message(Frames);
 
-/// `Many` is only used for two frames or more, or by a message that once had that many.
+/// `Many` is only used for two frames or more, or by a message that once had that many; `Carrying` by a
+/// message that carries something besides its frames, so that others are no larger for it.
 #[derive(Clone)]
 enum Frames {
     One(Frame),
     Many(Vec<Frame>),
+    Carrying(Box<Carrying>),
+}
+
+#[derive(Clone, Default)]
+struct Carrying {
+    /// At least one.
+    frames: Vec<Frame>,
+    routing_id: Option<PeerId>,
+    group: Option<Group>,
+    properties: Option<Arc<PeerProperties>>,
 }
 
 impl Message {
@@ -83,10 +107,7 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn frames(&self) -> &[Frame] {
-        match &self.0 {
-            Frames::One(frame) => std::slice::from_ref(frame),
-            Frames::Many(frames) => frames,
-        }
+        self.0.as_slice()
     }
 
     /// The number of frames, at least 1.
@@ -116,7 +137,7 @@ impl Message {
     pub fn byte_len(&self) -> usize {
         match &self.0 {
             Frames::One(frame) => frame.len(),
-            Frames::Many(frames) => frames.iter().map(|f| f.len()).sum(),
+            frames => frames.as_slice().iter().map(|f| f.len()).sum(),
         }
     }
 
@@ -132,9 +153,117 @@ impl Message {
 
     /// Takes the first frame off. `None` if it is the only one: a message is never left empty.
     pub fn pop_front(&mut self) -> Option<Frame> {
+        let frames = match &mut self.0 {
+            Frames::One(_) => return None,
+            Frames::Many(frames) => frames,
+            Frames::Carrying(carrying) => &mut carrying.frames,
+        };
+        (frames.len() > 1).then(|| frames.remove(0))
+    }
+
+    /// Takes the first `count` frames off, but never the last one of all.
+    pub(crate) fn drain_front(&mut self, count: usize) -> impl Iterator<Item = Frame> + '_ {
+        let count = count.min(self.frame_count() - 1);
+        self.many().drain(..count)
+    }
+
+    /// Splits at the first empty frame: the frames before it, which are the way back through routers, and
+    /// the message behind it. `None` if no frame is empty or nothing is behind it.
+    ///
+    /// ```
+    /// use sinew::Message;
+    ///
+    /// let request = Message::multipart(["client", "", "body", ""]);
+    /// let (envelope, body) = request.split_envelope().unwrap();
+    /// assert_eq!(envelope, ["client"]);
+    /// assert_eq!(body, Message::multipart(["body", ""]));
+    /// assert!(Message::multipart(["no", "delimiter"]).split_envelope().is_none());
+    /// ```
+    #[must_use]
+    pub fn split_envelope(&self) -> Option<(&[Frame], Message)> {
+        let frames = self.frames();
+        let delimiter = frames.iter().position(|frame| frame.is_empty())?;
+        let (envelope, rest) = frames.split_at(delimiter);
+        let body = rest.get(1..).filter(|body| !body.is_empty())?;
+        Some((envelope, Message::multipart(body)))
+    }
+
+    /// A message to be put together frame by frame.
+    pub fn builder() -> MessageBuilder {
+        MessageBuilder::default()
+    }
+
+    /// The number of the peer that this message came from, or is for: see [`PeerId`].
+    #[must_use]
+    pub fn routing_id(&self) -> Option<PeerId> {
+        self.carrying()?.routing_id
+    }
+
+    /// The group that this message was sent to, or is for, between RADIO and DISH sockets.
+    #[must_use]
+    pub fn group(&self) -> Option<&Group> {
+        self.carrying()?.group.as_ref()
+    }
+
+    /// What is known of the peer that this message came from, if the socket that received it was built
+    /// with the option [`attach_properties`](crate::SocketBuilder::attach_properties).
+    #[must_use]
+    pub fn properties(&self) -> Option<&Arc<PeerProperties>> {
+        self.carrying()?.properties.as_ref()
+    }
+
+    /// Says which peer this message is for.
+    pub fn set_routing_id(&mut self, id: impl Into<Option<PeerId>>) {
+        let id = id.into();
+        if id.is_some() || self.routing_id().is_some() {
+            self.carry().routing_id = id;
+        }
+    }
+
+    /// Says which group this message is for.
+    pub fn set_group(&mut self, group: impl Into<Option<Group>>) {
+        let group = group.into();
+        if group.is_some() || self.group().is_some() {
+            self.carry().group = group;
+        }
+    }
+
+    /// This message, for that peer.
+    #[must_use]
+    pub fn with_routing_id(mut self, id: PeerId) -> Self {
+        self.set_routing_id(id);
+        self
+    }
+
+    /// This message, for that group.
+    #[must_use]
+    pub fn with_group(mut self, group: Group) -> Self {
+        self.set_group(group);
+        self
+    }
+
+    pub(crate) fn set_properties(&mut self, properties: Arc<PeerProperties>) {
+        self.carry().properties = Some(properties);
+    }
+
+    fn carrying(&self) -> Option<&Carrying> {
+        match &self.0 {
+            Frames::Carrying(carrying) => Some(carrying),
+            Frames::One(_) | Frames::Many(_) => None,
+        }
+    }
+
+    fn carry(&mut self) -> &mut Carrying {
+        if !matches!(self.0, Frames::Carrying(_)) {
+            let plain = std::mem::take(self);
+            self.0 = Frames::Carrying(Box::new(Carrying {
+                frames: plain.into_frames(),
+                ..Carrying::default()
+            }));
+        }
         match &mut self.0 {
-            Frames::Many(frames) if frames.len() > 1 => Some(frames.remove(0)),
-            _ => None,
+            Frames::Carrying(carrying) => carrying,
+            Frames::One(_) | Frames::Many(_) => unreachable!("made Carrying just above"),
         }
     }
 
@@ -144,6 +273,7 @@ impl Message {
         match self.0 {
             Frames::One(frame) => vec![frame],
             Frames::Many(frames) => frames,
+            Frames::Carrying(carrying) => carrying.frames,
         }
     }
 
@@ -152,7 +282,7 @@ impl Message {
     pub fn into_bytes(self) -> Bytes {
         match self.0 {
             Frames::One(frame) => frame.into_bytes(),
-            Frames::Many(frames) => frames
+            frames => Message(frames)
                 .into_iter()
                 .next()
                 .map_or_else(Bytes::new, Frame::into_bytes),
@@ -167,6 +297,7 @@ impl Message {
         }
         match &mut self.0 {
             Frames::Many(frames) => frames,
+            Frames::Carrying(carrying) => &mut carrying.frames,
             Frames::One(_) => unreachable!("made Many just above"),
         }
     }
@@ -219,15 +350,20 @@ impl<'a> IntoIterator for &'a Message {
     }
 }
 
+impl Frames {
+    #[inline]
+    fn as_slice(&self) -> &[Frame] {
+        match self {
+            Frames::One(frame) => std::slice::from_ref(frame),
+            Frames::Many(frames) => frames,
+            Frames::Carrying(carrying) => &carrying.frames,
+        }
+    }
+}
+
 impl PartialEq for Frames {
     fn eq(&self, other: &Self) -> bool {
-        fn slice(frames: &Frames) -> &[Frame] {
-            match frames {
-                Frames::One(frame) => std::slice::from_ref(frame),
-                Frames::Many(frames) => frames,
-            }
-        }
-        slice(self) == slice(other)
+        self.as_slice() == other.as_slice()
     }
 }
 
@@ -265,6 +401,35 @@ mod tests {
         let none: [Frame; 0] = [];
         assert_eq!(Message::multipart(none).frame_count(), 1);
         assert_eq!(Message::default().frames().len(), 1);
+    }
+
+    #[test]
+    fn what_a_message_carries_stays_with_it() {
+        let id = PeerId::try_from(5).unwrap();
+        let group = Group::new("g").unwrap();
+        let plain = Message::from("a");
+        let mut message = plain.clone().with_routing_id(id).with_group(group.clone());
+        assert_eq!(message, plain, "equal by frames");
+        assert_eq!(message.pop_front(), None);
+        message.push_front("before");
+        message.push_back("after");
+        assert_eq!(message, Message::multipart(["before", "a", "after"]));
+        assert_eq!(message.pop_front().unwrap(), "before");
+        assert_eq!(message.drain_front(7).collect::<Vec<_>>(), ["a"]);
+        let copy = message.clone();
+        for message in [&message, &copy] {
+            assert_eq!(message.routing_id(), Some(id));
+            assert_eq!(message.group(), Some(&group));
+            assert_eq!(message.byte_len(), 5);
+            assert_eq!(message.as_bytes(), b"after");
+        }
+        message.set_routing_id(None);
+        message.set_group(None);
+        assert_eq!((message.routing_id(), message.group()), (None, None));
+        assert_eq!(copy.into_bytes(), "after");
+        let mut plain = plain;
+        plain.set_routing_id(None);
+        assert!(matches!(plain.0, Frames::One(_)), "nothing to carry");
     }
 
     #[test]

@@ -37,11 +37,15 @@
 //! are unacknowledged. It counts by itself and looks at the reader's counts only when its own view
 //! says that there is no credit left; the reader acknowledges in strides.
 //!
+//! # Conflation
+//! A pipe that keeps only the newest message is made of two of these: see [`conflate`].
+//!
 //! This module, `sync::barrier` and `sync::affinity` are the only places with `unsafe` code. That of
 //! this one is checked by loom models (`loom_tests`), a naive model under proptest (`model_tests`) and
 //! valgrind (CONTRIBUTING).
 
 mod block;
+mod conflate;
 mod lend;
 mod memory;
 mod reader;
@@ -54,6 +58,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
 use block::{Block, Node, SpareBlocks};
 
+pub(crate) use conflate::{conflate, conflating};
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;

@@ -6,6 +6,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
+use super::conflate::Conflation;
 use super::{fence, Arc, Limits, Ordering, Rest, Shared, Signal};
 use crate::frame;
 use crate::message::{Frame, Message};
@@ -53,6 +54,8 @@ pub(crate) struct Reader {
     target: Target,
     /// How far into a message a consumption that stopped short of the target has come.
     walk: Walk,
+    /// Of a pipe that conflates, where the next message comes from when all that is published is read.
+    pub(super) conflation: Option<Arc<Conflation>>,
 }
 
 /// Follows frames over octets consumed in pieces.
@@ -139,6 +142,7 @@ impl Reader {
                 messages: 0,
             },
             walk: Walk::default(),
+            conflation: None,
         }
     }
 
@@ -163,7 +167,30 @@ impl Reader {
             return true;
         }
         self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
+        self.stream != self.published || self.may_pull()
+    }
+
+    /// Whether there is a message that was not published yet because a newer one may still come.
+    fn may_pull(&self) -> bool {
+        self.conflation
+            .as_ref()
+            .is_some_and(|conflation| conflation.is_full())
+    }
+
+    /// Has the newest message published, after everything that was is read. Whether there is one.
+    #[cold]
+    fn pull(&mut self) -> bool {
+        let Some(conflation) = &self.conflation else {
+            return false;
+        };
+        conflation.pull();
+        self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
         self.stream != self.published
+    }
+
+    /// Whether this is the end of a pipe that conflates.
+    pub(crate) fn is_conflating(&self) -> bool {
+        self.conflation.is_some()
     }
 
     /// Frees the blocks that wait to be used again. For a pipe that has been idle for a while.
@@ -182,6 +209,11 @@ impl Reader {
         self.shared.sleep.writer_closed.load(Ordering::Acquire) && !self.has_data()
     }
 
+    /// Messages read since the pipe began.
+    pub(crate) fn messages_read(&self) -> u64 {
+        self.messages
+    }
+
     /// Messages published and not yet read (pump manner: not yet acknowledged).
     pub(crate) fn queued_messages(&self) -> u64 {
         self.shared
@@ -189,6 +221,7 @@ impl Reader {
             .published_messages
             .load(Ordering::Acquire)
             .saturating_sub(self.messages.max(self.acked_messages))
+            + u64::from(self.may_pull())
     }
 
     /// Announces sleep. The caller arms all the pipes it sleeps on, then passes a heavy barrier if
@@ -494,8 +527,11 @@ impl Reader {
 
     fn fill_slow(&mut self) -> bool {
         loop {
-            if !self.has_data() {
-                return false;
+            if self.stream == self.published {
+                self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
+                if self.stream == self.published && !(self.conflation.is_some() && self.pull()) {
+                    return false;
+                }
             }
             // SAFETY: `self.node` is live until the reader itself passes it. Published octets are
             // unread, so if none of them are in this node, a next one was linked before them.
@@ -692,6 +728,9 @@ impl Reader {
         let published = line.published_bytes.load(Ordering::Acquire);
         self.published = published;
         if published == self.stream {
+            if self.pull() {
+                return self.choose_target(budget);
+            }
             self.all_read(messages);
             return false;
         }
@@ -765,6 +804,9 @@ impl Drop for Reader {
             .rest
             .with_mut(|slot| unsafe { *slot = rest });
         self.shared.close_reader();
+        if let Some(conflation) = &self.conflation {
+            conflation.close();
+        }
     }
 }
 

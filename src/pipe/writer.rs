@@ -191,6 +191,11 @@ impl Writer {
         self.shared.sleep.reader_closed.load(Ordering::Acquire)
     }
 
+    /// Messages completed since the pipe began.
+    pub(crate) fn messages_written(&self) -> u64 {
+        self.at.messages
+    }
+
     /// Messages published and not yet acknowledged.
     pub(crate) fn queued_messages(&self) -> u64 {
         self.at

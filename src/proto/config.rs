@@ -37,6 +37,8 @@ pub(crate) struct ConnectionConfig {
     /// The longest topic, in octets, a peer may subscribe to or cancel. Default:
     /// [`DEFAULT_MAX_TOPIC_LEN`].
     pub(crate) max_topic_len: usize,
+    /// Whether peers that speak ZMTP 2.0 or 1.0 are accepted. Default: no.
+    pub(crate) legacy_peers: bool,
 }
 
 impl ConnectionConfig {
@@ -51,6 +53,7 @@ impl ConnectionConfig {
             heartbeat_timeout: Some(Duration::from_secs(30)),
             heartbeat_ttl: Duration::ZERO,
             max_topic_len: DEFAULT_MAX_TOPIC_LEN,
+            legacy_peers: false,
         }
     }
 }

@@ -37,6 +37,12 @@ pub enum ProtocolError {
     /// The peer ended the connection with an `ERROR` command.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// The peer closed the WebSocket as RFC 6455 has it.
+    #[error("the peer closed the WebSocket{}", StatusCode(*code))]
+    Closed {
+        /// The status code it gave, if it did.
+        code: Option<u16>,
+    },
 }
 
 /// A peer that cannot talk to this socket.
@@ -83,6 +89,28 @@ pub enum Incompatible {
         ours: SocketType,
         /// What the peer announced.
         theirs: PeerName,
+    },
+    /// The octet of a ZMTP 2.0 greeting that tells the socket type is no type.
+    #[error("the peer announced the socket type number {number} to this {ours} socket, expected 0 to 10")]
+    SocketTypeNumber {
+        /// This socket's type.
+        ours: SocketType,
+        /// What the peer announced.
+        number: u8,
+    },
+    /// The path that a WebSocket client asks for is not the one that is bound.
+    #[error("the peer asks for the path \"{theirs}\", which is not the one that is bound")]
+    WebSocketPath {
+        /// The start of what the peer asks for.
+        theirs: PeerName,
+    },
+    /// None of the WebSocket sub-protocols that a client offers is known here.
+    #[error("the peer offers the WebSocket sub-protocols \"{theirs}\", expected \"{expected}\" among them")]
+    SubProtocol {
+        /// The start of what the peer offers.
+        theirs: PeerName,
+        /// What is known here.
+        expected: &'static str,
     },
     /// A socket of the peer's type cannot talk to one of ours.
     #[error("a {theirs} peer cannot talk to this {ours} socket")]
@@ -191,6 +219,136 @@ pub enum Malformed {
     /// A message for a group with more frames than one behind the name of the group.
     #[error("a message for a group goes on behind its body, expected the group's name and one frame more")]
     GroupWithManyBodies,
+    /// A ZMTP 1.0 frame without the octet of flags that each has.
+    #[error("a ZMTP 1.0 frame announces a length of 0, at least 1 is required")]
+    EmptyFrameV1,
+    /// A WebSocket frame is malformed, or no frame of ZMTP.
+    #[error(transparent)]
+    WebSocket(#[from] WebSocketFault),
+    /// The request or response that begins a WebSocket is malformed.
+    #[error(transparent)]
+    Upgrade(#[from] UpgradeFault),
+}
+
+/// WebSocket frames (RFC 6455) that no peer of 45/ZWS sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WebSocketFault {
+    /// A reserved bit is set, though no extension was agreed upon.
+    #[error("a WebSocket frame begins with 0x{octet:02x}, which has a reserved bit set")]
+    Reserved {
+        /// The first octet of the frame.
+        octet: u8,
+    },
+    /// Neither binary data nor a control frame.
+    #[error("a WebSocket frame has the opcode {opcode}, expected 2, 8, 9 or 10")]
+    Opcode {
+        /// The opcode.
+        opcode: u8,
+    },
+    /// A fragment of a message; each message of ZMTP is one frame.
+    #[error("a WebSocket frame is a fragment, expected one with FIN")]
+    Fragmented,
+    /// A server's frame is masked.
+    #[error("the server's WebSocket frame is masked, expected one that is not")]
+    Masked,
+    /// A client's frame is not masked.
+    #[error("the client's WebSocket frame is not masked, expected one that is")]
+    Unmasked,
+    /// A ping, pong or close frame is too long.
+    #[error("a WebSocket control frame has more than 125 octets")]
+    ControlLength,
+    /// The length is not in the shortest form.
+    #[error("a WebSocket frame announces its length of {len} in a longer form than is needed")]
+    LengthForm {
+        /// The length.
+        len: u64,
+    },
+    /// A data frame without the octet of flags.
+    #[error("a WebSocket data frame is empty, expected an octet of flags")]
+    Empty,
+    /// Flags that mean nothing.
+    #[error("a WebSocket data frame has the flags 0x{flags:02x}, expected 0, 1 or 2")]
+    Flags {
+        /// The flags.
+        flags: u8,
+    },
+    /// A close frame with half a status code.
+    #[error("a WebSocket close frame carries 1 octet, expected none or a status code of 2")]
+    CloseLength,
+}
+
+/// Heads (RFC 6455, "Opening Handshake") that begin no WebSocket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum UpgradeFault {
+    /// The head as a whole is too long.
+    #[error("the head has more than {limit} octets")]
+    HeadLength {
+        /// The most octets accepted.
+        limit: usize,
+    },
+    /// A header's name is too long.
+    #[error("a header name has {len} octets, at most {limit} are accepted")]
+    NameLength {
+        /// The length of the name.
+        len: usize,
+        /// The longest accepted.
+        limit: usize,
+    },
+    /// A header's value is too long.
+    #[error("the value of a header has {len} octets, at most {limit} are accepted")]
+    ValueLength {
+        /// The length of the value.
+        len: usize,
+        /// The longest accepted.
+        limit: usize,
+    },
+    /// The first line is another than expected.
+    #[error("the head begins with \"{theirs}\", expected \"{expected}\"")]
+    FirstLine {
+        /// The start of the line.
+        theirs: PeerName,
+        /// What it should be.
+        expected: &'static str,
+    },
+    /// A line that is no header.
+    #[error("the head contains the line \"{theirs}\", expected `name: value`")]
+    Line {
+        /// The start of the line.
+        theirs: PeerName,
+    },
+    /// A header that must be there is not, or not once.
+    #[error("the head has the header `{name}` {times} times, expected once")]
+    Times {
+        /// The name of the header.
+        name: &'static str,
+        /// How often it is there.
+        times: usize,
+    },
+    /// A header has another value than it must have.
+    #[error("the header `{name}` is \"{theirs}\", expected {}", UpgradeFault::expected(.name))]
+    Value {
+        /// The name of the header.
+        name: &'static str,
+        /// The start of its value.
+        theirs: PeerName,
+    },
+}
+
+impl UpgradeFault {
+    /// What the value of a header should be.
+    fn expected(name: &str) -> &'static str {
+        match name {
+            "Upgrade" => "websocket",
+            "Connection" => "Upgrade",
+            "Sec-WebSocket-Key" => "16 octets in base64",
+            "Sec-WebSocket-Version" => "13",
+            "Sec-WebSocket-Accept" => "the answer to our key",
+            "Sec-WebSocket-Protocol" => "one of those offered",
+            _ => "none",
+        }
+    }
 }
 
 /// Well-formed, but not allowed at that time or for that socket.
@@ -205,6 +363,9 @@ pub enum Misbehaved {
         /// The command that was expected.
         expected: &'static str,
     },
+    /// A routing id of several frames, from a peer that tells it by its first message.
+    #[error("the peer's first message has several frames, expected its routing id alone")]
+    IdentityParts,
     /// A message frame before the handshake was done.
     #[error("the peer sent a message frame during the handshake, expected a command")]
     MessageDuringHandshake,
@@ -372,6 +533,30 @@ impl fmt::Debug for PeerName {
     }
 }
 
+/// A status code in words.
+struct StatusCode(Option<u16>);
+
+impl fmt::Display for StatusCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(code) => write!(f, " with the status code {code}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl From<WebSocketFault> for ProtocolError {
+    fn from(fault: WebSocketFault) -> Self {
+        ProtocolError::Malformed(fault.into())
+    }
+}
+
+impl From<UpgradeFault> for ProtocolError {
+    fn from(fault: UpgradeFault) -> Self {
+        ProtocolError::Malformed(fault.into())
+    }
+}
+
 impl From<FrameError> for ProtocolError {
     fn from(error: FrameError) -> Self {
         ProtocolError::Malformed(Malformed::Frame(error))
@@ -393,10 +578,15 @@ impl ProtocolError {
                 Incompatible::Mechanism { .. } => Some(CODE_MECHANISM_MISMATCH),
                 Incompatible::SocketTypeMissing { .. }
                 | Incompatible::SocketTypeUnknown { .. }
+                | Incompatible::SocketTypeNumber { .. }
                 | Incompatible::SocketType { .. } => Some(CODE_INVALID_METADATA),
+                Incompatible::WebSocketPath { .. } | Incompatible::SubProtocol { .. } => {
+                    Some(CODE_WS_UNSPECIFIED)
+                }
             },
             ProtocolError::Malformed(fault) => match fault {
-                Malformed::Frame(_) => None,
+                Malformed::Frame(_) | Malformed::EmptyFrameV1 => None,
+                Malformed::WebSocket(_) | Malformed::Upgrade(_) => Some(CODE_WS_UNSPECIFIED),
                 Malformed::EmptyCommand
                 | Malformed::EmptyCommandName
                 | Malformed::CommandName { .. }
@@ -421,6 +611,7 @@ impl ProtocolError {
                 | Misbehaved::HandshakeCommandInTraffic { .. }
                 | Misbehaved::CommandForOtherSocket { .. } => Some(CODE_UNEXPECTED_COMMAND),
                 Misbehaved::MessageDuringHandshake => Some(CODE_MALFORMED_COMMAND),
+                Misbehaved::IdentityParts => Some(CODE_UNSPECIFIED),
             },
             ProtocolError::LimitExceeded(fault) => match fault {
                 LimitExceeded::HandshakeFrame { .. }
@@ -429,7 +620,9 @@ impl ProtocolError {
                 | LimitExceeded::Topics { .. } => Some(CODE_UNSPECIFIED),
                 LimitExceeded::Properties { .. } => Some(CODE_INVALID_METADATA),
             },
-            ProtocolError::TimedOut(_) | ProtocolError::Refused(_) => None,
+            ProtocolError::TimedOut(_)
+            | ProtocolError::Refused(_)
+            | ProtocolError::Closed { .. } => None,
         }
     }
 
@@ -444,6 +637,7 @@ impl ProtocolError {
             | ProtocolError::Malformed(_)
             | ProtocolError::Misbehaved(_)
             | ProtocolError::LimitExceeded(_)
+            | ProtocolError::Closed { .. }
             | ProtocolError::TimedOut(_) => true,
             ProtocolError::Refused(refusal) => !matches!(refusal.status(), Some(400 | 500)),
         }
@@ -459,7 +653,10 @@ impl ProtocolError {
                 Incompatible::NotZmtp { .. }
                 | Incompatible::Unversioned { .. }
                 | Incompatible::Version { .. }
-                | Incompatible::Mechanism { .. } => None,
+                | Incompatible::Mechanism { .. }
+                | Incompatible::SocketTypeNumber { .. }
+                | Incompatible::WebSocketPath { .. }
+                | Incompatible::SubProtocol { .. } => None,
                 Incompatible::SocketTypeMissing { .. } => Some("Socket-Type is missing"),
                 Incompatible::SocketTypeUnknown { .. } => Some("Socket-Type is unknown"),
                 Incompatible::SocketType { .. } => Some("Socket-Type is not compatible"),
@@ -482,12 +679,16 @@ impl ProtocolError {
                 | Malformed::PongContext { .. }
                 | Malformed::GroupLength { .. }
                 | Malformed::GroupZero
+                | Malformed::EmptyFrameV1
+                | Malformed::WebSocket(_)
+                | Malformed::Upgrade(_)
                 | Malformed::GroupWithoutBody
                 | Malformed::GroupWithManyBodies => None,
             },
             ProtocolError::Misbehaved(_)
             | ProtocolError::LimitExceeded(_)
             | ProtocolError::TimedOut(_)
+            | ProtocolError::Closed { .. }
             | ProtocolError::Refused(_) => None,
         }
     }
@@ -500,6 +701,7 @@ const CODE_MALFORMED_COMMAND: u32 = 0x1000_0011;
 const CODE_MALFORMED_ERROR: u32 = 0x1000_0015;
 const CODE_INVALID_METADATA: u32 = 0x1000_0018;
 const CODE_MECHANISM_MISMATCH: u32 = 0x1100_0002;
+const CODE_WS_UNSPECIFIED: u32 = 0x3000_0000;
 
 #[cfg(test)]
 mod tests {

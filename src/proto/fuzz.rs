@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 
 use super::handshake::MAX_HANDSHAKE_FRAME;
-use super::{Connection, ConnectionConfig};
+use super::{Connection, ConnectionConfig, Opening};
 use crate::frame;
 use crate::socket_type::SocketType;
 
@@ -29,7 +29,8 @@ pub(crate) fn fuzz_connection(data: &[u8], origin: Instant) {
         return;
     };
     let mut script = script;
-    let mut config = ConnectionConfig::new(SocketType::ALL[usize::from(*socket_type) % 19]);
+    let mut config =
+        ConnectionConfig::new(SocketType::ALL[usize::from(*socket_type) % SocketType::ALL.len()]);
     if options & 1 != 0 {
         config.routing_id = Bytes::from_static(&[b'r'; 255]);
     }
@@ -46,7 +47,7 @@ pub(crate) fn fuzz_connection(data: &[u8], origin: Instant) {
     let max_topic_len = config.max_topic_len;
 
     let mut now = origin;
-    let mut connection = Connection::new(Arc::new(config), now);
+    let mut connection = Connection::new(Arc::new(config), Opening::Stream, now);
     let mut sent_before_ready = 0;
     let mut failed = None;
     let mut unread = Vec::new();
@@ -58,7 +59,7 @@ pub(crate) fn fuzz_connection(data: &[u8], origin: Instant) {
         unread.extend_from_slice(&greeting);
         if start & 4 != 0 {
             // A good READY, of a type that may suit.
-            let peer = SocketType::ALL[usize::from(start >> 3) % 19];
+            let peer = SocketType::ALL[usize::from(start >> 3) % SocketType::ALL.len()];
             let mut ready = BytesMut::new();
             super::command::ready::encode_ready(&mut ready, &ConnectionConfig::new(peer));
             unread.extend_from_slice(&ready);

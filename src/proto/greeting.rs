@@ -10,6 +10,12 @@
 //! any size, and is refused at the first octet that is not acceptable, so that a peer of another
 //! protocol is not kept waiting for octets it will never send. Older versions of ZMTP are refused,
 //! not spoken; there is nothing to fall back to, hence nothing to be downgraded to.
+//!
+//! A socket that is told to accept older peers ([`ConnectionConfig::legacy_peers`]) sends its greeting
+//! in steps, for an older peer takes the signature for the header of a frame, and what follows depends
+//! on what the peer turns out to be: see [`Greeting::due`] and `legacy`.
+//!
+//! [`ConnectionConfig::legacy_peers`]: super::ConnectionConfig::legacy_peers
 
 use bytes::{BufMut, BytesMut};
 
@@ -30,15 +36,31 @@ const MINOR_AT: usize = 11;
 const MECHANISM_AT: usize = 12;
 const MECHANISM_END: usize = 32;
 
+/// The length of the signature.
+const SIGNATURE_LEN: usize = 10;
+
 /// Appends our greeting: version 3.1, this mechanism, not as a server, all padding zero.
+#[cfg(any(test, fuzzing))]
 pub(super) fn encode_greeting(out: &mut BytesMut, mechanism: &'static str) {
+    encode_part(out, mechanism, 0, 0..GREETING_LEN);
+}
+
+/// Appends a part of our greeting. For older peers the padding is the length of the frame that they take
+/// the signature for the beginning of; otherwise it is zero.
+pub(super) fn encode_part(
+    out: &mut BytesMut,
+    mechanism: &'static str,
+    padding: u64,
+    part: std::ops::Range<usize>,
+) {
     let mut greeting = [0; GREETING_LEN];
     greeting[0] = SIGNATURE_FIRST;
+    greeting[1..SIGNATURE_LAST_AT].copy_from_slice(&padding.to_be_bytes());
     greeting[SIGNATURE_LAST_AT] = SIGNATURE_LAST;
     greeting[MAJOR_AT] = 3;
     greeting[MINOR_AT] = 1;
     greeting[MECHANISM_AT..MECHANISM_END].copy_from_slice(&mechanism_field(mechanism));
-    out.put_slice(&greeting);
+    out.put_slice(&greeting[part]);
 }
 
 /// The peer's greeting, as far as it has come.
@@ -46,24 +68,94 @@ pub(super) fn encode_greeting(out: &mut BytesMut, mechanism: &'static str) {
 pub(super) struct Greeting {
     octets: [u8; GREETING_LEN],
     len: usize,
+    /// Older peers are accepted.
+    legacy: bool,
+}
+
+/// What a greeting says about the peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Greeted {
+    /// It speaks this version, with a handshake.
+    Current(Version),
+    /// It speaks this older version, and gave the number of its socket type.
+    Older(Version, u8),
+    /// It gave no greeting: the octets so far, which [`Greeting::octets`] returns, begin a ZMTP 1.0 frame.
+    Unversioned,
 }
 
 impl Greeting {
     /// Nothing has come yet.
-    pub(super) fn new() -> Self {
+    pub(super) fn new(legacy: bool) -> Self {
         Greeting {
             octets: [0; GREETING_LEN],
             len: 0,
+            legacy,
         }
     }
 
-    /// Takes octets of the greeting from the start of `input`. Returns how many, and the version
-    /// to speak once the greeting is whole.
+    /// What has come so far.
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.octets[..self.len]
+    }
+
+    /// How many octets of our own greeting may be sent, given what has come.
+    pub(super) fn due(&self) -> usize {
+        match self.octets() {
+            _ if !self.legacy => GREETING_LEN,
+            octets if octets.len() > MAJOR_AT && octets[MAJOR_AT] >= 3 => GREETING_LEN,
+            octets
+                if octets.len() >= SIGNATURE_LEN && self.older() != Some(Greeted::Unversioned) =>
+            {
+                MAJOR_AT + 1
+            }
+            _ => SIGNATURE_LEN,
+        }
+    }
+
+    /// What is known of an older peer, once enough has come.
+    fn older(&self) -> Option<Greeted> {
+        match self.octets() {
+            [first, ..] if *first != SIGNATURE_FIRST => Some(Greeted::Unversioned),
+            octets
+                if octets
+                    .get(SIGNATURE_LAST_AT)
+                    .is_some_and(|octet| octet & 1 == 0) =>
+            {
+                Some(Greeted::Unversioned)
+            }
+            [.., 0, number] if self.len == MINOR_AT + 1 => {
+                Some(Greeted::Older(Version::Revision0, *number))
+            }
+            [.., 1, number] if self.len == MINOR_AT + 1 => {
+                Some(Greeted::Older(Version::V2_0, *number))
+            }
+            _ => None,
+        }
+    }
+
+    /// Takes octets of the greeting from the start of `input`. Returns how many, and what it says
+    /// once it is whole.
     pub(super) fn handle_input(
         &mut self,
         input: &[u8],
         mechanism: &'static str,
-    ) -> Result<(usize, Option<Version>), ProtocolError> {
+    ) -> Result<(usize, Option<Greeted>), ProtocolError> {
+        if self.legacy && self.len <= MINOR_AT {
+            // Up to here every octet may turn out to be the last of the greeting.
+            let Some(&octet) = input.first() else {
+                return Ok((0, None));
+            };
+            self.octets[self.len] = octet;
+            self.len += 1;
+            if let Some(older) = self.older() {
+                return Ok((1, Some(older)));
+            }
+            // Revision 2 is in the RFC, and nobody has ever spoken it.
+            if let Some(major) = self.octets().get(MAJOR_AT).filter(|major| **major == 2) {
+                return Err(Incompatible::Version { major: *major }.into());
+            }
+            return Ok((1, None));
+        }
         let n = input.len().min(GREETING_LEN - self.len);
         self.octets[self.len..self.len + n].copy_from_slice(&input[..n]);
         self.len += n;
@@ -76,7 +168,7 @@ impl Greeting {
             // Any later version, too, speaks 3.1 to us.
             _ => Version::V3_1,
         };
-        Ok((n, Some(version)))
+        Ok((n, Some(Greeted::Current(version))))
     }
 }
 
@@ -136,12 +228,12 @@ mod tests {
 
     /// Feeds octet by octet; returns how many were taken before the verdict.
     fn verdict(greeting: &[u8]) -> (usize, Result<Version, ProtocolError>) {
-        let mut state = Greeting::new();
+        let mut state = Greeting::new(false);
         for (i, octet) in greeting.iter().enumerate() {
             match state.handle_input(&[*octet], NULL) {
                 Ok((1, None)) => {}
-                Ok((n, Some(version))) => return (i + n, Ok(version)),
-                Ok((n, None)) => panic!("took {n} of 1 octet"),
+                Ok((n, Some(Greeted::Current(version)))) => return (i + n, Ok(version)),
+                Ok(other) => panic!("{other:?} of 1 octet"),
                 Err(error) => return (i + 1, Err(error)),
             }
         }
@@ -221,10 +313,10 @@ mod tests {
     fn what_follows_is_left_alone() {
         let mut input = ours();
         input.extend_from_slice(b"\x04\x06");
-        let mut state = Greeting::new();
+        let mut state = Greeting::new(false);
         assert_eq!(
             state.handle_input(&input, NULL),
-            Ok((64, Some(Version::V3_1)))
+            Ok((64, Some(Greeted::Current(Version::V3_1))))
         );
     }
 }

@@ -20,12 +20,11 @@
 
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
-use super::command::heartbeat::{encode_ping, encode_pong, ttl_ticks, Ping, PingContext};
+use super::command::heartbeat::{encode_ping, encode_pong, ttl_ticks, Ping};
 use super::config::ConnectionConfig;
 use super::error::{ProtocolError, TimedOut};
-use super::Version;
 
 /// The heartbeat of one connection.
 #[derive(Debug)]
@@ -45,13 +44,12 @@ pub(super) struct Heartbeat {
     probe: Option<Instant>,
     peer_deadline: Option<Instant>,
     ping_due: bool,
-    pong_due: Option<PingContext>,
+    pong_due: Option<Bytes>,
 }
 
 impl Heartbeat {
-    /// The handshake with a peer of this version is done.
-    pub(super) fn new(config: &ConnectionConfig, version: Version, now: Instant) -> Self {
-        let peer_knows_ping = version >= Version::V3_1;
+    /// The handshake is done, with a peer that knows `PING` or does not.
+    pub(super) fn new(config: &ConnectionConfig, peer_knows_ping: bool, now: Instant) -> Self {
         let interval = config
             .heartbeat_interval
             .filter(|interval| peer_knows_ping && !interval.is_zero());

@@ -11,8 +11,16 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Connection, ConnectionConfig, Event, ProtocolError};
+use super::{Connection, ConnectionConfig, Event, Opening, ProtocolError};
 use crate::frame;
+use crate::socket_type::SocketType;
+
+/// The types that shake hands.
+pub(super) fn types() -> impl Iterator<Item = SocketType> + Clone {
+    SocketType::ALL
+        .into_iter()
+        .filter(|socket_type| *socket_type != SocketType::Stream)
+}
 
 /// A small deterministic generator (xorshift64*).
 #[derive(Debug)]
@@ -67,7 +75,7 @@ pub(super) struct Pair {
 impl Endpoint {
     fn new(config: ConnectionConfig, now: Instant) -> Self {
         Endpoint {
-            connection: Connection::new(Arc::new(config), now),
+            connection: Connection::new(Arc::new(config), Opening::Stream, now),
             incoming: VecDeque::new(),
             cut_after: None,
             unread: BytesMut::new(),

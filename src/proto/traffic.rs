@@ -15,7 +15,8 @@ use super::command::{
 use super::config::ConnectionConfig;
 use super::error::{Misbehaved, PeerName, ProtocolError};
 use super::heartbeat::Heartbeat;
-use super::{Event, PeerInfo};
+use super::{Event, PeerInfo, Version};
+use crate::frame::{self, FrameError};
 use crate::socket_type::SocketType;
 
 /// The state of a connection in use.
@@ -27,15 +28,30 @@ pub(super) struct Traffic {
     pub(super) heartbeat: Heartbeat,
     /// Commands of unknown names.
     pub(super) ignored: u64,
+    /// The most octets of the context of a `PING`.
+    max_context: usize,
 }
 
 impl Traffic {
     /// The handshake with this peer is done.
     pub(super) fn new(peer: PeerInfo, config: &ConnectionConfig, now: Instant) -> Self {
+        let knows_ping = peer.version >= Version::V3_1;
         Traffic {
-            heartbeat: Heartbeat::new(config, peer.version, now),
+            heartbeat: Heartbeat::new(config, knows_ping, now),
             peer,
             ignored: 0,
+            max_context: ping::MAX_CONTEXT,
+        }
+    }
+
+    /// The same over WebSocket, whose pings and pongs are the heartbeat.
+    #[cfg(feature = "ws")]
+    pub(super) fn over_websocket(peer: PeerInfo, config: &ConnectionConfig, now: Instant) -> Self {
+        Traffic {
+            heartbeat: Heartbeat::new(config, true, now),
+            peer,
+            ignored: 0,
+            max_context: super::framing::ws::MAX_CONTROL,
         }
     }
 
@@ -46,6 +62,10 @@ impl Traffic {
         config: &ConnectionConfig,
         now: Instant,
     ) -> Result<Option<Event>, ProtocolError> {
+        if self.peer.version < Version::V3_0 {
+            // What says that a frame is a command is a reserved bit there.
+            return Err(FrameError::ReservedBits(frame::COMMAND).into());
+        }
         let RawCommand { name, data } = RawCommand::parse(body)?;
         self.heartbeat.handle_traffic(now);
         let ours = config.socket_type;
@@ -59,7 +79,7 @@ impl Traffic {
         };
         match name {
             PING => {
-                let ping = ping::parse_ping(data)?;
+                let ping = ping::parse_ping(data, self.max_context)?;
                 self.heartbeat.handle_ping(ping, now);
             }
             PONG => ping::check_pong(data)?,

@@ -222,6 +222,12 @@ impl<C> IdTable<C> {
         peer.is_some_and(|peer| peer.key == key && peer.connected)
     }
 
+    /// How a peer's connection is reached.
+    pub(crate) fn connection(&self, key: PeerKey) -> Option<&C> {
+        let peer = self.peers.get(key.index as usize)?.as_ref()?;
+        peer.connection.as_ref().filter(|_| peer.key == key)
+    }
+
     /// Under which id what comes from a peer is received; `None` if it is dropped.
     #[inline]
     pub(crate) fn name(&self, key: PeerKey) -> Option<&RoutingId> {

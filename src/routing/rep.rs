@@ -74,16 +74,10 @@ impl RepState {
             return Err(RequestDiscarded::NoBody);
         }
         self.owed_to = Some(from);
-        if delimiter < 2 {
-            let mut message = message;
-            self.envelope
-                .extend((0..=delimiter).map_while(|_| message.pop_front()));
-            return Ok(message);
-        }
         // Taking frames off one by one would move the body each time.
-        let mut frames = message.into_iter();
-        self.envelope.extend(frames.by_ref().take(delimiter + 1));
-        Ok(Message::multipart(frames))
+        let mut message = message;
+        self.envelope.extend(message.drain_front(delimiter + 1));
+        Ok(message)
     }
 
     /// The peer a reply is owed to and the frames that go before it: for callers that write frames

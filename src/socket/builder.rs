@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use super::shell::Shell;
 use crate::config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SocketConfig};
 use crate::context::Context;
@@ -219,10 +221,48 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
+    /// Whether peers are accepted that speak ZMTP 2.0 or 1.0, which know neither security nor heartbeats, and
+    /// of which nothing tells (1.0) what kind of socket they are. Default: no, they are refused.
+    ///
+    /// Kinds that are younger than these versions (`Stream`, and those that are not in ZeroMQ 3) refuse them
+    /// nevertheless. The greeting is then sent in steps, as older peers need it: a handshake with any peer takes one
+    /// round trip more. A connection whose first octet is not that of a greeting counts as one of ZMTP 1.0.
+    pub fn legacy_peers(mut self, accepted: bool) -> Self {
+        self.config.legacy_peers = accepted;
+        self
+    }
+
     /// Whether messages are queued only to peers with a completed connection. Default: no; an endpoint
     /// connected to can be sent to at once, and its queue survives a reconnection.
     pub fn immediate(mut self, immediate: bool) -> Self {
         self.config.immediate = immediate;
+        self
+    }
+
+    /// Announces a property of this application to every peer, in each handshake and over inproc: a name
+    /// that begins with `X-` and has at most 255 letters, digits, `-`, `_`, `.` or `+`, and a value of at
+    /// least one octet. Peers find it in [`PeerProperties`](crate::PeerProperties), and those of other
+    /// libraries among the properties of received messages. Of names that are equal without regard to case
+    /// the first counts; at most 128 of them, and 32 KiB with their values. Default: none.
+    pub fn metadata(mut self, name: impl Into<String>, value: impl AsRef<[u8]>) -> Self {
+        let name = name.into();
+        let known = &self.config.metadata;
+        if !known
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(&name))
+        {
+            let value = Bytes::copy_from_slice(value.as_ref());
+            self.config.metadata.push((name, value));
+        }
+        self
+    }
+
+    /// Whether each received message carries what is known of its peer
+    /// ([`Message::properties`](crate::Message::properties)). Costs an allocation for each, which the
+    /// `last_peer` of every receiving socket does not. Default: no. Without effect on sockets that receive
+    /// nothing.
+    pub fn attach_properties(mut self, attach: bool) -> Self {
+        self.config.attach_properties = attach;
         self
     }
 

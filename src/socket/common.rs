@@ -310,6 +310,39 @@ macro_rules! socket_traits {
     };
 }
 
+/// The option to keep only the newest message.
+macro_rules! conflate_option {
+    ($kind:ident) => {
+        impl SocketBuilder<$kind> {
+            /// Whether only the newest message is kept for each peer (or from it, where this socket
+            /// receives), in place of a queue: a message that has not left this process, or has not
+            /// been received from the socket, when the next one comes is dropped, whole, and counted
+            /// ([`SocketStats::dropped_conflated`](crate::SocketStats::dropped_conflated)). High-water
+            /// marks are ignored then. The newest message is always the one that is received in the
+            /// end. Default: no.
+            pub fn conflate(mut self, conflate: bool) -> Self {
+                self.config.conflate = conflate;
+                self
+            }
+        }
+    };
+}
+
+/// Who sent what was received.
+macro_rules! peer_methods {
+    ($kind:ident, $($half:ident).+) => {
+        impl $kind {
+            /// What is known of the peer that the last received message came from; `None` before the first
+            /// one. Found out when asked for, so that receiving costs nothing more.
+            #[must_use]
+            pub fn last_peer(&mut self) -> Option<std::sync::Arc<crate::message::PeerProperties>> {
+                self.$($half).+.last_peer()
+            }
+        }
+    };
+}
+
+pub(super) use {conflate_option, peer_methods};
 pub(super) use {
     publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
 };

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits,
+};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, SendHalf};
 use super::shell::{CloseReport, Shell};
@@ -117,3 +119,5 @@ impl Dealer {
 }
 
 socket_traits!(Dealer);
+conflate_option!(Dealer);
+peer_methods!(Dealer, inbound);

@@ -11,7 +11,7 @@ use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
-use crate::message::Message;
+use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
 use crate::sync::{barrier, clock};
@@ -51,6 +51,12 @@ pub(super) struct RecvHalf {
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
+    /// Each message is to carry what is known of its peer. Costs nothing if not: `since_look` then never
+    /// falls below where it is looked at.
+    attach: bool,
+    attached: u32,
+    /// Whose the last message was, if its pipe is gone.
+    gone: Option<Arc<PeerProperties>>,
     /// Peers that went and left something to receive, since such pipes were last counted.
     left_behind: usize,
     /// Sockets that may send for long without receiving: the end of a pipe counts as unseen while what
@@ -67,8 +73,32 @@ struct InPipe {
     state: State,
     /// No more will come.
     down: bool,
+    /// Who is at the other end, from which message on. At least one message was read of the first, or
+    /// nobody has been told of another; a connection that brings none leaves no trace.
+    peers: Vec<(u64, Arc<PeerProperties>)>,
     /// What is received after the last message of a pipe that is down.
     last: Option<Box<Message>>,
+}
+
+impl InPipe {
+    fn introduce(&mut self, (first, peer): (u64, Arc<PeerProperties>)) {
+        if self
+            .peers
+            .last()
+            .is_some_and(|(before, _)| *before >= first)
+        {
+            self.peers.pop();
+        }
+        self.peers.push((first, peer));
+    }
+
+    /// Who sent the last message that was read.
+    fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
+        let read = self.reader.messages_read();
+        let of_last = self.peers.iter().rposition(|(first, _)| *first < read)?;
+        self.peers.drain(..of_last);
+        self.peers.first().map(|(_, peer)| Arc::clone(peer))
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,11 +118,18 @@ impl RecvHalf {
                 true => Spin::Always,
                 false => Spin::Off,
             },
+            since_look: if port.config.attach_properties {
+                LOOK_EVERY
+            } else {
+                0
+            },
+            attach: port.config.attach_properties,
+            attached: 0,
+            gone: None,
             port,
             pipes: Vec::new(),
             readable: Rotation::new(),
             resting: Vec::new(),
-            since_look: 0,
             from: PeerKey {
                 index: 0,
                 generation: 0,
@@ -142,7 +179,7 @@ impl RecvHalf {
         self.port.inbound.take_pending();
         while let Some(mail) = self.port.inbound.pop() {
             match mail {
-                Inbound::Up { key, reader } => {
+                Inbound::Up { key, reader, peer } => {
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
@@ -153,6 +190,7 @@ impl RecvHalf {
                         link: None,
                         state: State::Readable,
                         down: false,
+                        peers: peer.map(|peer| (0, peer)).into_iter().collect(),
                         last: None,
                     });
                     self.readable.activate(key);
@@ -162,6 +200,12 @@ impl RecvHalf {
                     let key = peer_key(key);
                     if change.ended {
                         self.unlink(key, change.lost);
+                    }
+                    if let Some(pipe) = self.pipe(key) {
+                        change
+                            .peers
+                            .into_iter()
+                            .for_each(|peer| pipe.introduce(peer));
                     }
                     if let (Some(pipe), Some(link)) = (self.pipe(key), change.link) {
                         pipe.link = Some(link);
@@ -216,6 +260,9 @@ impl RecvHalf {
     /// Lets go of a pipe. It may still be on the list of those found empty.
     fn release(&mut self, key: PeerKey) {
         self.readable.deactivate(key);
+        if key == self.from {
+            self.gone = self.pipe(key).and_then(InPipe::last_peer);
+        }
         self.pipes[key.index as usize] = None;
         self.peers -= 1;
         self.port.free_key(pipe_key(key));
@@ -291,8 +338,31 @@ impl RecvHalf {
     pub(super) fn try_recv(&mut self) -> Result<Message, RecvError> {
         self.since_look += 1;
         if self.since_look >= LOOK_EVERY {
+            if self.attach {
+                return self.take_attached();
+            }
             self.look();
         }
+        self.take_next()
+    }
+
+    /// As [`RecvHalf::try_recv`], with what is known of the peer.
+    #[cold]
+    fn take_attached(&mut self) -> Result<Message, RecvError> {
+        self.since_look = LOOK_EVERY;
+        self.attached = self.attached.wrapping_add(1);
+        if self.attached % LOOK_EVERY == 0 {
+            self.look();
+        }
+        let mut message = self.take_next()?;
+        if let Some(peer) = self.last_peer() {
+            message.set_properties(peer);
+        }
+        Ok(message)
+    }
+
+    #[inline(always)]
+    fn take_next(&mut self) -> Result<Message, RecvError> {
         loop {
             while let Some(key) = self.readable.current() {
                 let slot = self.pipes.get_mut(key.index as usize);
@@ -318,6 +388,15 @@ impl RecvHalf {
         self.from
     }
 
+    /// What is known of who that was.
+    pub(super) fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
+        self.refresh();
+        match self.pipe(self.from) {
+            Some(pipe) => pipe.last_peer(),
+            None => self.gone.clone(),
+        }
+    }
+
     /// The current pipe is empty.
     #[cold]
     fn rest(&mut self, key: PeerKey) {
@@ -331,6 +410,9 @@ impl RecvHalf {
             match pipe.last.take() {
                 Some(last) => {
                     pipe.reader = holding(&last);
+                    // It comes from whoever was there last.
+                    let from = pipe.peers.pop().map(|(_, peer)| (0, peer));
+                    pipe.peers = from.into_iter().collect();
                     self.readable.activate(key);
                 }
                 None => self.release(key),
@@ -344,7 +426,7 @@ impl RecvHalf {
     /// Looks at the mailbox and at the pipes found empty; whether any pipe is in the rotation.
     #[cold]
     fn look(&mut self) -> bool {
-        self.since_look = 0;
+        self.since_look = if self.attach { LOOK_EVERY } else { 0 };
         self.refresh();
         let mut index = 0;
         while index < self.resting.len() {

@@ -3,35 +3,45 @@
 //! A socket is a shell (endpoints, close), a receiving half, a sending half, or both, and the
 //! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
 
+mod balanced;
 mod builder;
+mod client_server;
 mod common;
 mod dealer;
+mod duplex;
 mod fan_out;
 mod favourites;
 mod inbound;
 mod notes;
 mod outbound;
+mod pair;
 mod pub_sub;
 mod push_pull;
 mod radio_dish;
 mod req_rep;
 mod router;
 mod shell;
+mod single;
 mod spin;
 mod stats;
+mod stream;
 mod topics;
 mod upstream;
 mod xpub_xsub;
 
 pub use builder::{SocketBuilder, SocketKind};
+pub use client_server::{Client, Peer, Server};
 pub use dealer::Dealer;
+pub use pair::{Channel, Pair};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use radio_dish::{Dish, Radio};
 pub use req_rep::{Rep, Req};
 pub use router::{PeerState, Router};
 pub use shell::CloseReport;
+pub use single::{Gather, Scatter};
 pub use stats::SocketStats;
+pub use stream::Stream;
 pub use xpub_xsub::{SubscriptionEvent, XPub, XSub};
 
 use crate::io::PipeKey;

@@ -128,8 +128,11 @@ impl SendHalf {
                 Outbound::Relinked(key) => {
                     let change = self.port.take_change(Half::Sending, key);
                     let key = peer_key(key);
+                    // What is given to a pipe that conflates passes through its signal first, and is not
+                    // for this half to write.
+                    let link = change.link.filter(|_| !self.port.config.conflate);
                     if let Some(pipe) = self.pipe(key) {
-                        pipe.link = change.link;
+                        pipe.link = link;
                     }
                 }
                 Outbound::Down { key, rest } => {
@@ -366,6 +369,11 @@ impl SendHalf {
                 return false;
             }
         }
+    }
+
+    /// The connection to a peer, if there is one now.
+    pub(super) fn link_of(&mut self, key: PeerKey) -> Option<Arc<Link>> {
+        self.pipe(key)?.link.as_ref().and_then(Weak::upgrade)
     }
 
     /// What a pipe that is gone had not sent.

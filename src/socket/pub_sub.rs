@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+    conflate_option, peer_methods, publisher_methods, publisher_options, recv_methods,
+    send_methods, shell_methods, socket_traits,
 };
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
@@ -254,3 +255,6 @@ const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Pub);
 socket_traits!(Sub);
+conflate_option!(Pub);
+conflate_option!(Sub);
+peer_methods!(Sub, inbound);

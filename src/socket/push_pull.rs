@@ -1,20 +1,21 @@
 //! The pipeline (30/PIPELINE): PUSH deals messages out, PULL collects them.
 
 use std::sync::Arc;
-use std::time::Instant;
 
+use super::balanced::Balanced;
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits,
+};
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, SendHalf};
+use super::outbound::Deadline;
 use super::shell::{CloseReport, Shell};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
-use crate::error::{RecvError, SendError, SendFailure};
+use crate::error::{RecvError, SendError};
 use crate::io::{Counters, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
-use crate::pipe::Reader;
 use crate::socket_type::SocketType;
 
 /// Sends each message to one of its peers, in turn; a peer that is at its high-water mark is skipped
@@ -42,9 +43,7 @@ use crate::socket_type::SocketType;
 /// ```
 #[derive(Debug)]
 pub struct Push {
-    out: SendHalf,
-    /// What a lost peer had not been sent, while it is being sent to others.
-    rest: Option<(Reader, Option<Message>)>,
+    out: Balanced,
     shell: Shell,
 }
 
@@ -59,8 +58,7 @@ impl Assemble for Push {
             Arc::clone(context.pool()),
         );
         Push {
-            out: SendHalf::new(Arc::clone(&port)).keep_unsent(),
-            rest: None,
+            out: Balanced::new(Arc::clone(&port)),
             shell: Shell::new(port, context),
         }
     }
@@ -77,83 +75,14 @@ impl Push {
     /// Closes the socket: waits until everything is sent, at most for the linger time.
     pub fn close(mut self) -> CloseReport {
         let deadline = self.shell.linger_deadline();
-        self.out.refresh();
-        while self.has_rest() && !self.resend(deadline) {}
-        let lost = self.count_rest();
-        self.out.clear();
+        let lost = self.out.finish(deadline);
         Counters::add(&self.shell.port.counters.unsent, lost);
         self.shell.close(deadline)
     }
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
-        if !self.has_rest() {
-            if let Some(payload) = message.as_payload() {
-                if self.out.try_send_payload(payload, deadline).is_some() {
-                    return Ok(());
-                }
-            } else {
-                let message = message.into();
-                if self.out.try_send(&message).is_some() {
-                    return Ok(());
-                }
-                return self.send_slow(message, deadline);
-            }
-        }
-        self.send_slow(message.into(), deadline)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
-        // What lost peers had not been sent comes first.
-        while self.has_rest() {
-            if self.resend(deadline.at()) {
-                let reason = match deadline {
-                    Deadline::Now => SendFailure::WouldBlock,
-                    _ => SendFailure::Timeout,
-                };
-                return Err(SendError::new(reason, message));
-            }
-        }
-        self.out.send(message, deadline).map(|_| ())
-    }
-
-    fn has_rest(&self) -> bool {
-        self.rest.is_some() || self.out.has_unsent()
-    }
-
-    /// Sends what lost peers had not been sent to others; `true` if the time was over before.
-    #[cold]
-    fn resend(&mut self, deadline: Option<Instant>) -> bool {
-        loop {
-            let (mut reader, first) = match self.rest.take() {
-                Some(rest) => rest,
-                None => match self.out.take_unsent() {
-                    Some(reader) => (reader, None),
-                    None => return false,
-                },
-            };
-            let mut next = first.or_else(|| reader.read_message());
-            while let Some(message) = next {
-                if self.out.try_send(&message).is_none() {
-                    self.rest = Some((reader, Some(message)));
-                    return !self.out.wait(deadline);
-                }
-                next = reader.read_message();
-            }
-        }
-    }
-
-    fn count_rest(&mut self) -> u64 {
-        let mut lost = 0;
-        if let Some((reader, first)) = self.rest.take() {
-            lost += reader.queued_messages() + u64::from(first.is_some());
-        }
-        while let Some(reader) = self.out.take_unsent() {
-            lost += reader.queued_messages();
-        }
-        lost
+        self.out.send(message, deadline)
     }
 }
 
@@ -223,3 +152,6 @@ impl Pull {
 
 socket_traits!(Push);
 socket_traits!(Pull);
+conflate_option!(Push);
+conflate_option!(Pull);
+peer_methods!(Pull, inbound);

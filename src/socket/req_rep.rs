@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, SendHalf};
 use super::shell::{CloseReport, Shell};
@@ -356,3 +356,5 @@ fn expectation(reason: OutOfTurn) -> &'static str {
 
 socket_traits!(Req);
 socket_traits!(Rep);
+peer_methods!(Req, inbound);
+peer_methods!(Rep, inbound);

@@ -4,15 +4,15 @@
 use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
-use super::common::{recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
-use super::shell::{connectable, inproc_name, CloseReport, Shell};
+use super::shell::{inproc_name, CloseReport, Shell};
 use super::{peer_key, pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
-use crate::error::{ConnectError, RecvError, SendError, SendFailure};
+use crate::error::{ConnectError, RecvError, SendError, SendFailure, UnknownRoutingId};
 use crate::io::{
     random, Arrival, Counters, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port,
 };
@@ -116,13 +116,29 @@ impl Assemble for Router {
     type Options = RouterOptions;
 
     fn assemble(config: SocketConfig, options: RouterOptions, context: Context) -> Self {
+        Router::of_type(SocketType::Router, config, options, context)
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Router {
+    /// A socket that does what a ROUTER does, and is of this type to its peers.
+    pub(super) fn of_type(
+        socket_type: SocketType,
+        config: SocketConfig,
+        options: RouterOptions,
+        context: Context,
+    ) -> Self {
         let peers = Arc::new(Peers {
             table: Mutex::new(IdTable::new()),
             handovers: AtomicU64::new(0),
             duplicate_id: options.duplicate_id,
         });
         let port = Port::new(
-            SocketType::Router,
+            socket_type,
             config,
             Arc::clone(&peers) as Arc<dyn Hooks>,
             Arc::clone(context.pool()),
@@ -137,8 +153,22 @@ impl Assemble for Router {
         }
     }
 
-    fn shell(&mut self) -> &mut Shell {
-        &mut self.shell
+    /// For STREAM: closes the connection to a peer when what is queued for it has been sent.
+    ///
+    /// # Errors
+    /// If there is no such peer.
+    pub(super) fn disconnect_peer(&mut self, id: &[u8]) -> Result<(), UnknownRoutingId> {
+        self.tend();
+        let mut table = lock(&self.peers.table);
+        let key = table.find(id).ok_or_else(|| UnknownRoutingId::new(id))?;
+        let link = table.connection(key).and_then(Weak::upgrade);
+        // It cannot be sent to from here on, though the I/O thread has yet to hear of it.
+        table.depart(key);
+        drop(table);
+        if let Some(link) = link {
+            link.close_gently(self.shell.port.config.linger);
+        }
+        Ok(())
     }
 }
 
@@ -261,7 +291,7 @@ impl Router {
         id: &RoutingId,
         endpoint: impl ToEndpoint,
     ) -> Result<Endpoint, ConnectError> {
-        let endpoint = connectable(endpoint)?;
+        let endpoint = self.shell.connectable(endpoint)?;
         let port = &self.shell.port;
         let now = !port.config.immediate || inproc_name(&endpoint).is_some();
         let key = now.then(|| port.new_key());
@@ -543,3 +573,4 @@ impl Hooks for Peers {
 }
 
 socket_traits!(Router);
+peer_methods!(Router, inbound);

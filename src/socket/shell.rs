@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::stats::SocketStats;
 use crate::context::Context;
-use crate::endpoint::{Endpoint, ToEndpoint, Transport};
+use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
-    bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Monitor,
-    PipeKey, Port,
+    bind_stream, dial_ends, next_id, Command, EndpointId, InprocError, InprocId, IoHandle, Link,
+    Monitor, PipeKey, Port,
 };
 use crate::message::RoutingId;
+use crate::socket_type::SocketType;
 use crate::sync::{clock, Event};
 
 /// See the module.
@@ -29,6 +30,8 @@ pub struct Shell {
 struct Entry {
     endpoint: Endpoint,
     bound: bool,
+    /// Of the pipe made for it when it was connected to.
+    key: Option<PipeKey>,
     place: Place,
 }
 
@@ -64,6 +67,12 @@ impl Shell {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_bind()?;
         let port = &self.port;
+        if !carries(port.socket_type, &endpoint) {
+            return Err(BindError::Endpoint(EndpointError::NotBindable {
+                input: endpoint.to_string().into(),
+                expected: RAW,
+            }));
+        }
         if let Some(name) = inproc_name(&endpoint) {
             let id = self
                 .context
@@ -75,6 +84,7 @@ impl Shell {
             self.entries.push(Entry {
                 endpoint: endpoint.clone(),
                 bound: true,
+                key: None,
                 place: Place::Inproc(id),
             });
             return Ok(endpoint);
@@ -93,13 +103,28 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: real.clone(),
             bound: true,
+            key: None,
             place: Place::Stream { id, home },
         });
         Ok(real)
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
-        self.connect_to(connectable(endpoint)?, None)
+        let endpoint = self.connectable(endpoint)?;
+        self.connect_to(endpoint, None)
+    }
+
+    /// The endpoint, if this socket can connect to it.
+    pub(super) fn connectable(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+        let endpoint = endpoint.to_endpoint()?;
+        endpoint.check_connect()?;
+        if !carries(self.port.socket_type, &endpoint) {
+            return Err(ConnectError::Endpoint(EndpointError::NotConnectable {
+                input: endpoint.to_string().into(),
+                expected: RAW,
+            }));
+        }
+        Ok(endpoint)
     }
 
     /// Connects to a peer that is to be called `name` here, if any: its pipe, if it is made now, has the
@@ -109,8 +134,24 @@ impl Shell {
         endpoint: Endpoint,
         name: Option<(Option<PipeKey>, RoutingId)>,
     ) -> Result<Endpoint, ConnectError> {
-        let port = &self.port;
         let (key, name) = name.map_or((None, None), |(key, name)| (key, Some(name)));
+        self.connect_by(endpoint, key, name)
+    }
+
+    /// Connects, through the pipe of a key that was made before, to a peer that is to be called `name`.
+    pub(super) fn connect_by(
+        &mut self,
+        endpoint: Endpoint,
+        key: Option<PipeKey>,
+        name: Option<RoutingId>,
+    ) -> Result<Endpoint, ConnectError> {
+        let port = &self.port;
+        let now = !port.config.immediate || inproc_name(&endpoint).is_some();
+        let key = key.or_else(|| now.then(|| port.new_key()));
+        if let Some(key) = key.filter(|key| !port.hooks.reserve(*key)) {
+            port.abandon_key(key);
+            return Err(ConnectError::Occupied { endpoint });
+        }
         let failed = |source: io::Error| ConnectError::Io {
             endpoint: endpoint.clone(),
             source,
@@ -127,6 +168,9 @@ impl Shell {
                 InprocError::DuplicateRoutingId(routing_id) => ConnectError::DuplicateRoutingId {
                     endpoint: endpoint.clone(),
                     routing_id: Box::new(routing_id),
+                },
+                InprocError::Occupied => ConnectError::Occupied {
+                    endpoint: endpoint.clone(),
                 },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             })?)
@@ -150,6 +194,7 @@ impl Shell {
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
             bound: false,
+            key,
             place,
         });
         Ok(endpoint)
@@ -162,16 +207,35 @@ impl Shell {
         bound: bool,
     ) -> Result<(), UnknownEndpoint> {
         let endpoint = endpoint.to_endpoint()?;
+        match self.close_entries(|entry| entry.bound == bound && entry.endpoint == endpoint) {
+            true => Ok(()),
+            false => Err(UnknownEndpoint::NotHere { endpoint }),
+        }
+    }
+
+    /// Ends the connection to one peer; `link` is what is known of it where it is sent to.
+    pub(super) fn close_peer(&mut self, key: PipeKey, link: Option<Arc<Link>>) {
+        if self.close_entries(|entry| entry.key == Some(key)) {
+            return;
+        }
+        match link {
+            Some(link) => link.close_gently(self.port.config.linger),
+            None => self.port.inproc.disconnect(&self.port, key),
+        }
+    }
+
+    /// Ends everything bound or connected under certain entries; whether there are any.
+    fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool) -> bool {
         let linger = self.port.config.linger;
         let before = self.entries.len();
         let (port, context) = (&self.port, &self.context);
         self.entries.retain(|entry| {
-            if entry.bound != bound || entry.endpoint != endpoint {
+            if !wanted(entry) {
                 return true;
             }
             match &entry.place {
                 Place::Inproc(id) => {
-                    if let Some(name) = inproc_name(&endpoint) {
+                    if let Some(name) = inproc_name(&entry.endpoint) {
                         context.names().close(name, *id, port);
                     }
                 }
@@ -198,11 +262,7 @@ impl Shell {
             }
             false
         });
-        if self.entries.len() < before {
-            Ok(())
-        } else {
-            Err(UnknownEndpoint::NotHere { endpoint })
-        }
+        self.entries.len() < before
     }
 
     pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {
@@ -293,11 +353,13 @@ impl Drop for Shell {
 }
 
 /// An endpoint that can be connected to.
-pub(super) fn connectable(endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
-    let endpoint = endpoint.to_endpoint()?;
-    endpoint.check_connect()?;
-    Ok(endpoint)
+/// Whether a transport carries what a socket of this type sends.
+fn carries(socket_type: SocketType, endpoint: &Endpoint) -> bool {
+    socket_type != SocketType::Stream
+        || matches!(endpoint.transport(), Transport::Tcp | Transport::Ipc)
 }
+
+const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket";
 
 pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {

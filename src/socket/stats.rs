@@ -26,8 +26,10 @@ pub struct SocketStats {
     pub dropped_unmatched: u64,
     /// Messages dropped because the peer they were for is gone.
     pub dropped_peer_lost: u64,
+    /// Messages that a newer one took the place of, with the option `conflate`.
+    pub dropped_conflated: u64,
     /// Messages received that this pattern has no use for: replies out of turn, requests without an
-    /// envelope, data sent to a sending socket.
+    /// envelope, data sent to a sending socket, several frames where one is expected.
     pub dropped_unexpected: u64,
     /// Events of subscriptions that XPUB left out, because more than its `recv_hwm` waited to be received and
     /// they told of no change, or of one that a later event took back. Nothing else is ever left out.
@@ -58,6 +60,7 @@ impl SocketStats {
             dropped_full: read(&counters.dropped_full),
             dropped_unmatched: read(&counters.dropped_unmatched),
             dropped_peer_lost: read(&counters.dropped_peer_lost),
+            dropped_conflated: read(&counters.dropped_conflated),
             dropped_unexpected: read(&counters.dropped_unexpected),
             events_left_out: read(&counters.events_left_out),
             handshakes: read(&counters.handshakes),

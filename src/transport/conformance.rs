@@ -60,6 +60,8 @@ fn places() -> Vec<Place> {
         Ok(_) => places.push(Place::at("tcp://[::1]:*")),
         Err(error) => eprintln!("skipping tcp over IPv6, which this host lacks: {error}"),
     }
+    #[cfg(feature = "ws")]
+    places.push(Place::at("ws://127.0.0.1:*/path"));
     #[cfg(unix)]
     places.extend([Place::in_new_directory(), Place::at("ipc://*")]);
     #[cfg(target_os = "linux")]
@@ -77,6 +79,11 @@ fn target(endpoint: &Endpoint) -> ConnectTarget {
             let addr = tcp.target.socket_addr().unwrap();
             ConnectTarget::tcp(tcp, addr).unwrap()
         }
+        #[cfg(feature = "ws")]
+        Address::Ws(_) => ConnectTarget::Tcp {
+            addr: endpoint.socket_addr().unwrap(),
+            source: None,
+        },
         Address::Ipc(ipc) => ConnectTarget::Ipc(ipc.clone()),
         Address::Inproc(_) => unreachable!("no stream transport"),
     }

@@ -57,6 +57,14 @@ impl Listener {
                     Endpoint::tcp(addr),
                 ))
             }
+            #[cfg(feature = "ws")]
+            Address::Ws(address) => {
+                let (listener, addr) = tcp::bind(&address.target, config)?;
+                Ok((
+                    Listener::Tcp(listener, config.tcp.clone()),
+                    Endpoint::ws(addr, &address.path),
+                ))
+            }
             #[cfg(unix)]
             Address::Ipc(address) => {
                 let (listener, file, real) = ipc::bind(address, config)?;

@@ -179,7 +179,6 @@ impl Stream {
     }
 
     /// The peer's numeric address, for the transports that have one.
-    #[cfg(test)]
     pub(crate) fn peer_ip(&self) -> Option<std::net::IpAddr> {
         match self {
             Stream::Tcp(s) => s.peer_addr().ok().map(|addr| addr.ip().to_canonical()),

@@ -23,6 +23,8 @@ mod raw;
 mod stage;
 mod subscriptions;
 mod traffic;
+#[cfg(feature = "ws")]
+mod websocket;
 
 use std::time::Duration;
 

@@ -29,7 +29,11 @@ impl Raw {
 
     pub(crate) fn try_connect(endpoint: &Endpoint) -> io::Result<Raw> {
         let text = endpoint.to_string();
-        if let Some(address) = text.strip_prefix("tcp://") {
+        // Of a WebSocket, what is below it.
+        let below = text
+            .strip_prefix("ws://")
+            .and_then(|text| text.split('/').next());
+        if let Some(address) = text.strip_prefix("tcp://").or(below) {
             let stream = TcpStream::connect(address)?;
             stream.set_nodelay(true)?;
             stream.set_read_timeout(Some(WATCHDOG))?;

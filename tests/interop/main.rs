@@ -16,3 +16,5 @@ mod pyzmq;
 mod restart;
 mod together;
 mod traffic;
+#[cfg(feature = "ws")]
+mod websocket;

@@ -11,7 +11,7 @@ use crate::support::{await_true, number_of, numbered, task, Net, LONG, SHORT, ST
 /// The receiver waits once, so that reading is its own, and then stays away.
 #[test]
 fn a_receiver_that_stays_away_is_relieved() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder()
             .heartbeat(Heartbeat::every(Duration::from_millis(10)).timeout(LONG))
             .bind(net.fresh())
@@ -50,7 +50,7 @@ fn a_receiver_that_stays_away_is_relieved() {
 
 #[test]
 fn a_socket_goes_from_thread_to_thread() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let mut push = Push::builder().connect(&pull.bound_endpoints()[0]).unwrap();
         let sender = task(move || {
@@ -74,7 +74,7 @@ fn a_socket_goes_from_thread_to_thread() {
 
 #[test]
 fn a_timeout_loses_nothing() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let mut push = Push::builder().connect(&pull.bound_endpoints()[0]).unwrap();
         let (timed_out, go_on) = channel();
@@ -105,7 +105,7 @@ fn a_timeout_loses_nothing() {
 
 #[test]
 fn a_polling_loop_sees_every_message() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let mut push = Push::builder().connect(&pull.bound_endpoints()[0]).unwrap();
         // Reading is the caller's when the polling begins.
@@ -132,7 +132,7 @@ fn a_polling_loop_sees_every_message() {
 /// The caller reads up to four connections itself.
 #[test]
 fn around_the_limit_of_connections() {
-    for net in STREAMS {
+    for &net in STREAMS {
         for peers in 3..=6 {
             let mut pull = Pull::builder().bind(net.fresh()).unwrap();
             let endpoint = pull.bound_endpoints()[0].clone();
@@ -154,7 +154,7 @@ fn around_the_limit_of_connections() {
 
 #[test]
 fn connections_come_and_go_across_the_limit() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let endpoint = pull.bound_endpoints()[0].clone();
         const STEADY: u32 = 3;
@@ -201,7 +201,7 @@ fn connections_come_and_go_across_the_limit() {
 
 #[test]
 fn replies_come_while_peers_come_and_go() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let endpoint = rep.bound_endpoints()[0].clone();
         let mut guests: Vec<Req> = Vec::new();

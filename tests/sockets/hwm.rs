@@ -74,7 +74,7 @@ fn a_socket_without_endpoints_takes_nothing() {
 /// The peer does not read: what is taken is what both processes' marks and the kernel hold.
 #[test]
 fn a_paused_peer_bounds_the_sender() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder()
             .recv_hwm(50)
             .kernel_recv_buffer(16 << 10)

@@ -42,7 +42,7 @@ fn expect(monitor: &mut Monitor, names: &[&str]) {
 
 #[test]
 fn events_come_in_order() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::new();
         let mut bound = pull.monitor();
         let endpoint = pull.bind(net.fresh()).unwrap();
@@ -68,7 +68,7 @@ fn events_come_in_order() {
 
 #[test]
 fn a_listener_that_comes_back_is_found() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut push = Push::builder().reconnect(quick()).build().unwrap();
         let mut monitor = push.monitor();
@@ -100,7 +100,7 @@ fn a_listener_that_comes_back_is_found() {
 
 #[test]
 fn without_reconnection_the_endpoint_ends() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut push = Push::builder()
             .reconnect(ReconnectPolicy::never())
             .build()
@@ -144,7 +144,7 @@ fn close_in_the_handshake() {
 
 #[test]
 fn a_peer_that_appears_within_linger_gets_what_was_queued() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut push = Push::builder()
             .reconnect(quick())
@@ -165,7 +165,7 @@ fn a_peer_that_appears_within_linger_gets_what_was_queued() {
 #[test]
 fn one_io_thread_does() {
     let context = Context::builder().io_threads(1).build().unwrap();
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut rep = Rep::builder().context(&context).bind(net.fresh()).unwrap();
         let endpoint = rep.bound_endpoints()[0].clone();
         let server = task(move || {
@@ -272,7 +272,7 @@ fn nothing_is_left_behind() {
 
 #[test]
 fn figures_are_exact() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let mut push = Push::builder().connect(&pull.bound_endpoints()[0]).unwrap();
         for n in 0..100 {
@@ -324,7 +324,7 @@ fn the_wrong_kind_of_peer_is_refused() {
     let name = Net::Inproc.fresh();
     let _rep = Rep::builder().bind(&name).unwrap();
     assert!(Push::builder().connect(&name).is_err());
-    for net in STREAMS {
+    for &net in STREAMS {
         let rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut refused = rep.monitor();
         let push = Push::builder().reconnect(quick()).build().unwrap();

@@ -4,14 +4,21 @@
 //! [`support::LONG`], and no test asserts a maximum duration.
 
 mod caller;
+mod carried;
+mod conflate;
 mod hwm;
+mod legacy;
 mod lifecycle;
 mod notes;
+mod pairs;
 mod pattern;
 mod promises;
 mod radio_dish;
 mod router;
+mod stream;
 mod support;
 mod transports;
 mod volume;
+#[cfg(feature = "ws")]
+mod websocket;
 mod xpub_xsub;

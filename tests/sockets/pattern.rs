@@ -16,7 +16,7 @@ fn quick() -> ReconnectPolicy {
 
 #[test]
 fn a_strict_requester_keeps_turns() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut req = Req::builder()
             .relaxed(false)
@@ -38,7 +38,7 @@ fn a_strict_requester_keeps_turns() {
 
 #[test]
 fn a_replier_keeps_turns() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let refused = rep.send("early").unwrap_err();
         assert!(matches!(refused.reason(), SendFailure::OutOfTurn { .. }));
@@ -64,7 +64,7 @@ fn a_replier_keeps_turns() {
 
 #[test]
 fn a_late_reply_is_discarded() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut req = Req::builder().connect(&rep.bound_endpoints()[0]).unwrap();
         for n in 0..50 {
@@ -83,7 +83,7 @@ fn a_late_reply_is_discarded() {
 
 #[test]
 fn a_request_that_timed_out_is_given_up() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut req = Req::builder()
             .relaxed(false)
@@ -108,7 +108,7 @@ fn a_request_that_timed_out_is_given_up() {
 
 #[test]
 fn a_lost_peer_ends_the_request() {
-    for net in KINDS {
+    for &net in KINDS {
         for by_drop in [false, true] {
             let mut rep = Rep::builder().bind(net.fresh()).unwrap();
             let mut req = Req::builder().connect(&rep.bound_endpoints()[0]).unwrap();
@@ -127,7 +127,7 @@ fn a_lost_peer_ends_the_request() {
 
 #[test]
 fn a_reply_sent_before_the_peer_closed_arrives() {
-    for net in KINDS {
+    for &net in KINDS {
         for _ in 0..20 {
             let mut rep = Rep::builder().bind(net.fresh()).unwrap();
             let mut req = Req::builder().connect(&rep.bound_endpoints()[0]).unwrap();
@@ -142,7 +142,7 @@ fn a_reply_sent_before_the_peer_closed_arrives() {
 
 #[test]
 fn a_reply_to_the_gone_comes_back() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let mut req = Req::builder().connect(&rep.bound_endpoints()[0]).unwrap();
         req.send("x").unwrap();
@@ -158,7 +158,7 @@ fn a_reply_to_the_gone_comes_back() {
 
 #[test]
 fn requests_go_round() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut req = Req::new();
         let mut reps = Vec::new();
         for _ in 0..3 {
@@ -179,7 +179,7 @@ fn requests_go_round() {
 
 #[test]
 fn a_replier_takes_requesters_in_turn() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut rep = Rep::builder().bind(net.fresh()).unwrap();
         let endpoint = rep.bound_endpoints()[0].clone();
         let mut reqs: Vec<_> = (0..5)
@@ -208,7 +208,7 @@ fn a_replier_takes_requesters_in_turn() {
 
 #[test]
 fn pushed_messages_go_round() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut push = Push::new();
         let mut pulls = Vec::new();
         for _ in 0..3 {
@@ -229,7 +229,7 @@ fn pushed_messages_go_round() {
 
 #[test]
 fn pulled_messages_come_in_turn() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let endpoint = pull.bound_endpoints()[0].clone();
         let mut pushes: Vec<_> = (0..3)
@@ -259,7 +259,7 @@ fn pulled_messages_come_in_turn() {
 
 #[test]
 fn what_a_dead_puller_was_not_sent_goes_to_others() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let mut push = Push::builder()
             .kernel_send_buffer(16 << 10)
             .bind(net.fresh())
@@ -312,7 +312,7 @@ fn what_a_dead_puller_was_not_sent_goes_to_others() {
 
 #[test]
 fn subscriptions_are_prefixes() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
         let endpoint = publisher.bound_endpoints()[0].clone();
         let sub = |prefixes: &[&str]| {
@@ -348,7 +348,7 @@ fn subscriptions_are_prefixes() {
 
 #[test]
 fn subscriptions_count() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
         let mut sub = Sub::builder()
             .connect(&publisher.bound_endpoints()[0])
@@ -376,7 +376,7 @@ fn subscriptions_count() {
 
 #[test]
 fn what_was_unsubscribed_from_is_filtered_on_arrival() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
         let mut sub = Sub::builder()
             .connect(&publisher.bound_endpoints()[0])
@@ -393,7 +393,7 @@ fn what_was_unsubscribed_from_is_filtered_on_arrival() {
 
 #[test]
 fn subscriptions_outlive_a_connection() {
-    for net in STREAMS {
+    for &net in STREAMS {
         let endpoint = net.unbound();
         let mut sub = Sub::builder().reconnect(quick()).build().unwrap();
         sub.subscribe("a");
@@ -416,7 +416,7 @@ fn subscriptions_outlive_a_connection() {
 
 #[test]
 fn a_publisher_that_connects_and_subscribers_that_bind() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut publisher = Pub::new();
         let mut early = Sub::builder().bind(net.fresh()).unwrap();
         early.subscribe("");
@@ -439,7 +439,7 @@ fn a_publisher_that_connects_and_subscribers_that_bind() {
 
 #[test]
 fn a_subscriber_of_two_publishers_hears_both() {
-    for net in KINDS {
+    for &net in KINDS {
         let mut sub = Sub::new();
         sub.subscribe("before");
         let mut publishers: Vec<_> = (0..2)

@@ -23,13 +23,26 @@ pub(crate) enum Net {
     IpcWildcard,
     IpcAbstract,
     Inproc,
+    #[cfg(feature = "ws")]
+    Ws,
 }
 
 /// One of each kind, for tests that do not look at addresses.
-pub(crate) const KINDS: [Net; 3] = [Net::Tcp4, Net::IpcWildcard, Net::Inproc];
+pub(crate) const KINDS: &[Net] = &[
+    Net::Tcp4,
+    Net::IpcWildcard,
+    Net::Inproc,
+    #[cfg(feature = "ws")]
+    Net::Ws,
+];
 
 /// Those with a connection that can be lost.
-pub(crate) const STREAMS: [Net; 2] = [Net::Tcp4, Net::IpcWildcard];
+pub(crate) const STREAMS: &[Net] = &[
+    Net::Tcp4,
+    Net::IpcWildcard,
+    #[cfg(feature = "ws")]
+    Net::Ws,
+];
 
 impl Net {
     /// Something to bind to that nobody else uses.
@@ -47,6 +60,8 @@ impl Net {
             Net::IpcWildcard => "ipc://*".into(),
             Net::IpcAbstract => format!("ipc://@sinew-{own}-{n}"),
             Net::Inproc => format!("inproc://sinew-{n}"),
+            #[cfg(feature = "ws")]
+            Net::Ws => format!("ws://127.0.0.1:*/{n}"),
         }
     }
 
@@ -75,6 +90,8 @@ impl Net {
                 }
             }
             Net::IpcWildcard => Net::IpcPath.fresh(),
+            #[cfg(feature = "ws")]
+            Net::Ws => Net::Tcp4.unbound().replacen("tcp", "ws", 1) + "/path",
             other => other.fresh(),
         }
     }

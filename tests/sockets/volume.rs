@@ -47,6 +47,27 @@ over_each_kind! {
     no_pusher_is_starved;
 }
 
+/// Over WebSocket, one of each way that messages take.
+#[cfg(feature = "ws")]
+mod over_websocket {
+    use super::Net;
+
+    #[test]
+    fn a_million_pushed() {
+        super::a_million_pushed(Net::Ws);
+    }
+
+    #[test]
+    fn a_million_published() {
+        super::a_million_published(Net::Ws);
+    }
+
+    #[test]
+    fn requests_and_replies_that_pile_up() {
+        super::requests_and_replies_that_pile_up(Net::Ws);
+    }
+}
+
 fn a_million_pushed(net: Net) {
     let mut pull = Pull::builder().bind(net.fresh()).unwrap();
     let mut push = Push::new();

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::begin_command;
 use crate::proto::error::{Malformed, ProtocolError};
@@ -19,36 +19,13 @@ pub(crate) const MAX_CONTEXT: usize = 16;
 /// A unit of the time to live on the wire.
 const TICK: Duration = Duration::from_millis(100);
 
-/// What a `PING` carries and a `PONG` returns: at most 16 octets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PingContext {
-    octets: [u8; MAX_CONTEXT],
-    len: u8,
-}
-
-impl PingContext {
-    fn new(context: &[u8]) -> Option<Self> {
-        let mut octets = [0; MAX_CONTEXT];
-        octets.get_mut(..context.len())?.copy_from_slice(context);
-        Some(PingContext {
-            octets,
-            len: context.len() as u8,
-        })
-    }
-
-    /// The octets.
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.octets[..usize::from(self.len)]
-    }
-}
-
 /// A received `PING`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ping {
     /// How long the peer may be silent after this; zero says nothing.
     pub(crate) ttl: Duration,
-    /// To be returned.
-    pub(crate) context: PingContext,
+    /// To be returned. Few octets, and mostly none.
+    pub(crate) context: Bytes,
 }
 
 /// A time to live in the unit of the wire, rounded down and at most 6 553.5 s.
@@ -63,22 +40,22 @@ pub(crate) fn encode_ping(out: &mut BytesMut, ttl_ticks: u16) {
 }
 
 /// Appends a `PONG`.
-pub(crate) fn encode_pong(out: &mut BytesMut, context: &PingContext) {
-    begin_command(out, PONG, context.as_bytes().len());
-    out.put_slice(context.as_bytes());
+pub(crate) fn encode_pong(out: &mut BytesMut, context: &[u8]) {
+    begin_command(out, PONG, context.len());
+    out.put_slice(context);
 }
 
-/// Parses the data of a `PING`.
-pub(crate) fn parse_ping(data: &[u8]) -> Result<Ping, ProtocolError> {
+/// Parses the data of a `PING`, whose context may have so many octets.
+pub(crate) fn parse_ping(data: &[u8], limit: usize) -> Result<Ping, ProtocolError> {
     let [high, low, context @ ..] = data else {
         return Err(Malformed::Ping { len: data.len() }.into());
     };
-    let Some(context) = PingContext::new(context) else {
+    if context.len() > limit {
         return Err(Malformed::PingContext { len: context.len() }.into());
-    };
+    }
     Ok(Ping {
         ttl: TICK * u32::from(u16::from_be_bytes([*high, *low])),
-        context,
+        context: Bytes::copy_from_slice(context),
     })
 }
 
@@ -117,7 +94,7 @@ mod tests {
         }
         assert_eq!(ttl_ticks(Duration::MAX), 65_535);
         assert_eq!(
-            parse_ping(b"\xff\xff").unwrap().ttl,
+            parse_ping(b"\xff\xff", MAX_CONTEXT).unwrap().ttl,
             Duration::from_millis(6_553_500)
         );
     }
@@ -127,7 +104,7 @@ mod tests {
         for len in 0..=MAX_CONTEXT {
             let mut data = vec![0, 3];
             data.extend((0..len).map(|i| i as u8));
-            let ping = parse_ping(&data).unwrap();
+            let ping = parse_ping(&data, MAX_CONTEXT).unwrap();
             assert_eq!(ping.ttl, Duration::from_millis(300));
             let mut out = BytesMut::new();
             encode_pong(&mut out, &ping.context);
@@ -141,12 +118,12 @@ mod tests {
     fn short_and_long_data_are_malformed() {
         for data in [&b""[..], b"\x01"] {
             assert_eq!(
-                parse_ping(data),
+                parse_ping(data, MAX_CONTEXT),
                 Err(Malformed::Ping { len: data.len() }.into())
             );
         }
         assert_eq!(
-            parse_ping(&[0; 19]),
+            parse_ping(&[0; 19], 16),
             Err(Malformed::PingContext { len: 17 }.into())
         );
         assert_eq!(

@@ -1,6 +1,6 @@
 //! Subscriptions in both forms, and groups.
 //!
-//! A 3.1 peer is told with the commands `SUBSCRIBE` and `CANCEL` (37/ZMTP 3.1, "Commands"), a 3.0
+//! A 3.1 peer is told with the commands `SUBSCRIBE` and `CANCEL` (37/ZMTP 3.1, "Commands"), an older
 //! peer with a message that starts with 1 or 0 (23/ZMTP, "Publish-Subscribe"). Both are understood
 //! from every peer. Here are their octets only; who may send them is decided in
 //! [`crate::proto::traffic`].
@@ -36,7 +36,7 @@ pub(crate) fn encode_subscription(
             let name = if subscribe { SUBSCRIBE } else { CANCEL };
             begin_command(out, name, topic.len());
         }
-        Version::V3_0 => {
+        Version::V3_0 | Version::V2_0 | Version::Revision0 | Version::V1_0 => {
             let (header, header_len) = frame::header(false, false, 1 + topic.len());
             out.reserve(header_len + 1 + topic.len());
             out.put_slice(&header[..header_len]);

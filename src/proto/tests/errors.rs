@@ -9,14 +9,14 @@ use super::exchanges::greeting;
 use crate::proto::command::ready::encode_ready;
 use crate::proto::testing::origin;
 use crate::proto::{
-    Connection, ConnectionConfig, Event, LimitExceeded, Malformed, Misbehaved, PeerName,
+    Connection, ConnectionConfig, Event, LimitExceeded, Malformed, Misbehaved, Opening, PeerName,
     ProtocolError, Refusal, TimedOut,
 };
 use crate::socket_type::SocketType;
 
 /// A connection that is ready, with a peer of the given type and minor version.
 pub(super) fn ready(config: ConnectionConfig, peer: SocketType, minor: u8) -> Connection {
-    let mut connection = Connection::new(Arc::new(config), origin());
+    let mut connection = Connection::new(Arc::new(config), Opening::Stream, origin());
     let mut input = BytesMut::from(&greeting(0, minor, "NULL")[..]);
     encode_ready(&mut input, &ConnectionConfig::new(peer));
     assert_eq!(connection.handle_input(&input, origin()), Ok(input.len()));
@@ -271,7 +271,7 @@ fn metadata_faults_of_a_ready_are_invalid_metadata() {
     ];
     for (frame, error) in cases {
         let config = ConnectionConfig::new(SocketType::Router);
-        let mut connection = Connection::new(Arc::new(config), origin());
+        let mut connection = Connection::new(Arc::new(config), Opening::Stream, origin());
         let input = [&greeting(0, 1, "NULL")[..], frame].concat();
         assert_eq!(
             connection.handle_input(&input, origin()),
@@ -285,7 +285,7 @@ fn metadata_faults_of_a_ready_are_invalid_metadata() {
 fn a_trickling_peer_does_not_gain_time() {
     let config = ConnectionConfig::new(SocketType::Pull);
     let timeout = config.handshake_timeout.expect("there is a default");
-    let mut connection = Connection::new(Arc::new(config), origin());
+    let mut connection = Connection::new(Arc::new(config), Opening::Stream, origin());
     let mut input = greeting(0, 1, "NULL");
     input.extend_from_slice(super::exchanges::PUSH_READY);
     let step = timeout / input.len() as u32;
@@ -312,7 +312,7 @@ fn without_a_deadline_a_handshake_waits() {
     for timeout in [None, Some(Duration::MAX)] {
         let mut config = ConnectionConfig::new(SocketType::Pull);
         config.handshake_timeout = timeout;
-        let mut connection = Connection::new(Arc::new(config), origin());
+        let mut connection = Connection::new(Arc::new(config), Opening::Stream, origin());
         assert_eq!(connection.poll_timeout(), None);
         let later = origin() + Duration::from_secs(1 << 30);
         assert_eq!(connection.handle_timeout(later), Ok(()));

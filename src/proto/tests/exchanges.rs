@@ -9,7 +9,7 @@ use crate::frame::FrameError;
 use crate::proto::testing::origin;
 use crate::proto::{
     Connection, ConnectionConfig, Event, Incompatible, LimitExceeded, Malformed, Misbehaved,
-    PeerInfo, PeerName, ProtocolError, Refusal, Version,
+    Opening, PeerInfo, PeerName, ProtocolError, Refusal, Version,
 };
 use crate::socket_type::SocketType;
 
@@ -48,7 +48,7 @@ pub(super) const PUSH_READY: &[u8] = b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x0
 fn info(version: Version, socket_type: SocketType, identity: &'static [u8]) -> PeerInfo {
     PeerInfo {
         version,
-        socket_type,
+        socket_type: Some(socket_type),
         identity: Bytes::from_static(identity),
         properties: vec![],
     }
@@ -345,7 +345,11 @@ fn replay<'a>(
     pieces: impl IntoIterator<Item = &'a [u8]>,
     send_at_once: bool,
 ) -> Outcome {
-    let mut connection = Connection::new(Arc::new(ConnectionConfig::new(ours)), origin());
+    let mut connection = Connection::new(
+        Arc::new(ConnectionConfig::new(ours)),
+        Opening::Stream,
+        origin(),
+    );
     let mut out = BytesMut::new();
     let mut taken = 0;
     let mut result = Ok(());
@@ -474,7 +478,11 @@ fn traffic_is_never_taken() {
         .into_iter()
         .find(|e| e.traffic > 0)
         .expect("one of the exchanges goes on");
-    let mut connection = Connection::new(Arc::new(ConnectionConfig::new(e.ours)), origin());
+    let mut connection = Connection::new(
+        Arc::new(ConnectionConfig::new(e.ours)),
+        Opening::Stream,
+        origin(),
+    );
     let handshake = e.input.len() - e.traffic;
     assert_eq!(connection.handle_input(&e.input, origin()), Ok(handshake));
     assert_eq!(

@@ -3,5 +3,8 @@
 mod errors;
 mod exchanges;
 mod heartbeat;
+mod legacy;
 mod pair;
 mod random;
+#[cfg(feature = "ws")]
+mod websocket;

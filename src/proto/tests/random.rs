@@ -10,12 +10,12 @@ use super::errors::ready;
 use super::exchanges::greeting;
 use crate::frame;
 use crate::proto::handshake::MAX_HANDSHAKE_FRAME;
-use crate::proto::testing::origin;
-use crate::proto::{fuzz_connection, Connection, ConnectionConfig};
+use crate::proto::testing::{origin, types};
+use crate::proto::{fuzz_connection, Connection, ConnectionConfig, Opening};
 use crate::socket_type::SocketType;
 
 fn socket_type() -> impl Strategy<Value = SocketType> {
-    proptest::sample::select(&SocketType::ALL[..])
+    proptest::sample::select(types().collect::<Vec<_>>())
 }
 
 /// Octets that look like commands now and then.
@@ -51,7 +51,7 @@ proptest! {
         let mut input = if greeted { greeting(0, 1, "NULL") } else { vec![] };
         input.extend_from_slice(&rest);
         let run = |split: usize| {
-            let mut connection = Connection::new(Arc::new(ConnectionConfig::new(ours)), origin());
+            let mut connection = Connection::new(Arc::new(ConnectionConfig::new(ours)), Opening::Stream, origin());
             let mut result = Ok(());
             let mut sent = BytesMut::new();
             for piece in input.chunks(split) {

@@ -26,16 +26,21 @@ pub(crate) const LAYERS: &[Layer] = &[
     // The only door to atomics (std, or loom in models); libc for the asymmetric barrier.
     row("sync", &[], &["crossbeam_queue", "loom", "libc"]),
     row("frame", &[], &["bytes", "thiserror"]),
-    row("message", &["frame"], &["bytes", "thiserror"]),
-    row("endpoint", &[], &["bytes", "thiserror"]),
     row("socket_type", &[], &["bytes", "thiserror"]),
+    // A message may carry what is known of its sender, the type of its socket for one.
+    row(
+        "message",
+        &["frame", "socket_type"],
+        &["bytes", "thiserror"],
+    ),
+    row("endpoint", &[], &["bytes", "thiserror"]),
     row("proto", &["message", "frame", "socket_type"], PROTO_CRATES),
     row("routing", &["message"], &["slab"]),
     row("pipe", &["sync", "message", "frame"], &["bytes"]),
     row(
         "config",
         &["message", "endpoint", "socket_type"],
-        &["thiserror"],
+        &["bytes", "thiserror"],
     ),
     // libc where the platform call needs it.
     row(
@@ -108,10 +113,13 @@ pub(crate) const LAYERS: &[Layer] = &[
     ),
 ];
 
-/// bytes and thiserror, and the RustCrypto and dalek crates that the CURVE mechanism is made of.
+/// bytes and thiserror, what the upgrade to WebSocket needs, and the RustCrypto and dalek crates that the
+/// CURVE mechanism is made of.
 const PROTO_CRATES: &[&str] = &[
     "bytes",
     "thiserror",
+    "base64",
+    "sha1",
     "aead",
     "crypto_box",
     "crypto_secretbox",

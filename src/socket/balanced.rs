@@ -1,0 +1,118 @@
+//! Dealing messages out: what PUSH and SCATTER have in common.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::outbound::{Deadline, SendHalf};
+use crate::error::{SendError, SendFailure};
+use crate::io::Port;
+use crate::message::{IntoMessage, Message};
+use crate::pipe::Reader;
+
+/// A sending half that gives each message to one peer, in turn, and what a lost peer had not been sent to
+/// others.
+#[derive(Debug)]
+pub(super) struct Balanced {
+    out: SendHalf,
+    /// What a lost peer had not been sent, while it is being sent to others.
+    rest: Option<(Reader, Option<Message>)>,
+}
+
+impl Balanced {
+    pub(super) fn new(port: Arc<Port>) -> Self {
+        Balanced {
+            out: SendHalf::new(port).keep_unsent(),
+            rest: None,
+        }
+    }
+
+    /// Takes note of what has changed.
+    pub(super) fn refresh(&mut self) {
+        self.out.refresh();
+    }
+
+    /// Sends what is left to others until the deadline, and forgets every pipe. How many messages there
+    /// was nobody for.
+    pub(super) fn finish(&mut self, deadline: Option<Instant>) -> u64 {
+        self.out.refresh();
+        while self.has_rest() && !self.resend(deadline) {}
+        let lost = self.count_rest();
+        self.out.clear();
+        lost
+    }
+
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        message: impl IntoMessage,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        if !self.has_rest() {
+            if let Some(payload) = message.as_payload() {
+                if self.out.try_send_payload(payload, deadline).is_some() {
+                    return Ok(());
+                }
+            } else {
+                let message = message.into();
+                if self.out.try_send(&message).is_some() {
+                    return Ok(());
+                }
+                return self.send_slow(message, deadline);
+            }
+        }
+        self.send_slow(message.into(), deadline)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+        // What lost peers had not been sent comes first.
+        while self.has_rest() {
+            if self.resend(deadline.at()) {
+                let reason = match deadline {
+                    Deadline::Now => SendFailure::WouldBlock,
+                    _ => SendFailure::Timeout,
+                };
+                return Err(SendError::new(reason, message));
+            }
+        }
+        self.out.send(message, deadline).map(|_| ())
+    }
+
+    fn has_rest(&self) -> bool {
+        self.rest.is_some() || self.out.has_unsent()
+    }
+
+    /// Sends what lost peers had not been sent to others; `true` if the time was over before.
+    #[cold]
+    fn resend(&mut self, deadline: Option<Instant>) -> bool {
+        loop {
+            let (mut reader, first) = match self.rest.take() {
+                Some(rest) => rest,
+                None => match self.out.take_unsent() {
+                    Some(reader) => (reader, None),
+                    None => return false,
+                },
+            };
+            let mut next = first.or_else(|| reader.read_message());
+            while let Some(message) = next {
+                if self.out.try_send(&message).is_none() {
+                    self.rest = Some((reader, Some(message)));
+                    return !self.out.wait(deadline);
+                }
+                next = reader.read_message();
+            }
+        }
+    }
+
+    fn count_rest(&mut self) -> u64 {
+        let mut lost = 0;
+        if let Some((reader, first)) = self.rest.take() {
+            lost += reader.queued_messages() + u64::from(first.is_some());
+        }
+        while let Some(reader) = self.out.take_unsent() {
+            lost += reader.queued_messages();
+        }
+        lost
+    }
+}

@@ -1,0 +1,99 @@
+//! Both directions of a socket, of which neither waits for the other.
+
+use std::sync::Arc;
+
+use super::inbound::RecvHalf;
+use super::outbound::{Deadline, SendHalf};
+use super::single::SingleFilter;
+use crate::error::{RecvError, SendError};
+use crate::io::Port;
+use crate::message::{IntoMessage, Message, PeerProperties};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Duplex {
+    pub(super) out: SendHalf,
+    pub(super) inbound: RecvHalf,
+    filter: SingleFilter,
+    port: Arc<Port>,
+}
+
+impl Duplex {
+    pub(super) fn new(port: &Arc<Port>) -> Self {
+        Duplex {
+            out: SendHalf::new(Arc::clone(port)),
+            inbound: RecvHalf::new(Arc::clone(port)).hold_ends(),
+            filter: SingleFilter::default(),
+            port: Arc::clone(port),
+        }
+    }
+
+    /// Takes note of what has changed. Peers that come and go must not pile up in one direction while
+    /// the application uses the other.
+    #[inline]
+    pub(super) fn refresh(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
+    }
+
+    /// Forgets every pipe, so that their other ends see the end.
+    pub(super) fn clear(&mut self) {
+        self.out.clear();
+        self.inbound.clear();
+    }
+
+    /// Gives a message to the next peer in turn that takes it.
+    ///
+    /// # Errors
+    /// If none does by the deadline. The message comes back.
+    #[inline]
+    pub(super) fn send(
+        &mut self,
+        message: impl IntoMessage,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        self.inbound.refresh();
+        if let Some(payload) = message.as_payload() {
+            if self.out.try_send(payload).is_some() {
+                return Ok(());
+            }
+        }
+        self.out.send(message.into(), deadline).map(|_| ())
+    }
+
+    /// What is known of who the last message came from.
+    pub(super) fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
+        self.inbound.last_peer()
+    }
+
+    /// Takes the next message in turn, waiting for it.
+    ///
+    /// # Errors
+    /// If there is none by the deadline.
+    #[inline]
+    pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        let mut over = Ok(());
+        loop {
+            self.out.refresh();
+            if let Ok(message) = self.inbound.try_recv() {
+                return Ok(message);
+            }
+            over?;
+            over = self.inbound.await_more(deadline);
+        }
+    }
+
+    /// As [`Duplex::recv`], for messages of a single frame. Others are discarded and counted.
+    ///
+    /// # Errors
+    /// If there is none by the deadline.
+    #[inline]
+    pub(super) fn recv_single(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        loop {
+            let message = self.recv(deadline)?;
+            if let Some(message) = self.filter.pass(&self.port, message, deadline)? {
+                return Ok(message);
+            }
+        }
+    }
+}

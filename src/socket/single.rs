@@ -1,0 +1,186 @@
+//! Messages of a single frame: what SCATTER, GATHER, CLIENT, SERVER, PEER and CHANNEL are limited to.
+
+use std::sync::Arc;
+
+use super::balanced::Balanced;
+use super::builder::sealed::Assemble;
+use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::inbound::RecvHalf;
+use super::outbound::Deadline;
+use super::shell::{CloseReport, Shell};
+use super::SocketBuilder;
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::error::{RecvError, SendError, SendFailure};
+use crate::io::{Counters, NoHooks, Port};
+use crate::message::{IntoMessage, Message};
+use crate::socket_type::SocketType;
+
+/// A message of one frame.
+///
+/// # Errors
+/// If it has more. It comes back.
+pub(super) fn single(message: Message) -> Result<Message, SendError> {
+    match message.frame_count() {
+        1 => Ok(message),
+        frames => Err(SendError::new(SendFailure::Multipart { frames }, message)),
+    }
+}
+
+/// Discards and counts messages of several frames that were received; a peer that sends nothing else
+/// must not hold a receive beyond its deadline.
+#[derive(Debug, Default)]
+pub(super) struct SingleFilter {
+    discarded: u32,
+}
+
+/// Looking at the clock for each message that is discarded would make it dearer still.
+const DISCARDED_PER_LOOK: u32 = 256;
+
+impl SingleFilter {
+    /// The message, if it has one frame.
+    ///
+    /// # Errors
+    /// If it has not, and the time is over.
+    pub(super) fn pass(
+        &mut self,
+        port: &Port,
+        message: Message,
+        deadline: Deadline,
+    ) -> Result<Option<Message>, RecvError> {
+        if message.frame_count() == 1 {
+            return Ok(Some(message));
+        }
+        Counters::add(&port.counters.dropped_unexpected, 1);
+        self.discarded = self.discarded.wrapping_add(1);
+        if self.discarded % DISCARDED_PER_LOOK == 0 {
+            deadline.check()?;
+        }
+        Ok(None)
+    }
+}
+
+/// Sends each message to one of its peers, in turn, as [`Push`](crate::Push) does: but messages of a
+/// single frame only. Its peers are [`Gather`] sockets.
+///
+/// ```
+/// use sinew::{Gather, Message, Scatter, SendFailure};
+///
+/// let mut gather = Gather::new();
+/// let endpoint = gather.bind("tcp://127.0.0.1:*")?;
+/// let mut scatter = Scatter::new();
+/// scatter.connect(&endpoint)?;
+/// scatter.send("work")?;
+/// assert_eq!(gather.recv()?.as_bytes(), b"work");
+///
+/// let refused = scatter.send(Message::multipart(["two", "frames"])).unwrap_err();
+/// assert_eq!(refused.reason(), SendFailure::Multipart { frames: 2 });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Scatter {
+    out: Balanced,
+    shell: Shell,
+}
+
+impl Assemble for Scatter {
+    type Options = ();
+
+    fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
+        let port = Port::new(
+            SocketType::Scatter,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(context.pool()),
+        );
+        Scatter {
+            out: Balanced::new(Arc::clone(&port)),
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Scatter {
+    shell_methods!(Scatter, out);
+    send_methods!();
+
+    /// Closes the socket: waits until everything is sent, at most for the linger time.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        let lost = self.out.finish(deadline);
+        Counters::add(&self.shell.port.counters.unsent, lost);
+        self.shell.close(deadline)
+    }
+
+    #[inline]
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        if message.as_payload().is_some() {
+            return self.out.send(message, deadline);
+        }
+        self.out.send(single(message.into())?, deadline)
+    }
+}
+
+/// Receives messages from all of its peers in turn, as [`Pull`](crate::Pull) does: but messages of a
+/// single frame only. Others are discarded whole, and counted
+/// ([`SocketStats::dropped_unexpected`](crate::SocketStats::dropped_unexpected)). Its peers are
+/// [`Scatter`] sockets, where an example is.
+#[derive(Debug)]
+pub struct Gather {
+    inbound: RecvHalf,
+    filter: SingleFilter,
+    shell: Shell,
+}
+
+impl Assemble for Gather {
+    type Options = ();
+
+    fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
+        let port = Port::new(
+            SocketType::Gather,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(context.pool()),
+        );
+        Gather {
+            inbound: RecvHalf::new(Arc::clone(&port)),
+            filter: SingleFilter::default(),
+            shell: Shell::new(port, context),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        &mut self.shell
+    }
+}
+
+impl Gather {
+    shell_methods!(Gather, inbound);
+    recv_methods!();
+
+    /// Closes the socket. Messages that were received and not read are discarded.
+    pub fn close(mut self) -> CloseReport {
+        let deadline = self.shell.linger_deadline();
+        self.inbound.clear();
+        self.shell.close(deadline)
+    }
+
+    #[inline]
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        loop {
+            let message = self.inbound.recv(deadline)?;
+            let port = &self.shell.port;
+            if let Some(message) = self.filter.pass(port, message, deadline)? {
+                return Ok(message);
+            }
+        }
+    }
+}
+
+socket_traits!(Scatter);
+socket_traits!(Gather);
+peer_methods!(Gather, inbound);
