@@ -3,8 +3,30 @@
 //! A pattern is a state machine without sockets and without a clock, which virtual-time tests drive,
 //! and a thin shell around it that owns sockets. What is here so far:
 //!
-//! - [`rpc`]: a requester that retries, within a deadline and a budget.
+//! - [`rpc`]: clients that retry, fail over and break circuits, within deadlines and a budget; servers
+//!   with bounded queues, idempotence keys and partial replies.
+//! - [`mdp`]: Majordomo, services by name behind a broker (7/MDP, 18/MDP, 8/MMI).
+//! - [`flow`]: token buckets, admission gates, credit.
+//! - [`RouterShell`]: what drives a broker or server on a ROUTER socket.
+//! - [`common`]: what they share, and what others may build on.
 //!
-//! What this crate is not: a protocol of its own. The other side is any plain ZeroMQ peer.
+//! What this crate is not: a protocol of its own. The other side is any plain ZeroMQ peer. Where an
+//! extension is needed (deadlines, keys, partial replies), it is one frame that both sides have agreed on
+//! ([`common::Ext`]).
 
+pub mod common;
+pub mod flow;
+pub mod mdp;
 pub mod rpc;
+
+mod router_shell;
+
+pub use router_shell::RouterShell;
+
+#[cfg(test)]
+mod lab;
+
+/// Bodies of the fuzz targets in `fuzz/`; not part of the API.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;

@@ -16,6 +16,7 @@ use sinew_patterns::rpc::{Backoff, CallError, CallOptions, Idem, Requester, Requ
 const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
+    priority: 0,
 };
 
 fn config(attempt_timeout: Duration) -> RequesterConfig {

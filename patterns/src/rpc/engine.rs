@@ -20,12 +20,8 @@ use std::time::{Duration, Instant};
 
 use sinew::Message;
 
-use super::budget::Bucket;
-use super::{Backoff, CallOptions, Counters, Idem, RequesterConfig};
-
-/// Names one call of an [`Engine`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(u64);
+use super::{CallOptions, Counters, RequesterConfig};
+use crate::common::{Bucket, CallId, Idem, Random, LONGEST};
 
 /// What the shell is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,7 +67,7 @@ pub struct Engine {
     /// Where the next request goes first: the endpoint that replied last.
     endpoint: usize,
     bucket: Bucket,
-    random: u64,
+    random: Random,
     next_id: u64,
     call: Option<Call>,
     action: Option<Action>,
@@ -113,7 +109,7 @@ impl Engine {
             endpoints,
             endpoint: 0,
             bucket: Bucket::new(config.budget),
-            random: seed,
+            random: Random::new(seed),
             next_id: 0,
             call: None,
             action: None,
@@ -316,36 +312,21 @@ impl Engine {
     /// After a pause, the next endpoint.
     fn elsewhere(&mut self, now: Instant) {
         self.endpoint = (self.endpoint + 1) % self.endpoints;
-        let Backoff { base, max } = self.config.backoff;
         let Some(call) = &mut self.call else {
             return;
         };
-        let range = base.saturating_mul(1 << call.pauses.min(20)).min(max);
+        let pause = self.config.backoff.pause(call.pauses, &mut self.random);
         call.pauses += 1;
-        let pause = range.min(LONGEST).mul_f64(self.fraction());
         self.set_state(State::Pausing { until: now + pause });
     }
 
     fn step(&self) -> Duration {
         self.config.attempt_timeout.clamp(SHORTEST, LONGEST)
     }
-
-    /// From 0 to 1: SplitMix64, which any seed serves.
-    fn fraction(&mut self) -> f64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.random;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^= z >> 31;
-        (z >> 11) as f64 / (1u64 << 53) as f64
-    }
 }
 
 /// Less would be a busy loop.
 const SHORTEST: Duration = Duration::from_millis(1);
-
-/// Longer ones are as good as for ever, and this one can be added to any time without overflow.
-const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 #[cfg(test)]
 #[path = "engine_tests.rs"]

@@ -26,6 +26,7 @@ fn options(idem: Idem) -> CallOptions {
     CallOptions {
         deadline: DEADLINE,
         idem,
+        priority: 0,
     }
 }
 

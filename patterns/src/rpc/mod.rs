@@ -12,64 +12,29 @@
 //! be. When no reply came, whether the request was carried out is not known, and
 //! [`maybe_executed`](CallError::maybe_executed) says so.
 
-mod budget;
+mod client;
 mod engine;
 mod requester;
+mod server;
+#[cfg(test)]
+mod sim_tests;
+mod wire;
 
-pub use budget::RetryBudget;
-pub use engine::{Action, CallId, Engine, Outcome};
-pub use requester::{CallError, Requester};
+pub use crate::common::{
+    Backoff, CallCounters, CallError, CallEvent, CallId, CallOptions, Fault, Idem, RetryBudget,
+};
+pub use client::{ClientConfig, ClientEngine, Dialect, Pick};
+pub use engine::{Action, Engine, Outcome};
+pub use requester::Requester;
+pub use server::{Request, RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
+pub use wire::WireError;
+
+pub(crate) use client::{answer_of, request_ext};
+pub(crate) use server::short;
+#[cfg(fuzzing)]
+pub(crate) use wire::fuzz_rpc;
 
 use std::time::Duration;
-
-/// May a request be asked more than once?
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Idem {
-    /// Yes: carrying it out twice does no harm.
-    #[default]
-    Safe,
-    /// No: it is sent once. It can still be left unknown whether it was carried out.
-    Once,
-}
-
-/// Options of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct CallOptions {
-    /// When the call ends, reply or no reply, counted from its beginning. Default: 10 s.
-    pub deadline: Duration,
-    /// Whether it may be retried. Default: yes.
-    pub idem: Idem,
-}
-
-impl Default for CallOptions {
-    fn default() -> Self {
-        CallOptions {
-            deadline: Duration::from_secs(10),
-            idem: Idem::Safe,
-        }
-    }
-}
-
-/// The pause before a retry: drawn from zero to an upper end that starts at `base` and doubles with
-/// every retry up to `max` ("full jitter": requesters that lost the same server do not come back in
-/// one moment).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Backoff {
-    /// Default: 50 ms.
-    pub base: Duration,
-    /// Default: 2 s.
-    pub max: Duration,
-}
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Backoff {
-            base: Duration::from_millis(50),
-            max: Duration::from_secs(2),
-        }
-    }
-}
 
 /// Options of a [`Requester`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,10 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sinew::{BuildError, Context, Message, ReconnectPolicy, RecvError, Req, ToEndpoint};
-use thiserror::Error;
 
-use super::engine::{Action, CallId, Engine, Outcome};
-use super::{CallOptions, Counters, RequesterConfig};
+use super::engine::{Action, Engine, Outcome};
+use super::{CallError, CallId, CallOptions, Counters, Idem, RequesterConfig};
 
 /// Asks servers, and asks again: see [`rpc`](super).
 ///
@@ -59,40 +58,6 @@ struct Lane {
     asked: Option<CallId>,
 }
 
-/// Why a call got no reply.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The deadline came first.
-    #[error("no reply in time, the request was sent {attempts} times")]
-    TimedOut {
-        /// How often the request was sent, at least once.
-        attempts: u32,
-        /// Whether a server may have carried it out.
-        maybe_executed: bool,
-    },
-    /// No server was connected before the deadline (`attempts` is 0), or the connection was lost with
-    /// the request, and no retry was allowed.
-    #[error("no connection to a server, the request was sent {attempts} times")]
-    Disconnected {
-        /// How often the request was sent.
-        attempts: u32,
-        /// Whether a server may have carried it out.
-        maybe_executed: bool,
-    },
-}
-
-impl CallError {
-    /// Whether a server may have carried the request out. If not, asking again is safe in any case.
-    #[must_use]
-    pub fn maybe_executed(&self) -> bool {
-        match self {
-            CallError::TimedOut { maybe_executed, .. }
-            | CallError::Disconnected { maybe_executed, .. } => *maybe_executed,
-        }
-    }
-}
-
 impl Requester {
     /// A requester for these endpoints. Nobody need be there yet.
     ///
@@ -126,6 +91,9 @@ impl Requester {
         body: impl Into<Message>,
         options: &CallOptions,
     ) -> Result<Message, CallError> {
+        if matches!(options.idem, Idem::Key(_)) {
+            return Err(CallError::NeedsExt);
+        }
         let body = body.into();
         self.engine.handle_call(options, Instant::now());
         // Replies to earlier calls, which nobody waits for any more.

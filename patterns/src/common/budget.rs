@@ -3,7 +3,7 @@
 /// Bounds retries to a share of the calls: over any time, retries ≤ `ratio` × calls + `burst`.
 ///
 /// ```
-/// use sinew_patterns::rpc::RetryBudget;
+/// use sinew_patterns::common::RetryBudget;
 ///
 /// let one_in_ten = RetryBudget { ratio_percent: 10, burst: 5 };
 /// assert_ne!(one_in_ten, RetryBudget::default());
@@ -27,13 +27,13 @@ impl Default for RetryBudget {
 
 /// The bucket. Counts hundredths of a retry, so that no rounding gives any away.
 #[derive(Debug)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     budget: Option<RetryBudget>,
     level: u64,
 }
 
 impl Bucket {
-    pub(super) fn new(budget: Option<RetryBudget>) -> Self {
+    pub(crate) fn new(budget: Option<RetryBudget>) -> Self {
         Bucket {
             budget,
             level: budget.map_or(0, |budget| u64::from(budget.burst) * ONE),
@@ -41,7 +41,7 @@ impl Bucket {
     }
 
     /// A call adds its share.
-    pub(super) fn fill(&mut self) {
+    pub(crate) fn fill(&mut self) {
         if let Some(budget) = self.budget {
             let full = u64::from(budget.burst) * ONE;
             self.level = (self.level + u64::from(budget.ratio_percent)).min(full);
@@ -49,7 +49,7 @@ impl Bucket {
     }
 
     /// A retry takes one; whether there was one.
-    pub(super) fn take(&mut self) -> bool {
+    pub(crate) fn take(&mut self) -> bool {
         if self.budget.is_none() {
             return true;
         }

@@ -1,0 +1,118 @@
+//! What all engines have in common: they are values, without sockets, clock, threads or chance.
+//!
+//! Whoever drives one tells it what has happened, and when. After any `handle_*` call (and any command,
+//! which each engine has methods of its own for): [`poll_transmit`](Engine::poll_transmit) until `None`,
+//! [`poll_event`](Engine::poll_event) until `None`, then [`poll_timeout`](Engine::poll_timeout).
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::time::Instant;
+
+use sinew::{Frame, Message};
+
+/// A pattern's state machine. See the module.
+pub trait Engine {
+    /// What it tells the application, or whoever drives it.
+    type Event;
+
+    /// A message came in through a port; through a ROUTER, `from` is who sent it, and the message does not
+    /// have that frame any more.
+    fn handle_message(&mut self, now: Instant, port: Port, from: Option<&PeerId>, message: Message);
+
+    /// A connection was made or lost.
+    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent);
+
+    /// A transmission could not be made: the peer is gone, or its queue is full. Nothing of it was sent.
+    fn handle_refused(&mut self, now: Instant, transmit: Transmit);
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) may have come. Does nothing if it has not.
+    fn handle_timeout(&mut self, now: Instant);
+
+    /// What is to be sent.
+    fn poll_transmit(&mut self) -> Option<Transmit>;
+
+    /// What has happened.
+    fn poll_event(&mut self) -> Option<Self::Event>;
+
+    /// When to call [`handle_timeout`](Self::handle_timeout).
+    fn poll_timeout(&self) -> Option<Instant>;
+}
+
+/// Names one of the sockets of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Port(pub u32);
+
+/// Names a peer of a ROUTER: the octets in front of its messages.
+///
+/// ```
+/// use sinew_patterns::common::PeerId;
+///
+/// assert_eq!(PeerId::from(&b"worker"[..]).as_bytes(), b"worker");
+/// ```
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PeerId(Frame);
+
+impl PeerId {
+    /// The octets.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// As a frame of a message.
+    #[must_use]
+    pub fn to_frame(&self) -> Frame {
+        self.0.clone()
+    }
+}
+
+impl<F: Into<Frame>> From<F> for PeerId {
+    fn from(frame: F) -> Self {
+        PeerId(frame.into())
+    }
+}
+
+impl PartialOrd for PeerId {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PeerId {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl fmt::Debug for PeerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeerId(\"{}\")", self.as_bytes().escape_ascii())
+    }
+}
+
+/// A connection was made or lost. A port that is no ROUTER has no `peer`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PeerEvent {
+    /// It was made.
+    Up {
+        /// Whose, at a ROUTER.
+        peer: Option<PeerId>,
+    },
+    /// It was lost.
+    Down {
+        /// Whose, at a ROUTER.
+        peer: Option<PeerId>,
+    },
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Through which socket.
+    pub port: Port,
+    /// To whom, through a ROUTER. `message` does not have that frame.
+    pub to: Option<PeerId>,
+    /// The message.
+    pub message: Message,
+}

@@ -1,0 +1,581 @@
+//! A bounded queue that is fair between those who fill it, knows urgency, and forgets what is too late.
+//!
+//! Within one priority, flows (one per client, say) take turns by start-time fair queueing (Goyal, Vin and
+//! Cheng 1996): a flow of large items gets as many octets as a flow of small ones, at a cost that does not
+//! depend on sizes. A higher priority goes first, except that one turn in sixteen goes to the oldest item
+//! of all, so that nothing starves.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+/// The bounds of a queue, in messages and in octets, both at once.
+///
+/// ```
+/// use sinew_patterns::common::{Limits, OnFull};
+///
+/// let limits = Limits { messages: 10, ..Limits::default() };
+/// assert_eq!(limits.on_full, OnFull::Reject);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages at most; 0 admits none. Default: 1000.
+    pub messages: usize,
+    /// Octets of their frames at most. Default: 64 MiB.
+    pub bytes: usize,
+    /// Messages of one flow (one client) at most. Default: 250, so that no single client fills a queue.
+    pub per_flow: usize,
+    /// What happens to what does not fit.
+    pub on_full: OnFull,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            messages: 1000,
+            bytes: 64 << 20,
+            per_flow: 250,
+            on_full: OnFull::Reject,
+        }
+    }
+}
+
+/// What happens to an item that does not fit. Whatever happens is told to whoever pushed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnFull {
+    /// It is refused, and given back.
+    #[default]
+    Reject,
+    /// The oldest items of the same flow, or else of any, make room; the dropped ones are given back.
+    DropOldest,
+}
+
+/// What became of a push.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Pushed<T> {
+    /// It is in the queue.
+    Queued(Ticket),
+    /// It is in the queue, and these older ones are not any more.
+    Replaced(Ticket, Vec<T>),
+    /// It does not fit.
+    Refused(T),
+}
+
+/// Names an item in a [`FairQueue`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(i64);
+
+/// An item with what the queue needs to know about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item<K, T> {
+    /// Whose it is.
+    pub flow: K,
+    /// 0 to 7, 7 first; more counts as 7.
+    pub priority: u8,
+    /// Its size in octets.
+    pub bytes: usize,
+    /// When it is of no more use.
+    pub deadline: Option<Instant>,
+    /// The item.
+    pub value: T,
+}
+
+/// See the module.
+///
+/// ```
+/// use sinew_patterns::common::{FairQueue, Item, Limits};
+///
+/// let mut queue = FairQueue::new(Limits::default());
+/// for (flow, value) in [("greedy", 1), ("greedy", 2), ("greedy", 3), ("modest", 4)] {
+///     queue.push(Item { flow, priority: 0, bytes: 1000, deadline: None, value });
+/// }
+/// let order: Vec<_> = std::iter::from_fn(|| queue.pop()).map(|item| item.value).collect();
+/// assert_eq!(order, [1, 4, 2, 3]);
+/// ```
+#[derive(Debug)]
+pub struct FairQueue<K, T> {
+    limits: Limits,
+    items: BTreeMap<Ticket, Item<K, T>>,
+    levels: [Level<K>; LEVELS],
+    per_flow: BTreeMap<K, usize>,
+    deadlines: BTreeSet<(Instant, Ticket)>,
+    bytes: usize,
+    /// The next ticket at the back, and at the front.
+    back: i64,
+    front: i64,
+    pops: u64,
+}
+
+/// One priority, and its virtual time: the octets served to each of the flows that are always busy.
+#[derive(Debug)]
+struct Level<K> {
+    flows: BTreeMap<K, Flow>,
+    /// Flows in order of the virtual time at which their next item starts.
+    starts: BTreeSet<(u64, K)>,
+    time: u64,
+    /// Flows that have nothing here now, but have had more than their share: the virtual time before
+    /// which they do not start again.
+    ahead: BTreeMap<K, u64>,
+}
+
+#[derive(Debug)]
+struct Flow {
+    tickets: BTreeSet<Ticket>,
+    start: u64,
+}
+
+impl<K: Ord + Clone, T> FairQueue<K, T> {
+    /// An empty queue.
+    #[must_use]
+    pub fn new(limits: Limits) -> Self {
+        FairQueue {
+            limits,
+            items: BTreeMap::new(),
+            levels: std::array::from_fn(|_| Level {
+                flows: BTreeMap::new(),
+                starts: BTreeSet::new(),
+                time: 0,
+                ahead: BTreeMap::new(),
+            }),
+            per_flow: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            bytes: 0,
+            back: 0,
+            front: -1,
+            pops: 0,
+        }
+    }
+
+    /// Appends an item, if it fits.
+    pub fn push(&mut self, item: Item<K, T>) -> Pushed<T> {
+        let mut dropped = Vec::new();
+        while !self.fits(&item) {
+            let victim = match self.limits.on_full {
+                OnFull::DropOldest if self.could_fit(&item) => self.oldest_for(&item),
+                _ => None,
+            };
+            match victim.and_then(|victim| self.remove(victim)) {
+                Some(victim) => dropped.push(victim.value),
+                None => return Pushed::Refused(item.value),
+            }
+        }
+        let ticket = Ticket(self.back);
+        self.back += 1;
+        self.insert(ticket, item);
+        match dropped.is_empty() {
+            true => Pushed::Queued(ticket),
+            false => Pushed::Replaced(ticket, dropped),
+        }
+    }
+
+    /// Puts an item back before all others of its flow and priority. It was in the queue before, so the
+    /// limits do not apply.
+    pub fn push_front(&mut self, item: Item<K, T>) -> Ticket {
+        let ticket = Ticket(self.front);
+        self.front -= 1;
+        self.insert(ticket, item);
+        ticket
+    }
+
+    /// Takes the item whose turn it is.
+    pub fn pop(&mut self) -> Option<Item<K, T>> {
+        if self.items.is_empty() {
+            return None;
+        }
+        self.pops = self.pops.wrapping_add(1);
+        let ticket = match self.pops % OLDEST_TURN {
+            0 => *self.items.first_key_value()?.0,
+            _ => self.levels.iter().rev().find_map(Level::first)?,
+        };
+        let item = self.items.get(&ticket)?;
+        let cost = (item.bytes + ITEM_COST) as u64;
+        self.levels[level_of(item.priority)].charge(&item.flow, cost);
+        self.remove(ticket)
+    }
+
+    /// Takes an item out.
+    pub fn remove(&mut self, ticket: Ticket) -> Option<Item<K, T>> {
+        let item = self.items.remove(&ticket)?;
+        self.bytes -= item.bytes;
+        if let Some(deadline) = item.deadline {
+            self.deadlines.remove(&(deadline, ticket));
+        }
+        if let Some(count) = self.per_flow.get_mut(&item.flow) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_flow.remove(&item.flow);
+            }
+        }
+        self.levels[level_of(item.priority)].remove(&item.flow, ticket);
+        Some(item)
+    }
+
+    /// Takes an item whose deadline is over, the earliest first.
+    pub fn expire(&mut self, now: Instant) -> Option<Item<K, T>> {
+        let &(deadline, ticket) = self.deadlines.first()?;
+        match deadline <= now {
+            true => self.remove(ticket),
+            false => None,
+        }
+    }
+
+    /// The earliest deadline.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// All items of one flow, in order.
+    #[must_use]
+    pub fn tickets_of(&self, flow: &K) -> Vec<Ticket> {
+        let mut tickets: Vec<Ticket> = (self.levels.iter())
+            .filter_map(|level| level.flows.get(flow))
+            .flat_map(|flow| flow.tickets.iter().copied())
+            .collect();
+        tickets.sort_unstable();
+        tickets
+    }
+
+    /// An item.
+    #[must_use]
+    pub fn peek(&self, ticket: Ticket) -> Option<&Item<K, T>> {
+        self.items.get(&ticket)
+    }
+
+    /// Items in the queue.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// Octets in the queue.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    fn fits(&self, item: &Item<K, T>) -> bool {
+        let flow = self.per_flow.get(&item.flow).copied().unwrap_or(0);
+        self.items.len() < self.limits.messages
+            && flow < self.limits.per_flow
+            && self
+                .bytes
+                .checked_add(item.bytes)
+                .is_some_and(|bytes| bytes <= self.limits.bytes)
+    }
+
+    /// Whether it would fit into the empty queue.
+    fn could_fit(&self, item: &Item<K, T>) -> bool {
+        self.limits.messages > 0 && self.limits.per_flow > 0 && item.bytes <= self.limits.bytes
+    }
+
+    fn oldest_for(&self, item: &Item<K, T>) -> Option<Ticket> {
+        let own = (self.levels.iter())
+            .filter_map(|level| level.flows.get(&item.flow)?.tickets.first().copied())
+            .min();
+        own.or_else(|| self.items.keys().next().copied())
+    }
+
+    fn insert(&mut self, ticket: Ticket, item: Item<K, T>) {
+        self.levels[level_of(item.priority)].insert(&item.flow, ticket);
+        *self.per_flow.entry(item.flow.clone()).or_default() += 1;
+        if let Some(deadline) = item.deadline {
+            self.deadlines.insert((deadline, ticket));
+        }
+        self.bytes += item.bytes;
+        self.items.insert(ticket, item);
+    }
+}
+
+impl<K: Ord + Clone> Level<K> {
+    fn insert(&mut self, key: &K, ticket: Ticket) {
+        if let Some(flow) = self.flows.get_mut(key) {
+            flow.tickets.insert(ticket);
+            return;
+        }
+        let start = self.ahead.remove(key).unwrap_or(0).max(self.time);
+        self.starts.insert((start, key.clone()));
+        let tickets = BTreeSet::from([ticket]);
+        self.flows.insert(key.clone(), Flow { tickets, start });
+    }
+
+    fn remove(&mut self, key: &K, ticket: Ticket) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
+        flow.tickets.remove(&ticket);
+        if !flow.tickets.is_empty() {
+            return;
+        }
+        let start = flow.start;
+        self.flows.remove(key);
+        self.starts.remove(&(start, key.clone()));
+        if self.flows.is_empty() {
+            // Nobody waits: what was before does not count any more.
+            self.ahead.clear();
+        } else if start > self.time {
+            if self.ahead.len() >= AHEAD {
+                self.ahead.retain(|_, start| *start > self.time);
+            }
+            if self.ahead.len() < AHEAD {
+                self.ahead.insert(key.clone(), start);
+            }
+        }
+    }
+
+    /// The first item of the flow whose turn it is.
+    fn first(&self) -> Option<Ticket> {
+        let (_, key) = self.starts.first()?;
+        self.flows.get(key)?.tickets.first().copied()
+    }
+
+    /// A flow is served an item of this cost.
+    fn charge(&mut self, key: &K, cost: u64) {
+        let Some(flow) = self.flows.get_mut(key) else {
+            return;
+        };
+        self.starts.remove(&(flow.start, key.clone()));
+        self.time = self.time.max(flow.start);
+        flow.start = flow.start.saturating_add(cost);
+        self.starts.insert((flow.start, key.clone()));
+    }
+}
+
+fn level_of(priority: u8) -> usize {
+    usize::from(priority).min(LEVELS - 1)
+}
+
+/// Priorities 0 to 7, as on the wire.
+const LEVELS: usize = 8;
+
+/// One turn in so many goes to the oldest item. A share of 6 % is little for those who are urgent, and
+/// enough that whoever is not is never stuck.
+const OLDEST_TURN: u64 = 16;
+
+/// What an item costs besides its octets: to be handed on at all.
+const ITEM_COST: usize = 512;
+
+/// Flows without items whose lead is remembered. With more than that, some of them get a little more than
+/// their share.
+const AHEAD: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::common::Random;
+
+    fn item(flow: u32, value: u64) -> Item<u32, u64> {
+        Item {
+            flow,
+            priority: 0,
+            bytes: 100,
+            deadline: None,
+            value,
+        }
+    }
+
+    fn limits(messages: usize, bytes: usize, on_full: OnFull) -> Limits {
+        Limits {
+            messages,
+            bytes,
+            per_flow: messages,
+            on_full,
+        }
+    }
+
+    /// SUB-06.
+    #[test]
+    fn full_in_messages_or_in_octets() {
+        for limits in [
+            limits(3, 1 << 20, OnFull::Reject),
+            limits(99, 399, OnFull::Reject),
+        ] {
+            let mut queue = FairQueue::new(limits);
+            for value in 0..3 {
+                assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+            }
+            assert_eq!(queue.push(item(0, 3)), Pushed::Refused(3));
+            assert_eq!((queue.len(), queue.bytes()), (3, 300));
+        }
+        for limits in [
+            limits(3, 1 << 20, OnFull::DropOldest),
+            limits(99, 399, OnFull::DropOldest),
+        ] {
+            let mut queue = FairQueue::new(limits);
+            for value in 0..3 {
+                queue.push(item(0, value));
+            }
+            assert!(
+                matches!(queue.push(item(1, 3)), Pushed::Replaced(_, dropped) if dropped == [0])
+            );
+            assert!(
+                matches!(queue.push(item(1, 4)), Pushed::Replaced(_, dropped) if dropped == [3])
+            );
+            assert_eq!((queue.len(), queue.bytes()), (3, 300));
+            let giant = Item {
+                bytes: 2 << 20,
+                ..item(0, 9)
+            };
+            assert_eq!(queue.push(giant), Pushed::Refused(9));
+            assert_eq!(queue.len(), 3, "nothing is dropped for what can never fit");
+        }
+        let mut none = FairQueue::new(limits(0, 0, OnFull::DropOldest));
+        assert_eq!(none.push(item(0, 1)), Pushed::Refused(1));
+    }
+
+    #[test]
+    fn one_flow_does_not_fill_it() {
+        let limits = Limits {
+            per_flow: 2,
+            ..limits(10, 1 << 20, OnFull::Reject)
+        };
+        let mut queue = FairQueue::new(limits);
+        for value in 0..2 {
+            assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+        }
+        assert_eq!(queue.push(item(0, 2)), Pushed::Refused(2));
+        assert!(matches!(queue.push(item(1, 3)), Pushed::Queued(_)));
+    }
+
+    #[test]
+    fn flows_share_by_octets() {
+        let mut queue = FairQueue::new(limits(100_000, 1 << 30, OnFull::Reject));
+        for value in 0..1000 {
+            queue.push(Item {
+                bytes: 10_000,
+                ..item(0, value)
+            });
+            for _ in 0..20 {
+                queue.push(Item {
+                    bytes: 500,
+                    ..item(1, value)
+                });
+            }
+        }
+        let mut octets = [0; 2];
+        for _ in 0..5000 {
+            let item = queue.pop().unwrap();
+            octets[item.flow as usize] += item.bytes + ITEM_COST;
+        }
+        let (large, small) = (octets[0] as f64, octets[1] as f64);
+        assert!((0.8..1.25).contains(&(large / small)), "{octets:?}");
+    }
+
+    #[test]
+    fn a_flow_that_comes_back_with_one_item_at_a_time_has_no_advantage() {
+        let mut queue = FairQueue::new(limits(100_000, 1 << 30, OnFull::Reject));
+        for value in 0..1000 {
+            queue.push(item(0, value));
+        }
+        queue.push(item(1, 0));
+        let mut served = [0; 2];
+        for _ in 0..500 {
+            let item = queue.pop().unwrap();
+            served[item.flow as usize] += 1;
+            if item.flow == 1 {
+                queue.push(item);
+            }
+        }
+        assert!(served[0] >= 240 && served[1] >= 200, "{served:?}");
+    }
+
+    #[test]
+    fn urgent_ones_go_first_and_nothing_starves() {
+        let mut queue = FairQueue::new(limits(1000, 1 << 30, OnFull::Reject));
+        queue.push(item(0, 0));
+        for value in 1..100 {
+            queue.push(Item {
+                priority: 7,
+                ..item(0, value)
+            });
+        }
+        assert_eq!(queue.pop().unwrap().value, 1);
+        let turns = (2..).find(|_| queue.pop().unwrap().value == 0).unwrap();
+        assert_eq!(turns, OLDEST_TURN);
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first_and_what_is_late_goes() {
+        let start = Instant::now();
+        let mut queue = FairQueue::new(limits(10, 1 << 20, OnFull::Reject));
+        for value in 0..3 {
+            queue.push(Item {
+                deadline: Some(start + Duration::from_secs(9 - value)),
+                ..item(0, value)
+            });
+        }
+        let first = queue.pop().unwrap();
+        assert_eq!(first.value, 0);
+        queue.push_front(first);
+        assert_eq!(queue.next_deadline(), Some(start + Duration::from_secs(7)));
+        assert_eq!(queue.expire(start), None);
+        let late = queue.expire(start + Duration::from_secs(8)).unwrap();
+        assert_eq!(late.value, 2);
+        assert_eq!(queue.tickets_of(&0).len(), 2);
+        assert_eq!(queue.pop().unwrap().value, 0);
+        assert_eq!(queue.pop().unwrap().value, 1);
+        assert!(queue.is_empty() && queue.bytes() == 0 && queue.next_deadline().is_none());
+    }
+
+    /// Against a naive list: what goes in comes out once, in order per flow and priority.
+    #[test]
+    fn random_histories() {
+        let start = Instant::now();
+        for seed in 0..200 {
+            let mut random = Random::new(seed);
+            let mut queue = FairQueue::new(limits(30, 3000, OnFull::Reject));
+            let mut inside = BTreeMap::new();
+            let mut now = start;
+            for value in 0..300 {
+                match random.below(5) {
+                    0..=2 => {
+                        let item = Item {
+                            flow: random.below(4),
+                            priority: random.below(9) as u8,
+                            bytes: random.below(300) as usize,
+                            deadline: Some(now + Duration::from_millis(random.below(50))),
+                            value,
+                        };
+                        if let Pushed::Queued(ticket) = queue.push(item.clone()) {
+                            inside.insert(ticket, item);
+                        }
+                    }
+                    3 => {
+                        if let Some(item) = queue.pop() {
+                            let same = inside.iter().find(|(_, other)| {
+                                (other.flow, level_of(other.priority))
+                                    == (item.flow, level_of(item.priority))
+                            });
+                            let (&ticket, first) = same.unwrap();
+                            assert_eq!(*first, item, "seed {seed}");
+                            inside.remove(&ticket);
+                        } else {
+                            assert!(inside.is_empty());
+                        }
+                    }
+                    _ => {
+                        now += Duration::from_millis(random.below(20));
+                        while let Some(item) = queue.expire(now) {
+                            assert!(item.deadline.unwrap() <= now);
+                            inside.retain(|_, other| other.value != item.value);
+                        }
+                        assert!(inside.values().all(|item| item.deadline.unwrap() > now));
+                    }
+                }
+                assert_eq!(queue.len(), inside.len());
+                let octets: usize = inside.values().map(|item| item.bytes).sum();
+                assert_eq!(queue.bytes(), octets);
+                assert!(queue.len() <= 30 && queue.bytes() <= 3000);
+            }
+        }
+    }
+}

@@ -1,0 +1,507 @@
+//! The gate: so many are inside at once, a bounded number wait in front, and everybody else is told so
+//! instead of being left in silence.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::common::{FairQueue, Item, Limits, PeerId, Pushed, LONGEST};
+
+/// In which order those who wait get in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Admission {
+    /// The first first.
+    #[default]
+    Fifo,
+    /// The last first: under overload some are served in time, instead of all too late.
+    Lifo,
+    /// The first first; but when all have waited longer than `target` for a whole `interval`, some are
+    /// turned away, more and more of them, until that ends (RFC 8289, "The CoDel Algorithm").
+    CoDel {
+        /// How long waiting is all right.
+        target: Duration,
+        /// For how long it may be longer.
+        interval: Duration,
+    },
+    /// Clients take turns, whatever each of them brings.
+    PerClientFair,
+}
+
+/// Options of a [`Gate`].
+///
+/// ```
+/// use sinew_patterns::flow::{Admission, GateConfig};
+///
+/// let fair = GateConfig { admission: Admission::PerClientFair, ..GateConfig::default() };
+/// assert_eq!(fair.inside, 16);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GateConfig {
+    /// How many are inside at once; 0 counts as 1. Default: 16.
+    pub inside: usize,
+    /// How many wait, and their octets.
+    pub queue: Limits,
+    /// Who is next.
+    pub admission: Admission,
+    /// What those who are turned away are told to wait. Default: 100 ms.
+    pub retry_after: Duration,
+}
+
+impl Default for GateConfig {
+    fn default() -> Self {
+        GateConfig {
+            inside: 16,
+            queue: Limits::default(),
+            admission: Admission::Fifo,
+            retry_after: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Names somebody at a [`Gate`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TicketId(u64);
+
+/// Turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum Rejected {
+    /// Too many wait already.
+    #[error("too many wait already, try again in {retry_after:?}")]
+    Full {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// It waited until its deadline.
+    #[error("the deadline came first")]
+    Late,
+    /// All wait too long, and this one was chosen to make room.
+    #[error("the load is too high, try again in {retry_after:?}")]
+    Shed {
+        /// When to come back.
+        retry_after: Duration,
+    },
+}
+
+/// What has become of somebody who waited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GateEvent {
+    /// It is inside, until [`Gate::handle_leave`].
+    Admitted(TicketId),
+    /// It was turned away.
+    Rejected(TicketId, Rejected),
+}
+
+/// What a gate has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct GateCounters {
+    /// Let in.
+    pub admitted: u64,
+    /// Turned away because too many waited.
+    pub full: u64,
+    /// Turned away because their deadline was over.
+    pub late: u64,
+    /// Turned away to shed load.
+    pub shed: u64,
+}
+
+/// See the module.
+///
+/// ```
+/// use std::time::Instant;
+/// use sinew_patterns::flow::{Gate, GateConfig, GateEvent};
+///
+/// let now = Instant::now();
+/// let mut gate = Gate::new(GateConfig { inside: 1, ..GateConfig::default() });
+/// let first = gate.handle_enter(now, "a".into(), 0, None)?;
+/// let second = gate.handle_enter(now, "b".into(), 0, None)?;
+/// assert_eq!(gate.poll_event(), Some(GateEvent::Admitted(first)));
+/// assert_eq!(gate.poll_event(), None);
+/// gate.handle_leave(now, first);
+/// assert_eq!(gate.poll_event(), Some(GateEvent::Admitted(second)));
+/// # Ok::<(), sinew_patterns::flow::Rejected>(())
+/// ```
+#[derive(Debug)]
+pub struct Gate {
+    config: GateConfig,
+    inside: BTreeSet<TicketId>,
+    queue: FairQueue<Option<PeerId>, (TicketId, Instant)>,
+    codel: CoDel,
+    next_id: u64,
+    events: VecDeque<GateEvent>,
+    counters: GateCounters,
+}
+
+impl Gate {
+    /// An open gate, nobody inside.
+    #[must_use]
+    pub fn new(config: GateConfig) -> Self {
+        let mut limits = config.queue;
+        if config.admission != Admission::PerClientFair {
+            // All are one flow.
+            limits.per_flow = limits.messages;
+        }
+        Gate {
+            config,
+            inside: BTreeSet::new(),
+            queue: FairQueue::new(limits),
+            codel: CoDel::default(),
+            next_id: 0,
+            events: VecDeque::new(),
+            counters: GateCounters::default(),
+        }
+    }
+
+    /// Somebody comes, with a request of so many octets. Whether and when it gets in is told by an event.
+    ///
+    /// # Errors
+    /// If it does not even get into the queue.
+    pub fn handle_enter(
+        &mut self,
+        now: Instant,
+        who: PeerId,
+        bytes: usize,
+        deadline: Option<Instant>,
+    ) -> Result<TicketId, Rejected> {
+        self.handle_timeout(now);
+        let id = TicketId(self.next_id);
+        let fair = self.config.admission == Admission::PerClientFair;
+        let item = Item {
+            flow: fair.then_some(who),
+            priority: 0,
+            bytes,
+            deadline,
+            value: (id, now),
+        };
+        let full = Rejected::Full {
+            retry_after: self.config.retry_after,
+        };
+        let free = self.inside.len() < self.config.inside.max(1) && self.queue.is_empty();
+        if free {
+            self.queue.push_front(item);
+        } else if self.config.admission == Admission::Lifo {
+            let limits = self.config.queue;
+            let fits = self.queue.len() < limits.messages
+                && self.queue.bytes().saturating_add(bytes) <= limits.bytes;
+            if !fits {
+                self.counters.full += 1;
+                return Err(full);
+            }
+            self.queue.push_front(item);
+        } else {
+            match self.queue.push(item) {
+                Pushed::Queued(_) => {}
+                Pushed::Replaced(_, dropped) => {
+                    for (id, _) in dropped {
+                        self.counters.full += 1;
+                        self.events.push_back(GateEvent::Rejected(id, full));
+                    }
+                }
+                Pushed::Refused(_) => {
+                    self.counters.full += 1;
+                    return Err(full);
+                }
+            }
+        }
+        self.next_id += 1;
+        self.admit(now);
+        Ok(id)
+    }
+
+    /// Somebody leaves, or gives up waiting having been admitted. Whoever is not inside is not counted.
+    pub fn handle_leave(&mut self, now: Instant, id: TicketId) {
+        self.inside.remove(&id);
+        self.handle_timeout(now);
+    }
+
+    /// The time of [`poll_timeout`](Self::poll_timeout) may have come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(item) = self.queue.expire(now) {
+            self.counters.late += 1;
+            self.events
+                .push_back(GateEvent::Rejected(item.value.0, Rejected::Late));
+        }
+        self.admit(now);
+    }
+
+    /// What has happened.
+    pub fn poll_event(&mut self) -> Option<GateEvent> {
+        self.events.pop_front()
+    }
+
+    /// When the first of those who wait is too late.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.queue.next_deadline()
+    }
+
+    /// How many are inside, how many wait, and with how many octets.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize, usize) {
+        (self.inside.len(), self.queue.len(), self.queue.bytes())
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> GateCounters {
+        self.counters
+    }
+
+    fn admit(&mut self, now: Instant) {
+        while self.inside.len() < self.config.inside.max(1) {
+            let Some(item) = self.queue.pop() else {
+                self.codel = CoDel::default();
+                return;
+            };
+            let (id, since) = item.value;
+            if let Admission::CoDel { target, interval } = self.config.admission {
+                let waited = now.saturating_duration_since(since);
+                if self
+                    .codel
+                    .sheds(now, waited, target, interval, self.queue.is_empty())
+                {
+                    self.counters.shed += 1;
+                    let shed = Rejected::Shed {
+                        retry_after: self.config.retry_after,
+                    };
+                    self.events.push_back(GateEvent::Rejected(id, shed));
+                    continue;
+                }
+            }
+            self.inside.insert(id);
+            self.counters.admitted += 1;
+            self.events.push_back(GateEvent::Admitted(id));
+        }
+    }
+}
+
+/// RFC 8289, section 5.
+#[derive(Debug, Default)]
+struct CoDel {
+    /// When waiting will have been too long for a whole interval.
+    above_until: Option<Instant>,
+    /// While shedding: when the next one goes.
+    next: Option<Instant>,
+    count: u32,
+}
+
+impl CoDel {
+    fn sheds(
+        &mut self,
+        now: Instant,
+        waited: Duration,
+        target: Duration,
+        interval: Duration,
+        last: bool,
+    ) -> bool {
+        let interval = interval.clamp(Duration::from_millis(1), LONGEST);
+        // Whoever is the last in the queue does not make others wait.
+        if waited < target || last {
+            *self = CoDel {
+                count: self.count,
+                ..CoDel::default()
+            };
+            return false;
+        }
+        match (self.above_until, self.next) {
+            (None, _) => {
+                self.above_until = Some(now + interval);
+                false
+            }
+            (Some(until), None) if now >= until => {
+                // After a short peace it goes on nearly where it was.
+                self.count = if self.count > 2 { self.count - 2 } else { 1 };
+                self.next = Some(now + self.step(interval));
+                true
+            }
+            (_, Some(next)) if now >= next => {
+                self.count = self.count.saturating_add(1);
+                self.next = Some(next + self.step(interval));
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn step(&self, interval: Duration) -> Duration {
+        interval.div_f64(f64::from(self.count.max(1)).sqrt())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::common::{OnFull, Random};
+
+    const SERVICE: Duration = Duration::from_millis(10);
+    const DEADLINE: Duration = Duration::from_millis(200);
+
+    /// Arrivals of some clients for ten seconds, four places inside. Returns how many of each client got
+    /// in, and the waiting times.
+    fn overload(admission: Admission, gaps: &[Duration]) -> (Vec<usize>, Vec<Duration>, Gate) {
+        let start = Instant::now();
+        let mut random = Random::new(1);
+        let mut gate = Gate::new(GateConfig {
+            inside: 4,
+            queue: Limits {
+                messages: 60,
+                per_flow: 30,
+                ..Limits::default()
+            },
+            admission,
+            ..GateConfig::default()
+        });
+        let mut arrivals: Vec<Instant> = gaps.iter().map(|_| start).collect();
+        let mut leaving: BTreeSet<(Instant, TicketId)> = BTreeSet::new();
+        let mut asked = BTreeMap::new();
+        let mut admitted = vec![0; gaps.len()];
+        let mut waits = Vec::new();
+        let mut ends = 0;
+        let mut now = start;
+        while now < start + Duration::from_secs(10) {
+            let client = (0..gaps.len())
+                .min_by_key(|client| arrivals[*client])
+                .unwrap();
+            let leave = leaving.first().copied();
+            now = leave.map_or(arrivals[client], |(at, _)| at.min(arrivals[client]));
+            now = gate.poll_timeout().map_or(now, |at| at.min(now));
+            gate.handle_timeout(now);
+            if leave.is_some_and(|(at, _)| at == now) {
+                let (_, id) = leaving.pop_first().unwrap();
+                gate.handle_leave(now, id);
+            } else if arrivals[client] == now {
+                arrivals[client] += random.up_to(gaps[client] * 2) + Duration::from_nanos(1);
+                let who = PeerId::from([client as u8]);
+                match gate.handle_enter(now, who, 10, Some(now + DEADLINE)) {
+                    Ok(id) => drop(asked.insert(id, (client, now))),
+                    Err(_) => ends += 1,
+                }
+            }
+            while let Some(event) = gate.poll_event() {
+                ends += 1;
+                match event {
+                    GateEvent::Admitted(id) => {
+                        let (client, since) = asked.remove(&id).expect("once");
+                        admitted[client] += 1;
+                        waits.push(now - since);
+                        leaving.insert((now + SERVICE, id));
+                    }
+                    GateEvent::Rejected(id, _) => drop(asked.remove(&id).expect("once")),
+                }
+            }
+            let (inside, waiting, octets) = gate.load();
+            assert!(inside <= 4 && waiting <= 60 && octets == waiting * 10);
+            assert_eq!(asked.len(), waiting, "whoever does not wait was answered");
+        }
+        assert!(ends > 0);
+        (admitted, waits, gate)
+    }
+
+    /// FLW-04: a hundred times too much. Those inside are as many as can be served, and none waits beyond
+    /// its deadline.
+    #[test]
+    fn overload_serves_as_much_as_can_be_served() {
+        let gap = SERVICE / 4 / 100;
+        let codel = Admission::CoDel {
+            target: Duration::from_millis(20),
+            interval: Duration::from_millis(100),
+        };
+        for admission in [
+            Admission::Fifo,
+            Admission::Lifo,
+            codel,
+            Admission::PerClientFair,
+        ] {
+            let (admitted, waits, gate) = overload(admission, &[gap * 2, gap * 2]);
+            let capacity = 4 * 1000;
+            assert!(
+                admitted.iter().sum::<usize>() >= capacity * 9 / 10,
+                "{admission:?}: {admitted:?}"
+            );
+            assert!(waits.iter().all(|wait| *wait < DEADLINE), "{admission:?}");
+            let counters = gate.counters();
+            assert_eq!(counters.shed > 0, admission == codel, "{counters:?}");
+        }
+    }
+
+    #[test]
+    fn without_overload_nobody_is_turned_away() {
+        let codel = Admission::CoDel {
+            target: Duration::from_millis(20),
+            interval: Duration::from_millis(100),
+        };
+        for admission in [
+            Admission::Fifo,
+            Admission::Lifo,
+            codel,
+            Admission::PerClientFair,
+        ] {
+            let (_, _, gate) = overload(admission, &[SERVICE, SERVICE]);
+            let counters = gate.counters();
+            assert_eq!(
+                (counters.full, counters.late, counters.shed),
+                (0, 0, 0),
+                "{admission:?}"
+            );
+        }
+    }
+
+    /// FLW-05.
+    #[test]
+    fn an_abusive_client_gets_its_share() {
+        let modest = SERVICE; // a quarter of all there is
+        let (admitted, ..) = overload(Admission::PerClientFair, &[SERVICE / 400, modest, modest]);
+        let all: usize = admitted.iter().sum();
+        assert!(admitted[0] <= all * 55 / 100, "{admitted:?}");
+        assert!(admitted[1] >= 900 && admitted[2] >= 900, "{admitted:?}");
+        let (admitted, ..) = overload(Admission::Fifo, &[SERVICE / 400, modest, modest]);
+        assert!(admitted[1] < 500, "so it would be without: {admitted:?}");
+    }
+
+    #[test]
+    fn the_last_first() {
+        let now = Instant::now();
+        let mut gate = Gate::new(GateConfig {
+            inside: 1,
+            admission: Admission::Lifo,
+            ..GateConfig::default()
+        });
+        let ids: Vec<_> = (0..3u8)
+            .map(|client| gate.handle_enter(now, [client].into(), 0, None).unwrap())
+            .collect();
+        let mut order = Vec::new();
+        while let Some(GateEvent::Admitted(id)) = gate.poll_event() {
+            order.push(id);
+            gate.handle_leave(now, id);
+        }
+        assert_eq!(order, [ids[0], ids[2], ids[1]]);
+    }
+
+    #[test]
+    fn the_oldest_make_room_if_so_configured() {
+        let now = Instant::now();
+        let mut gate = Gate::new(GateConfig {
+            inside: 1,
+            queue: Limits {
+                messages: 1,
+                on_full: OnFull::DropOldest,
+                ..Limits::default()
+            },
+            ..GateConfig::default()
+        });
+        let ids: Vec<_> = (0..3u8)
+            .map(|client| gate.handle_enter(now, [client].into(), 0, None).unwrap())
+            .collect();
+        assert_eq!(gate.poll_event(), Some(GateEvent::Admitted(ids[0])));
+        assert!(
+            matches!(gate.poll_event(), Some(GateEvent::Rejected(id, Rejected::Full { .. })) if id == ids[1])
+        );
+        assert_eq!(gate.load(), (1, 1, 0));
+    }
+}

@@ -1,0 +1,11 @@
+//! What the fuzz target calls: the bodies live beside the decoders, and run as tests as well.
+
+use std::time::Instant;
+
+/// Arbitrary octets for each decoder of what peers send.
+pub fn patterns(data: &[u8]) {
+    crate::common::fuzz_ext(data);
+    crate::rpc::fuzz_rpc(data);
+    crate::mdp::fuzz_mdp(data);
+    crate::flow::fuzz_tokens(data, Instant::now());
+}

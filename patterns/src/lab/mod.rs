@@ -1,0 +1,18 @@
+//! The fault laboratory: engines on a simulated network, in virtual time, under schedules of faults that
+//! follow from one number.
+//!
+//! [`Sim`] holds nodes (adapters around engines), links between their ports, and a queue of what happens
+//! when. Everything random is drawn from one generator, so that the same seed makes the same run; a failed
+//! schedule prints its seed, and `PATTERNS_SEED=n` runs that one alone. `PATTERNS_SCHEDULES=n` runs more.
+//!
+//! The links behave as connections over TCP do: messages of one link stay in order and are not lost while
+//! it is up; when it breaks, what is on its way is lost, both ends are told, each in its own time, and the
+//! connecting end makes a new connection, under a new name at a ROUTER. A partition holds messages back,
+//! in one direction or both; it heals, or the link breaks. What TCP cannot do, engines must stand all the
+//! same: peers that repeat themselves, and peers that send rubbish ([`Fault::Replay`], [`Fault::Rubbish`]).
+
+mod schedule;
+mod sim;
+
+pub(crate) use schedule::{number, schedules};
+pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather, STRANGER};

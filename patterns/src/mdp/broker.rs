@@ -1,0 +1,829 @@
+//! The broker as a value.
+//!
+//! | worker | READY | REPLY | HEARTBEAT | DISCONNECT | silence, lease | connection lost |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | unknown | Idle | banned | banned | – | – | – |
+//! | Idle | banned | banned | – | removed | removed, if it ever sent a heartbeat | removed |
+//! | Busy | banned, requeued | forwarded, Idle | lease extended | removed, requeued | lease: requeued, Suspect | removed, requeued |
+//! | Suspect | banned | dropped, Idle | – | removed | removed | removed |
+//!
+//! A busy worker is never given up for its silence: known workers send no heartbeats while they work. Who is
+//! banned gets a DISCONNECT, and is ignored until it has made a new connection.
+//!
+//! A request waits, is with a worker, and is answered; or its worker is lost and it waits again, in front
+//! of the others, until so many workers were lost with it that it is dead. Whoever is declined hears of it,
+//! if it speaks the extension header; 7/MDP has no words for it.
+
+mod peers;
+mod results;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use sinew::{Frame, Message};
+
+use super::config::{
+    Authorizer, BrokerConfig, BrokerCounters, DeadReason, Lease, ServicePolicy, ServiceStats, Verb,
+};
+use super::wire::{self, Dialect, ToBroker};
+use crate::common::{
+    Engine, Ext, ExtIdem, FairQueue, Item, Known, MsgId, Op, PeerEvent, PeerId, Port, Pushed,
+    ReplyCache, Status, Ticket, Timers, Transmit, LONGEST,
+};
+use peers::{Banned, State, Worker};
+
+/// What a broker tells whoever drives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BrokerEvent {
+    /// A request will not be carried out, for this reason.
+    Dead {
+        /// The service it was for.
+        service: Vec<u8>,
+        /// Why.
+        reason: DeadReason,
+        /// The request, without its extension header.
+        body: Message,
+    },
+    /// After [`Broker::handle_drain`]: nothing is left to do.
+    Drained,
+}
+
+/// A Majordomo broker behind one ROUTER.
+///
+/// ```
+/// use std::time::Instant;
+/// use sinew::Message;
+/// use sinew_patterns::common::{Engine, PeerId, Port};
+/// use sinew_patterns::mdp::{Broker, BrokerConfig};
+///
+/// let (now, port) = (Instant::now(), Port(0));
+/// let (client, worker) = (PeerId::from("client"), PeerId::from("worker"));
+/// let mut broker = Broker::new(BrokerConfig::default());
+/// let request = Message::multipart(["", "MDPC01", "echo", "hello"]);
+/// broker.handle_message(now, port, Some(&client), request);
+/// let ready = Message::multipart(["", "MDPW01", "\x01", "echo"]);
+/// broker.handle_message(now, port, Some(&worker), ready);
+/// let given = broker.poll_transmit().unwrap();
+/// assert_eq!(given.to, Some(worker));
+/// assert_eq!(given.message, Message::multipart(["", "MDPW01", "\x02", "client", "", "hello"]));
+/// ```
+pub struct Broker {
+    config: BrokerConfig,
+    authorizer: Option<Box<dyn Authorizer>>,
+    policies: BTreeMap<Vec<u8>, ServicePolicy>,
+    services: BTreeMap<Vec<u8>, Service>,
+    workers: BTreeMap<PeerId, Worker>,
+    banned: Banned,
+    requests: BTreeMap<u64, Request>,
+    /// Requests with a name, by who sent them and what they call it.
+    origins: BTreeMap<(PeerId, MsgId), u64>,
+    /// How many requests each client waits for.
+    clients: BTreeMap<PeerId, usize>,
+    cache: Option<ReplyCache<(), Origin, Kept>>,
+    bytes: usize,
+    next_id: u64,
+    timers: Timers<Timer>,
+    draining: bool,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<BrokerEvent>,
+    counters: BrokerCounters,
+}
+
+#[derive(Debug)]
+struct Service {
+    policy: ServicePolicy,
+    queue: FairQueue<PeerId, u64>,
+    /// Who is idle, and since when: the longest first.
+    idle: BTreeSet<(u64, PeerId)>,
+    stats: ServiceStats,
+}
+
+/// Where a reply goes, and how.
+#[derive(Debug, Clone)]
+struct Origin {
+    port: Port,
+    peer: PeerId,
+    dialect: Dialect,
+    service: Frame,
+    ext: bool,
+    id: Option<MsgId>,
+}
+
+#[derive(Debug)]
+struct Request {
+    origin: Origin,
+    ext: Ext<'static>,
+    body: Vec<Frame>,
+    bytes: usize,
+    /// When its client does not wait any more.
+    deadline: Option<Instant>,
+    deliveries: u32,
+    ticket: Option<Ticket>,
+    key: Option<MsgId>,
+    /// Its client is gone.
+    gone: bool,
+    /// Parts of the reply sent on.
+    parts: u32,
+    /// Parts of the reply kept for a client that does not know them.
+    collected: Vec<Frame>,
+}
+
+/// How a request with a key ended: the frames of the reply, and how it went.
+#[derive(Debug, Clone)]
+struct Kept {
+    status: Status,
+    body: Vec<Frame>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Timer {
+    /// The worker has been silent for too long.
+    Silence(PeerId),
+    /// The worker is to have a heartbeat.
+    Beat(PeerId),
+    /// The worker has had its request for too long.
+    Lease(PeerId),
+    /// A request has waited for too long.
+    Queue(Vec<u8>),
+}
+
+impl Broker {
+    /// A broker that knows nobody yet.
+    #[must_use]
+    pub fn new(config: BrokerConfig) -> Self {
+        Broker {
+            config,
+            authorizer: None,
+            policies: BTreeMap::new(),
+            services: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            banned: Banned::default(),
+            requests: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            cache: config.cache.map(ReplyCache::new),
+            bytes: 0,
+            next_id: 0,
+            timers: Timers::new(),
+            draining: false,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: BrokerCounters::default(),
+        }
+    }
+
+    /// From now on this decides who may do what. Without it everybody may do everything.
+    pub fn set_authorizer(&mut self, authorizer: impl Authorizer + 'static) {
+        self.authorizer = Some(Box::new(authorizer));
+    }
+
+    /// A policy for one service. The bounds of its queue apply from when it is next empty.
+    pub fn set_policy(&mut self, service: impl AsRef<[u8]>, policy: ServicePolicy) {
+        let name = service.as_ref();
+        self.policies.insert(name.to_vec(), policy);
+        if let Some(service) = self.services.get_mut(name) {
+            service.policy = policy;
+        }
+    }
+
+    /// From now on requests are declined; what workers have is finished, and what waits is declined. Workers
+    /// are disconnected as they become idle.
+    pub fn handle_drain(&mut self, _: Instant) {
+        self.draining = true;
+        let waiting: Vec<u64> = (self.requests.iter())
+            .filter(|(_, request)| request.ticket.is_some())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in waiting {
+            self.decline_request(id, Status::Unavailable, None);
+        }
+        let idle: Vec<PeerId> = (self.workers.iter())
+            .filter(|(_, worker)| !matches!(worker.state, State::Busy(_)))
+            .map(|(peer, _)| peer.clone())
+            .collect();
+        for peer in idle {
+            self.dismiss(&peer);
+        }
+        self.look_drained();
+    }
+
+    /// What a service is doing. `None` if it has neither workers nor requests.
+    #[must_use]
+    pub fn service(&self, name: impl AsRef<[u8]>) -> Option<ServiceStats> {
+        self.services.get(name.as_ref()).map(Service::stats)
+    }
+
+    /// The names of all services that have workers or requests, in order.
+    pub fn services(&self) -> impl Iterator<Item = &[u8]> {
+        self.services.keys().map(Vec::as_slice)
+    }
+
+    /// Octets of all requests, waiting and with workers.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> BrokerCounters {
+        self.counters
+    }
+
+    fn may(&mut self, who: &PeerId, verb: Verb, service: &[u8]) -> bool {
+        let authorizer = self.authorizer.as_ref();
+        let allowed = authorizer.map_or(true, |a| a.allows(who, verb, service));
+        self.counters.denied += u64::from(!allowed);
+        allowed
+    }
+
+    /// The service of this name, made if there is room for it.
+    fn service_mut(&mut self, name: &[u8]) -> Option<&mut Service> {
+        if !self.services.contains_key(name) {
+            if self.services.len() >= self.config.limits.services {
+                return None;
+            }
+            let policy = self.policies.get(name).copied();
+            let policy = policy.unwrap_or(self.config.policy);
+            let service = Service {
+                policy,
+                queue: FairQueue::new(policy.queue),
+                idle: BTreeSet::new(),
+                stats: ServiceStats::default(),
+            };
+            self.services.insert(name.to_vec(), service);
+        }
+        self.services.get_mut(name)
+    }
+
+    /// Forgets a service that nobody offers and nobody asks for.
+    fn tidy(&mut self, name: &[u8]) {
+        let Some(service) = self.services.get(name) else {
+            return;
+        };
+        let deadline = service.queue.next_deadline();
+        self.timers
+            .set_or_cancel(Timer::Queue(name.to_vec()), deadline);
+        let stats = service.stats();
+        if (stats.workers, stats.ready, stats.in_flight) == (0, 0, 0) {
+            self.services.remove(name);
+        }
+    }
+
+    // Clients.
+
+    fn called(
+        &mut self,
+        now: Instant,
+        port: Port,
+        peer: &PeerId,
+        dialect: Dialect,
+        service: Frame,
+        mut body: Vec<Frame>,
+    ) {
+        let ext = match body.first().map(|first| Ext::decode(first)) {
+            Some(Ok(ext)) => ext.map(Ext::into_owned),
+            _ => {
+                self.counters.malformed += 1;
+                return;
+            }
+        };
+        if ext.is_some() {
+            body.remove(0);
+        }
+        if body.is_empty() {
+            body.push(Frame::default());
+        }
+        let origin = Origin {
+            port,
+            peer: peer.clone(),
+            dialect,
+            service,
+            ext: ext.is_some(),
+            id: ext.as_ref().and_then(|ext| ext.id),
+        };
+        let ext = ext.unwrap_or_default();
+        if body.len() > self.config.limits.frames {
+            self.counters.malformed += 1;
+            return;
+        }
+        match ext.op {
+            Op::Call if origin.service.starts_with(MMI) => self.asked_about(&origin, &body),
+            Op::Call => self.requested(now, origin, ext, body),
+            Op::Cancel => {
+                let named = origin.id.map(|id| (origin.peer, id));
+                if let Some(&id) = named.and_then(|named| self.origins.get(&named)) {
+                    self.abandoned(id);
+                }
+            }
+            _ => self.counters.malformed += 1,
+        }
+    }
+
+    fn requested(&mut self, now: Instant, origin: Origin, ext: Ext<'static>, body: Vec<Frame>) {
+        self.counters.requests += 1;
+        let name = origin.service.to_vec();
+        if self.draining {
+            return self.decline(&origin, Status::Unavailable, None);
+        }
+        if !self.may(&origin.peer, Verb::Call, &name) {
+            return self.decline(&origin, Status::Failed, Some("not allowed"));
+        }
+        if name.is_empty() || name.len() > self.config.limits.name {
+            self.counters.malformed += 1;
+            return self.decline(&origin, Status::NoService, None);
+        }
+        if ext.deadline == Some(Duration::ZERO) {
+            self.counters.expired += 1;
+            return self.decline(&origin, Status::Expired, None);
+        }
+        let named = origin.id.map(|id| (origin.peer.clone(), id));
+        if named
+            .as_ref()
+            .is_some_and(|named| self.origins.contains_key(named))
+        {
+            self.counters.dups += 1;
+            return;
+        }
+        let bytes = body.iter().map(|frame| frame.len()).sum::<usize>();
+        let new_client = !self.clients.contains_key(&origin.peer);
+        let full = self.bytes.saturating_add(bytes) > self.config.limits.bytes
+            || (new_client && self.clients.len() >= self.config.limits.clients);
+        if full {
+            self.counters.rejected += 1;
+            return self.decline(&origin, Status::Rejected, None);
+        }
+        let key = match (ext.idem, origin.id) {
+            (Some(ExtIdem::Key), Some(key)) => Some(key),
+            (Some(ExtIdem::Key), None) => {
+                self.counters.malformed += 1;
+                return;
+            }
+            _ => None,
+        };
+        if let Some(key) = key {
+            let Some(cache) = &mut self.cache else {
+                return self.decline(
+                    &origin,
+                    Status::Failed,
+                    Some("this broker keeps no replies"),
+                );
+            };
+            let message = Message::multipart(body.iter().cloned());
+            match cache.ask((), key, &message, origin.clone(), now) {
+                Known::New => {}
+                Known::Running => {
+                    self.counters.dups += 1;
+                    return;
+                }
+                Known::Done(kept) => {
+                    self.counters.dups += 1;
+                    return self.give(&origin, kept);
+                }
+                Known::Conflict => {
+                    let why = Some("another request has this name");
+                    return self.decline(&origin, Status::Conflict, why);
+                }
+            }
+        }
+        let id = self.next_id;
+        self.next_id += 1;
+        let Some(service) = self.service_mut(&name) else {
+            self.counters.rejected += 1;
+            return self.decline_all(&origin, key, Status::Rejected, None);
+        };
+        let ttl = match service.stats.workers {
+            0 => service.policy.unregistered_ttl,
+            _ => service.policy.ttl,
+        };
+        let latest = now + ttl.min(LONGEST);
+        let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
+        let pushed = service.queue.push(Item {
+            flow: origin.peer.clone(),
+            priority: ext.priority.unwrap_or(0),
+            bytes,
+            deadline: Some(deadline.map_or(latest, |deadline| deadline.min(latest))),
+            value: id,
+        });
+        let (ticket, dropped) = match pushed {
+            Pushed::Queued(ticket) => (ticket, Vec::new()),
+            Pushed::Replaced(ticket, dropped) => (ticket, dropped),
+            Pushed::Refused(_) => {
+                self.counters.rejected += 1;
+                self.decline_all(&origin, key, Status::Rejected, None);
+                return self.tidy(&name);
+            }
+        };
+        self.bytes += bytes;
+        *self.clients.entry(origin.peer.clone()).or_default() += 1;
+        if let Some(named) = named {
+            self.origins.insert(named, id);
+        }
+        let request = Request {
+            origin,
+            ext,
+            body,
+            bytes,
+            deadline,
+            deliveries: 0,
+            ticket: Some(ticket),
+            key,
+            gone: false,
+            parts: 0,
+            collected: Vec::new(),
+        };
+        self.requests.insert(id, request);
+        for id in dropped {
+            self.counters.rejected += 1;
+            // It is out of the queue already.
+            self.decline_request(id, Status::Rejected, None);
+        }
+        self.dispatch(now, &name);
+    }
+
+    /// Its client does not want the reply.
+    fn abandoned(&mut self, id: u64) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut request.gone, true) {
+            return;
+        }
+        self.counters.cancelled += 1;
+        // One with a key is carried out all the same: its client may ask again over another connection.
+        if request.ticket.is_some() && request.key.is_none() {
+            self.forget(id);
+        }
+    }
+
+    /// Answers what is asked about the broker itself (8/MMI): the question is the last frame.
+    fn asked_about(&mut self, origin: &Origin, body: &[Frame]) {
+        let mut frames = body.to_vec();
+        let question = frames.pop().unwrap_or_default();
+        let code = |known: bool| Frame::from(if known { "200" } else { "404" });
+        let mut more = Vec::new();
+        let answer = match origin.service.as_slice() {
+            b"mmi.service" => {
+                let service = self.services.get(question.as_slice());
+                code(service.is_some_and(|service| service.stats.workers > 0))
+            }
+            b"mmi.features" => code(question == "ext/1"),
+            b"mmi.services" => {
+                more.extend(self.services.keys().map(|name| Frame::from(&name[..])));
+                code(true)
+            }
+            b"mmi.stats" if question.is_empty() => {
+                more = self.totals();
+                code(true)
+            }
+            b"mmi.stats" => match self.services.get(question.as_slice()) {
+                Some(service) => {
+                    let stats = service.stats();
+                    more = pairs(&[
+                        ("ready", stats.ready as u64),
+                        ("ready_bytes", stats.ready_bytes as u64),
+                        ("in_flight", stats.in_flight as u64),
+                        ("workers", stats.workers as u64),
+                        ("replies", stats.replies),
+                    ]);
+                    code(true)
+                }
+                None => code(false),
+            },
+            _ => Frame::from("501"),
+        };
+        frames.push(answer);
+        frames.extend(more);
+        let kept = Kept {
+            status: Status::Ok,
+            body: frames,
+        };
+        self.give(origin, kept);
+    }
+
+    fn totals(&self) -> Vec<Frame> {
+        let counters = &self.counters;
+        pairs(&[
+            ("requests", counters.requests),
+            ("dispatched", counters.dispatched),
+            ("replies", counters.replies),
+            ("redelivered", counters.redelivered),
+            ("dead", counters.dead),
+            ("expired", counters.expired),
+            ("rejected", counters.rejected),
+            ("dups", counters.dups),
+            ("stale_replies", counters.stale_replies),
+            ("workers", self.workers.len() as u64),
+            ("clients", self.clients.len() as u64),
+        ])
+    }
+
+    /// Sends a last reply.
+    fn give(&mut self, origin: &Origin, kept: Kept) {
+        let Kept { status, body } = kept;
+        if !origin.ext && status != Status::Ok {
+            self.counters.silent += 1;
+            return;
+        }
+        let ext = Ext {
+            id: origin.id,
+            op: Op::Final,
+            status: Some(status),
+            ..Ext::default()
+        };
+        self.send_client(origin, ext, body, true);
+    }
+
+    fn send_client(&mut self, origin: &Origin, ext: Ext<'_>, mut body: Vec<Frame>, last: bool) {
+        if origin.ext {
+            // A worker may have sent so much in it that with our id it is too long: then it is left out.
+            let bare = Ext {
+                id: origin.id,
+                op: ext.op,
+                status: ext.status,
+                part: ext.part,
+                ..Ext::default()
+            };
+            let header = ext.encode().or_else(|_| bare.encode());
+            body.splice(0..0, header.ok());
+        }
+        self.transmits.push_back(Transmit {
+            port: origin.port,
+            to: Some(origin.peer.clone()),
+            message: wire::encode_to_client(origin.dialect, &origin.service, body, last),
+        });
+    }
+
+    fn decline(&mut self, origin: &Origin, status: Status, why: Option<&str>) {
+        if !origin.ext {
+            self.counters.silent += 1;
+            return;
+        }
+        let service = self.services.get(origin.service.as_slice());
+        let policy = service.map_or(self.config.policy, |service| service.policy);
+        let ext = Ext {
+            id: origin.id,
+            op: Op::Final,
+            status: Some(status),
+            retry_after: (status == Status::Rejected).then_some(policy.retry_after),
+            reason: why.map(|why| why.to_owned().into()),
+            ..Ext::default()
+        };
+        self.send_client(origin, ext, Vec::new(), true);
+    }
+
+    /// Declines a request and its repetitions from elsewhere.
+    fn decline_all(
+        &mut self,
+        origin: &Origin,
+        key: Option<MsgId>,
+        status: Status,
+        why: Option<&str>,
+    ) {
+        self.decline(origin, status, why);
+        if let (Some(key), Some(cache)) = (key, &mut self.cache) {
+            for waiter in cache.abandon((), key) {
+                self.decline(&waiter, status, why);
+            }
+        }
+    }
+
+    fn decline_request(&mut self, id: u64, status: Status, why: Option<&str>) {
+        if let Some(request) = self.forget(id) {
+            match request.gone {
+                true => {
+                    if let (Some(key), Some(cache)) = (request.key, &mut self.cache) {
+                        for waiter in cache.abandon((), key) {
+                            self.decline(&waiter, status, why);
+                        }
+                    }
+                }
+                false => self.decline_all(&request.origin, request.key, status, why),
+            }
+        }
+    }
+
+    /// A request is over. If a worker has it, that is for the caller to see to.
+    fn forget(&mut self, id: u64) -> Option<Request> {
+        let request = self.requests.remove(&id)?;
+        self.bytes -= request.bytes;
+        if let Some(count) = self.clients.get_mut(&request.origin.peer) {
+            *count -= 1;
+            if *count == 0 {
+                self.clients.remove(&request.origin.peer);
+            }
+        }
+        if let Some(named) = request.origin.id {
+            let named = (request.origin.peer.clone(), named);
+            if self.origins.get(&named) == Some(&id) {
+                self.origins.remove(&named);
+            }
+        }
+        let name = request.origin.service.to_vec();
+        if let (Some(ticket), Some(service)) = (request.ticket, self.services.get_mut(&name)) {
+            service.queue.remove(ticket);
+        }
+        self.tidy(&name);
+        Some(request)
+    }
+
+    // Between clients and workers.
+
+    fn dispatch(&mut self, now: Instant, name: &[u8]) {
+        self.expire(now, name);
+        while let Some(service) = self.services.get_mut(name) {
+            let Some((_, peer)) = service.idle.first().cloned() else {
+                break;
+            };
+            let Some(item) = service.queue.pop() else {
+                break;
+            };
+            service.idle.pop_first();
+            service.stats.in_flight += 1;
+            let policy = service.policy;
+            let (Some(request), Some(worker)) = (
+                self.requests.get_mut(&item.value),
+                self.workers.get_mut(&peer),
+            ) else {
+                break;
+            };
+            request.ticket = None;
+            request.deliveries += 1;
+            worker.state = State::Busy(item.value);
+            self.counters.dispatched += 1;
+            self.counters.redelivered += u64::from(request.deliveries > 1);
+            let lease = match policy.lease {
+                Lease::None => None,
+                Lease::WhileHeartbeating(_) if !worker.ext => None,
+                Lease::Fixed(span) | Lease::WhileHeartbeating(span) => {
+                    Some(now + span.min(LONGEST))
+                }
+            };
+            self.timers.cancel(&Timer::Silence(peer.clone()));
+            self.timers.set_or_cancel(Timer::Lease(peer.clone()), lease);
+            let mut body = request.body.clone();
+            if worker.ext && request.origin.ext {
+                let ext = Ext {
+                    deadline: request.deadline.map(|at| at.saturating_duration_since(now)),
+                    attempt: Some(u16::try_from(request.deliveries).unwrap_or(u16::MAX)),
+                    ..request.ext.clone()
+                };
+                body.splice(0..0, ext.encode().ok());
+            }
+            let client = request.origin.peer.to_frame();
+            let message = wire::encode_request(worker.dialect, &client, body);
+            let port = worker.port;
+            self.send_worker(now, port, &peer, message);
+        }
+        self.tidy(name);
+    }
+
+    /// Declines what has waited for too long.
+    fn expire(&mut self, now: Instant, name: &[u8]) {
+        while let Some(service) = self.services.get_mut(name) {
+            let Some(item) = service.queue.expire(now) else {
+                break;
+            };
+            let status = match service.stats.workers {
+                0 => Status::NoService,
+                _ => Status::Expired,
+            };
+            self.counters.expired += 1;
+            if let Some(request) = self.requests.get_mut(&item.value) {
+                // Somebody may have begun with it.
+                let begun = request.deliveries > 0;
+                let status = if begun { Status::Failed } else { status };
+                let why = begun.then_some("its worker was lost, and no other was free in time");
+                self.decline_request(item.value, status, why);
+            }
+        }
+    }
+
+    fn look_drained(&mut self) {
+        let idle = self.draining && self.workers.is_empty() && self.requests.is_empty();
+        if idle && self.events.back() != Some(&BrokerEvent::Drained) {
+            self.events.push_back(BrokerEvent::Drained);
+        }
+    }
+}
+
+impl Engine for Broker {
+    type Event = BrokerEvent;
+
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: Option<&PeerId>,
+        message: Message,
+    ) {
+        self.handle_timeout(now);
+        let Some(peer) = from else {
+            self.counters.malformed += 1;
+            return;
+        };
+        if self.banned.contains(peer) {
+            return;
+        }
+        match wire::decode_to_broker(message) {
+            Ok((dialect, ToBroker::Call { service, body })) => {
+                self.called(now, port, peer, dialect, service, body);
+            }
+            Ok((dialect, command)) => self.commanded(now, port, peer, dialect, command),
+            Err(_) => self.counters.malformed += 1,
+        }
+    }
+
+    fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
+        self.handle_timeout(now);
+        let (PeerEvent::Up { peer } | PeerEvent::Down { peer }) = &event;
+        let Some(peer) = peer else {
+            return;
+        };
+        self.banned.remove(peer);
+        if matches!(event, PeerEvent::Down { .. }) {
+            self.remove_worker(now, peer);
+            if self.clients.contains_key(peer) {
+                let of_peer = |request: &Request| request.origin.peer == *peer;
+                let lost: Vec<u64> = (self.requests.iter())
+                    .filter(|(_, request)| of_peer(request))
+                    .map(|(id, _)| *id)
+                    .collect();
+                for id in lost {
+                    self.abandoned(id);
+                }
+            }
+        }
+        self.look_drained();
+    }
+
+    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
+        self.counters.undeliverable += 1;
+        // A worker that cannot be sent to is lost; a client finds out by itself.
+        if let Some(peer) = &transmit.to {
+            if self.workers.contains_key(peer) {
+                self.remove_worker(now, peer);
+            }
+        }
+        self.look_drained();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.expire(now) {
+            match timer {
+                Timer::Silence(peer) => self.silent(now, &peer),
+                Timer::Beat(peer) => self.beat(now, &peer),
+                Timer::Lease(peer) => self.lease_ended(now, &peer),
+                Timer::Queue(name) => {
+                    self.expire(now, &name);
+                    self.tidy(&name);
+                    self.look_drained();
+                }
+            }
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<BrokerEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("services", &self.services.len())
+            .field("workers", &self.workers.len())
+            .field("requests", &self.requests.len())
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service {
+    fn stats(&self) -> ServiceStats {
+        ServiceStats {
+            ready: self.queue.len(),
+            ready_bytes: self.queue.bytes(),
+            ..self.stats
+        }
+    }
+}
+
+fn pairs(pairs: &[(&str, u64)]) -> Vec<Frame> {
+    let frames = pairs
+        .iter()
+        .map(|(name, value)| [Frame::from(*name), Frame::from(value.to_string())]);
+    frames.flatten().collect()
+}
+
+/// What the names of the broker's own services begin with.
+const MMI: &[u8] = b"mmi.";

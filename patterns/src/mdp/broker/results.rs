@@ -1,0 +1,214 @@
+//! What workers make of requests: replies, parts of replies, and nothing, when they are lost.
+
+use std::time::Instant;
+
+use sinew::{Frame, Message};
+
+use super::super::config::{DeadReason, Partials};
+use super::super::wire::Dialect;
+use super::peers::State;
+use super::{Broker, BrokerEvent, Kept};
+use crate::common::{Ext, ExtIdem, Item, Op, PeerId, Status, LONGEST};
+
+impl Broker {
+    /// A worker is lost with a request: another gets it, or it is dead.
+    pub(super) fn requeue(&mut self, now: Instant, id: u64) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let name = request.origin.service.to_vec();
+        if request.gone && request.key.is_none() {
+            self.forget(id);
+            return;
+        }
+        let Some(service) = self.services.get_mut(&name) else {
+            return;
+        };
+        let once = request.ext.idem == Some(ExtIdem::Once);
+        let reason = if once || request.parts > 0 {
+            Some(DeadReason::NotRepeatable)
+        } else if request.deliveries >= service.policy.max_deliveries.max(1) {
+            Some(DeadReason::Deliveries)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            return self.died(id, reason);
+        }
+        request.collected.clear();
+        let latest = now + service.policy.ttl.min(LONGEST);
+        let deadline = request.deadline.map_or(latest, |at| at.min(latest));
+        let ticket = service.queue.push_front(Item {
+            flow: request.origin.peer.clone(),
+            priority: request.ext.priority.unwrap_or(0),
+            bytes: request.bytes,
+            deadline: Some(deadline),
+            value: id,
+        });
+        request.ticket = Some(ticket);
+        self.tidy(&name);
+        if self.draining {
+            self.decline_request(id, Status::Failed, Some("its worker was lost"));
+        }
+    }
+
+    fn died(&mut self, id: u64, reason: DeadReason) {
+        self.counters.dead += 1;
+        if let Some(request) = self.requests.get(&id) {
+            self.events.push_back(BrokerEvent::Dead {
+                service: request.origin.service.to_vec(),
+                reason,
+                body: Message::multipart(request.body.iter().cloned()),
+            });
+        }
+        let why = match reason {
+            DeadReason::Deliveries => "every worker that had it was lost",
+            DeadReason::NotRepeatable => "its worker was lost",
+            DeadReason::Reply => "the reply is too large, or in parts",
+        };
+        self.decline_request(id, Status::Failed, Some(why));
+    }
+
+    /// A busy worker has sent a reply, or a part of one, to its request.
+    pub(super) fn replied(
+        &mut self,
+        now: Instant,
+        peer: &PeerId,
+        id: u64,
+        mut body: Vec<Frame>,
+        last: bool,
+    ) {
+        let ext = match self.workers.get(peer).map(|worker| worker.ext) {
+            Some(true) => match body.first().map(|first| Ext::decode(first)) {
+                Some(Ok(ext)) => ext.map(Ext::into_owned),
+                _ => return self.ban(now, peer),
+            },
+            _ => None,
+        };
+        if ext.is_some() {
+            body.remove(0);
+        }
+        if body.len() > self.config.limits.frames {
+            return self.ban(now, peer);
+        }
+        let ext = ext.unwrap_or_default();
+        let expected = self.requests.get(&id).and_then(|request| request.origin.id);
+        if ext.id.is_some() && ext.id != expected {
+            self.counters.stale_replies += 1;
+            return;
+        }
+        let last = last && ext.op != Op::Partial;
+        match last {
+            true => self.finished(now, peer, id, ext, body),
+            false => self.progressed(now, peer, id, ext, body),
+        }
+    }
+
+    fn progressed(
+        &mut self,
+        now: Instant,
+        peer: &PeerId,
+        id: u64,
+        ext: Ext<'static>,
+        body: Vec<Frame>,
+    ) {
+        self.extend_lease(now, peer);
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let service = self.services.get(request.origin.service.as_slice());
+        let partials = service.map_or(self.config.policy, |s| s.policy).partials;
+        if request.origin.ext || request.origin.dialect == Dialect::V2 {
+            let ext = Ext {
+                id: request.origin.id,
+                op: Op::Partial,
+                part: Some(request.parts),
+                status: Some(Status::Ok),
+                ..ext
+            };
+            request.parts = request.parts.saturating_add(1);
+            if !request.gone {
+                let origin = request.origin.clone();
+                self.send_client(&origin, ext, body, false);
+            }
+            return;
+        }
+        let octets = |frames: &[Frame]| frames.iter().map(|frame| frame.len()).sum::<usize>();
+        let fits = match partials {
+            Partials::Concat(max) => {
+                octets(&request.collected).saturating_add(octets(&body)) <= max
+                    && request.collected.len() + body.len() <= self.config.limits.frames
+            }
+            Partials::Refuse => false,
+        };
+        if fits {
+            request.collected.extend(body);
+        } else {
+            self.died(id, DeadReason::Reply);
+            // Its worker goes on with what nobody waits for.
+            if let Some(worker) = self.workers.get_mut(peer) {
+                worker.state = State::Suspect;
+            }
+            self.left_flight(peer);
+        }
+    }
+
+    fn finished(
+        &mut self,
+        now: Instant,
+        peer: &PeerId,
+        id: u64,
+        ext: Ext<'static>,
+        body: Vec<Frame>,
+    ) {
+        self.left_flight(peer);
+        self.idle(now, peer);
+        let name = self
+            .requests
+            .get(&id)
+            .map(|request| request.origin.service.to_vec());
+        if let Some(service) = name.as_ref().and_then(|name| self.services.get_mut(name)) {
+            service.stats.replies += 1;
+        }
+        if let Some(mut request) = self.forget(id) {
+            let status = ext.status.unwrap_or(Status::Ok);
+            let mut frames = std::mem::take(&mut request.collected);
+            frames.extend(body);
+            let kept = match request.parts {
+                0 => Kept {
+                    status,
+                    body: frames.clone(),
+                },
+                _ => Kept {
+                    status: Status::Conflict,
+                    body: Vec::new(),
+                },
+            };
+            if request.gone {
+                self.counters.undeliverable += 1;
+            } else if !request.origin.ext && status != Status::Ok {
+                self.counters.silent += 1;
+            } else {
+                self.counters.replies += 1;
+                let ext = Ext {
+                    id: request.origin.id,
+                    op: Op::Final,
+                    part: (request.parts > 0).then_some(request.parts),
+                    status: Some(status),
+                    ..ext
+                };
+                self.send_client(&request.origin, ext, frames, true);
+            }
+            if let (Some(key), Some(cache)) = (request.key, &mut self.cache) {
+                let bytes = kept.body.iter().map(|frame| frame.len()).sum();
+                for waiter in cache.done((), key, kept.clone(), bytes, now) {
+                    self.give(&waiter, kept.clone());
+                }
+            }
+        }
+        if let Some(name) = name {
+            self.dispatch(now, &name);
+        }
+        self.look_drained();
+    }
+}

@@ -1,0 +1,736 @@
+//! The broker in virtual time: each cell of its table of worker states, requests, MMI, bounds.
+
+use std::time::{Duration, Instant};
+
+use sinew::{Frame, Message};
+
+use super::wire;
+use super::*;
+use crate::common::{
+    CacheConfig, Engine, Ext, ExtIdem, Heartbeat, Limits, MsgId, Op, PeerEvent, PeerId, Port,
+    Status,
+};
+
+const V1: Dialect = Dialect::V1;
+const BEAT: Duration = Duration::from_millis(100);
+
+struct Bench {
+    broker: Broker,
+    now: Instant,
+}
+
+/// What somebody was sent: to whom, the frames.
+type Sent = (String, Vec<Frame>);
+
+fn config() -> BrokerConfig {
+    BrokerConfig {
+        heartbeat: Heartbeat {
+            interval: BEAT,
+            ..Heartbeat::default()
+        },
+        policy: ServicePolicy {
+            lease: Lease::Fixed(BEAT * 50),
+            ..ServicePolicy::default()
+        },
+        cache: Some(CacheConfig::default()),
+        ..BrokerConfig::default()
+    }
+}
+
+impl Bench {
+    fn new(config: BrokerConfig) -> Self {
+        Bench {
+            broker: Broker::new(config),
+            now: Instant::now(),
+        }
+    }
+
+    fn from(&mut self, peer: &str, message: Message) {
+        let peer = PeerId::from(peer);
+        self.broker
+            .handle_message(self.now, Port(0), Some(&peer), message);
+    }
+
+    fn ready(&mut self, peer: &str, service: &str) {
+        self.from(peer, wire::encode_ready(V1, &service.into(), None));
+    }
+
+    fn ext_ready(&mut self, peer: &str, service: &str) {
+        let ext = Ext::default().encode().unwrap();
+        self.from(peer, wire::encode_ready(V1, &service.into(), Some(ext)));
+    }
+
+    fn call(&mut self, peer: &str, service: &str, body: &str) {
+        self.from(
+            peer,
+            wire::encode_call(V1, &service.into(), vec![body.into()]),
+        );
+    }
+
+    fn ext_call(&mut self, peer: &str, service: &str, ext: Ext<'_>, body: &str) {
+        let body = vec![ext.encode().unwrap(), body.into()];
+        self.from(peer, wire::encode_call(V1, &service.into(), body));
+    }
+
+    fn reply(&mut self, worker: &str, client: &str, body: &str) {
+        self.from(
+            worker,
+            wire::encode_reply(V1, &client.into(), vec![body.into()], true),
+        );
+    }
+
+    fn heartbeat(&mut self, peer: &str) {
+        self.from(peer, wire::encode_heartbeat(V1));
+    }
+
+    fn down(&mut self, peer: &str) {
+        let event = PeerEvent::Down {
+            peer: Some(peer.into()),
+        };
+        self.broker.handle_peer(self.now, Port(0), event);
+    }
+
+    fn pass(&mut self, span: Duration) {
+        let end = self.now + span;
+        while let Some(next) = self.broker.poll_timeout().filter(|next| *next <= end) {
+            self.now = self.now.max(next);
+            self.broker.handle_timeout(self.now);
+        }
+        self.now = end;
+    }
+
+    fn sent(&mut self) -> Option<Sent> {
+        let transmit = self.broker.poll_transmit()?;
+        let to = String::from_utf8(transmit.to.unwrap().as_bytes().to_vec()).unwrap();
+        Some((to, transmit.message.into_frames()))
+    }
+
+    /// Everything that was sent, as "peer:kind", and for requests and replies the last frame.
+    fn log(&mut self) -> Vec<String> {
+        std::iter::from_fn(|| self.sent())
+            .map(|(to, frames)| {
+                let last = String::from_utf8_lossy(frames.last().unwrap()).into_owned();
+                match (frames[1].as_slice(), frames[2].as_slice()) {
+                    (b"MDPC01", _) => format!("{to}:reply {last}"),
+                    (b"MDPW01", b"\x02") => format!("{to}:request {last}"),
+                    (b"MDPW01", b"\x04") => format!("{to}:heartbeat"),
+                    (b"MDPW01", b"\x05") => format!("{to}:disconnect"),
+                    other => panic!("{other:?}"),
+                }
+            })
+            .collect()
+    }
+
+    fn declined(&mut self, to: &str) -> (Status, Ext<'static>) {
+        let (peer, frames) = self.sent().expect("it is declined");
+        assert_eq!(peer, to);
+        let ext = Ext::decode(&frames[3]).unwrap().unwrap().into_owned();
+        (ext.status.unwrap(), ext)
+    }
+
+    /// A worker "w" of "echo" in the given state; client "c" has asked "x".
+    fn with(state: &str) -> Self {
+        let mut bench = Bench::new(config());
+        if state != "unknown" {
+            bench.ready("w", "echo");
+        }
+        if matches!(state, "busy" | "suspect") {
+            bench.call("c", "echo", "x");
+            assert_eq!(bench.log(), ["w:request x"]);
+        }
+        if state == "suspect" {
+            bench.pass(BEAT * 50);
+            assert_eq!(bench.stats(), (1, 0, 1));
+        }
+        bench
+    }
+
+    /// Waiting, with workers, workers.
+    fn stats(&self) -> (usize, usize, usize) {
+        let stats = self.broker.service("echo").unwrap_or_default();
+        (stats.ready, stats.in_flight, stats.workers)
+    }
+}
+
+/// MDP-10: each cell of the table. What is sent, then (waiting, in flight, workers).
+#[test]
+fn the_table_of_worker_states() {
+    let event = |bench: &mut Bench, event: &str| match event {
+        "ready" => bench.ready("w", "echo"),
+        "reply" => bench.reply("w", "c", "y"),
+        "wrong reply" => bench.reply("w", "d", "y"),
+        "heartbeat" => bench.heartbeat("w"),
+        "disconnect" => bench.from("w", wire::encode_disconnect(V1)),
+        "down" => bench.down("w"),
+        "silence" => bench.pass(BEAT * 30),
+        _ => panic!("{event}"),
+    };
+    type Cell = (
+        &'static str,
+        &'static str,
+        &'static [&'static str],
+        (usize, usize, usize),
+    );
+    let banned: &[&str] = &["w:disconnect"];
+    let cells: [Cell; 26] = [
+        ("unknown", "ready", &[], (0, 0, 1)),
+        ("unknown", "reply", banned, (0, 0, 0)),
+        ("unknown", "heartbeat", banned, (0, 0, 0)),
+        ("unknown", "disconnect", &[], (0, 0, 0)),
+        ("unknown", "down", &[], (0, 0, 0)),
+        ("idle", "ready", banned, (0, 0, 0)),
+        ("idle", "reply", banned, (0, 0, 0)),
+        ("idle", "heartbeat", &[], (0, 0, 1)),
+        ("idle", "disconnect", &[], (0, 0, 0)),
+        ("idle", "down", &[], (0, 0, 0)),
+        // It never sent a heartbeat, so its silence means nothing.
+        ("idle", "silence", &[], (0, 0, 1)),
+        ("busy", "ready", banned, (1, 0, 0)),
+        ("busy", "reply", &["c:reply y"], (0, 0, 1)),
+        ("busy", "wrong reply", banned, (1, 0, 0)),
+        ("busy", "heartbeat", &[], (0, 1, 1)),
+        ("busy", "disconnect", &[], (1, 0, 0)),
+        ("busy", "down", &[], (1, 0, 0)),
+        ("busy", "silence", &[], (0, 1, 1)),
+        ("suspect", "ready", banned, (1, 0, 0)),
+        // The late reply is dropped; the worker is free, and the request its own again.
+        ("suspect", "reply", &["w:request x"], (0, 1, 1)),
+        ("suspect", "wrong reply", &["w:request x"], (0, 1, 1)),
+        ("suspect", "heartbeat", &[], (1, 0, 1)),
+        ("suspect", "disconnect", &[], (1, 0, 0)),
+        ("suspect", "down", &[], (1, 0, 0)),
+        ("suspect", "silence", &[], (1, 0, 1)),
+        ("idle", "wrong reply", banned, (0, 0, 0)),
+    ];
+    for (state, what, sent, stats) in cells {
+        let mut bench = Bench::with(state);
+        event(&mut bench, what);
+        assert_eq!(bench.log(), sent, "{state}, {what}");
+        assert_eq!(bench.stats(), stats, "{state}, {what}");
+        if sent == banned {
+            bench.ready("w", "echo");
+            assert_eq!((bench.log().len(), bench.stats().2), (0, 0), "banned");
+            // A new connection may have the old name.
+            bench.down("w");
+            bench.ready("w", "echo");
+            assert_eq!(bench.stats().2, 1, "{state}, {what}");
+        }
+    }
+}
+
+/// R5: two replies in a row.
+#[test]
+fn a_worker_is_never_listed_twice() {
+    let mut bench = Bench::with("busy");
+    bench.reply("w", "c", "y");
+    bench.reply("w", "c", "y");
+    assert_eq!(bench.log(), ["c:reply y", "w:disconnect"]);
+    assert_eq!(bench.stats(), (0, 0, 0));
+}
+
+/// MDP-11, and R4: a dead worker behind a live one.
+#[test]
+fn silent_workers_go_on_time_whatever_their_order() {
+    let mut bench = Bench::new(config());
+    for worker in ["a", "b"] {
+        bench.ready(worker, "echo");
+        bench.heartbeat(worker);
+    }
+    for _ in 0..20 {
+        bench.pass(BEAT);
+        bench.heartbeat("a");
+    }
+    assert_eq!(bench.stats().2, 1);
+    assert_eq!(bench.broker.counters().workers_expired, 1);
+    let beats = bench.log();
+    assert!(beats.iter().filter(|entry| *entry == "a:heartbeat").count() >= 19);
+    assert_eq!(
+        beats.iter().filter(|entry| *entry == "b:heartbeat").count(),
+        2
+    );
+    bench.pass(BEAT * 3);
+    assert_eq!(bench.stats().2, 0);
+}
+
+/// T5: who never sends a heartbeat gets none.
+#[test]
+fn workers_without_heartbeats_are_left_alone() {
+    let mut bench = Bench::new(config());
+    bench.ready("w", "echo");
+    bench.pass(BEAT * 600);
+    assert_eq!(bench.log(), [""; 0]);
+    assert_eq!(bench.stats().2, 1);
+}
+
+#[test]
+fn a_busy_worker_is_not_given_up_for_its_silence() {
+    let mut bench = Bench::new(BrokerConfig {
+        policy: ServicePolicy {
+            lease: Lease::WhileHeartbeating(BEAT * 3),
+            ..ServicePolicy::default()
+        },
+        ..config()
+    });
+    bench.ready("w", "echo");
+    bench.heartbeat("w");
+    bench.call("c", "echo", "x");
+    bench.pass(BEAT * 100);
+    assert_eq!(
+        bench.stats(),
+        (0, 1, 1),
+        "a worker of the old kind is silent while it works"
+    );
+    bench.reply("w", "c", "y");
+    assert!(bench.log().contains(&"c:reply y".to_owned()));
+    // One that speaks EXT keeps its heartbeats up, and its lease with them.
+    bench.from("w", wire::encode_disconnect(V1));
+    bench.ext_ready("v", "echo");
+    bench.heartbeat("v");
+    bench.call("c", "echo", "x");
+    for _ in 0..20 {
+        bench.pass(BEAT);
+        bench.heartbeat("v");
+    }
+    assert_eq!(bench.stats(), (0, 1, 1));
+    bench.pass(BEAT * 3);
+    assert_eq!(bench.stats().0, 1, "frozen: another gets the request");
+    assert_eq!(bench.broker.counters().leases_ended, 1);
+}
+
+#[test]
+fn a_request_goes_to_another_worker_first_of_all() {
+    let mut bench = Bench::with("busy");
+    bench.call("d", "echo", "later");
+    bench.down("w");
+    bench.ready("v", "echo");
+    assert_eq!(bench.log(), ["v:request x"]);
+    bench.reply("v", "c", "y");
+    assert_eq!(bench.log(), ["c:reply y", "v:request later"]);
+    assert_eq!(bench.broker.counters().redelivered, 1);
+}
+
+/// MDP-02.
+#[test]
+fn a_request_that_kills_its_workers_is_dead_after_a_few() {
+    let mut bench = Bench::new(config());
+    bench.ext_call("c", "echo", Ext::default(), "poison");
+    for worker in ["1", "2", "3"] {
+        bench.ready(worker, "echo");
+        assert_eq!(bench.log(), [format!("{worker}:request poison")]);
+        bench.down(worker);
+    }
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    let dead = BrokerEvent::Dead {
+        service: b"echo".to_vec(),
+        reason: DeadReason::Deliveries,
+        body: "poison".into(),
+    };
+    assert_eq!(bench.broker.poll_event(), Some(dead));
+    bench.ready("4", "echo");
+    assert_eq!(bench.log(), [""; 0]);
+    assert_eq!(bench.broker.bytes(), 0);
+}
+
+#[test]
+fn what_may_be_sent_once_is_not_given_to_a_second_worker() {
+    let mut bench = Bench::new(config());
+    let once = Ext {
+        idem: Some(ExtIdem::Once),
+        ..Ext::default()
+    };
+    bench.ready("w", "echo");
+    bench.ext_call("c", "echo", once, "pay");
+    assert_eq!(bench.log(), ["w:request pay"]);
+    bench.ready("v", "echo");
+    bench.down("w");
+    let (status, ext) = bench.declined("c");
+    assert_eq!(
+        (status, ext.reason.as_deref()),
+        (Status::Failed, Some("its worker was lost"))
+    );
+    assert_eq!(bench.log(), [""; 0]);
+}
+
+#[test]
+fn keys_are_carried_out_once() {
+    let mut bench = Bench::new(config());
+    let key = || Ext {
+        id: Some(MsgId([7; 16])),
+        idem: Some(ExtIdem::Key),
+        ..Ext::default()
+    };
+    bench.ready("w", "echo");
+    bench.ready("v", "echo");
+    bench.ext_call("c", "echo", key(), "pay");
+    bench.down("c");
+    bench.ext_call("d", "echo", key(), "pay");
+    assert_eq!(bench.log(), ["w:request pay"]);
+    bench.reply("w", "c", "paid");
+    assert_eq!(bench.log(), ["d:reply paid"]);
+    bench.ext_call("e", "echo", key(), "pay");
+    assert_eq!(bench.log(), ["e:reply paid"]);
+    bench.ext_call("e", "echo", key(), "pay more");
+    assert_eq!(bench.declined("e").0, Status::Conflict);
+}
+
+#[test]
+fn deadlines_and_waiting_times() {
+    let mut bench = Bench::new(config());
+    let deadline = |millis| Ext {
+        deadline: Some(Duration::from_millis(millis)),
+        ..Ext::default()
+    };
+    bench.ext_call("c", "echo", deadline(50), "x");
+    bench.pass(Duration::from_millis(50));
+    assert_eq!(bench.declined("c").0, Status::NoService);
+    bench.ready("w", "echo");
+    for body in ["1", "2"] {
+        bench.ext_call("c", "echo", deadline(50), body);
+    }
+    assert_eq!(bench.log(), ["w:request 1"]);
+    bench.pass(Duration::from_millis(50));
+    assert_eq!(bench.declined("c").0, Status::Expired);
+    // Without a deadline, the policy's.
+    bench.call("c", "echo", "3");
+    bench.pass(Duration::from_secs(60));
+    // The fourth is the first: its lease ended after its deadline.
+    assert_eq!(bench.broker.counters().expired, 4);
+    assert_eq!(bench.broker.bytes(), 0);
+}
+
+/// The worker is told what is left of the deadline, and which delivery this is.
+#[test]
+fn workers_that_know_the_header_get_it_and_others_do_not() {
+    let mut bench = Bench::new(config());
+    let ext = Ext {
+        id: Some(MsgId([1; 16])),
+        deadline: Some(Duration::from_millis(500)),
+        priority: Some(3),
+        ..Ext::default()
+    };
+    bench.ext_call("c", "echo", ext, "x");
+    bench.pass(Duration::from_millis(100));
+    bench.ready("old", "echo");
+    let (_, frames) = bench.sent().unwrap();
+    assert_eq!(frames.len(), 6);
+    bench.ext_ready("new", "echo");
+    bench.down("old");
+    let (to, frames) = bench.sent().unwrap();
+    assert_eq!((to.as_str(), frames.len()), ("new", 7));
+    let ext = Ext::decode(&frames[5]).unwrap().unwrap();
+    assert_eq!(ext.deadline, Some(Duration::from_millis(400)));
+    assert_eq!((ext.attempt, ext.priority), (Some(2), Some(3)));
+    assert_eq!(ext.id, Some(MsgId([1; 16])));
+    // A reply to another request is told by its name.
+    let other = Ext {
+        id: Some(MsgId([2; 16])),
+        ..Ext::default()
+    };
+    let body = vec![other.encode().unwrap(), "not this one".into()];
+    bench.from("new", wire::encode_reply(V1, &"c".into(), body, true));
+    assert_eq!(bench.broker.counters().stale_replies, 1);
+    bench.reply("new", "c", "y");
+    let (_, frames) = bench.sent().unwrap();
+    let ext = Ext::decode(&frames[3]).unwrap().unwrap();
+    assert_eq!(
+        (ext.id, ext.status),
+        (Some(MsgId([1; 16])), Some(Status::Ok))
+    );
+}
+
+#[test]
+fn parts_for_those_who_know_them_and_for_those_who_do_not() {
+    let mut bench = Bench::new(config());
+    let part = |op, body: &str| {
+        let ext = Ext {
+            op,
+            ..Ext::default()
+        };
+        vec![ext.encode().unwrap(), body.into()]
+    };
+    bench.ext_ready("w", "echo");
+    bench.ext_call("c", "echo", Ext::default(), "x");
+    bench.log();
+    for (op, body) in [(Op::Partial, "1"), (Op::Partial, "2"), (Op::Final, "3")] {
+        bench.from(
+            "w",
+            wire::encode_reply(V1, &"c".into(), part(op, body), true),
+        );
+    }
+    let numbers: Vec<_> = std::iter::from_fn(|| bench.sent())
+        .map(|(_, frames)| {
+            let ext = Ext::decode(&frames[3]).unwrap().unwrap().into_owned();
+            (ext.op, ext.part)
+        })
+        .collect();
+    let expected = [
+        (Op::Partial, Some(0)),
+        (Op::Partial, Some(1)),
+        (Op::Final, Some(2)),
+    ];
+    assert_eq!(numbers, expected);
+    // Concatenated.
+    bench.call("d", "echo", "x");
+    bench.log();
+    for (op, body) in [(Op::Partial, "1"), (Op::Final, "2")] {
+        bench.from(
+            "w",
+            wire::encode_reply(V1, &"d".into(), part(op, body), true),
+        );
+    }
+    let (_, frames) = bench.sent().unwrap();
+    assert_eq!(frames[3..], [Frame::from("1"), "2".into()]);
+    // Refused.
+    let policy = ServicePolicy {
+        partials: Partials::Refuse,
+        ..config().policy
+    };
+    bench.broker.set_policy("echo", policy);
+    bench.call("d", "echo", "x");
+    bench.log();
+    bench.from(
+        "w",
+        wire::encode_reply(V1, &"d".into(), part(Op::Partial, "1"), true),
+    );
+    bench.from(
+        "w",
+        wire::encode_reply(V1, &"d".into(), part(Op::Final, "2"), true),
+    );
+    assert_eq!(bench.log(), [""; 0]);
+    assert_eq!(bench.stats(), (0, 0, 1));
+    assert_eq!(bench.broker.counters().dead, 1);
+}
+
+#[test]
+fn both_dialects_meet() {
+    let mut bench = Bench::new(config());
+    let v2 = Dialect::V2;
+    bench.from("w", wire::encode_ready(v2, &"echo".into(), None));
+    bench.call("old", "echo", "x");
+    let (_, frames) = bench.sent().unwrap();
+    assert_eq!(frames[0], "MDPW02");
+    for (body, last) in [("1", false), ("2", true)] {
+        bench.from(
+            "w",
+            wire::encode_reply(v2, &"old".into(), vec![body.into()], last),
+        );
+    }
+    let (_, frames) = bench.sent().unwrap();
+    assert_eq!(
+        frames,
+        Message::multipart(["", "MDPC01", "echo", "1", "2"]).into_frames()
+    );
+    bench.from(
+        "new",
+        wire::encode_call(v2, &"echo".into(), vec!["x".into()]),
+    );
+    bench.sent().unwrap();
+    for (body, last) in [("1", false), ("2", true)] {
+        bench.from(
+            "w",
+            wire::encode_reply(v2, &"new".into(), vec![body.into()], last),
+        );
+    }
+    let sent: Vec<_> = std::iter::from_fn(|| bench.sent())
+        .map(|sent| sent.1)
+        .collect();
+    assert_eq!(
+        sent[0],
+        Message::multipart(["MDPC02", "\x02", "echo", "1"]).into_frames()
+    );
+    assert_eq!(
+        sent[1],
+        Message::multipart(["MDPC02", "\x03", "echo", "2"]).into_frames()
+    );
+}
+
+/// 8/MMI: the question is the last frame, and the answer takes its place.
+#[test]
+fn questions_to_the_broker() {
+    let mut bench = Bench::new(config());
+    let ask = |bench: &mut Bench, service: &str, question: &str| {
+        bench.call("c", service, question);
+        let (_, frames) = bench.sent().unwrap();
+        assert_eq!(frames[2], *service);
+        frames[3..]
+            .iter()
+            .map(|f| String::from_utf8_lossy(f).into_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(ask(&mut bench, "mmi.service", "echo"), ["404"]);
+    bench.call("d", "echo", "waits");
+    assert_eq!(
+        ask(&mut bench, "mmi.service", "echo"),
+        ["404"],
+        "asked for is not offered"
+    );
+    bench.ready("w", "echo");
+    bench.log();
+    assert_eq!(ask(&mut bench, "mmi.service", "echo"), ["200"]);
+    assert_eq!(ask(&mut bench, "mmi.features", "ext/1"), ["200"]);
+    assert_eq!(ask(&mut bench, "mmi.features", "teleport"), ["404"]);
+    assert_eq!(ask(&mut bench, "mmi.services", ""), ["200", "echo"]);
+    let stats = ask(&mut bench, "mmi.stats", "echo");
+    assert_eq!(stats[..5], ["200", "ready", "0", "ready_bytes", "0"]);
+    assert_eq!(ask(&mut bench, "mmi.stats", "nothing"), ["404"]);
+    assert_eq!(
+        ask(&mut bench, "mmi.stats", "")[..3],
+        ["200", "requests", "1"]
+    );
+    assert_eq!(ask(&mut bench, "mmi.whatever", "x"), ["501"]);
+    // R2: the name of the service is looked at, not that of the sender.
+    bench.ready("mmi.sender", "fine");
+    assert_eq!(bench.log(), [""; 0]);
+    bench.ready("v", "mmi.service");
+    assert_eq!(bench.log(), ["v:disconnect"]);
+    bench.ready("u", "nul\0");
+    assert_eq!(bench.log(), ["u:disconnect"]);
+}
+
+/// MDP-05 and MDP-08, in small.
+#[test]
+fn everything_is_bounded() {
+    let mut config = config();
+    config.policy.queue = Limits {
+        messages: 2,
+        ..Limits::default()
+    };
+    config.limits.services = 10;
+    config.limits.clients = 3;
+    config.limits.workers = 5;
+    let mut bench = Bench::new(config);
+    for turn in 0..100_000 {
+        bench.call("c", &format!("service {turn}"), "x");
+    }
+    assert_eq!(bench.broker.services().count(), 10);
+    assert_eq!(bench.broker.counters().rejected, 100_000 - 10);
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.broker.services().count(), 0);
+    assert_eq!(bench.broker.bytes(), 0);
+    for turn in 0..3 {
+        bench.ext_call("c", "echo", Ext::default(), &turn.to_string());
+    }
+    let (status, ext) = bench.declined("c");
+    assert_eq!(
+        (status, ext.retry_after),
+        (Status::Rejected, Some(Duration::from_millis(100)))
+    );
+    for client in ["d", "e", "f"] {
+        bench.ext_call(client, "other", Ext::default(), "x");
+    }
+    assert_eq!(bench.declined("f").0, Status::Rejected, "a fourth client");
+    for worker in 0..6 {
+        bench.ready(&format!("w{worker}"), "third");
+    }
+    assert_eq!(bench.broker.service("third").unwrap().workers, 5);
+}
+
+#[test]
+fn octets_are_bounded_over_all_services() {
+    let mut config = config();
+    config.limits.bytes = 1000;
+    let mut bench = Bench::new(config);
+    for service in 0..20 {
+        bench.ext_call("c", &service.to_string(), Ext::default(), &"x".repeat(100));
+    }
+    assert_eq!(bench.broker.bytes(), 1000);
+    assert_eq!(bench.broker.counters().rejected, 10);
+}
+
+/// MDP-14.
+#[test]
+fn who_may_do_what() {
+    let mut bench = Bench::new(config());
+    bench
+        .broker
+        .set_authorizer(|who: &PeerId, verb: Verb, service: &[u8]| match verb {
+            Verb::Offer => who.as_bytes() == b"trusted",
+            _ => service != b"secret",
+        });
+    bench.ready("stranger", "echo");
+    assert_eq!(bench.log(), ["stranger:disconnect"]);
+    bench.ready("trusted", "echo");
+    bench.ext_call("c", "secret", Ext::default(), "x");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    bench.call("c", "secret", "x");
+    bench.call("c", "echo", "x");
+    assert_eq!(bench.log(), ["trusted:request x"]);
+    assert_eq!(bench.broker.counters().denied, 3);
+}
+
+#[test]
+fn clients_share_and_urgency_counts() {
+    let mut bench = Bench::new(config());
+    for body in ["1", "2", "3"] {
+        bench.call("greedy", "echo", body);
+    }
+    bench.call("modest", "echo", "4");
+    let urgent = Ext {
+        priority: Some(7),
+        ..Ext::default()
+    };
+    bench.ext_call("greedy", "echo", urgent, "5");
+    bench.ready("w", "echo");
+    let mut order = Vec::new();
+    while let Some((to, frames)) = bench.sent() {
+        if to == "w" {
+            order.push(String::from_utf8_lossy(frames.last().unwrap()).into_owned());
+            let client = frames[3].clone();
+            bench.from("w", wire::encode_reply(V1, &client, vec!["y".into()], true));
+        }
+    }
+    assert_eq!(order, ["5", "1", "4", "2", "3"]);
+}
+
+/// MDP-13.
+#[test]
+fn a_broker_that_closes_finishes_what_workers_have() {
+    let mut bench = Bench::with("busy");
+    bench.ready("idle", "other");
+    bench.ext_call("d", "echo", Ext::default(), "waits");
+    bench.broker.handle_drain(bench.now);
+    assert_eq!(bench.declined("d").0, Status::Unavailable);
+    assert_eq!(bench.log(), ["idle:disconnect"]);
+    bench.ext_call("d", "echo", Ext::default(), "late");
+    assert_eq!(bench.declined("d").0, Status::Unavailable);
+    assert_eq!(bench.broker.poll_event(), None);
+    bench.reply("w", "c", "y");
+    let mut log = bench.log();
+    log.sort();
+    assert_eq!(log, ["c:reply y", "w:disconnect"]);
+    assert_eq!(bench.broker.poll_event(), Some(BrokerEvent::Drained));
+    assert_eq!(bench.broker.poll_timeout(), None);
+}
+
+#[test]
+fn clients_that_go_away() {
+    let mut bench = Bench::with("busy");
+    bench.call("d", "echo", "waits");
+    bench.down("d");
+    assert_eq!(bench.stats(), (0, 1, 1));
+    bench.down("c");
+    bench.reply("w", "c", "y");
+    assert_eq!(bench.log(), [""; 0]);
+    let counters = bench.broker.counters();
+    assert_eq!((counters.cancelled, counters.undeliverable), (2, 1));
+    let cancel = |op| Ext {
+        id: Some(MsgId([1; 16])),
+        op,
+        ..Ext::default()
+    };
+    bench.ext_call("e", "none", cancel(Op::Call), "x");
+    bench.ext_call("e", "-", cancel(Op::Cancel), "");
+    assert_eq!(bench.broker.service("none"), None);
+}
+
+#[test]
+fn a_worker_that_cannot_be_sent_to_is_lost() {
+    let mut bench = Bench::new(config());
+    bench.ready("w", "echo");
+    bench.call("c", "echo", "x");
+    let transmit = bench.broker.poll_transmit().unwrap();
+    bench.broker.handle_refused(bench.now, transmit);
+    assert_eq!(bench.stats(), (1, 0, 0));
+    bench.ready("v", "echo");
+    assert_eq!(bench.log(), ["v:request x"]);
+}

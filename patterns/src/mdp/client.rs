@@ -1,0 +1,369 @@
+//! The client as a value: many calls at once, to any services, through one of several brokers.
+//!
+//! 7/MDP has no name for a request, so a reply can only be told by there being one request at a time. So
+//! the client has *lanes*, sockets of one request each; a lane whose request is given up is closed and
+//! opened anew, lest the late reply be taken for the next one's. With the extension header requests have
+//! names, and one socket per broker is enough.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use sinew::{Frame, Message};
+
+use super::wire::{self, Dialect};
+use crate::common::calls::{Answer, Bounds, Calls, Choice};
+use crate::common::{
+    CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, Idem, MsgId, Op,
+    PeerEvent, PeerId, Port, Random, RetryPolicy, Transmit,
+};
+use crate::rpc::{answer_of, request_ext};
+
+/// Options of a client.
+///
+/// ```
+/// use sinew_patterns::mdp::ClientConfig;
+///
+/// let config = ClientConfig { lanes: 2, ..ClientConfig::default() };
+/// assert!(!config.ext);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientConfig {
+    /// What the brokers speak.
+    pub dialect: Dialect,
+    /// Whether the brokers are known to speak the extension header, as [`Broker`](super::Broker) does and
+    /// others do not: they answer `mmi.features` with 501. Default: no.
+    pub ext: bool,
+    /// Sockets per broker, each for one request at a time; 0 counts as 1. With the extension header, how
+    /// many requests may be on their way to one broker over its one socket. Default: 8.
+    pub lanes: u32,
+    /// When it is asked again.
+    pub retry: RetryPolicy,
+    /// Calls at once; more are refused. Default: 1000.
+    pub calls: usize,
+    /// Octets of the requests of all calls at once; more are refused. Default: 64 MiB.
+    pub bytes: usize,
+    /// Partial replies of one call that wait to be read; if there are more, the call ends. Default: 1000.
+    pub unread: usize,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        ClientConfig {
+            dialect: Dialect::V1,
+            ext: false,
+            lanes: 8,
+            retry: RetryPolicy {
+                // A broker does not reply before a worker does.
+                attempt_timeout: std::time::Duration::from_millis(2_500),
+                // So its silence about one service says nothing about the others.
+                breaker: None,
+                ..RetryPolicy::default()
+            },
+            calls: 1000,
+            bytes: 64 << 20,
+            unread: 1000,
+        }
+    }
+}
+
+/// What a client wants done, or has to tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClientEvent {
+    /// Close this socket, and open a new one to the same broker under the same port. Then report when it
+    /// is connected.
+    Reset {
+        /// Which.
+        port: Port,
+    },
+    /// Something happened to a call.
+    Call(CallEvent),
+}
+
+/// A Majordomo client.
+///
+/// ```
+/// use std::time::Instant;
+/// use sinew::Message;
+/// use sinew_patterns::common::{CallOptions, Engine, PeerEvent, Port};
+/// use sinew_patterns::mdp::{Client, ClientConfig};
+///
+/// let now = Instant::now();
+/// let mut client = Client::new(ClientConfig::default(), 1, 7);
+/// client.handle_peer(now, Port(0), PeerEvent::Up { peer: None });
+/// client.handle_call(now, "echo", "hello".into(), CallOptions::default())?;
+/// let request = client.poll_transmit().unwrap().message;
+/// assert_eq!(request, Message::multipart(["", "MDPC01", "echo", "hello"]));
+/// # Ok::<(), sinew_patterns::common::CallError>(())
+/// ```
+#[derive(Debug)]
+pub struct Client {
+    config: ClientConfig,
+    calls: Calls<Asked>,
+    /// Calls by their names on the wire.
+    names: BTreeMap<MsgId, CallId>,
+    by_call: BTreeMap<CallId, MsgId>,
+    random: Random,
+    brokers: u32,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<ClientEvent>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    service: Frame,
+    body: Message,
+}
+
+impl Client {
+    /// A client of so many brokers. Names and pauses follow from `seed` alone.
+    #[must_use]
+    pub fn new(config: ClientConfig, brokers: u32, seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let bounds = Bounds {
+            calls: config.calls,
+            bytes: config.bytes,
+            unread: config.unread,
+        };
+        let pauses = Random::new(random.next_u64());
+        let calls = Calls::new(config.retry, bounds, Choice::Sticky, pauses);
+        let mut client = Client {
+            config,
+            calls,
+            names: BTreeMap::new(),
+            by_call: BTreeMap::new(),
+            random,
+            brokers,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        let (lanes, capacity) = match config.ext {
+            true => (1, config.lanes.max(1)),
+            false => (config.lanes.max(1), 1),
+        };
+        for port in 0..client.ports() {
+            let broker = (port / lanes) as usize;
+            let resets = !config.ext;
+            (client.calls).add_route(Port(port), broker, capacity as usize, resets);
+        }
+        client
+    }
+
+    /// How many sockets it wants: ports 0, 1, 2 and so on.
+    #[must_use]
+    pub fn ports(&self) -> u32 {
+        match self.config.ext {
+            true => self.brokers,
+            false => self.brokers.saturating_mul(self.config.lanes.max(1)),
+        }
+    }
+
+    /// Which broker the socket of a port is to be connected to.
+    #[must_use]
+    pub fn broker_of(&self, port: Port) -> usize {
+        match self.config.ext {
+            true => port.0 as usize,
+            false => (port.0 / self.config.lanes.max(1)) as usize,
+        }
+    }
+
+    /// Begins a call.
+    ///
+    /// # Errors
+    /// If there are too many calls, all connected brokers fail, the name is not one of a service, or the
+    /// idempotence key cannot be told to the broker. Nothing was sent then.
+    pub fn handle_call(
+        &mut self,
+        now: Instant,
+        service: impl Into<Frame>,
+        body: Message,
+        options: CallOptions,
+    ) -> Result<CallId, CallError> {
+        let service = service.into();
+        if service.is_empty() || service.len() > 255 {
+            return Err(CallError::ServiceName(service.len()));
+        }
+        let name = match options.idem {
+            Idem::Key(_) if !self.config.ext => return Err(CallError::NeedsExt),
+            Idem::Key(key) if self.names.contains_key(&key) => {
+                return Err(CallError::KeyInUse(key))
+            }
+            Idem::Key(key) => key,
+            _ => MsgId::random(&mut self.random),
+        };
+        let bytes = body.byte_len();
+        let begun = (self.calls).begin(now, Asked { service, body }, bytes, options);
+        let Ok(call) = begun else {
+            self.flush();
+            return begun;
+        };
+        if self.config.ext {
+            self.names.insert(name, call);
+            self.by_call.insert(call, name);
+        }
+        self.flush();
+        Ok(call)
+    }
+
+    /// Gives a call up. It ends with [`CallError::Cancelled`], unless it has ended already.
+    pub fn handle_cancel(&mut self, now: Instant, call: CallId) {
+        self.calls.handle_cancel(now, call);
+        self.flush();
+    }
+
+    /// A partial reply was read: there is room for one more.
+    pub fn handle_read(&mut self, call: CallId) {
+        self.calls.handle_read(call);
+    }
+
+    /// Ends all calls, with [`CallError::Closed`].
+    pub fn handle_close(&mut self, now: Instant) {
+        self.calls.handle_close(now);
+        self.flush();
+    }
+
+    /// Calls that are running.
+    #[must_use]
+    pub fn running(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> CallCounters {
+        self.calls.counters()
+    }
+
+    fn flush(&mut self) {
+        let dialect = self.config.dialect;
+        while let Some(dispatch) = self.calls.poll_dispatch() {
+            let Some((asked, options)) = self.calls.request(dispatch.call) else {
+                continue;
+            };
+            let mut body = Vec::with_capacity(1 + asked.body.frame_count());
+            if let Some(name) = self.by_call.get(&dispatch.call) {
+                let ext = Ext {
+                    id: Some(*name),
+                    ..request_ext(&options, dispatch.remaining, dispatch.attempt)
+                };
+                body.extend(ext.encode().ok());
+            }
+            body.extend_from_slice(asked.body.frames());
+            self.transmits.push_back(Transmit {
+                port: dispatch.port,
+                to: None,
+                message: wire::encode_call(dialect, &asked.service, body),
+            });
+        }
+        while let Some((port, call)) = self.calls.poll_cancel() {
+            let Some(name) = self.by_call.get(&call) else {
+                continue;
+            };
+            let cancel = Ext {
+                id: Some(*name),
+                op: Op::Cancel,
+                ..Ext::default()
+            };
+            self.transmits.push_back(Transmit {
+                port,
+                to: None,
+                message: wire::encode_call(
+                    dialect,
+                    &Frame::from("-"),
+                    cancel.encode().ok().into_iter().collect(),
+                ),
+            });
+        }
+        while let Some(port) = self.calls.poll_reset() {
+            // What was to be sent over it is not, and belongs to calls that are over.
+            self.transmits.retain(|transmit| transmit.port != port);
+            self.events.push_back(ClientEvent::Reset { port });
+        }
+        while let Some(event) = self.calls.poll_event() {
+            if let CallEvent::Done { call, .. } = &event {
+                if let Some(name) = self.by_call.remove(call) {
+                    self.names.remove(&name);
+                }
+            }
+            self.events.push_back(ClientEvent::Call(event));
+        }
+    }
+
+    /// Which call a reply belongs to, and what it says.
+    fn read(&self, port: Port, message: Message) -> Option<(CallId, Answer)> {
+        let reply = wire::decode_to_client(message, self.config.dialect).ok()?;
+        let mut body = reply.body;
+        if !self.config.ext {
+            let call = self.calls.only(port)?;
+            let (asked, _) = self.calls.request(call)?;
+            let body = Message::multipart(body);
+            let answer = match reply.last {
+                true => Answer::Final(body, None),
+                false => Answer::Partial(body, None),
+            };
+            return (asked.service == reply.service).then_some((call, answer));
+        }
+        let first = body.remove(0);
+        let ext = Ext::decode(&first).ok()??;
+        let call = *self.names.get(&ext.id?)?;
+        Some((call, answer_of(Some(&ext), Message::multipart(body))))
+    }
+}
+
+impl Engine for Client {
+    type Event = ClientEvent;
+
+    fn handle_message(&mut self, now: Instant, port: Port, _: Option<&PeerId>, message: Message) {
+        self.handle_timeout(now);
+        match self.read(port, message) {
+            Some((call, answer)) => self.calls.handle_answer(now, port, call, answer),
+            None => self.calls.handle_malformed(),
+        }
+        self.flush();
+    }
+
+    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
+        match event {
+            PeerEvent::Up { .. } => self.calls.handle_up(now, port),
+            PeerEvent::Down { .. } => self.calls.handle_down(now, port),
+        }
+        self.flush();
+    }
+
+    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
+        let call = match self.config.ext {
+            false => self.calls.only(transmit.port),
+            true => {
+                // Header and service are three frames in either dialect.
+                let ext = transmit.message.frame(3).map(|frame| Ext::decode(frame));
+                match ext {
+                    Some(Ok(Some(ext))) if ext.op == Op::Call => {
+                        ext.id.and_then(|id| self.names.get(&id).copied())
+                    }
+                    _ => None,
+                }
+            }
+        };
+        if let Some(call) = call {
+            self.calls.handle_refused(now, transmit.port, call);
+        }
+        self.flush();
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.calls.handle_timeout(now);
+        self.flush();
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.calls.poll_timeout()
+    }
+}

@@ -1,0 +1,211 @@
+//! What a broker is told: bounds, policies of services, who may do what; and what it counts.
+
+use std::time::Duration;
+
+use crate::common::{CacheConfig, Heartbeat, Limits, PeerId};
+
+/// Options of a broker.
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew_patterns::mdp::{BrokerConfig, Lease, ServicePolicy};
+///
+/// let config = BrokerConfig {
+///     policy: ServicePolicy { lease: Lease::Fixed(Duration::from_secs(60)), ..ServicePolicy::default() },
+///     ..BrokerConfig::default()
+/// };
+/// assert_eq!(config.limits.services, 1024);
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BrokerConfig {
+    /// Heartbeats to and from workers.
+    pub heartbeat: Heartbeat,
+    /// What applies to services that have no policy of their own ([`Broker::set_policy`]).
+    ///
+    /// [`Broker::set_policy`]: super::Broker::set_policy
+    pub policy: ServicePolicy,
+    /// The bounds of the whole.
+    pub limits: BrokerLimits,
+    /// Replies kept for requests with a key. `None`: such requests are declined with 500.
+    pub cache: Option<CacheConfig>,
+}
+
+/// How much a broker takes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrokerLimits {
+    /// Services that have workers or waiting requests. Default: 1024.
+    pub services: usize,
+    /// Workers. Default: 10 000.
+    pub workers: usize,
+    /// Clients that wait for something. Default: 10 000.
+    pub clients: usize,
+    /// Octets of all waiting and running requests together. Default: 256 MiB.
+    pub bytes: usize,
+    /// Frames of a request or reply. Default: 64.
+    pub frames: usize,
+    /// Octets of the name of a service. Default: 255.
+    pub name: usize,
+}
+
+impl Default for BrokerLimits {
+    fn default() -> Self {
+        BrokerLimits {
+            services: 1024,
+            workers: 10_000,
+            clients: 10_000,
+            bytes: 256 << 20,
+            frames: 64,
+            name: 255,
+        }
+    }
+}
+
+/// How requests to one service are treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServicePolicy {
+    /// The queue of requests that wait for a worker. Clients have equal shares of the workers.
+    pub queue: Limits,
+    /// How long a request waits at most, even if its client sets no deadline. Default: 60 s.
+    pub ttl: Duration,
+    /// How long a request waits while the service has no worker at all. Default: 10 s.
+    pub unregistered_ttl: Duration,
+    /// How long a worker may take.
+    pub lease: Lease,
+    /// To how many workers a request is given, one after the other, before it is dead. 0 counts as 1.
+    /// Default: 3.
+    pub max_deliveries: u32,
+    /// What becomes of partial replies to clients that do not know them.
+    pub partials: Partials,
+    /// What clients that are declined for want of room are told to wait. Default: 100 ms.
+    pub retry_after: Duration,
+}
+
+impl Default for ServicePolicy {
+    fn default() -> Self {
+        ServicePolicy {
+            queue: Limits::default(),
+            ttl: Duration::from_secs(60),
+            unregistered_ttl: Duration::from_secs(10),
+            lease: Lease::WhileHeartbeating(Heartbeat::default().patience()),
+            max_deliveries: 3,
+            partials: Partials::Concat(1 << 20),
+            retry_after: Duration::from_millis(100),
+        }
+    }
+}
+
+/// How long a worker keeps a request before another gets it. In any case it loses it when its connection
+/// is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Lease {
+    /// As long as it is connected.
+    None,
+    /// So long, whatever it says.
+    Fixed(Duration),
+    /// So long after its last heartbeat. This counts for workers that send heartbeats while they work:
+    /// those that speak the extension header. Others are silent while they work, and have no lease.
+    WhileHeartbeating(Duration),
+}
+
+/// What becomes of partial replies to a client that speaks 0.1 without the extension header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Partials {
+    /// Their frames are collected, up to so many octets, and sent with the last one. With more than that
+    /// the request fails.
+    Concat(usize),
+    /// The request fails.
+    Refuse,
+}
+
+/// What somebody wants to do with a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Verb {
+    /// Ask it.
+    Call,
+    /// Offer it.
+    Offer,
+}
+
+/// Decides who may do what. Any closure `Fn(&PeerId, Verb, &[u8]) -> bool` will do; the last argument is
+/// the name of the service.
+pub trait Authorizer: Send {
+    /// Whether this peer may.
+    fn allows(&self, who: &PeerId, verb: Verb, service: &[u8]) -> bool;
+}
+
+impl<F: Fn(&PeerId, Verb, &[u8]) -> bool + Send> Authorizer for F {
+    fn allows(&self, who: &PeerId, verb: Verb, service: &[u8]) -> bool {
+        self(who, verb, service)
+    }
+}
+
+/// Why a request is dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DeadReason {
+    /// So many workers were lost with it as the policy allows.
+    Deliveries,
+    /// Its worker was lost, and it may be sent only once, or parts of the reply were sent.
+    NotRepeatable,
+    /// Its reply is more than the policy allows.
+    Reply,
+}
+
+/// What a broker has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct BrokerCounters {
+    /// Requests that came, of whatever fate, without MMI.
+    pub requests: u64,
+    /// Requests given to workers, repetitions included.
+    pub dispatched: u64,
+    /// Last replies sent to clients.
+    pub replies: u64,
+    /// Requests given to another worker.
+    pub redelivered: u64,
+    /// Requests that are dead.
+    pub dead: u64,
+    /// Requests that waited too long.
+    pub expired: u64,
+    /// Requests declined for want of room.
+    pub rejected: u64,
+    /// Requests known already.
+    pub dups: u64,
+    /// Requests given up by their client, or whose client went away.
+    pub cancelled: u64,
+    /// Requests and registrations that were not allowed.
+    pub denied: u64,
+    /// Replies that nobody waits for any more.
+    pub stale_replies: u64,
+    /// Declined without a word, for the client does not speak EXT.
+    pub silent: u64,
+    /// Messages that could not be delivered.
+    pub undeliverable: u64,
+    /// Messages that are not of the protocol.
+    pub malformed: u64,
+    /// Workers disconnected for what they did.
+    pub banned: u64,
+    /// Leases that ended.
+    pub leases_ended: u64,
+    /// Workers given up for their silence.
+    pub workers_expired: u64,
+}
+
+/// What a service is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ServiceStats {
+    /// Requests that wait.
+    pub ready: usize,
+    /// Octets of them.
+    pub ready_bytes: usize,
+    /// Requests that workers have.
+    pub in_flight: usize,
+    /// Workers.
+    pub workers: usize,
+    /// Requests answered.
+    pub replies: u64,
+}

@@ -1,0 +1,43 @@
+//! Majordomo: services by name, with a broker between clients and workers (7/MDP, 18/MDP, 8/MMI).
+//!
+//! Clients ask a broker for a service; the broker gives each request to a worker that offers it, one at a
+//! time. A worker that dies, or whose lease ends, loses its request to another. Everything is in memory: a
+//! broker that ends loses what it holds, and clients ask again.
+//!
+//! The dialects are 7/MDP 0.1, which all known implementations speak, and 18/MDP 0.2 as its text has it.
+//! Both can carry the extension header ([`Ext`](crate::common::Ext)) where both sides have switched it on;
+//! then requests have deadlines, priorities and names, and whoever is declined hears of it.
+//!
+//! A client that is a plain REQ socket must send the empty frame alone before the header: Sinew's has to be
+//! built with `correlated(false)`, for its requests begin with an id otherwise.
+//!
+//! # What this does not promise
+//!
+//! A request may be carried out twice: its worker may have died after it was done. Requests with a key
+//! ([`Idem::Key`](crate::common::Idem::Key)) are not, if the broker keeps replies and neither it nor the
+//! worker is lost meanwhile; those with [`Idem::Once`](crate::common::Idem::Once) are never given to a
+//! second worker.
+
+mod broker;
+#[cfg(test)]
+mod broker_tests;
+mod client;
+mod config;
+#[cfg(test)]
+mod sim_tests;
+mod wire;
+mod worker;
+
+pub use broker::{Broker, BrokerEvent};
+pub use client::{Client, ClientConfig, ClientEvent};
+pub use config::{
+    Authorizer, BrokerConfig, BrokerCounters, BrokerLimits, DeadReason, Lease, Partials,
+    ServicePolicy, ServiceStats, Verb,
+};
+pub use wire::{Dialect, WireError};
+pub use worker::{
+    Worker, WorkerConfig, WorkerCounters, WorkerEvent, WorkerRequest, WorkerRequestId,
+};
+
+#[cfg(fuzzing)]
+pub(crate) use wire::fuzz_mdp;

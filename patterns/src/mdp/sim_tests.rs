@@ -1,0 +1,575 @@
+//! Clients, workers and brokers in the fault laboratory.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use sinew::Message;
+
+use super::*;
+use crate::common::{
+    CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId,
+    PeerEvent, PeerId, Port, Random, RetryPolicy, Timers, Transmit,
+};
+use crate::lab::{schedules, Fault, Node, NodeId, Sim, Weather, STRANGER};
+
+const HEARTBEAT: Heartbeat = Heartbeat {
+    interval: Duration::from_millis(100),
+    liveness: 3,
+    scope: crate::common::Scope::Process,
+};
+
+#[derive(Debug, Default)]
+struct World {
+    results: BTreeMap<u64, Result<Message, CallError>>,
+    executed: BTreeMap<u64, u32>,
+}
+
+type Shared = Rc<RefCell<World>>;
+
+/// Forwards everything to the engine, and then lets the node see to its events.
+macro_rules! forward {
+    () => {
+        fn handle_message(
+            &mut self,
+            now: Instant,
+            port: Port,
+            from: Option<&PeerId>,
+            message: Message,
+        ) {
+            self.engine.handle_message(now, port, from, message);
+            self.after(now);
+        }
+        fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
+            self.engine.handle_peer(now, port, event);
+            self.after(now);
+        }
+        fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
+            self.engine.handle_refused(now, transmit);
+            self.after(now);
+        }
+        fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
+            self.engine.poll_transmit()
+        }
+        fn as_any(&mut self) -> &mut dyn Any {
+            self
+        }
+    };
+}
+
+struct BrokerNode {
+    engine: Broker,
+    bound: usize,
+}
+
+impl BrokerNode {
+    fn after(&mut self, _: Instant) {
+        while self.engine.poll_event().is_some() {}
+        for name in self
+            .engine
+            .services()
+            .map(<[u8]>::to_vec)
+            .collect::<Vec<_>>()
+        {
+            let stats = self.engine.service(&name).unwrap();
+            // What is put back does not count against the limit: one per worker that was lost.
+            assert!(stats.ready <= self.bound + 8, "{stats:?}");
+            assert!(stats.in_flight <= stats.workers);
+        }
+    }
+}
+
+impl Node for BrokerNode {
+    forward!();
+    fn handle_timeout(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+        self.after(now);
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.engine.poll_timeout()
+    }
+}
+
+struct WorkerNode {
+    engine: Worker,
+    brokers: Vec<NodeId>,
+    random: Random,
+    world: Shared,
+    busy: Timers<WorkerRequestId>,
+    bodies: BTreeMap<WorkerRequestId, Message>,
+    connections: Vec<(Port, Option<(NodeId, Port)>)>,
+    slow: Duration,
+}
+
+impl WorkerNode {
+    fn after(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                WorkerEvent::Open { port, broker } => {
+                    self.connections
+                        .push((port, Some((self.brokers[broker], Port(0)))));
+                }
+                WorkerEvent::Close { port } => self.connections.push((port, None)),
+                WorkerEvent::Request(request) => {
+                    assert!(self.bodies.is_empty(), "one request at a time");
+                    let number = number_of(&request.body);
+                    *self.world.borrow_mut().executed.entry(number).or_default() += 1;
+                    self.bodies.insert(request.id, request.body);
+                    self.busy
+                        .set(request.id, now + self.random.up_to(self.slow));
+                }
+                WorkerEvent::Drained => {}
+            }
+        }
+    }
+}
+
+impl Node for WorkerNode {
+    forward!();
+    fn handle_timeout(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+        while let Some(id) = self.busy.expire(now) {
+            let body = self.bodies.remove(&id).unwrap();
+            self.engine.handle_reply(now, id, answer(number_of(&body)));
+        }
+        self.after(now);
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.engine
+            .poll_timeout()
+            .into_iter()
+            .chain(self.busy.next())
+            .min()
+    }
+    fn poll_connection(&mut self) -> Option<(Port, Option<(NodeId, Port)>)> {
+        (!self.connections.is_empty()).then(|| self.connections.remove(0))
+    }
+}
+
+struct ClientNode {
+    engine: Client,
+    brokers: Vec<NodeId>,
+    random: Random,
+    world: Shared,
+    calls: BTreeMap<CallId, (u64, Instant)>,
+    connections: Vec<(Port, Option<(NodeId, Port)>)>,
+    next: Instant,
+    left: u64,
+    ext: bool,
+    patience: Duration,
+}
+
+impl ClientNode {
+    fn after(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                ClientEvent::Reset { port } => {
+                    let broker = self.brokers[self.engine.broker_of(port)];
+                    self.connections.push((port, Some((broker, Port(0)))));
+                }
+                ClientEvent::Call(CallEvent::Done { call, result }) => {
+                    let (number, deadline) = self.calls.remove(&call).expect("it ends once");
+                    assert!(now <= deadline, "too late");
+                    if let Ok(reply) = &result {
+                        assert_eq!(*reply, answer(number), "somebody else's reply");
+                    }
+                    let before = self.world.borrow_mut().results.insert(number, result);
+                    assert!(before.is_none(), "it ends once");
+                }
+                ClientEvent::Call(CallEvent::Partial { .. }) => {}
+            }
+        }
+    }
+
+    fn make_calls(&mut self, now: Instant) {
+        while self.left > 0 && now >= self.next {
+            self.left -= 1;
+            self.next = now + self.random.up_to(Duration::from_millis(100));
+            let number = self.left;
+            let idem = match self.random.below(4) {
+                0 => Idem::Once,
+                1 if self.ext => Idem::Key(MsgId::random(&mut Random::new(number))),
+                _ => Idem::Safe,
+            };
+            let options = CallOptions {
+                deadline: self.patience + self.random.up_to(Duration::from_secs(8)),
+                idem,
+                priority: self.random.below(8) as u8,
+            };
+            let service = ["echo", "other"][self.random.below(2) as usize];
+            let body = Message::from(number.to_be_bytes());
+            match self.engine.handle_call(now, service, body, options) {
+                Ok(call) => {
+                    self.calls.insert(call, (number, now + options.deadline));
+                }
+                Err(error) => {
+                    assert!(!error.maybe_executed());
+                    self.world.borrow_mut().results.insert(number, Err(error));
+                }
+            }
+        }
+    }
+}
+
+impl Node for ClientNode {
+    forward!();
+    fn handle_timeout(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+        self.make_calls(now);
+        self.after(now);
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        let next = (self.left > 0).then_some(self.next);
+        self.engine.poll_timeout().into_iter().chain(next).min()
+    }
+    fn poll_connection(&mut self) -> Option<(Port, Option<(NodeId, Port)>)> {
+        (!self.connections.is_empty()).then(|| self.connections.remove(0))
+    }
+}
+
+fn number_of(message: &Message) -> u64 {
+    message
+        .as_bytes()
+        .try_into()
+        .map_or(u64::MAX, u64::from_be_bytes)
+}
+
+fn answer(number: u64) -> Message {
+    Message::multipart([&b"answer"[..], &number.to_be_bytes()])
+}
+
+struct Plan {
+    brokers: usize,
+    workers: usize,
+    calls: u64,
+    ext: bool,
+    dialect: Dialect,
+    hostile: bool,
+    /// When the first call is made, and the shortest deadline.
+    begin: Duration,
+    patience: Duration,
+}
+
+struct Town {
+    sim: Sim,
+    world: Shared,
+    client: NodeId,
+    workers: Vec<NodeId>,
+    brokers: Vec<NodeId>,
+}
+
+fn build(seed: u64, plan: &Plan) -> Town {
+    let mut sim = Sim::new(seed);
+    let world: Shared = Rc::default();
+    let limits = Limits {
+        messages: 20,
+        ..Limits::default()
+    };
+    let config = BrokerConfig {
+        heartbeat: HEARTBEAT,
+        policy: ServicePolicy {
+            queue: limits,
+            lease: match seed % 3 {
+                0 => Lease::WhileHeartbeating(Duration::from_millis(400)),
+                1 => Lease::Fixed(Duration::from_secs(1)),
+                _ => Lease::None,
+            },
+            ..ServicePolicy::default()
+        },
+        cache: Some(Default::default()),
+        ..BrokerConfig::default()
+    };
+    let brokers: Vec<NodeId> = (0..plan.brokers)
+        .map(|_| {
+            sim.add(move |_| {
+                let mut engine = Broker::new(config);
+                // Nobody gives work to strangers.
+                engine.set_authorizer(|who: &PeerId, verb: Verb, _: &[u8]| {
+                    verb == Verb::Call || who.as_bytes() != STRANGER
+                });
+                Box::new(BrokerNode { engine, bound: 20 })
+            })
+        })
+        .collect();
+    let (ext, dialect) = (plan.ext, plan.dialect);
+    let workers: Vec<NodeId> = (0..plan.workers)
+        .map(|index| {
+            let (brokers, world) = (brokers.clone(), Rc::clone(&world));
+            let lives = Cell::new(0);
+            sim.add(move |now| {
+                lives.set(lives.get() + 1);
+                let seed = seed ^ (index as u64) << 8 ^ lives.get() << 16;
+                let config = WorkerConfig {
+                    heartbeat: HEARTBEAT,
+                    ext,
+                    dialect,
+                    ..WorkerConfig::default()
+                };
+                let service = ["echo", "other"][index % 2];
+                // With several brokers, every second pair begins with the second.
+                let mut order = brokers.clone();
+                order.rotate_left(index / 2 % brokers.len());
+                let mut node = WorkerNode {
+                    engine: Worker::new(config, service, order.len(), seed, now),
+                    brokers: order,
+                    random: Random::new(seed),
+                    world: Rc::clone(&world),
+                    busy: Timers::new(),
+                    bodies: BTreeMap::new(),
+                    connections: Vec::new(),
+                    slow: Duration::from_millis(60),
+                };
+                node.after(now);
+                Box::new(node)
+            })
+        })
+        .collect();
+    let (calls, begin, patience) = (plan.calls, plan.begin, plan.patience);
+    let shared = (brokers.clone(), Rc::clone(&world));
+    let client = sim.add(move |now| {
+        let config = ClientConfig {
+            ext,
+            dialect,
+            lanes: 4,
+            retry: RetryPolicy {
+                attempt_timeout: Duration::from_millis(800),
+                budget: None,
+                max_attempts: 20,
+                breaker: None,
+                ..RetryPolicy::default()
+            },
+            ..ClientConfig::default()
+        };
+        let engine = Client::new(config, shared.0.len() as u32, seed);
+        let connections = (0..engine.ports())
+            .map(|port| {
+                (
+                    Port(port),
+                    Some((shared.0[engine.broker_of(Port(port))], Port(0))),
+                )
+            })
+            .collect();
+        Box::new(ClientNode {
+            engine,
+            brokers: shared.0.clone(),
+            random: Random::new(seed),
+            world: Rc::clone(&shared.1),
+            calls: BTreeMap::new(),
+            connections,
+            next: now + begin,
+            left: calls,
+            ext,
+            patience,
+        })
+    });
+    Town {
+        sim,
+        world,
+        client,
+        workers,
+        brokers,
+    }
+}
+
+const WEATHER: Weather = Weather {
+    pause: Duration::from_millis(300),
+    lasts: Duration::from_secs(2),
+    ends: Duration::from_secs(8),
+    hostile: true,
+};
+
+fn plan(seed: u64) -> Plan {
+    Plan {
+        brokers: 1 + (seed / 2 % 2) as usize,
+        workers: 4,
+        calls: 60,
+        ext: seed % 2 == 0,
+        dialect: [Dialect::V1, Dialect::V2][(seed / 4 % 2) as usize],
+        hostile: true,
+        begin: Duration::ZERO,
+        patience: Duration::from_millis(200),
+    }
+}
+
+/// MDP-01, MDP-03, MDP-06 in the simulation: whatever happens to workers and brokers, each call ends once,
+/// in time, with its own reply or an error.
+#[test]
+fn every_call_ends_once_in_time_with_its_own_reply() {
+    let good = Cell::new(0);
+    schedules(100, |seed| {
+        let plan = plan(seed);
+        let mut town = build(seed, &plan);
+        let mut victims = town.workers.clone();
+        victims.extend(&town.brokers);
+        let weather = Weather {
+            // A reply of 0.1 cannot be told from a repetition of an earlier one.
+            hostile: plan.hostile && plan.ext,
+            ..WEATHER
+        };
+        town.sim.weather(weather, &victims);
+        let trace = town.sim.run(Duration::from_secs(60));
+        let client = town.sim.node::<ClientNode>(town.client).unwrap();
+        assert_eq!((client.left, client.engine.running()), (0, 0));
+        let world = town.world.borrow();
+        assert_eq!(world.results.len() as u64, plan.calls);
+        good.set(
+            good.get()
+                + world
+                    .results
+                    .values()
+                    .filter(|result| result.is_ok())
+                    .count(),
+        );
+        for broker in &town.brokers {
+            let broker = town.sim.node::<BrokerNode>(*broker).unwrap();
+            assert_eq!(broker.engine.bytes(), 0, "nothing is left behind");
+        }
+        trace
+    });
+    assert!(good.get() > 0);
+}
+
+/// MDP-01: workers are killed and come back; the broker stands. No call is lost.
+#[test]
+fn workers_die_and_no_call_is_lost() {
+    schedules(30, |seed| {
+        let mut town = build(
+            seed,
+            &Plan {
+                brokers: 1,
+                ext: true,
+                patience: Duration::from_secs(20),
+                ..plan(seed)
+            },
+        );
+        let mut killed = 0;
+        for turn in 0..10u64 {
+            let victim = town.workers[(turn as usize + seed as usize) % town.workers.len()];
+            let at = Duration::from_millis(300 * turn + 20);
+            town.sim.fault_at(at, Fault::Kill(victim));
+            town.sim
+                .fault_at(at + Duration::from_millis(200), Fault::Restart(victim));
+            killed += 1;
+        }
+        let trace = town.sim.run(Duration::from_secs(60));
+        let broker = town.sim.node::<BrokerNode>(town.brokers[0]).unwrap();
+        let counters = broker.engine.counters();
+        assert!(counters.redelivered <= killed, "{counters:?}");
+        let world = town.world.borrow();
+        for (number, result) in &world.results {
+            // What may be sent only once ends with its worker.
+            let once = matches!(result, Err(CallError::Remote(_)));
+            assert!(result.is_ok() || once, "{number}: {result:?}");
+            let executed = world.executed.get(number).copied().unwrap_or(0);
+            assert!(once || executed >= 1);
+            assert!(u64::from(executed) <= 1 + killed);
+        }
+        trace
+    });
+}
+
+/// MDP-03, MDP-04: after the storm everybody finds everybody, and calls succeed.
+#[test]
+fn recovery() {
+    schedules(30, |seed| {
+        let mut town = build(
+            seed,
+            &Plan {
+                brokers: 1,
+                calls: 20,
+                begin: Duration::from_secs(60),
+                patience: Duration::from_secs(10),
+                ..plan(seed)
+            },
+        );
+        let mut victims = town.workers.clone();
+        victims.extend(&town.brokers);
+        town.sim.weather(WEATHER, &victims);
+        let trace = town.sim.run(Duration::from_secs(150));
+        let world = town.world.borrow();
+        let good = world
+            .results
+            .values()
+            .filter(|result| result.is_ok())
+            .count();
+        assert_eq!(good, 20, "{:?}", world.results);
+        trace
+    });
+}
+
+/// MDP-04: one of two brokers dies for good. Workers and calls move to the other.
+#[test]
+fn a_broker_dies_and_the_other_takes_over() {
+    schedules(30, |seed| {
+        let mut town = build(
+            seed,
+            &Plan {
+                brokers: 2,
+                ext: true,
+                begin: Duration::from_secs(5),
+                patience: Duration::from_secs(10),
+                ..plan(seed)
+            },
+        );
+        let dead = town.brokers[(seed % 2) as usize];
+        town.sim
+            .fault_at(Duration::from_millis(500), Fault::Kill(dead));
+        let trace = town.sim.run(Duration::from_secs(60));
+        let world = town.world.borrow();
+        let good = world
+            .results
+            .values()
+            .filter(|result| result.is_ok())
+            .count();
+        assert_eq!(good, 60, "{:?}", world.results);
+        trace
+    });
+}
+
+/// What a stranger may send: nothing breaks, and calls go on.
+#[test]
+fn strangers_with_rubbish() {
+    schedules(30, |seed| {
+        let mut town = build(
+            seed,
+            &Plan {
+                brokers: 1,
+                patience: Duration::from_secs(5),
+                ..plan(seed)
+            },
+        );
+        for turn in 0..200 {
+            let at = Duration::from_millis(100 + 20 * turn);
+            town.sim.fault_at(at, Fault::Rubbish(town.brokers[0]));
+        }
+        let trace = town.sim.run(Duration::from_secs(60));
+        let world = town.world.borrow();
+        let good = world
+            .results
+            .values()
+            .filter(|result| result.is_ok())
+            .count();
+        assert_eq!(good, 60, "{:?}", world.results);
+        trace
+    });
+}
+
+/// The header is only for those who asked for it.
+#[test]
+fn a_run_without_the_header_has_none() {
+    let mut town = build(
+        1,
+        &Plan {
+            ext: false,
+            ..plan(1)
+        },
+    );
+    town.sim.run(Duration::from_secs(30));
+    let world = town.world.borrow();
+    assert_eq!(world.results.len(), 60);
+    for result in world.results.values().flatten() {
+        assert!(!result.frames().iter().any(|frame| Ext::is_ext(frame)));
+    }
+}

@@ -1,0 +1,620 @@
+//! The server as a value: a bounded, fair queue in front of handlers, deadlines, replies kept by
+//! idempotence key, partial replies, and answers instead of silence for what it declines.
+//!
+//! | request | event | next |
+//! | --- | --- | --- |
+//! | – | arrives, there is room | Queued |
+//! | – | arrives, no room | declined with 429, if the client speaks EXT |
+//! | – | arrives, its key is known | the kept reply, or waits for the running one |
+//! | Queued | a handler is free | Running |
+//! | Queued | deadline | declined with 408; no handler sees it |
+//! | Queued | client gone, or cancelled | forgotten |
+//! | Running | reply or fault | over |
+//! | Running | client gone, or cancelled | the handler is told, and goes on as it likes |
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use sinew::{Frame, Message};
+
+use super::wire;
+use super::Dialect;
+use crate::common::{
+    CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Item, Known, Limits, MsgId, Op, PeerEvent,
+    PeerId, Port, Pushed, ReplyCache, Status, Ticket, Transmit, LONGEST,
+};
+
+/// Options of a server.
+///
+/// ```
+/// use sinew_patterns::rpc::ServerConfig;
+///
+/// let config = ServerConfig { concurrency: 8, ..ServerConfig::default() };
+/// assert!(config.cache.is_none());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerConfig {
+    /// Whether extension headers are understood. Clients without are served in either case. Default: EXT.
+    pub dialect: Dialect,
+    /// Requests that are being carried out at once; 0 counts as 1. Default: 4.
+    pub concurrency: usize,
+    /// The bounds of the queue in front of the handlers.
+    pub queue: Limits,
+    /// Replies kept for requests with a key. `None`: such requests are declined with 500, for to carry
+    /// them out would break the promise that they are carried out once.
+    pub cache: Option<CacheConfig>,
+    /// What clients that are declined for want of room are told to wait. Default: 100 ms.
+    pub retry_after: Duration,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        ServerConfig {
+            dialect: Dialect::Ext,
+            concurrency: 4,
+            queue: Limits::default(),
+            cache: None,
+            retry_after: Duration::from_millis(100),
+        }
+    }
+}
+
+/// Names a request at the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub(crate) u64);
+
+/// A request for a handler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Request {
+    /// What to name it by in the reply.
+    pub id: RequestId,
+    /// Who asks.
+    pub peer: PeerId,
+    /// What is asked.
+    pub body: Message,
+    /// When nobody waits for the reply any more, if the client said so.
+    pub deadline: Option<Instant>,
+    /// The idempotence key, if it has one.
+    pub key: Option<MsgId>,
+}
+
+/// What the server wants done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ServerEvent {
+    /// A handler is to carry this out.
+    Request(Request),
+    /// Nobody waits for this reply any more. The handler may stop; it still ends with
+    /// [`ServerEngine::handle_reply`] or [`ServerEngine::handle_fault`].
+    Cancelled(RequestId),
+    /// After [`ServerEngine::handle_drain`]: nothing is left to do.
+    Drained,
+}
+
+/// What a server has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ServerCounters {
+    /// Requests that came, of whatever fate.
+    pub requests: u64,
+    /// Requests that handlers were given.
+    pub started: u64,
+    /// Replies and faults sent, kept ones included.
+    pub replies: u64,
+    /// Requests known already, by key or as repetitions over the same connection.
+    pub dups: u64,
+    /// Requests declined because another one has their name.
+    pub conflicts: u64,
+    /// Requests whose deadline was over before a handler was free.
+    pub expired: u64,
+    /// Requests declined for want of room.
+    pub rejected: u64,
+    /// Requests given up by their client, or whose client went away.
+    pub cancelled: u64,
+    /// Replies that could not be delivered.
+    pub undeliverable: u64,
+    /// Messages that were no requests.
+    pub malformed: u64,
+    /// Declined without a word, for the client does not speak EXT.
+    pub silent: u64,
+}
+
+/// A server behind one ROUTER, at any port.
+///
+/// ```
+/// use std::time::Instant;
+/// use sinew::Message;
+/// use sinew_patterns::common::{Engine, PeerId, Port};
+/// use sinew_patterns::rpc::{ServerConfig, ServerEngine, ServerEvent};
+///
+/// let now = Instant::now();
+/// let mut server = ServerEngine::new(ServerConfig::default());
+/// let client = PeerId::from("client");
+/// server.handle_message(now, Port(0), Some(&client), Message::multipart(["", "hello"]));
+/// let Some(ServerEvent::Request(request)) = server.poll_event() else { panic!() };
+/// server.handle_reply(now, request.id, request.body);
+/// assert_eq!(server.poll_transmit().unwrap().to, Some(client));
+/// ```
+#[derive(Debug)]
+pub struct ServerEngine {
+    config: ServerConfig,
+    queue: FairQueue<PeerId, RequestId>,
+    requests: BTreeMap<RequestId, Pending>,
+    /// Requests of EXT clients by where they come from, to tell repetitions and to find what is cancelled.
+    origins: BTreeMap<(PeerId, Vec<u8>), RequestId>,
+    cache: Option<ReplyCache<(), Origin, Kept>>,
+    running: usize,
+    next_id: u64,
+    draining: bool,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<ServerEvent>,
+    counters: ServerCounters,
+}
+
+/// Where a reply goes.
+#[derive(Debug, Clone)]
+struct Origin {
+    port: Port,
+    peer: PeerId,
+    envelope: Vec<Frame>,
+    ext: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    origin: Origin,
+    body: Option<Message>,
+    deadline: Option<Instant>,
+    key: Option<MsgId>,
+    /// `None`: it is running.
+    queued: Option<Ticket>,
+    gone: bool,
+    /// Parts of the reply sent.
+    parts: u32,
+}
+
+/// How a request with a key ended.
+#[derive(Debug, Clone)]
+enum Kept {
+    Reply(Message),
+    Fault(Fault),
+}
+
+impl ServerEngine {
+    /// A server.
+    #[must_use]
+    pub fn new(config: ServerConfig) -> Self {
+        ServerEngine {
+            config,
+            queue: FairQueue::new(config.queue),
+            requests: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            cache: config.cache.map(ReplyCache::new),
+            running: 0,
+            next_id: 0,
+            draining: false,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            counters: ServerCounters::default(),
+        }
+    }
+
+    /// A handler has the reply. Nothing happens if this request is over.
+    pub fn handle_reply(&mut self, now: Instant, id: RequestId, reply: Message) {
+        self.finish(now, id, Kept::Reply(reply));
+    }
+
+    /// A handler has failed.
+    pub fn handle_fault(&mut self, now: Instant, id: RequestId, fault: Fault) {
+        self.finish(now, id, Kept::Fault(fault));
+    }
+
+    /// A handler has a part of the reply; others follow, and then [`handle_reply`](Self::handle_reply).
+    /// False if nobody will read it: the client is gone, or does not speak EXT.
+    pub fn handle_partial(&mut self, id: RequestId, part: &Message) -> bool {
+        let Some(pending) = self.requests.get_mut(&id) else {
+            return false;
+        };
+        if pending.gone || pending.queued.is_some() || !pending.origin.ext {
+            return false;
+        }
+        let ext = Ext {
+            id: pending.key,
+            op: Op::Partial,
+            part: Some(pending.parts),
+            status: Some(Status::Ok),
+            ..Ext::default()
+        };
+        pending.parts = pending.parts.saturating_add(1);
+        let origin = pending.origin.clone();
+        self.transmit(&origin, ext, Some(part));
+        true
+    }
+
+    /// From now on requests are declined (503); what is here is finished.
+    pub fn handle_drain(&mut self) {
+        self.draining = true;
+        self.look_drained();
+    }
+
+    /// Requests that wait, their octets, and requests that are being carried out.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize, usize) {
+        (self.queue.len(), self.queue.bytes(), self.running)
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> ServerCounters {
+        self.counters
+    }
+
+    fn arrived(&mut self, now: Instant, origin: Origin, ext: Option<Ext<'_>>, body: Message) {
+        self.counters.requests += 1;
+        let ext = ext.unwrap_or_default();
+        if ext.op != Op::Call {
+            self.counters.malformed += 1;
+            return;
+        }
+        if self.draining {
+            self.decline(&origin, ext.id, Status::Unavailable, None);
+            return;
+        }
+        if ext.deadline == Some(Duration::ZERO) {
+            self.counters.expired += 1;
+            self.decline(&origin, ext.id, Status::Expired, None);
+            return;
+        }
+        let place = place_of(&origin);
+        let again = ext.attempt.is_some_and(|attempt| attempt > 1);
+        if origin.ext && again && self.origins.contains_key(&place) {
+            // It will be answered; that is the answer to this one too.
+            self.counters.dups += 1;
+            return;
+        }
+        let key = match (ext.idem, ext.id) {
+            (Some(ExtIdem::Key), Some(key)) => Some(key),
+            (Some(ExtIdem::Key), None) => {
+                self.counters.malformed += 1;
+                return;
+            }
+            _ => None,
+        };
+        if let Some(key) = key {
+            let Some(cache) = &mut self.cache else {
+                self.decline(
+                    &origin,
+                    Some(key),
+                    Status::Failed,
+                    Some("this server keeps no replies"),
+                );
+                return;
+            };
+            match cache.ask((), key, &body, origin.clone(), now) {
+                Known::New => {}
+                Known::Running => {
+                    self.counters.dups += 1;
+                    return;
+                }
+                Known::Done(kept) => {
+                    self.counters.dups += 1;
+                    self.answer(&origin, Some(key), &kept, 0);
+                    return;
+                }
+                Known::Conflict => {
+                    self.counters.conflicts += 1;
+                    let why = Some("another request has this name");
+                    self.decline(&origin, Some(key), Status::Conflict, why);
+                    return;
+                }
+            }
+        }
+        let id = RequestId(self.next_id);
+        self.next_id += 1;
+        let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
+        let pushed = self.queue.push(Item {
+            flow: origin.peer.clone(),
+            priority: ext.priority.unwrap_or(0),
+            bytes: body.byte_len(),
+            deadline,
+            value: id,
+        });
+        let (ticket, dropped) = match pushed {
+            Pushed::Queued(ticket) => (ticket, Vec::new()),
+            Pushed::Replaced(ticket, dropped) => (ticket, dropped),
+            Pushed::Refused(_) => {
+                self.rejected(&origin, key);
+                return;
+            }
+        };
+        if origin.ext {
+            self.origins.insert(place, id);
+        }
+        let pending = Pending {
+            origin,
+            body: Some(body),
+            deadline,
+            key,
+            queued: Some(ticket),
+            gone: false,
+            parts: 0,
+        };
+        self.requests.insert(id, pending);
+        for id in dropped {
+            if let Some(pending) = self.forget(id) {
+                self.rejected(&pending.origin, pending.key);
+            }
+        }
+    }
+
+    fn rejected(&mut self, origin: &Origin, key: Option<MsgId>) {
+        self.counters.rejected += 1;
+        self.decline_with_waiters(origin, key, Status::Rejected);
+    }
+
+    /// Declines a request and its repetitions from elsewhere, which may come again.
+    fn decline_with_waiters(&mut self, origin: &Origin, key: Option<MsgId>, status: Status) {
+        self.decline(origin, key, status, None);
+        if let (Some(key), Some(cache)) = (key, &mut self.cache) {
+            for waiter in cache.abandon((), key) {
+                self.decline(&waiter, Some(key), status, None);
+            }
+        }
+    }
+
+    fn decline(&mut self, origin: &Origin, id: Option<MsgId>, status: Status, why: Option<&str>) {
+        if !origin.ext {
+            self.counters.silent += 1;
+            return;
+        }
+        let ext = Ext {
+            id,
+            op: Op::Final,
+            status: Some(status),
+            retry_after: (status == Status::Rejected).then_some(self.config.retry_after),
+            reason: why.map(|why| why.to_owned().into()),
+            ..Ext::default()
+        };
+        self.transmit(origin, ext, None);
+    }
+
+    fn cancelled(&mut self, origin: &Origin) {
+        let Some(&id) = self.origins.get(&place_of(origin)) else {
+            return;
+        };
+        self.abandoned(id);
+    }
+
+    /// Its client does not want the reply.
+    fn abandoned(&mut self, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if pending.gone {
+            return;
+        }
+        self.counters.cancelled += 1;
+        pending.gone = true;
+        // One with a key is carried out all the same: its client may ask again over another connection.
+        if pending.key.is_some() {
+            return;
+        }
+        match pending.queued {
+            Some(ticket) => {
+                self.queue.remove(ticket);
+                self.forget(id);
+            }
+            None => self.events.push_back(ServerEvent::Cancelled(id)),
+        }
+    }
+
+    fn forget(&mut self, id: RequestId) -> Option<Pending> {
+        let pending = self.requests.remove(&id)?;
+        let place = place_of(&pending.origin);
+        if self.origins.get(&place) == Some(&id) {
+            self.origins.remove(&place);
+        }
+        Some(pending)
+    }
+
+    fn finish(&mut self, now: Instant, id: RequestId, kept: Kept) {
+        if self.requests.get(&id).map_or(true, |p| p.queued.is_some()) {
+            return;
+        }
+        let Some(pending) = self.forget(id) else {
+            return;
+        };
+        self.running -= 1;
+        match pending.gone {
+            true => self.counters.undeliverable += 1,
+            false => self.answer(&pending.origin, pending.key, &kept, pending.parts),
+        }
+        if let (Some(key), Some(cache)) = (pending.key, &mut self.cache) {
+            let bytes = match &kept {
+                Kept::Reply(reply) => reply.byte_len(),
+                Kept::Fault(fault) => fault.reason.len(),
+            };
+            // The parts are not kept, and without them the end is no reply.
+            let kept = match pending.parts {
+                0 => kept,
+                _ => Kept::Fault(Fault {
+                    status: Status::Conflict,
+                    reason: "the parts of this reply were sent to an earlier attempt".into(),
+                }),
+            };
+            for waiter in cache.done((), key, kept.clone(), bytes, now) {
+                self.answer(&waiter, Some(key), &kept, 0);
+            }
+        }
+        self.dispatch(now);
+    }
+
+    fn answer(&mut self, origin: &Origin, id: Option<MsgId>, kept: &Kept, parts: u32) {
+        let fault = match kept {
+            Kept::Reply(_) => None,
+            Kept::Fault(fault) => Some(fault),
+        };
+        if fault.is_some() && !origin.ext {
+            self.counters.silent += 1;
+            return;
+        }
+        self.counters.replies += 1;
+        let ext = Ext {
+            id,
+            op: Op::Final,
+            part: (parts > 0).then_some(parts),
+            status: Some(fault.map_or(Status::Ok, |fault| fault.status)),
+            reason: fault.map(|fault| short(&fault.reason).to_owned().into()),
+            ..Ext::default()
+        };
+        match kept {
+            Kept::Reply(reply) => self.transmit(origin, ext, Some(reply)),
+            Kept::Fault(_) => self.transmit(origin, ext, None),
+        }
+    }
+
+    fn transmit(&mut self, origin: &Origin, ext: Ext<'_>, body: Option<&Message>) {
+        // What is in it is short, so encoding does not fail.
+        let ext = origin.ext.then(|| ext.encode().ok()).flatten();
+        self.transmits.push_back(Transmit {
+            port: origin.port,
+            to: Some(origin.peer.clone()),
+            message: wire::encode(&origin.envelope, ext, body),
+        });
+    }
+
+    fn dispatch(&mut self, now: Instant) {
+        while let Some(item) = self.queue.expire(now) {
+            self.counters.expired += 1;
+            if let Some(pending) = self.forget(item.value) {
+                self.decline_with_waiters(&pending.origin, pending.key, Status::Expired);
+            }
+        }
+        while self.running < self.config.concurrency.max(1) {
+            let Some(item) = self.queue.pop() else {
+                break;
+            };
+            let Some(pending) = self.requests.get_mut(&item.value) else {
+                continue;
+            };
+            pending.queued = None;
+            self.running += 1;
+            self.counters.started += 1;
+            self.events.push_back(ServerEvent::Request(Request {
+                id: item.value,
+                peer: item.flow,
+                body: pending.body.take().unwrap_or_default(),
+                deadline: pending.deadline,
+                key: pending.key,
+            }));
+        }
+        self.look_drained();
+    }
+
+    fn look_drained(&mut self) {
+        if self.draining && self.requests.is_empty() {
+            let drained = self.events.back() == Some(&ServerEvent::Drained);
+            if !drained {
+                self.events.push_back(ServerEvent::Drained);
+            }
+        }
+    }
+}
+
+impl Engine for ServerEngine {
+    type Event = ServerEvent;
+
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: Option<&PeerId>,
+        message: Message,
+    ) {
+        let Some(peer) = from else {
+            self.counters.malformed += 1;
+            return;
+        };
+        match wire::decode(message, self.config.dialect == Dialect::Ext) {
+            Ok(parts) => {
+                let origin = Origin {
+                    port,
+                    peer: peer.clone(),
+                    envelope: parts.envelope,
+                    ext: parts.ext.is_some(),
+                };
+                if parts.ext.as_ref().is_some_and(|ext| ext.op == Op::Cancel) {
+                    self.cancelled(&origin);
+                } else {
+                    self.arrived(now, origin, parts.ext, parts.body);
+                }
+            }
+            Err(_) => self.counters.malformed += 1,
+        }
+        self.dispatch(now);
+    }
+
+    fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
+        let PeerEvent::Down { peer: Some(peer) } = event else {
+            return;
+        };
+        let waiting = self.queue.tickets_of(&peer).into_iter();
+        let waiting: Vec<RequestId> = waiting
+            .filter_map(|ticket| Some(self.queue.peek(ticket)?.value))
+            .collect();
+        let running = (self.requests.iter())
+            .filter(|(_, pending)| pending.queued.is_none() && pending.origin.peer == peer)
+            .map(|(id, _)| *id);
+        let all: Vec<RequestId> = running.chain(waiting).collect();
+        for id in all {
+            self.abandoned(id);
+        }
+        self.dispatch(now);
+    }
+
+    fn handle_refused(&mut self, _: Instant, _: Transmit) {
+        self.counters.undeliverable += 1;
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.dispatch(now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.queue.next_deadline()
+    }
+}
+
+/// Where a request comes from, as a key: the peer and the envelope, with lengths so that no two are alike.
+fn place_of(origin: &Origin) -> (PeerId, Vec<u8>) {
+    let mut octets = Vec::new();
+    for frame in &origin.envelope {
+        octets.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+        octets.extend_from_slice(frame);
+    }
+    (origin.peer.clone(), octets)
+}
+
+/// As much of a reason as surely fits into a header.
+pub(crate) fn short(reason: &str) -> &str {
+    let mut end = reason.len().min(REASON);
+    while !reason.is_char_boundary(end) {
+        end -= 1;
+    }
+    &reason[..end]
+}
+
+const REASON: usize = 1024;
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;

@@ -1,0 +1,340 @@
+//! The server in virtual time: each row of its table.
+
+use std::time::{Duration, Instant};
+
+use sinew::{Frame, Message};
+
+use super::*;
+use crate::common::OnFull;
+
+struct Bench {
+    server: ServerEngine,
+    now: Instant,
+}
+
+fn config() -> ServerConfig {
+    ServerConfig {
+        concurrency: 1,
+        cache: Some(CacheConfig::default()),
+        queue: Limits {
+            messages: 2,
+            ..Limits::default()
+        },
+        ..ServerConfig::default()
+    }
+}
+
+impl Bench {
+    fn new(config: ServerConfig) -> Self {
+        Bench {
+            server: ServerEngine::new(config),
+            now: Instant::now(),
+        }
+    }
+
+    fn sends(&mut self, peer: &str, name: &str, ext: Option<Ext<'_>>, body: &str) {
+        let ext = ext.map(|ext| ext.encode().unwrap());
+        let message = wire::encode(&[Frame::from(name)], ext, Some(&body.into()));
+        let peer = PeerId::from(peer);
+        self.server
+            .handle_message(self.now, Port(0), Some(&peer), message);
+    }
+
+    fn starts(&mut self) -> Option<Request> {
+        match self.server.poll_event()? {
+            ServerEvent::Request(request) => Some(request),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The next reply: to whom, its name, its header, its body.
+    fn reply(&mut self) -> Option<(String, String, Option<Ext<'static>>, Message)> {
+        let transmit = self.server.poll_transmit()?;
+        let parts = wire::decode(transmit.message, true).unwrap();
+        let text = |octets: &[u8]| String::from_utf8(octets.to_vec()).unwrap();
+        let to = text(transmit.to.unwrap().as_bytes());
+        Some((to, text(&parts.envelope[0]), parts.ext, parts.body))
+    }
+
+    fn declined(&mut self, to: &str, status: Status) -> Ext<'static> {
+        let (peer, _, ext, _) = self.reply().expect("it is declined");
+        let ext = ext.unwrap();
+        assert_eq!((peer.as_str(), ext.status), (to, Some(status)));
+        ext
+    }
+}
+
+fn call() -> Option<Ext<'static>> {
+    Some(Ext::default())
+}
+
+fn keyed(key: u8, attempt: u16) -> Option<Ext<'static>> {
+    Some(Ext {
+        id: Some(MsgId([key; 16])),
+        idem: Some(ExtIdem::Key),
+        attempt: Some(attempt),
+        ..Ext::default()
+    })
+}
+
+#[test]
+fn plain_clients_get_plain_replies() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", None, "hello");
+    let request = bench.starts().unwrap();
+    assert_eq!(request.body, "hello".into());
+    bench
+        .server
+        .handle_reply(bench.now, request.id, "world".into());
+    assert_eq!(
+        bench.reply().unwrap(),
+        ("a".into(), "1".into(), None, "world".into())
+    );
+    // A second reply to the same request is nothing.
+    bench
+        .server
+        .handle_reply(bench.now, request.id, "again".into());
+    assert_eq!(bench.reply(), None);
+}
+
+/// RPC-07, in small: whoever is too much hears of it.
+#[test]
+fn too_many_are_declined_and_told_when_to_come_back() {
+    let mut bench = Bench::new(config());
+    for name in ["1", "2", "3"] {
+        bench.sends("a", name, call(), "x");
+    }
+    assert_eq!(bench.reply(), None);
+    bench.sends("b", "4", call(), "x");
+    let ext = bench.declined("b", Status::Rejected);
+    assert_eq!(ext.retry_after, Some(Duration::from_millis(100)));
+    bench.sends("b", "5", None, "x");
+    assert_eq!(bench.reply(), None);
+    let counters = bench.server.counters();
+    assert_eq!((counters.rejected, counters.silent), (2, 1));
+    assert_eq!(bench.server.load(), (2, 2, 1));
+}
+
+#[test]
+fn the_oldest_is_declined_if_so_configured() {
+    let mut config = config();
+    config.queue.on_full = OnFull::DropOldest;
+    let mut bench = Bench::new(config);
+    for name in ["1", "2", "3", "4"] {
+        bench.sends("a", name, call(), "x");
+    }
+    let (_, name, ext, _) = bench.reply().unwrap();
+    assert_eq!(
+        (name.as_str(), ext.unwrap().status),
+        ("2", Some(Status::Rejected))
+    );
+}
+
+/// RPC-09.
+#[test]
+fn what_is_late_never_reaches_a_handler() {
+    let mut bench = Bench::new(config());
+    let deadline = |millis| {
+        Some(Ext {
+            deadline: Some(Duration::from_millis(millis)),
+            ..Ext::default()
+        })
+    };
+    bench.sends("a", "0", deadline(0), "x");
+    bench.declined("a", Status::Expired);
+    bench.sends("a", "1", deadline(50), "x");
+    let first = bench.starts().unwrap();
+    bench.sends("a", "2", deadline(50), "x");
+    bench.now += Duration::from_millis(50);
+    assert_eq!(bench.server.poll_timeout(), Some(bench.now));
+    // The handler becomes free at the same moment.
+    bench
+        .server
+        .handle_reply(bench.now, first.id, "late, but done".into());
+    assert_eq!(bench.starts(), None);
+    assert!(bench.reply().is_some());
+    bench.declined("a", Status::Expired);
+    assert_eq!(bench.server.counters().expired, 2);
+}
+
+#[test]
+fn a_key_is_carried_out_once() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", keyed(7, 1), "pay");
+    let request = bench.starts().unwrap();
+    // Over another connection, while it runs.
+    bench.sends("b", "1", keyed(7, 2), "pay");
+    assert_eq!(bench.starts(), None);
+    bench
+        .server
+        .handle_reply(bench.now, request.id, "paid".into());
+    let to: Vec<String> = std::iter::from_fn(|| bench.reply())
+        .map(|reply| reply.0)
+        .collect();
+    assert_eq!(to, ["a", "b"]);
+    // And after it.
+    bench.sends("c", "9", keyed(7, 3), "pay");
+    assert_eq!(bench.starts(), None);
+    let (to, name, _, body) = bench.reply().unwrap();
+    assert_eq!(
+        (to.as_str(), name.as_str(), body),
+        ("c", "9", "paid".into())
+    );
+    assert_eq!(bench.server.counters().dups, 2);
+    bench.sends("c", "10", keyed(7, 1), "pay more");
+    bench.declined("c", Status::Conflict);
+}
+
+#[test]
+fn a_key_that_was_declined_may_come_again() {
+    let mut bench = Bench::new(config());
+    for name in ["1", "2", "3"] {
+        bench.sends("a", name, call(), "x");
+    }
+    bench.sends("b", "1", keyed(7, 1), "pay");
+    bench.declined("b", Status::Rejected);
+    for _ in 0..3 {
+        let request = bench.starts().unwrap();
+        bench
+            .server
+            .handle_reply(bench.now, request.id, "done".into());
+        bench.reply().unwrap();
+    }
+    bench.sends("b", "1", keyed(7, 2), "pay");
+    assert_eq!(bench.starts().unwrap().body, "pay".into());
+}
+
+#[test]
+fn a_key_is_refused_where_no_replies_are_kept() {
+    let mut bench = Bench::new(ServerConfig {
+        cache: None,
+        ..config()
+    });
+    bench.sends("a", "1", keyed(7, 1), "pay");
+    assert_eq!(bench.starts(), None);
+    let ext = bench.declined("a", Status::Failed);
+    assert!(ext.reason.is_some());
+}
+
+#[test]
+fn a_key_outlives_its_client() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", keyed(7, 1), "pay");
+    let request = bench.starts().unwrap();
+    let down = PeerEvent::Down {
+        peer: Some("a".into()),
+    };
+    bench.server.handle_peer(bench.now, Port(0), down);
+    assert_eq!(bench.starts(), None, "it is not cancelled");
+    bench
+        .server
+        .handle_reply(bench.now, request.id, "paid".into());
+    assert_eq!(bench.reply(), None);
+    bench.sends("b", "1", keyed(7, 2), "pay");
+    assert_eq!(bench.reply().unwrap().3, "paid".into());
+}
+
+#[test]
+fn a_repetition_over_the_same_connection_is_not_queued() {
+    let mut bench = Bench::new(config());
+    for attempt in 1..=3 {
+        let ext = Ext {
+            attempt: Some(attempt),
+            ..Ext::default()
+        };
+        bench.sends("a", "1", Some(ext), "x");
+    }
+    assert!(bench.starts().is_some());
+    assert_eq!(bench.starts(), None);
+    assert_eq!(
+        (bench.server.load().0, bench.server.counters().dups),
+        (0, 2)
+    );
+}
+
+#[test]
+fn clients_that_cancel_or_go_away() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", call(), "x");
+    let running = bench.starts().unwrap();
+    bench.sends("a", "2", call(), "x");
+    bench.sends("b", "3", None, "x");
+    let cancel = Ext {
+        op: Op::Cancel,
+        ..Ext::default()
+    };
+    bench.sends("a", "1", Some(cancel.clone()), "");
+    assert_eq!(
+        bench.server.poll_event(),
+        Some(ServerEvent::Cancelled(running.id))
+    );
+    bench.sends("a", "2", Some(cancel.clone()), "");
+    bench.sends("a", "2", Some(cancel), "");
+    assert_eq!(bench.server.load().0, 1);
+    let down = PeerEvent::Down {
+        peer: Some("b".into()),
+    };
+    bench.server.handle_peer(bench.now, Port(0), down);
+    assert_eq!(bench.server.load(), (0, 0, 1));
+    bench
+        .server
+        .handle_reply(bench.now, running.id, "nobody reads it".into());
+    assert_eq!(bench.reply(), None);
+    assert_eq!(bench.server.counters().cancelled, 3);
+}
+
+#[test]
+fn partial_replies() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", call(), "list");
+    let request = bench.starts().unwrap();
+    assert!(bench.server.handle_partial(request.id, &"one".into()));
+    assert!(bench.server.handle_partial(request.id, &"two".into()));
+    bench
+        .server
+        .handle_reply(bench.now, request.id, "end".into());
+    let ops: Vec<(Op, Message)> = std::iter::from_fn(|| bench.reply())
+        .map(|reply| (reply.2.unwrap().op, reply.3))
+        .collect();
+    let expected = [
+        (Op::Partial, "one"),
+        (Op::Partial, "two"),
+        (Op::Final, "end"),
+    ];
+    assert_eq!(ops, expected.map(|(op, body)| (op, body.into())));
+    bench.sends("a", "2", None, "list");
+    let request = bench.starts().unwrap();
+    assert!(
+        !bench.server.handle_partial(request.id, &"one".into()),
+        "a plain client"
+    );
+}
+
+#[test]
+fn faults_are_told_with_their_reason() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", call(), "x");
+    let request = bench.starts().unwrap();
+    let reason = "ü".repeat(5000);
+    bench
+        .server
+        .handle_fault(bench.now, request.id, Fault::failed(reason));
+    let ext = bench.declined("a", Status::Failed);
+    assert_eq!(ext.reason.unwrap(), "ü".repeat(512));
+}
+
+#[test]
+fn a_server_that_closes_finishes_what_it_has() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", call(), "x");
+    let request = bench.starts().unwrap();
+    bench.server.handle_drain();
+    assert_eq!(bench.server.poll_event(), None);
+    bench.sends("a", "2", call(), "x");
+    bench.declined("a", Status::Unavailable);
+    bench
+        .server
+        .handle_reply(bench.now, request.id, "done".into());
+    assert!(bench.reply().is_some());
+    assert_eq!(bench.server.poll_event(), Some(ServerEvent::Drained));
+}

@@ -1,0 +1,627 @@
+//! Clients and servers of `rpc` in the fault laboratory.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use sinew::Message;
+
+use super::wire;
+use super::{ClientConfig, ClientEngine, Dialect, Pick, ServerConfig, ServerEngine, ServerEvent};
+use crate::common::{
+    CacheConfig, CallError, CallEvent, CallId, CallOptions, Engine, Fault as Failure, Idem, Limits,
+    MsgId, PeerEvent, PeerId, Port, Random, RetryBudget, RetryPolicy, Timers, Transmit,
+};
+use crate::lab::{schedules, Fault, Node, NodeId, Sim, Weather};
+
+/// What all nodes of a run write down.
+#[derive(Debug, Default)]
+struct World {
+    /// How often each request was carried out, by (server, life of it, request).
+    effects: BTreeMap<(usize, u64, u64), u32>,
+    /// The same, by idempotence key.
+    keyed: BTreeMap<(usize, u64, MsgId), u32>,
+    lives: BTreeMap<usize, u64>,
+    results: BTreeMap<u64, Result<Message, CallError>>,
+    partials: BTreeMap<u64, u32>,
+    /// Times at which requests were sent that may be sent only once.
+    once: BTreeMap<u64, u32>,
+    /// The longest queue of any server.
+    longest: usize,
+}
+
+type Shared = Rc<RefCell<World>>;
+
+/// A client that makes calls by chance.
+struct Caller {
+    engine: ClientEngine,
+    random: Random,
+    world: Shared,
+    calls: BTreeMap<CallId, (u64, Instant, CallOptions)>,
+    next: Instant,
+    left: u64,
+    number: u64,
+    /// The shortest deadline.
+    patience: Duration,
+}
+
+impl Caller {
+    fn new(
+        config: ClientConfig,
+        servers: u32,
+        calls: u64,
+        seed: u64,
+        now: Instant,
+        world: Shared,
+    ) -> Self {
+        Caller {
+            engine: ClientEngine::new(config, servers, seed),
+            random: Random::new(seed),
+            world,
+            calls: BTreeMap::new(),
+            next: now,
+            left: calls,
+            number: 0,
+            patience: Duration::from_millis(200),
+        }
+    }
+
+    fn make_calls(&mut self, now: Instant) {
+        while self.left > 0 && now >= self.next {
+            self.left -= 1;
+            self.next = now + self.random.up_to(Duration::from_millis(60));
+            let number = self.number;
+            self.number += 1;
+            let plain = self.engine.handle_call(
+                now,
+                body(number),
+                CallOptions {
+                    deadline: Duration::ZERO,
+                    ..CallOptions::default()
+                },
+            );
+            // A deadline that is over at once is an end like others.
+            if let Ok(call) = plain {
+                let event = self.engine.poll_event();
+                assert!(
+                    matches!(event, Some(CallEvent::Done { call: done, result: Err(_) }) if done == call)
+                );
+            }
+            let key = MsgId::random(&mut Random::new(number));
+            let idem = match self.random.below(3) {
+                0 => Idem::Once,
+                1 => Idem::Key(key),
+                _ => Idem::Safe,
+            };
+            let options = CallOptions {
+                deadline: self.patience + self.random.up_to(Duration::from_secs(8)),
+                idem,
+                priority: self.random.below(9) as u8,
+            };
+            match self.engine.handle_call(now, body(number), options) {
+                Ok(call) => {
+                    self.calls
+                        .insert(call, (number, now + options.deadline, options));
+                }
+                Err(error @ (CallError::CircuitOpen { .. } | CallError::TooMany { .. })) => {
+                    self.world.borrow_mut().results.insert(number, Err(error));
+                }
+                Err(CallError::NeedsExt) => {
+                    assert!(matches!(idem, Idem::Key(_)));
+                    self.world
+                        .borrow_mut()
+                        .results
+                        .insert(number, Err(CallError::NeedsExt));
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    }
+
+    fn take_events(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            match event {
+                CallEvent::Partial { call, message } => {
+                    let (number, ..) = self.calls[&call];
+                    let mut world = self.world.borrow_mut();
+                    let count = world.partials.entry(number).or_default();
+                    assert_eq!(message, part(number, *count), "parts in order, each once");
+                    *count += 1;
+                    self.engine.handle_read(call);
+                }
+                CallEvent::Done { call, result } => {
+                    let (number, deadline, options) =
+                        self.calls.remove(&call).expect("it ends once");
+                    assert!(now <= deadline, "{number} ended too late");
+                    if let Ok(reply) = &result {
+                        assert_eq!(*reply, answer(number), "somebody else's reply");
+                    }
+                    let mut world = self.world.borrow_mut();
+                    if let Err(error) = &result {
+                        let sent = world.once.get(&number).copied();
+                        let ambiguous = options.idem == Idem::Once && sent.unwrap_or(0) > 0;
+                        let certain = matches!(
+                            error,
+                            CallError::Rejected { .. }
+                                | CallError::TimedOut {
+                                    maybe_executed: false,
+                                    ..
+                                }
+                        );
+                        assert!(
+                            !ambiguous || certain || error.maybe_executed(),
+                            "RPC-03: {error}"
+                        );
+                    }
+                    assert!(world.results.insert(number, result).is_none(), "twice");
+                }
+            }
+        }
+    }
+}
+
+fn body(number: u64) -> Message {
+    Message::from(number.to_be_bytes())
+}
+
+fn number_of(message: &Message) -> u64 {
+    message
+        .as_bytes()
+        .try_into()
+        .map_or(u64::MAX, u64::from_be_bytes)
+}
+
+fn answer(number: u64) -> Message {
+    Message::multipart([&b"answer"[..], &number.to_be_bytes()])
+}
+
+fn part(number: u64, count: u32) -> Message {
+    Message::multipart([&number.to_be_bytes()[..], &count.to_be_bytes()])
+}
+
+impl Node for Caller {
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: Option<&PeerId>,
+        message: Message,
+    ) {
+        self.engine.handle_message(now, port, from, message);
+        self.take_events(now);
+    }
+    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
+        self.engine.handle_peer(now, port, event);
+        self.take_events(now);
+    }
+    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
+        if let Some(count) = self.once_of(&transmit.message) {
+            *self.world.borrow_mut().once.entry(count).or_default() -= 1;
+        }
+        self.engine.handle_refused(now, transmit);
+        self.take_events(now);
+    }
+    fn handle_timeout(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+        self.take_events(now);
+        self.make_calls(now);
+        self.take_events(now);
+    }
+    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
+        let transmit = self.engine.poll_transmit()?;
+        if let Some(number) = self.once_of(&transmit.message) {
+            let mut world = self.world.borrow_mut();
+            let count = world.once.entry(number).or_default();
+            *count += 1;
+            assert_eq!(*count, 1, "RPC-03: sent twice");
+        }
+        Some(transmit)
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        let next = (self.left > 0).then_some(self.next);
+        self.engine.poll_timeout().into_iter().chain(next).min()
+    }
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+impl Caller {
+    /// The number of a request that may be sent only once.
+    fn once_of(&self, message: &Message) -> Option<u64> {
+        let parts = wire::decode(message.clone(), true).unwrap();
+        let number = number_of(&parts.body);
+        let call = self.calls.values().find(|(other, ..)| *other == number)?;
+        (call.2.idem == Idem::Once).then_some(number)
+    }
+}
+
+/// A server whose handlers take their time.
+struct Server {
+    engine: ServerEngine,
+    id: usize,
+    life: u64,
+    random: Random,
+    world: Shared,
+    busy: Timers<super::RequestId>,
+    bodies: BTreeMap<super::RequestId, u64>,
+    bound: usize,
+}
+
+impl Server {
+    fn take_events(&mut self, now: Instant) {
+        while let Some(event) = self.engine.poll_event() {
+            let ServerEvent::Request(request) = event else {
+                continue;
+            };
+            assert!(
+                request.deadline.map_or(true, |deadline| now < deadline),
+                "RPC-09"
+            );
+            let number = number_of(&request.body);
+            let mut world = self.world.borrow_mut();
+            let life = (self.id, self.life);
+            *world.effects.entry((life.0, life.1, number)).or_default() += 1;
+            if let Some(key) = request.key {
+                let count = world.keyed.entry((life.0, life.1, key)).or_default();
+                *count += 1;
+                assert_eq!(*count, 1, "RPC-02: {number} was carried out twice");
+            }
+            self.bodies.insert(request.id, number);
+            self.busy.set(
+                request.id,
+                now + self.random.up_to(Duration::from_millis(150)),
+            );
+        }
+        let (queued, ..) = self.engine.load();
+        assert!(queued <= self.bound);
+        let mut world = self.world.borrow_mut();
+        world.longest = world.longest.max(queued);
+    }
+}
+
+impl Node for Server {
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: Option<&PeerId>,
+        message: Message,
+    ) {
+        self.engine.handle_message(now, port, from, message);
+        self.take_events(now);
+    }
+    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
+        self.engine.handle_peer(now, port, event);
+        self.take_events(now);
+    }
+    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
+        self.engine.handle_refused(now, transmit);
+    }
+    fn handle_timeout(&mut self, now: Instant) {
+        self.engine.handle_timeout(now);
+        while let Some(id) = self.busy.expire(now) {
+            let number = self.bodies.remove(&id).unwrap();
+            if number == u64::MAX {
+                self.engine
+                    .handle_fault(now, id, Failure::failed("rubbish"));
+                continue;
+            }
+            if number % 4 == 0 {
+                for count in 0..3 {
+                    self.engine.handle_partial(id, &part(number, count));
+                }
+            }
+            self.engine.handle_reply(now, id, answer(number));
+        }
+        self.take_events(now);
+    }
+    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
+        self.engine.poll_transmit()
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.engine
+            .poll_timeout()
+            .into_iter()
+            .chain(self.busy.next())
+            .min()
+    }
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+/// A plain REP socket in lock-step: it sends back whatever envelope it got.
+struct PlainRep {
+    queue: std::collections::VecDeque<(Port, PeerId, Message)>,
+    done: Option<Instant>,
+    out: Option<Transmit>,
+}
+
+impl Node for PlainRep {
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: Option<&PeerId>,
+        message: Message,
+    ) {
+        self.queue.push_back((port, from.unwrap().clone(), message));
+        self.done.get_or_insert(now + Duration::from_millis(20));
+    }
+    fn handle_peer(&mut self, _: Instant, _: Port, event: PeerEvent) {
+        if let PeerEvent::Down { peer: Some(peer) } = event {
+            self.queue.retain(|(_, from, _)| *from != peer);
+        }
+    }
+    fn handle_refused(&mut self, _: Instant, _: Transmit) {}
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.done.is_some_and(|at| now >= at) {
+            self.done = None;
+            if let Some((port, to, message)) = self.queue.pop_front() {
+                if let Ok(parts) = wire::decode(message, false) {
+                    let reply = answer(number_of(&parts.body));
+                    let message = wire::encode(&parts.envelope, None, Some(&reply));
+                    self.out = Some(Transmit {
+                        port,
+                        to: Some(to),
+                        message,
+                    });
+                }
+                self.done = Some(now + Duration::from_millis(20));
+            }
+        }
+    }
+    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
+        self.out.take()
+    }
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.done
+    }
+    fn as_any(&mut self) -> &mut dyn Any {
+        self
+    }
+}
+
+const CALLS: u64 = 60;
+const BUDGET: RetryBudget = RetryBudget {
+    ratio_percent: 20,
+    burst: 10,
+};
+
+fn client_config(seed: u64, dialect: Dialect) -> ClientConfig {
+    let mut random = Random::new(seed);
+    ClientConfig {
+        dialect,
+        pick: [Pick::Sticky, Pick::LeastLoaded][random.below(2) as usize],
+        retry: RetryPolicy {
+            attempt_timeout: Duration::from_millis(100 + random.below(900)),
+            budget: (random.below(2) == 0).then_some(BUDGET),
+            ..RetryPolicy::default()
+        },
+        calls: 40,
+        in_flight: 1 + random.below(30) as usize,
+        ..ClientConfig::default()
+    }
+}
+
+fn server(id: usize, seed: u64, world: &Shared) -> impl Fn(Instant) -> Box<dyn Node> {
+    let world = Rc::clone(world);
+    move |_| {
+        let life = {
+            let mut world = world.borrow_mut();
+            let life = world.lives.entry(id).or_default();
+            *life += 1;
+            *life
+        };
+        let config = ServerConfig {
+            concurrency: 2,
+            queue: Limits {
+                messages: 8,
+                ..Limits::default()
+            },
+            cache: Some(CacheConfig::default()),
+            ..ServerConfig::default()
+        };
+        Box::new(Server {
+            engine: ServerEngine::new(config),
+            id,
+            life,
+            random: Random::new(seed ^ life),
+            world: Rc::clone(&world),
+            busy: Timers::new(),
+            bodies: BTreeMap::new(),
+            bound: 8,
+        })
+    }
+}
+
+/// One client and some servers, under whatever weather.
+fn run(seed: u64, servers: u32, dialect: Dialect, hostile: bool) -> (u64, Rc<RefCell<World>>) {
+    let mut sim = Sim::new(seed);
+    let world: Shared = Rc::default();
+    let config = client_config(seed, dialect);
+    let shared = Rc::clone(&world);
+    let client = sim.add(move |now| {
+        let shared = Rc::clone(&shared);
+        Box::new(Caller::new(config, servers, CALLS, seed, now, shared))
+    });
+    let mut nodes = Vec::new();
+    for id in 0..servers as usize {
+        let node = match dialect {
+            Dialect::Ext => sim.add(server(id, seed, &world)),
+            Dialect::Plain => sim.add(|_| {
+                Box::new(PlainRep {
+                    queue: Default::default(),
+                    done: None,
+                    out: None,
+                })
+            }),
+        };
+        sim.connect(client, Port(id as u32), node, Port(0));
+        nodes.push(node);
+    }
+    let weather = Weather {
+        pause: Duration::from_millis(400),
+        lasts: Duration::from_secs(2),
+        ends: Duration::from_secs(6),
+        hostile,
+    };
+    sim.weather(weather, &nodes);
+    let trace = sim.run(Duration::from_secs(60));
+    let caller = sim.node::<Caller>(client).unwrap();
+    assert_eq!((caller.left, caller.engine.running()), (0, 0));
+    assert_eq!(
+        caller.engine.poll_timeout(),
+        None,
+        "nothing is left to wait for"
+    );
+    let counters = caller.engine.counters();
+    let results = world.borrow().results.len() as u64;
+    assert_eq!(results, CALLS, "each call ends once");
+    if config.retry.budget.is_some() {
+        let retries =
+            counters.calls * u64::from(BUDGET.ratio_percent) / 100 + u64::from(BUDGET.burst);
+        assert!(counters.retries <= retries, "SUB-03: {counters:?}");
+    }
+    (trace, world)
+}
+
+#[test]
+fn every_call_ends_once_in_time_with_its_own_reply() {
+    let good = std::cell::Cell::new(0);
+    schedules(400, |seed| {
+        let (trace, world) = run(seed, 1 + (seed % 3) as u32, Dialect::Ext, true);
+        let world = world.borrow();
+        good.set(
+            good.get()
+                + world
+                    .results
+                    .values()
+                    .filter(|result| result.is_ok())
+                    .count(),
+        );
+        assert!(world.longest <= 8);
+        trace
+    });
+    assert!(good.get() > 0, "some calls succeed");
+}
+
+#[test]
+fn plain_rep_servers_are_servers() {
+    schedules(150, |seed| {
+        run(seed, 1 + (seed % 3) as u32, Dialect::Plain, true).0
+    });
+}
+
+/// A server that is frozen and one that works: calls go on, and the frozen one is left alone.
+#[test]
+fn half_dead_servers_are_left() {
+    schedules(20, |seed| {
+        let mut sim = Sim::new(seed);
+        let world: Shared = Rc::default();
+        let config = ClientConfig {
+            retry: RetryPolicy {
+                attempt_timeout: Duration::from_millis(500),
+                budget: None,
+                ..RetryPolicy::default()
+            },
+            ..client_config(seed, Dialect::Ext)
+        };
+        let shared = Rc::clone(&world);
+        let client = sim.add(move |now| {
+            let shared = Rc::clone(&shared);
+            Box::new(Caller::new(config, 2, 200, seed, now, shared))
+        });
+        for id in 0..2 {
+            let node = sim.add(server(id, seed, &world));
+            sim.connect(client, Port(id as u32), node, Port(0));
+            if id == 0 {
+                sim.fault_at(Duration::from_millis(500), Fault::Freeze(node));
+            }
+        }
+        let trace = sim.run(Duration::from_secs(60));
+        let caller = sim.node::<Caller>(client).unwrap();
+        let attempts = caller.engine.counters().attempts;
+        let world = world.borrow();
+        let by_second = world.effects.keys().filter(|(id, ..)| *id == 1).count();
+        assert!(by_second > 50, "{by_second} of {attempts}");
+        trace
+    });
+}
+
+/// RPC-05: replies vanish; the attempts stay within the budget.
+#[test]
+fn a_black_hole_does_not_multiply_requests() {
+    let mut sim = Sim::new(5);
+    let world: Shared = Rc::default();
+    let config = ClientConfig {
+        retry: RetryPolicy {
+            attempt_timeout: Duration::from_millis(100),
+            budget: Some(BUDGET),
+            breaker: None,
+            ..RetryPolicy::default()
+        },
+        calls: 10_000,
+        ..client_config(5, Dialect::Ext)
+    };
+    let shared = Rc::clone(&world);
+    let client = sim.add(move |now| {
+        let shared = Rc::clone(&shared);
+        Box::new(Caller::new(config, 1, 500, 5, now, shared))
+    });
+    let node = sim.add(server(0, 5, &world));
+    sim.connect(client, Port(0), node, Port(0));
+    sim.fault_at(Duration::from_millis(200), Fault::Mute(node));
+    sim.run(Duration::from_secs(60));
+    let counters = sim.node::<Caller>(client).unwrap().engine.counters();
+    assert!(counters.over_budget > 0);
+    assert!(
+        counters.attempts <= counters.calls * 12 / 10 + 10,
+        "{counters:?}"
+    );
+}
+
+/// After any weather the sun shines: calls succeed.
+#[test]
+fn recovery() {
+    schedules(100, |seed| {
+        let mut sim = Sim::new(seed);
+        let world: Shared = Rc::default();
+        let config = ClientConfig {
+            pick: Pick::LeastLoaded,
+            ..client_config(seed, Dialect::Ext)
+        };
+        let mut nodes = Vec::new();
+        let shared = Rc::clone(&world);
+        let client = sim.add(move |now| {
+            let mut caller = Caller::new(config, 2, 20, seed, now, Rc::clone(&shared));
+            caller.next = now + Duration::from_secs(60);
+            caller.patience = Duration::from_secs(6);
+            Box::new(caller)
+        });
+        for id in 0..2 {
+            let node: NodeId = sim.add(server(id, seed, &world));
+            sim.connect(client, Port(id as u32), node, Port(0));
+            nodes.push(node);
+        }
+        let weather = Weather {
+            pause: Duration::from_millis(200),
+            lasts: Duration::from_secs(3),
+            ends: Duration::from_secs(10),
+            hostile: true,
+        };
+        sim.weather(weather, &nodes);
+        let trace = sim.run(Duration::from_secs(120));
+        let world = world.borrow();
+        let good = world
+            .results
+            .values()
+            .filter(|result| result.is_ok())
+            .count();
+        assert_eq!(good, 20, "{:?}", world.results);
+        trace
+    });
+}
