@@ -147,7 +147,7 @@ pub(crate) fn connect_datagrams(
 }
 
 fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeKey) {
-    let ends = new_ends(port, key);
+    let ends = new_ends(port, key, None);
     // Nobody says over this what is wanted.
     port.hooks.unfiltered_up(ends.key);
     port.peer_up();
