@@ -481,8 +481,10 @@ impl Connection {
         if std::mem::take(&mut self.outbox.ready) {
             command::ready::encode_ready(out, &self.config);
         }
-        if let Some(reason) = self.outbox.error.take() {
-            command::refusal::encode_error(out, reason);
+        if self.may_refuse() {
+            if let Some(reason) = self.outbox.error.take() {
+                command::refusal::encode_error(out, reason);
+            }
         }
         if let State::Traffic(traffic) = &mut self.state {
             traffic.heartbeat.poll_transmit(out);
@@ -491,6 +493,18 @@ impl Connection {
         if let Some(code) = self.outbox.close.take() {
             command::begin_command(out, framing::ws::CLOSE, 2);
             out.extend_from_slice(&code.to_be_bytes());
+        }
+    }
+
+    /// Whether the peer would understand an `ERROR` now: behind our whole greeting, or on a WebSocket.
+    /// Older peers never do, and are left without a word.
+    fn may_refuse(&self) -> bool {
+        match &self.state {
+            #[cfg(feature = "ws")]
+            State::Upgrade(_) => false,
+            State::Identity(_) => false,
+            State::Greeting(_) => usize::from(self.outbox.greeting_due) == greeting::GREETING_LEN,
+            State::Null(_) | State::Traffic(_) | State::Failed(_) => true,
         }
     }
 
@@ -522,7 +536,7 @@ impl Connection {
             || !raw.is_empty()
             || *identity
             || *ready
-            || error.is_some()
+            || (error.is_some() && self.may_refuse())
             || close.is_some()
             || matches!(&self.state, State::Traffic(traffic) if traffic.heartbeat.wants_transmit())
     }

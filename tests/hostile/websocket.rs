@@ -200,13 +200,14 @@ fn a_message_before_a_fault_is_received() {
 fn an_endless_ping_flood_costs_no_memory() {
     isolated("websocket::an_endless_ping_flood_costs_no_memory", || {
         let mut stage = PullStage::new(AT);
-        let mut raw = client(&stage).with_small_buffers();
+        // Of the size that the system likes: with small ones it drops what carries the acknowledgements, too.
+        let mut raw = client(&stage);
         let ping = [&b"\x89\xfd\0\0\0\0"[..], &[b'p'; 125]].concat();
         let flood = ping.repeat(100);
         let (most, ()) = heap::peak_of(|| {
             let mut sent = 0;
             // It reads none of the answers.
-            while sent < 1 << 20 {
+            while sent < 24 << 20 {
                 let n = raw.send_some(&flood).expect("the connection takes octets");
                 // What was cut off must be finished, or it would be another fault.
                 let cut = n % ping.len();
@@ -217,7 +218,7 @@ fn an_endless_ping_flood_costs_no_memory() {
                 stage.exchange(1);
             }
         });
-        assert!(most < 1 << 19, "{most} octets more");
+        assert!(most < 1 << 20, "{most} octets more");
         // There are answers, but not to all: the latest wins.
         assert_eq!(raw.read_octets(2), b"\x8a\x7d");
         drop(raw);

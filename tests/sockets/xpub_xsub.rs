@@ -17,7 +17,10 @@ fn bound(net: Net, options: impl FnOnce(SocketBuilder<XPub>) -> SocketBuilder<XP
 
 fn sub(xpub: &XPub) -> Sub {
     let builder = Sub::builder().recv_timeout(LONG);
-    builder.connect(&xpub.bound_endpoints()[0]).unwrap()
+    let mut sub = builder.connect(&xpub.bound_endpoints()[0]).unwrap();
+    // What it subscribes to before there is a connection is told once.
+    sub.wait_for_peers(1, LONG).unwrap();
+    sub
 }
 
 #[track_caller]
