@@ -537,7 +537,7 @@ fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape, later: b
         assert!(caller.recv_undriven());
         assert!(!caller.recv_undriven());
         home.post(Command::Stop);
-        for peer in peer {
+        if let Some(peer) = peer {
             peer.join().unwrap();
         }
         io.join().unwrap();

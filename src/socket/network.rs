@@ -111,11 +111,11 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// [`AcceptFailed`](crate::SocketEvent::AcceptFailed) event. Default: accepts everyone's.
     ///
     /// ```
-    /// use sinew::Pull;
+    /// use sinew::{IpPrefix, Pull};
     ///
     /// let pull = Pull::builder()
-    ///     .accept_filter("127.0.0.0/8".parse()?)
-    ///     .accept_filter("::1".parse()?)
+    ///     .accept_filter("127.0.0.0/8".parse::<IpPrefix>()?)
+    ///     .accept_filter("::1".parse::<IpPrefix>()?)
     ///     .bind("tcp://127.0.0.1:*")?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
