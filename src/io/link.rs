@@ -18,7 +18,7 @@ use super::buffer::BufferPool;
 use super::in_pump::InPump;
 use super::monitor::ConnectionId;
 use super::octets::LinkOctets;
-use super::out_pump::{OutPump, Through};
+use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
 use super::reading::{InOutcome, Interests, Polls, Reading};
 use super::room::Room;
@@ -217,23 +217,23 @@ impl Link {
     }
 
     /// Writes a large payload from where it is, and copies what is left of it into the pipe of `writer`, whose other
-    /// end this connection has. `patient`: room may be waited for, for a moment. `false`: the message is not taken, and
-    /// is to be sent in the ordinary way.
+    /// end this connection has. Waits for room for a moment, at most for `patience`. `false`: the message is
+    /// not taken, and is to be sent in the ordinary way.
     pub(crate) fn write_through(
         &self,
         writer: &mut Writer,
         payload: &[u8],
         room: &mut Room,
-        patient: bool,
+        patience: Duration,
     ) -> bool {
         let queued = writer.queued_octets();
         // Who has no credit waits in any case, and may as well write what is queued.
         let near = queued <= QUEUED_AHEAD || !writer.has_credit();
-        let patient = patient && near && room.is_willing();
+        let patient = near && room.is_willing() && !patience.is_zero();
         if !patient && (queued > 0 || self.blocked.load(Ordering::Relaxed)) {
             return false;
         }
-        let mut waiting = room.waiting(self, queued + payload.len() as u64);
+        let mut waiting = room.waiting(self, queued + payload.len() as u64, patience);
         let visit = self
             .output
             .try_visit(|pump| pump.write_through(self, writer, payload, || patient && waiting()));
@@ -244,21 +244,15 @@ impl Link {
         if missed {
             self.activate_output();
         }
-        match through {
-            Some(Through { outcome, claimed }) => {
-                if !writing::wrote_through(self, outcome, claimed) {
-                    writer.signal();
-                }
-                true
-            }
-            None => {
-                // What is before it in the pipe the kernel did not take.
-                if self.blocked.load(Ordering::Relaxed) {
-                    self.want_write(true);
-                }
-                false
-            }
+        let Some(through) = through else {
+            return false;
+        };
+        // Also if the message is not taken: whoever was told about room before no longer is, and nobody else
+        // knows of a failure met on the way.
+        if !writing::wrote_through(self, through.outcome, through.claimed) {
+            writer.signal();
         }
+        through.taken
     }
 
     // ---- who reads --------------------------------------------------------------------------

@@ -161,8 +161,7 @@ impl OutPump {
 
     /// Writes what is in the pipe of `writer`, and then the message of one frame with this payload, straight
     /// from there. What the kernel does not take is copied into the pipe. `room` waits for the kernel to take
-    /// more, or says that it is not to be waited for. `None`: the message is not taken, for the pipe
-    /// could not be emptied before, or has passed to another connection.
+    /// more, or says that it is not to be waited for. `None`: the pipe has passed to another connection.
     pub(super) fn write_through(
         &mut self,
         link: &Link,
@@ -172,16 +171,21 @@ impl OutPump {
     ) -> Option<Through> {
         let line = &mut self.line;
         let reader = self.reader.as_mut().filter(|reader| writer.is_of(reader))?;
-        if line.run_on(link, reader, &mut room) != OutOutcome::Idle {
-            return None;
-        }
-        if !writer.has_credit() {
-            return None;
-        }
-        let through = writer.lend_payload(reader, payload, |reader, claimed| Through {
-            claimed,
-            outcome: line.run_on(link, reader, &mut room),
-        });
+        let before = line.run_on(link, reader, &mut room);
+        let through = match before {
+            OutOutcome::Idle if writer.has_credit() => {
+                writer.lend_payload(reader, payload, |reader, claimed| Through {
+                    taken: true,
+                    claimed,
+                    outcome: line.run_on(link, reader, &mut room),
+                })
+            }
+            outcome => Through {
+                taken: false,
+                claimed: false,
+                outcome,
+            },
+        };
         if through.outcome == OutOutcome::Idle {
             link.writing.rest_after_sender(reader);
         }
@@ -189,9 +193,11 @@ impl OutPump {
     }
 }
 
-/// How a message was written through.
+/// How a message was written through, or why not.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Through {
+    /// It is in the pipe, or was. Otherwise the outcome is of what was there before it.
+    pub(super) taken: bool,
     pub(super) outcome: OutOutcome,
     /// The pipe was asleep, and who sent the message has undertaken to see it off.
     pub(super) claimed: bool,

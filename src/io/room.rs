@@ -29,8 +29,10 @@ const WAIT: Duration = Duration::from_millis(3);
 /// The fewest and the most payloads that are copied after a wait in vain.
 const REST: (u32, u32) = (4, 64);
 
-/// All waits for one payload together take at most so long for each MiB that is to be written, and for the first.
+/// All waits for one payload together take at most so long for each MiB that is to be written, and for the first;
+/// and so long in all: the sender holds the out-pump meanwhile, which its I/O thread may need.
 const PATIENCE: Duration = Duration::from_millis(2);
+const PATIENCE_MOST: Duration = Duration::from_millis(20);
 
 impl Room {
     /// Whether to wait for the next payload at all. To be asked once for each.
@@ -45,8 +47,10 @@ impl Room {
         &'a mut self,
         link: &'a Link,
         octets: u64,
+        most: Duration,
     ) -> impl FnMut() -> bool + 'a {
-        let mut patience = PATIENCE * (1 + u32::try_from(octets >> 20).unwrap_or(u32::MAX - 1));
+        let mib = 1 + u32::try_from(octets >> 20).unwrap_or(u32::MAX - 1);
+        let mut patience = PATIENCE.saturating_mul(mib).min(PATIENCE_MOST).min(most);
         move || {
             if patience.is_zero() {
                 return false;

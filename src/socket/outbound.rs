@@ -44,9 +44,6 @@ const PUMP_EVERY: u64 = 256 * 1024;
 /// less time than it takes to arrange that.
 const THROUGH_MIN: usize = 64 * 1024;
 
-/// A deadline closer than this leaves no time to wait for the kernel.
-const MOMENT: Duration = Duration::from_millis(100);
-
 /// What can be given to a pipe.
 pub(super) trait Outgoing {
     fn append_to(&self, writer: &mut Writer);
@@ -289,12 +286,12 @@ impl SendHalf {
         let pipe = self.pipes.get_mut(key.index as usize)?.as_mut();
         let pipe = pipe.filter(|pipe| pipe.key == key)?;
         let link = pipe.link.as_ref().and_then(Weak::upgrade)?;
-        let patient = match deadline {
-            Deadline::Now => false,
-            Deadline::At(at) => at.saturating_duration_since(clock::now()) > MOMENT,
-            Deadline::Never => true,
+        let patience = match deadline {
+            Deadline::Now => Duration::ZERO,
+            Deadline::At(at) => at.saturating_duration_since(clock::now()) / 2,
+            Deadline::Never => Duration::MAX,
         };
-        let taken = link.write_through(&mut pipe.writer, payload, &mut self.room, patient);
+        let taken = link.write_through(&mut pipe.writer, payload, &mut self.room, patience);
         taken.then(|| {
             pipe.pumped = pipe.writer.stream_position();
             self.writable.advance();

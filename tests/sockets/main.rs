@@ -10,6 +10,7 @@ mod conflate;
 mod contexts;
 mod datagrams;
 mod hwm;
+mod large;
 mod legacy;
 mod lifecycle;
 mod network;
