@@ -47,6 +47,8 @@ pub(super) struct RecvHalf {
     favourites: Favourites,
     /// The count of messages received at the last wait.
     noted: u64,
+    /// And when memory was last given back.
+    trimmed: Option<u64>,
     spin: Spin,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
@@ -141,6 +143,7 @@ impl RecvHalf {
             caller: None,
             favourites: Favourites::default(),
             noted: 0,
+            trimmed: None,
             lost: Vec::new(),
             note_lost: false,
             left_behind: 0,
@@ -545,7 +548,8 @@ impl RecvHalf {
     }
 
     fn sleep(&mut self, deadline: Option<Instant>) -> bool {
-        if self.peers == self.linked.len() {
+        let received = self.port.counters.messages_received.load(Ordering::Relaxed);
+        if self.peers == self.linked.len() || self.trimmed == Some(received) {
             return self.port.inbound.event().wait(deadline);
         }
         let idle = clock::now() + MEMORY_IDLE;
@@ -561,7 +565,9 @@ impl RecvHalf {
                 pipe.reader.trim_spare();
             }
         }
-        self.port.inbound.event().wait(deadline)
+        self.trimmed = Some(received);
+        // Something may have come in the last moment, of which the wait then did not tell.
+        true
     }
 
     /// Looks for a message for a while, if that is worth it.

@@ -145,6 +145,8 @@ fn ids_are_unlike() {
         .all(|id| matches!(id.as_bytes(), [0, _, _, _, _])));
     let numbers: HashSet<&[u8]> = ids.iter().map(|id| &id.as_bytes()[1..3]).collect();
     assert!(numbers.len() > 10, "not one behind the other");
+    // A note may be read a moment before its peer is counted.
+    stream.wait_for_peers(100, LONG).unwrap();
     assert_eq!(stream.stats().peers, 100);
 }
 
