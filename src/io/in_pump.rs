@@ -468,9 +468,10 @@ impl InPump {
             }
             // A batch of whole frames, as many as there is credit for.
             let mut batch = Batch::default();
-            let stop = self.scan(link, &mut batch)?;
+            let stop = self.scan(link, &mut batch);
+            // What came before a fault came whole.
             self.hand_on(&batch);
-            match stop {
+            match stop? {
                 Stop::Need(octets) => return Ok(Step::NeedInput(octets)),
                 Stop::Credit => {
                     if self.sink.writer().is_some_and(Writer::is_reader_closed) {

@@ -181,6 +181,25 @@ fn each_fault_ends_the_connection_with_its_name() {
     }
 }
 
+/// Messages that came whole before a fault, in the same segment, are received.
+#[test]
+fn what_came_before_a_fault_is_received() {
+    for at in TRANSPORTS {
+        let mut stage = PullStage::new(at);
+        let mut raw = Raw::shake_hands(stage.endpoint(), "PUSH");
+        let whole = [frame(0, b"one"), frame(MORE, b"two"), frame(0, b"three")].concat();
+        raw.send(&[whole, frame(0x80, b"reserved bit")].concat());
+        let reason = stage.disconnection();
+        assert!(
+            matches!(reason, DisconnectReason::Protocol(_)),
+            "{reason:?}"
+        );
+        assert_eq!(stage.other().as_bytes(), b"one");
+        assert_eq!(stage.other().frame_count(), 2);
+        stage.finish();
+    }
+}
+
 /// The same faults, cut at every octet: no panic, and one of two ends.
 #[test]
 fn a_fault_cut_anywhere_is_a_fault_or_a_peer_that_closed() {
