@@ -12,6 +12,7 @@ use super::{
     Rep, Req, Router, Scatter, Server, Stream, Sub, XPub, XSub,
 };
 use crate::error::{RecvError, SendError};
+use crate::io::{Monitor, SocketEvent};
 use crate::message::{Frame, Group, Message};
 
 /// Sockets that receive: what [`Messages`] takes as a stream. It cannot be implemented elsewhere.
@@ -158,6 +159,15 @@ impl<S: Receiver + Unpin> FuturesStream for Messages<S> {
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.socket.poll_next(cx).map(Some)
+    }
+}
+
+/// Ends when the socket is gone and every event has been read.
+impl FuturesStream for Monitor {
+    type Item = SocketEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<SocketEvent>> {
+        self.poll_recv(cx)
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::task::{Context, Poll, Waker};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::readiness::{Interest, Pollable, Readiness};
@@ -40,8 +42,23 @@ use crate::sync::clock;
 pub struct Poller {
     poll: FdPoll,
     waker: Waker,
+    called: Arc<Called>,
     timers: BTreeMap<(Instant, TimerId), Option<Duration>>,
     last_timer: u64,
+}
+
+/// Somebody wants a wait to end, and not only the poll to look again.
+#[derive(Debug)]
+struct Called {
+    called: AtomicBool,
+    poll: Waker,
+}
+
+impl Wake for Called {
+    fn wake(self: Arc<Self>) {
+        self.called.store(true, Ordering::Release);
+        self.poll.wake_by_ref();
+    }
 }
 
 /// One of the things that a [`Poller`] waits for.
@@ -122,7 +139,7 @@ impl PollEvents {
         &self.timers
     }
 
-    /// Whether there is nothing: the time was over.
+    /// Whether there is nothing: the time was over, or the waker was used.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.ready.is_empty() && self.timers.is_empty()
@@ -141,16 +158,21 @@ impl Poller {
     /// If the system has no descriptors left.
     pub fn new() -> io::Result<Self> {
         let poll = FdPoll::new()?;
+        let called = Called {
+            called: AtomicBool::new(false),
+            poll: poll.waker(),
+        };
         Ok(Poller {
             waker: poll.waker(),
+            called: Arc::new(called),
             poll,
             timers: BTreeMap::new(),
             last_timer: 0,
         })
     }
 
-    /// Waits until an item is ready or a timer is due, at most so long (`None`: for ever). Everything that is
-    /// ready then is told.
+    /// Waits until an item is ready, a timer is due or the [`waker`](Self::waker) is used, at most so long
+    /// (`None`: for ever). Everything that is ready then is told.
     ///
     /// # Errors
     /// If the system refuses to wait for one of the descriptors.
@@ -191,10 +213,17 @@ impl Poller {
                 timers: self.take_due(),
             };
             let over = end.is_some_and(|end| clock::now() >= end);
-            if !events.is_empty() || over {
+            let called = self.called.called.swap(false, Ordering::AcqRel);
+            if called || !events.is_empty() || over {
                 return Ok(events);
             }
         }
+    }
+
+    /// What other threads end the current wait with, or the next one.
+    #[must_use]
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.called))
     }
 
     /// A timer that is told once, by the first wait at or after this time.

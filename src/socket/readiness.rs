@@ -4,6 +4,7 @@ use std::ops::BitOr;
 use std::task::{Context, Poll};
 
 use super::builder::sealed::Sealed;
+use crate::io::Monitor;
 
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +90,8 @@ impl Readiness {
     }
 }
 
-/// Sockets whose readiness can be asked for and waited for. Every socket is one; it cannot be implemented
-/// elsewhere.
+/// Sockets whose readiness can be asked for and waited for. Every socket is one, and a [`Monitor`]; it cannot
+/// be implemented elsewhere.
 ///
 /// Readiness is a state: asking for it, or waiting for it, takes nothing and changes nothing, and it is there
 /// as long as nobody receives (or sends). What is readable can be received without waiting, with one
@@ -107,4 +108,23 @@ pub trait Pollable: Sealed {
 
     /// What is so now.
     fn readiness(&mut self) -> Readiness;
+}
+
+impl Sealed for Monitor {}
+
+/// Readable while there is an event, and from when there will never be one more.
+impl Pollable for Monitor {
+    fn poll_ready(&mut self, cx: &mut Context<'_>, interest: Interest) -> Poll<Readiness> {
+        match interest.readable && self.is_ready(cx.waker()) {
+            true => Poll::Ready(self.readiness()),
+            false => Poll::Pending,
+        }
+    }
+
+    fn readiness(&mut self) -> Readiness {
+        Readiness {
+            readable: self.has_event_or_end(),
+            writable: false,
+        }
+    }
 }
