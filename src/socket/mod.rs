@@ -26,7 +26,9 @@ mod push_pull;
 mod radio_dish;
 mod readiness;
 mod req_rep;
+mod roles;
 mod router;
+mod shared;
 mod shell;
 mod single;
 mod spin;
@@ -38,7 +40,7 @@ mod upstream;
 mod xpub_xsub;
 
 #[cfg(feature = "futures")]
-pub use adapters::{Messages, Receiver, Sender};
+pub use adapters::Messages;
 pub use builder::{SocketBuilder, SocketKind};
 pub use client_server::{Client, Peer, Server};
 pub use dealer::Dealer;
@@ -50,7 +52,9 @@ pub use push_pull::{Pull, Push};
 pub use radio_dish::{Dish, Radio};
 pub use readiness::{Interest, Pollable, Readiness};
 pub use req_rep::{Rep, Req};
+pub use roles::{Receiver, Sender};
 pub use router::{PeerState, Router};
+pub use shared::Shared;
 pub use shell::CloseReport;
 pub use single::{Gather, Scatter};
 pub use stats::SocketStats;
