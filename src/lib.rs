@@ -128,9 +128,10 @@ pub use socket::Messages;
 #[cfg(not(loom))]
 pub use socket::{
     Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, EventFd, Gather, Interest, Pair,
-    Peer, PeerState, PollEvents, PollItem, Pollable, Poller, Pub, Pull, Push, Radio, Readiness,
-    Receiver, Rep, Req, Router, Scatter, Sender, Server, Shared, SocketBuilder, SocketKind,
-    SocketStats, Stream, Sub, SubscriptionEvent, TimerId, XPub, XSub,
+    Peer, PeerState, PendingRequest, PollEvents, PollItem, Pollable, Poller, Pub, Pull, Push,
+    Radio, Readiness, Receiver, Rep, Req, RequestOptions, Requester, Router, Scatter, Sender,
+    Server, Shared, SocketBuilder, SocketKind, SocketStats, Stream, Sub, SubscriptionEvent,
+    TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

@@ -2,14 +2,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{poll_fn, Future};
-use std::pin::pin;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::readiness::{Interest, Pollable};
 use super::roles::{Receiver, Sender};
+use super::task::block_on;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::message::{IntoMessage, Message};
 use crate::sync::{clock, lock, Arc, Mutex};
@@ -340,28 +340,5 @@ impl<'a> Place<'a> {
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.leave();
-    }
-}
-
-/// Runs a future on this thread; `None` if the time was over first.
-fn block_on<T>(future: impl Future<Output = T>, deadline: Option<Instant>) -> Option<T> {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: std::sync::Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(std::sync::Arc::new(Unpark(std::thread::current())));
-    let mut cx = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
-            return Some(done);
-        }
-        match deadline.map(|deadline| deadline.saturating_duration_since(clock::now())) {
-            None => std::thread::park(),
-            Some(Duration::ZERO) => return None,
-            Some(left) => std::thread::park_timeout(left),
-        }
     }
 }
