@@ -40,7 +40,7 @@ use crate::sync::{clock, lock, Arc, Mutex};
 /// let workers: Vec<_> = (0..4)
 ///     .map(|_| {
 ///         let pull = pull.clone();
-///         std::thread::spawn(move || (0..25).map(|_| pull.recv().unwrap().len()).sum::<usize>())
+///         std::thread::spawn(move || (0..25).map(|_| pull.recv().unwrap().as_bytes().len()).sum::<usize>())
 ///     })
 ///     .collect();
 /// let octets: usize = workers.into_iter().map(|worker| worker.join().unwrap()).sum();
