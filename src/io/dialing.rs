@@ -82,7 +82,7 @@ impl IoThread {
         lease: Lease,
     ) {
         let backoff = Backoff::new(port.config.reconnect);
-        let slot = self.slots.insert(Slot::Dialer(Box::new(DialerSlot {
+        let slot = self.new_slot(Slot::Dialer(Box::new(DialerSlot {
             port,
             endpoint,
             id,

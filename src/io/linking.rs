@@ -170,7 +170,7 @@ impl IoThread {
         lease: Option<Lease>,
         since: Instant,
     ) -> Arc<Link> {
-        let slot = self.slots.insert(Slot::Freed);
+        let slot = self.new_slot(Slot::Freed);
         let peer = stream.peer_label();
         let at = endpoint.clone();
         let opening = opening(&at, &origin);

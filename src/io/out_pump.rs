@@ -39,7 +39,7 @@ struct Line {
     control: BytesMut,
     /// What is between this pump and the descriptor, if frames do not travel as they are.
     framed: Option<Box<FramedOutput>>,
-    failure: Option<DisconnectReason>,
+    failure: Option<Box<DisconnectReason>>,
     /// A write was refused since the last one that got on.
     was_blocked: bool,
     /// The connection is ready for messages.
@@ -98,7 +98,7 @@ impl OutPump {
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
-        self.line.failure.take()
+        self.line.failure.take().map(|reason| *reason)
     }
 
     /// Frees what the pipe keeps for more of what there was.
@@ -302,7 +302,7 @@ impl Line {
 
     #[cold]
     fn fail(&mut self, reason: DisconnectReason) -> OutOutcome {
-        self.failure = Some(reason);
+        self.failure = Some(Box::new(reason));
         OutOutcome::Closed
     }
 

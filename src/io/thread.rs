@@ -278,6 +278,16 @@ pub(super) struct IoThread {
 }
 
 impl IoThread {
+    /// A slot for something new. Their table grows by a quarter: with ten thousand connections the room it keeps
+    /// to grow is memory of every one of them.
+    pub(super) fn new_slot(&mut self, slot: Slot) -> usize {
+        let len = self.slots.len();
+        if len == self.slots.capacity() {
+            self.slots.reserve_exact((len / 4).max(16));
+        }
+        self.slots.insert(slot)
+    }
+
     fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         let mut idle = 0;
