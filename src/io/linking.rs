@@ -670,13 +670,8 @@ impl IoThread {
         }
     }
 
-    /// The end of a connection whose peer's routing id has passed to another.
-    pub(super) fn close_replaced(&mut self, slot: usize) {
-        self.close_link(slot, DisconnectReason::Replaced);
-    }
-
     /// The end of a connection.
-    fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
+    pub(super) fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
         let Slot::Link(this) = self.free_slot(slot) else {
             return;
         };

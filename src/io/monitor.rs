@@ -14,7 +14,7 @@ use thiserror::Error;
 
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
-use crate::proto::ProtocolError;
+use crate::proto::{Misbehaved, ProtocolError};
 use crate::socket_type::SocketType;
 use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 use crate::transport::ProxyFailure;
@@ -217,6 +217,13 @@ pub enum DisconnectReason {
     /// This side closed the connection.
     #[error("closed by this side")]
     ClosedLocally,
+}
+
+impl DisconnectReason {
+    /// A REQ socket was sent what is no reply.
+    pub(crate) fn no_reply() -> Self {
+        DisconnectReason::Protocol(Misbehaved::NoReply.into())
+    }
 }
 
 impl From<io::Error> for DisconnectReason {

@@ -20,7 +20,7 @@ use super::dialing::DialerSlot;
 use super::link::Link;
 use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
-use super::monitor::ConnectionId;
+use super::monitor::{ConnectionId, DisconnectReason};
 use super::pool::IoPool;
 use super::port::{Lease, PipeKey, Port};
 use super::reading::Look;
@@ -134,8 +134,8 @@ pub(crate) enum Command {
     Output(usize, ConnectionId),
     /// Run an in-pump.
     Input(usize, ConnectionId),
-    /// End a connection whose peer's routing id has passed to another.
-    Replaced(usize, ConnectionId),
+    /// End a connection for a reason that the pattern has found.
+    End(usize, ConnectionId, Box<DisconnectReason>),
     /// End a connection once its queue is empty, at most after so long.
     CloseLink(usize, ConnectionId, Option<Duration>),
     /// A socket's `recv` reads this connection itself.
@@ -448,9 +448,9 @@ impl IoThread {
                     self.close_link_gently(slot, deadline_after(linger));
                 }
             }
-            Command::Replaced(slot, id) => {
+            Command::End(slot, id, reason) => {
                 if self.link(slot, id).is_some() {
-                    self.close_replaced(slot);
+                    self.close_link(slot, *reason);
                 }
             }
             Command::CallerReads(slot, id) => {

@@ -375,6 +375,9 @@ pub enum Misbehaved {
         /// The command that came.
         command: PeerName,
     },
+    /// A message to a REQ socket that is no reply to any request. Raised by the layer that knows them.
+    #[error("the peer sent a message that is no reply, expected an empty frame and a body, after an id of 4 octets if any")]
+    NoReply,
     /// A command that means nothing to this type of socket.
     #[error("the peer sent \"{command}\" to a {ours} socket")]
     CommandForOtherSocket {
@@ -611,7 +614,7 @@ impl ProtocolError {
                 | Misbehaved::HandshakeCommandInTraffic { .. }
                 | Misbehaved::CommandForOtherSocket { .. } => Some(CODE_UNEXPECTED_COMMAND),
                 Misbehaved::MessageDuringHandshake => Some(CODE_MALFORMED_COMMAND),
-                Misbehaved::IdentityParts => Some(CODE_UNSPECIFIED),
+                Misbehaved::IdentityParts | Misbehaved::NoReply => Some(CODE_UNSPECIFIED),
             },
             ProtocolError::LimitExceeded(fault) => match fault {
                 LimitExceeded::HandshakeFrame { .. }

@@ -10,7 +10,7 @@ use super::outbound::Deadline;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
+use crate::io::{CallerPoll, Counters, DisconnectReason, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
@@ -391,6 +391,15 @@ impl RecvHalf {
     /// Whose the last message was.
     pub(super) fn from(&self) -> PeerKey {
         self.from
+    }
+
+    /// Ends the connection that the last message came through, if it is still there. Over inproc there is none.
+    #[cold]
+    pub(super) fn end_last(&mut self, reason: DisconnectReason) {
+        let link = self.pipe(self.from).and_then(|pipe| pipe.link.clone());
+        if let Some(link) = link.and_then(|link| link.upgrade()) {
+            link.end(reason);
+        }
     }
 
     /// What is known of who that was.

@@ -539,7 +539,7 @@ impl Hooks for Peers {
             } => {
                 self.handovers.fetch_add(1, Ordering::Release);
                 match connection.and_then(|link| link.upgrade()) {
-                    Some(link) => link.replace(),
+                    Some(link) => link.end(DisconnectReason::Replaced),
                     None => arrival.port.inproc.disconnect(arrival.port, pipe_key(old)),
                 }
                 Ok(Some(id))
