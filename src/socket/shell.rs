@@ -477,14 +477,13 @@ impl Drop for Shell {
     }
 }
 
-/// An endpoint that can be connected to.
 /// Whether a transport carries what a socket of this type sends.
 fn carries(socket_type: SocketType, endpoint: &Endpoint) -> bool {
     socket_type != SocketType::Stream
         || matches!(endpoint.transport(), Transport::Tcp | Transport::Ipc)
 }
 
-const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket";
+const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket, or a raw ROUTER";
 
 pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {
