@@ -411,6 +411,13 @@ impl RecvHalf {
         }
     }
 
+    /// What is known of who is at the other end of a pipe now.
+    pub(super) fn peer_of(&mut self, key: PeerKey) -> Option<Arc<PeerProperties>> {
+        self.refresh();
+        let (_, peer) = self.pipe(key)?.peers.last()?;
+        Some(Arc::clone(peer))
+    }
+
     /// The current pipe is empty.
     #[cold]
     fn rest(&mut self, key: PeerKey) {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::{shell_methods, socket_traits};
+use super::common::{peer_methods, shell_methods, socket_traits};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
@@ -377,3 +377,4 @@ const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Radio);
 socket_traits!(Dish);
+peer_methods!(Dish, inbound);
