@@ -87,6 +87,8 @@ pub(crate) enum Command {
         ends: Option<PipeEnds>,
         /// What the peer is to be called, if the socket calls its peers anything.
         name: Option<RoutingId>,
+        /// Kept until the endpoint has ended.
+        alive: Arc<()>,
         lease: Lease,
     },
     /// Look after a connection that was accepted.
@@ -396,8 +398,9 @@ impl IoThread {
                 id,
                 ends,
                 name,
+                alive,
                 lease,
-            } => self.dial(port, endpoint, id, ends, name, lease),
+            } => self.dial(port, endpoint, id, ends, name, (alive, lease)),
             Command::Adopt {
                 port,
                 stream,

@@ -15,8 +15,7 @@ use crate::config::{Notes, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
-    BindError, ConnectError, RecvError, SendError, UnknownEndpoint, UnknownRoutingId,
-    WaitTimeout,
+    BindError, ConnectError, RecvError, SendError, UnknownEndpoint, UnknownRoutingId, WaitTimeout,
 };
 use crate::io::Monitor;
 use crate::message::{IntoMessage, Message, RoutingId};
