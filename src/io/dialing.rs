@@ -581,7 +581,9 @@ impl DialerSlot {
             // Another connection has its place.
             DisconnectReason::Replaced => !lost.in_handshake,
             DisconnectReason::Protocol(error) if !error.is_retryable() => lost.in_handshake,
-            DisconnectReason::Protocol(ProtocolError::TimedOut(_))
+            DisconnectReason::Protocol(
+                ProtocolError::TimedOut(_) | ProtocolError::Closed { .. },
+            )
             | DisconnectReason::PeerClosed
             | DisconnectReason::Io { .. } => stops.failed_handshake && lost.in_handshake,
             DisconnectReason::Protocol(_) | DisconnectReason::TooLarge { .. } => {

@@ -638,6 +638,15 @@ impl IoThread {
         if this.closing.is_none() || this.state != State::Open {
             return;
         }
+        let link = Arc::clone(&this.link);
+        if link.output.lock().is_drained() && lock(&link.proto).finish() {
+            // The peer is told, behind all there was; that may have to wait for room.
+            self.heat(link);
+            return;
+        }
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
         let mut output = this.link.output.lock();
         let finished = output.is_finished();
         let drained = output.is_drained();
@@ -675,6 +684,7 @@ impl IoThread {
         let Slot::Link(this) = self.free_slot(slot) else {
             return;
         };
+        let reason = reason.in_general();
         let LinkSlot {
             link,
             origin,

@@ -220,6 +220,16 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
+    /// An end in good order is one, whatever the words that the format has for it.
+    pub(super) fn in_general(self) -> Self {
+        match self {
+            DisconnectReason::Protocol(ProtocolError::Closed { code: Some(1000) }) => {
+                DisconnectReason::PeerClosed
+            }
+            other => other,
+        }
+    }
+
     /// A REQ socket was sent what is no reply.
     pub(crate) fn no_reply() -> Self {
         DisconnectReason::Protocol(Misbehaved::NoReply.into())

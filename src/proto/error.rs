@@ -37,7 +37,8 @@ pub enum ProtocolError {
     /// The peer ended the connection with an `ERROR` command.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The peer closed the WebSocket as RFC 6455 has it.
+    /// The peer closed the WebSocket as RFC 6455 has it, with another status code than 1000, which stands for a
+    /// normal end ([`DisconnectReason::PeerClosed`](crate::DisconnectReason::PeerClosed)).
     #[error("the peer closed the WebSocket{}", StatusCode(*code))]
     Closed {
         /// The status code it gave, if it did.
