@@ -144,6 +144,19 @@ impl Link {
         self.attend();
     }
 
+    /// As [`Link::push_control`], unless much waits to be written already. `false`: the frames are not taken, and
+    /// [`Hooks::drained`](super::Hooks::drained) will tell when they can be.
+    pub(crate) fn offer_control(&self, frames: &[u8]) -> bool {
+        let (taken, missed) = self.output.visit(|pump| pump.offer_control(frames));
+        if missed {
+            self.activate_output();
+        }
+        if taken {
+            self.attend();
+        }
+        taken
+    }
+
     /// Asks the I/O thread to look at everything about this connection: control frames to send,
     /// timers, failures.
     pub(crate) fn attend(&self) {

@@ -310,6 +310,9 @@ impl IoThread {
         match failure {
             Some(reason) => self.close_link(slot, reason),
             None => {
+                if let Some(key) = link.key() {
+                    link.port.hooks.drained(key);
+                }
                 self.retime_link(slot);
                 self.check_drained(slot);
             }

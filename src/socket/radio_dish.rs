@@ -221,6 +221,9 @@ impl Radio {
 /// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
 /// keeps those of the groups it has joined.
 ///
+/// What was sent to a group before it was left, or comes as a datagram to one that was not joined, waits like
+/// any message, up to `recv_hwm` per peer, until [`recv`](Dish::recv) looks at it and skips it.
+///
 /// A new DISH has joined no group and receives nothing. Membership is state: it is told to every publisher,
 /// also to one that comes (back) later.
 ///
