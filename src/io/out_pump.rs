@@ -5,7 +5,6 @@
 //! waits for more than that, and one message.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 
@@ -16,6 +15,7 @@ use super::port::Counters;
 use super::writing::OutOutcome;
 use crate::pipe::{Reader, Writer};
 use crate::proto::Encode;
+use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 
 /// How far ahead a boundary is chosen, in octets.

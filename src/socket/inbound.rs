@@ -1,7 +1,6 @@
 //! The receiving half: pipes from peers, read in turn.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -14,6 +13,7 @@ use crate::io::{CallerPoll, Counters, DisconnectReason, Half, Inbound, Link, Por
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
+use crate::sync::atomic::Ordering;
 use crate::sync::{barrier, clock};
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use crate::io::{
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
+use crate::sync::atomic::Ordering;
 use crate::sync::{clock, Event};
 
 /// See the module.

@@ -147,3 +147,8 @@ pub(crate) const CLOCK: &str = "src/sync/clock.rs";
 
 /// The most lines of code in a file: not blank, not comments, not a trailing `mod tests`.
 pub(crate) const MAX_CODE_LINES: usize = 800;
+
+/// What of `std::sync` the layers with threads may use as it is: a count of references, what is written once,
+/// and errors of locks, which loom has from there, too.
+pub(crate) const SHARED_FREELY: &[&str] =
+    &["Arc", "Weak", "OnceLock", "TryLockError", "PoisonError"];
