@@ -130,6 +130,7 @@ pub use socket::{
     SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
+pub use sync::ThreadScheduling;
 
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.
 #[cfg(fuzzing)]

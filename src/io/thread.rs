@@ -235,11 +235,15 @@ pub(super) fn start(
         stopped: false,
     };
     let cores = config.cores_of_thread(index);
+    let scheduling = config.thread_scheduling;
     std::thread::Builder::new()
         .name(format!("{}/io/{index}", config.thread_name_prefix))
         .spawn(move || {
             if !cores.is_empty() {
                 crate::sync::pin_thread(&cores);
+            }
+            if let Some(scheduling) = scheduling {
+                crate::sync::schedule_thread(scheduling);
             }
             thread.run();
         })?;

@@ -16,7 +16,8 @@ mod noted;
 pub mod sharing;
 mod token;
 
-pub(crate) use affinity::pin_thread;
+pub use affinity::ThreadScheduling;
+pub(crate) use affinity::{pin_thread, schedule_thread};
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use token::Token;

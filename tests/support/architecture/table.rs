@@ -37,9 +37,10 @@ pub(crate) const LAYERS: &[Layer] = &[
     row("proto", &["message", "frame", "socket_type"], PROTO_CRATES),
     row("routing", &["message"], &["slab"]),
     row("pipe", &["sync", "message", "frame"], &["bytes"]),
+    // What sync can ask of the system for a thread is an option.
     row(
         "config",
-        &["message", "endpoint", "socket_type"],
+        &["sync", "message", "endpoint", "socket_type"],
         &["bytes", "thiserror"],
     ),
     // libc where the platform call needs it; thiserror for what a proxy answers.
