@@ -230,9 +230,16 @@ fn what_is_no_reply_is_final_if_asked_for() {
         let mut req = Req::builder().reconnect(policy).build().unwrap();
         let mut monitor = req.monitor();
         req.connect(listener.local_addr().unwrap()).unwrap();
-        let said = [greeting(), ready("REP"), frame(0, b"no reply")].concat();
-        let _stream = accept(&listener, &said);
+        let mut stream = accept(&listener, &[greeting(), ready("REP")].concat());
         req.send_timeout("question", WATCHDOG).unwrap();
+        // A request that has not left would wait for the next connection.
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"question") {
+            let mut octet = [0];
+            stream.read_exact(&mut octet).unwrap();
+            heard.extend(octet);
+        }
+        stream.write_all(&frame(0, b"no reply")).unwrap();
         assert_eq!(req.recv_timeout(WATCHDOG), Err(RecvError::PeerLost));
         let after = monitor.wait_for(WATCHDOG, |event| {
             matches!(
