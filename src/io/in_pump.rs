@@ -6,7 +6,6 @@
 //! as the octets arrive and never ahead of them by more than what has come.
 
 use std::io::{self, IoSliceMut};
-use std::sync::atomic::Ordering;
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::framing::{Fault, Filled, FramedInput};
@@ -18,6 +17,7 @@ use crate::frame::{self, FrameError, Header};
 use crate::pipe::{Memory, Writer};
 use crate::proto::{Decode, Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
 use crate::socket_type::SocketType;
+use crate::sync::atomic::Ordering;
 use crate::sync::{clock, lock};
 
 /// A body of at least this many octets that is not in the buffer as a whole gets memory of its own.
