@@ -38,19 +38,9 @@ fn quickstart() {
 
 #[test]
 fn every_example_prints_what_its_readme_says() {
-    let index = std::fs::read_to_string(root().join("docs/examples.md")).unwrap();
-    for example in Example::all(root()) {
-        example.check(&index);
-    }
-}
-
-#[test]
-fn examples_are_short() {
     // Several in one, or more than one page of the subject.
     let longer = ["asyncsrv", "chat_room", "missing_messages"];
-    for example in Example::all(root()) {
-        example.check_length(&longer);
-    }
+    Example::check_all(root(), &root().join("docs/examples.md"), &longer);
 }
 
 #[test]

@@ -18,80 +18,85 @@ pub(crate) struct Example {
 }
 
 impl Example {
-    /// All examples of the package whose root this is.
-    pub(crate) fn all(package: &Path) -> Vec<Example> {
+    /// Runs all examples of the package whose root this is, and compares them with their READMEs and the index
+    /// page. Those not named in `longer` are short, and those that are, are not.
+    pub(crate) fn check_all(package: &Path, index: &Path, longer: &[&str]) {
+        let index = fs::read_to_string(index).expect("there is an index page");
         let entries = fs::read_dir(package.join("examples")).expect("the package has examples");
-        let directories = entries.map(|entry| entry.expect("it is readable").path());
-        let mut all: Vec<Example> = directories
-            .filter(|directory| directory.join("main.rs").exists())
-            .map(|directory| Example {
-                name: directory
-                    .file_name()
-                    .expect("it has a name")
-                    .to_string_lossy()
-                    .into(),
-                directory,
-            })
-            .collect();
-        all.sort_by(|a, b| a.name.cmp(&b.name));
-        assert!(!all.is_empty(), "no examples in {}", package.display());
-        all
+        let mut checked = 0;
+        for entry in entries {
+            let directory = entry.expect("it is readable").path();
+            if directory.join("main.rs").exists() {
+                let name = directory.file_name().expect("it has a name");
+                let name = name.to_string_lossy().into_owned();
+                let longer = longer.contains(&&*name);
+                Example { name, directory }.check(&index, longer);
+                checked += 1;
+            }
+        }
+        assert!(checked > 0, "no examples in {}", package.display());
     }
 
-    /// What the README and the index page say agrees with what the example prints.
-    pub(crate) fn check(&self, index: &str) {
+    fn check(&self, index: &str, longer: bool) {
         let name = &self.name;
+        let link = format!("examples/{name}/README.md");
+        assert!(index.contains(&link), "no {link} in the index");
+        let readme = self.readme();
+        let lines = readme.lines().count();
+        assert!(lines <= 40, "{name}: README of {lines} lines");
         assert!(
-            index.contains(&format!("examples/{name}/README.md")),
-            "docs/examples.md does not name {name}"
-        );
-        let readme = self.directory.join("README.md");
-        let readme = fs::read_to_string(readme).unwrap_or_else(|error| panic!("{name}: {error}"));
-        assert!(
-            readme.lines().count() <= 40,
-            "{name}: README of more than 40 lines"
-        );
-        let blocks: Vec<&str> = readme.split("```text\n").skip(1).collect();
-        assert!(
-            blocks.len() >= 2,
+            readme.matches("```text\n").count() >= 2,
             "{name}: README without a diagram, or an output"
         );
-        let output = blocks.last().and_then(|block| block.split("\n```").next());
-        let promised = output.and_then(|output| output.lines().last());
-
-        let usage = run(name, &["--help"]);
-        assert!(usage[0].starts_with(&format!("usage: {name}")), "{usage:?}");
-        let mut runs = vec![run(name, &[])];
-        if usage.iter().any(|line| line.contains("--chaos")) {
-            runs.push(run(name, &["--chaos"]));
-        }
-        for output in runs {
-            let last = output.last().map(String::as_str);
-            if last.is_some_and(|line| line.starts_with("skipped: ")) {
-                eprintln!("{name}: {}", last.unwrap_or_default());
-            } else {
-                assert_eq!(
-                    last, promised,
-                    "{name}: README and output differ: {output:#?}"
-                );
+        let lines = self.lines_of_code();
+        assert_eq!(lines > SHORT, longer, "{name}: {lines} lines of code");
+        self.check_output(&[]);
+        if self.has_chaos() {
+            for seed in 0..schedules() {
+                self.check_output(&["--chaos", "--seed", &seed.to_string()]);
             }
         }
     }
 
-    /// Examples not named are short.
-    pub(crate) fn check_length(&self, longer: &[&str]) {
-        let source = fs::read_to_string(self.directory.join("main.rs")).expect("it has been found");
-        let code = source
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with("//"));
-        let (lines, name) = (code.count(), &self.name);
-        assert_eq!(
-            lines > SHORT,
-            longer.contains(&name.as_str()),
-            "{name}: {lines} lines of code, {SHORT} are short"
-        );
+    fn has_chaos(&self) -> bool {
+        let usage = example(&self.name, &["--help"]).finish();
+        let begin = format!("usage: {}", self.name);
+        assert!(usage[0].starts_with(&begin), "{usage:?}");
+        usage.iter().any(|line| line.contains("--chaos"))
     }
+
+    fn readme(&self) -> String {
+        let path = self.directory.join("README.md");
+        fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    fn check_output(&self, args: &[&str]) {
+        let (name, readme) = (&self.name, self.readme());
+        let block = readme.split("```text\n").last();
+        let block = block.and_then(|block| block.split("\n```").next());
+        let promised = block.and_then(|block| block.lines().last());
+        let output = example(name, args).finish();
+        let last = output.last().map(String::as_str);
+        match last.filter(|line| line.starts_with("skipped: ")) {
+            Some(why) => eprintln!("{name}: {why}"),
+            None => assert_eq!(last, promised, "{name} {args:?}: {output:#?}"),
+        }
+    }
+
+    fn lines_of_code(&self) -> usize {
+        let source = fs::read_to_string(self.directory.join("main.rs")).expect("it has been found");
+        let lines = source.lines().map(str::trim);
+        let code = lines.filter(|line| !line.is_empty() && !line.starts_with("//"));
+        code.count()
+    }
+}
+
+/// How many schedules of disaster an example is put through: `EXAMPLE_SCHEDULES`, or one.
+fn schedules() -> u64 {
+    let given = std::env::var("EXAMPLE_SCHEDULES").ok();
+    given.map_or(1, |text| {
+        text.parse().expect("EXAMPLE_SCHEDULES is a number")
+    })
 }
 
 /// A running example.
@@ -103,10 +108,6 @@ pub(crate) fn example(name: &str, args: &[&str]) -> Running {
         path.display()
     );
     Running::start(Command::new(path).args(args))
-}
-
-fn run(name: &str, args: &[&str]) -> Vec<String> {
-    example(name, args).finish()
 }
 
 /// Cargo puts examples beside the directory of the test programmes.
