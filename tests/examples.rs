@@ -39,7 +39,14 @@ fn quickstart() {
 #[test]
 fn every_example_prints_what_its_readme_says() {
     // Several in one, or more than one page of the subject.
-    let longer = ["asyncsrv", "chat_room", "missing_messages"];
+    let longer = [
+        "asyncsrv",
+        "chat_room",
+        "missing_messages",
+        "pubsub_proxy",
+        "rrbroker",
+        "threads_inproc",
+    ];
     Example::check_all(root(), &root().join("docs/examples.md"), &longer);
 }
 

@@ -11,6 +11,9 @@ use super::process::Running;
 /// a minute.
 const SHORT: usize = 60;
 
+/// The same of the others.
+const LONG: usize = 300;
+
 /// An example: one directory below `examples/`.
 pub(crate) struct Example {
     name: String,
@@ -50,6 +53,7 @@ impl Example {
         );
         let lines = self.lines_of_code();
         assert_eq!(lines > SHORT, longer, "{name}: {lines} lines of code");
+        assert!(lines <= LONG, "{name}: {lines} lines of code");
         self.check_output(&[]);
         if self.has_chaos() {
             for seed in 0..schedules() {
