@@ -12,7 +12,7 @@ use std::time::Duration;
 use sinew::{Context, Rep};
 use sinew_patterns::common::Random;
 use sinew_patterns::rpc::{CallError, CallOptions, Idem, Requester, RequesterConfig};
-use support::{joined, Options, Result};
+use support::{joined, misused, Options, Result};
 
 const USAGE: &str = "usage: lazy_pirate [--chaos] [--seed N] [--calls N]
 Makes N (300) calls to two equivalent servers, processes of their own. With --chaos they are killed and
@@ -26,7 +26,7 @@ fn main() -> Result {
     match options.words()?.strs()[..] {
         [] => demonstration(chaos, seed, calls),
         ["server", endpoint] => serve(endpoint),
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }
 
