@@ -126,8 +126,8 @@ pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
     Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
-    Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind,
-    SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
+    PollWaker, Pollable, Poller, Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server,
+    SocketBuilder, SocketKind, SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

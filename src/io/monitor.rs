@@ -16,7 +16,7 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
-use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
+use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard, Unpark};
 use crate::transport::ProxyFailure;
 
 /// Names one connection of this process, for its whole life and never again.
@@ -287,6 +287,16 @@ impl Monitor {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.lock().dropped
+    }
+
+    /// Announces a sleeper that waits elsewhere and is woken through `unpark`; `false` if there is an event.
+    pub(crate) fn begin_custom(&mut self, unpark: Arc<dyn Unpark>) -> bool {
+        self.0.lock().events.is_empty() && self.0.wakeup.begin_custom(unpark)
+    }
+
+    /// Ends what [`Monitor::begin_custom`] began; whether there was an event.
+    pub(crate) fn end_custom(&mut self) -> bool {
+        self.0.wakeup.end_custom()
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Option<SocketEvent> {

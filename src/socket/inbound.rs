@@ -14,7 +14,7 @@ use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
-use crate::sync::{barrier, clock};
+use crate::sync::{barrier, clock, Unpark};
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
 /// messages: a new peer waits for its turn no longer than that.
@@ -545,6 +545,21 @@ impl RecvHalf {
             caller.release();
         }
         self.sleep(deadline)
+    }
+
+    /// Announces a sleeper that waits elsewhere and is woken through `unpark`; `false` if a message may be
+    /// there or something has changed. After `true` follows [`RecvHalf::end_custom`].
+    pub(super) fn begin_custom(&mut self, unpark: Arc<dyn Unpark>) -> bool {
+        // The I/O threads read meanwhile: this thread waits for more than these connections.
+        if let Some(caller) = &mut self.caller {
+            caller.release();
+        }
+        !self.look() && !self.arm() && self.port.inbound.event().begin_custom(unpark)
+    }
+
+    /// Ends what [`RecvHalf::begin_custom`] began; whether there was a signal.
+    pub(super) fn end_custom(&mut self) -> bool {
+        self.port.inbound.event().end_custom()
     }
 
     fn sleep(&mut self, deadline: Option<Instant>) -> bool {

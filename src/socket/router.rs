@@ -7,6 +7,7 @@ use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
+use super::poller::pollable;
 use super::shell::{inproc_name, CloseReport, Shell};
 use super::{peer_key, pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
@@ -574,3 +575,4 @@ impl Hooks for Peers {
 
 socket_traits!(Router);
 peer_methods!(Router, inbound);
+pollable!(Router);

@@ -17,6 +17,7 @@ mod network;
 mod notes;
 mod pairs;
 mod pattern;
+mod poller;
 mod promises;
 mod radio_dish;
 mod reconnecting;
