@@ -28,15 +28,15 @@ mod sim_tests;
 mod wire;
 mod worker;
 
-pub use broker::{Broker, BrokerEvent};
-pub use client::{Client, ClientConfig, ClientEvent};
+pub use broker::{BrokerEngine, BrokerEvent};
+pub use client::{ClientConfig, ClientEngine, ClientEvent};
 pub use config::{
     Authorizer, BrokerConfig, BrokerCounters, BrokerLimits, DeadReason, Lease, Partials,
     ServicePolicy, ServiceStats, Verb,
 };
 pub use wire::{Dialect, WireError};
 pub use worker::{
-    Worker, WorkerConfig, WorkerCounters, WorkerEvent, WorkerRequest, WorkerRequestId,
+    WorkerConfig, WorkerCounters, WorkerEngine, WorkerEvent, WorkerRequest, WorkerRequestId,
 };
 
 #[cfg(fuzzing)]
