@@ -116,6 +116,18 @@ pub struct WorkerCounters {
     pub malformed: u64,
 }
 
+impl WorkerCounters {
+    /// The sum of both.
+    pub(crate) fn add(&mut self, other: &WorkerCounters) {
+        self.requests += other.requests;
+        self.replies += other.replies;
+        self.undeliverable += other.undeliverable;
+        self.expired += other.expired;
+        self.reconnects += other.reconnects;
+        self.malformed += other.malformed;
+    }
+}
+
 /// A Majordomo worker.
 ///
 /// ```
