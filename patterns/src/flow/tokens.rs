@@ -117,7 +117,7 @@ pub enum Unreachable {
     Closed,
 }
 
-/// Options of a [`TokenPurse`].
+/// Options of a client of a token server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenConfig {
     /// How many tokens are fetched at once; 0 counts as 1. Default: 10.
@@ -126,6 +126,8 @@ pub struct TokenConfig {
     pub on_unreachable: Unreachable,
     /// When to ask again after that. Default: 100 ms.
     pub retry: Duration,
+    /// How long the server may take to answer before it counts as unreachable. Default: 1 s.
+    pub timeout: Duration,
 }
 
 impl Default for TokenConfig {
@@ -134,6 +136,7 @@ impl Default for TokenConfig {
             lease: 10,
             on_unreachable: Unreachable::Closed,
             retry: Duration::from_millis(100),
+            timeout: Duration::from_secs(1),
         }
     }
 }

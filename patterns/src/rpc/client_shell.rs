@@ -92,6 +92,16 @@ impl Client {
         self.0.begin(body.into(), options).into()
     }
 
+    /// Asks, and does this with the reply, on the thread that drives the sockets.
+    pub(crate) fn call_then(
+        &self,
+        body: Message,
+        options: &CallOptions,
+        then: impl FnOnce(Result<Message, CallError>) + Send + 'static,
+    ) {
+        self.0.begin_then(body, options, Box::new(then));
+    }
+
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> CallCounters {

@@ -82,14 +82,47 @@ enum Update {
 
 /// The end of a call that owes a result. If it is dropped without, the caller is told that the client was closed.
 pub(crate) struct Promise {
-    updates: Arc<Inbox<Update>>,
+    to: Option<To>,
     calls: Arc<AtomicUsize>,
+}
+
+enum To {
+    /// Somebody waits, or will.
+    Waiter(Arc<Inbox<Update>>),
+    /// This is done with the result, on the driver's thread.
+    Then(Then),
+}
+
+/// See [`Caller::begin_then`].
+pub(crate) type Then = Box<dyn FnOnce(Result<Message, CallError>) + Send>;
+
+impl Promise {
+    fn part(&self, part: Message) {
+        if let Some(To::Waiter(updates)) = &self.to {
+            let _ = updates.push(Update::Part(part));
+        }
+    }
+
+    fn done(mut self, result: Result<Message, CallError>) {
+        match self.to.take() {
+            Some(To::Waiter(updates)) => {
+                let _ = updates.push(Update::Done(result));
+                updates.close();
+            }
+            Some(To::Then(then)) => then(result),
+            None => {}
+        }
+    }
 }
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.updates.close();
         self.calls.fetch_sub(1, Ordering::Relaxed);
+        match self.to.take() {
+            Some(To::Waiter(updates)) => updates.close(),
+            Some(To::Then(then)) => then(Err(CLOSED)),
+            None => {}
+        }
     }
 }
 
@@ -115,26 +148,35 @@ impl<E: CallEngine> Caller<E> {
     }
 
     pub(crate) fn begin(&self, ask: E::Ask, options: &CallOptions) -> Pending<E> {
-        let shared = &self.0;
         let updates = Arc::<Inbox<Update>>::default();
+        let (token, begun) = self.launch(ask, options, To::Waiter(Arc::clone(&updates)));
+        Pending {
+            updates,
+            sender: self.0.running.sender().clone(),
+            token,
+            over: false,
+            begun,
+        }
+    }
+
+    /// A call whose last reply, or error, goes to this function, on the driver's thread.
+    pub(crate) fn begin_then(&self, ask: E::Ask, options: &CallOptions, then: Then) {
+        self.launch(ask, options, To::Then(then));
+    }
+
+    /// The call's token, and whether the engine is to know it.
+    fn launch(&self, ask: E::Ask, options: &CallOptions, to: To) -> (u64, bool) {
+        let shared = &self.0;
         let token = shared.next.fetch_add(1, Ordering::Relaxed);
         let calls = shared.calls.fetch_add(1, Ordering::Relaxed);
         let promise = Promise {
-            updates: Arc::clone(&updates),
+            to: Some(to),
             calls: Arc::clone(&shared.calls),
         };
-        let pending = Pending {
-            updates: Arc::clone(&updates),
-            sender: shared.running.sender().clone(),
-            token,
-            over: false,
-            begun: calls < shared.most,
-        };
         // Those on their way to the engine take memory, too.
-        if !pending.begun {
-            let error = CallError::TooMany { calls, bytes: 0 };
-            let _ = updates.push(Update::Done(Err(error)));
-            return pending;
+        if calls >= shared.most {
+            promise.done(Err(CallError::TooMany { calls, bytes: 0 }));
+            return (token, false);
         }
         // If nobody takes it, the promise is dropped, and that ends the call.
         let _ = shared.running.sender().send(Command::Begin {
@@ -143,7 +185,7 @@ impl<E: CallEngine> Caller<E> {
             options: *options,
             promise,
         });
-        pending
+        (token, true)
     }
 
     /// All zero once it is closed.
@@ -365,13 +407,13 @@ impl<E: CallEngine> Desk for Table<E> {
         match E::told(event) {
             Told::Call(CallEvent::Partial { call, message }) => {
                 if let Some((_, promise)) = self.promises.get(&call) {
-                    let _ = promise.updates.push(Update::Part(message));
+                    promise.part(message);
                 }
             }
             Told::Call(CallEvent::Done { call, result }) => {
                 if let Some((token, promise)) = self.promises.remove(&call) {
                     self.tokens.remove(&token);
-                    let _ = promise.updates.push(Update::Done(result));
+                    promise.done(result);
                 }
             }
             Told::Reset(port) => (self.reopen)(driver, port),
@@ -396,7 +438,7 @@ impl<E: CallEngine> Desk for Table<E> {
                     self.tokens.insert(token, call);
                     self.promises.insert(call, (token, promise));
                 }
-                Err(error) => drop(promise.updates.push(Update::Done(Err(error)))),
+                Err(error) => promise.done(Err(error)),
             },
             Command::Read(token) => {
                 if let Some(call) = self.tokens.get(&token) {

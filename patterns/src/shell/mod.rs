@@ -16,7 +16,7 @@ pub use serving::Request;
 pub use thread::StartError;
 
 pub(crate) use calls::{CallEngine, Caller, Pending, Told as CallTold};
-pub(crate) use driver::{Driver, With};
+pub(crate) use driver::{Driver, Turn, With};
 pub(crate) use inbox::Popped;
 pub(crate) use router::behind;
 pub(crate) use serving::{
