@@ -250,6 +250,9 @@ pub enum SendFailure {
     /// The message given to a [`Dgram`](crate::Dgram) is none.
     #[error("the message is no datagram: expected two frames, the first an address such as `192.0.2.1:5555`")]
     NoDatagram,
+    /// The message given to a [`Radio`](crate::Radio) by a sink has no group.
+    #[error("the message is for no group: expected two frames, the first a group of at most 255 octets without a NUL")]
+    NoGroup,
     /// The peer that a reply was for is gone.
     #[error("the peer this reply is for is gone")]
     PeerLost,

@@ -125,10 +125,13 @@ pub use proto::{
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
-    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
-    PollWaker, Pollable, Poller, Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server,
-    SocketBuilder, SocketKind, SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
+    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, EventFd, Gather, Interest, Pair,
+    Peer, PeerState, PollEvents, PollItem, Pollable, Poller, Pub, Pull, Push, Radio, Readiness,
+    Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind, SocketStats, Stream, Sub,
+    SubscriptionEvent, TimerId, XPub, XSub,
 };
+#[cfg(all(feature = "futures", not(loom)))]
+pub use socket::{Messages, Receiver, Sender};
 pub use socket_type::SocketType;
 
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -16,7 +17,7 @@ use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::proto::ProtocolError;
 use crate::socket_type::SocketType;
-use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard, Unpark};
+use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 use crate::transport::ProxyFailure;
 
 /// Names one connection of this process, for its whole life and never again.
@@ -268,6 +269,39 @@ impl Monitor {
         self.recv_until(clock::now().checked_add(timeout))
     }
 
+    /// Waits for the next event, for a task of any executor, or of none. `None` as for [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    pub async fn recv_async(&mut self) -> Option<SocketEvent> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Takes the next event if there is one; otherwise the task is woken when there is.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<SocketEvent>> {
+        match self.is_ready(cx.waker()) {
+            true => Poll::Ready(self.try_recv()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Whether there is an event, or will never be one; otherwise the waker is woken when there is.
+    pub(crate) fn is_ready(&mut self, waker: &Waker) -> bool {
+        loop {
+            if self.has_event_or_end() {
+                return true;
+            }
+            if !self.0.wakeup.poll(waker) {
+                return false;
+            }
+        }
+    }
+
+    pub(crate) fn has_event_or_end(&self) -> bool {
+        let state = self.0.lock();
+        state.closed || !state.events.is_empty()
+    }
+
     /// Waits, at most this long, for an event that satisfies `wanted`, and discards those before it.
     pub fn wait_for(
         &mut self,
@@ -287,16 +321,6 @@ impl Monitor {
     #[must_use]
     pub fn dropped(&self) -> u64 {
         self.0.lock().dropped
-    }
-
-    /// Announces a sleeper that waits elsewhere and is woken through `unpark`; `false` if there is an event.
-    pub(crate) fn begin_custom(&mut self, unpark: Arc<dyn Unpark>) -> bool {
-        self.0.lock().events.is_empty() && self.0.wakeup.begin_custom(unpark)
-    }
-
-    /// Ends what [`Monitor::begin_custom`] began; whether there was an event.
-    pub(crate) fn end_custom(&mut self) -> bool {
-        self.0.wakeup.end_custom()
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Option<SocketEvent> {

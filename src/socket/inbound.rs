@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::deadline::Deadline;
 use super::favourites::{Favour, Favourites, MOST};
-use super::outbound::Deadline;
+use super::shell::Ending;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
@@ -14,7 +15,7 @@ use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
-use crate::sync::{barrier, clock, Unpark};
+use crate::sync::{barrier, clock};
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
 /// messages: a new peer waits for its turn no longer than that.
@@ -473,6 +474,42 @@ impl RecvHalf {
         self.recv_slow(deadline)
     }
 
+    /// Whether a message is there; a task is woken when one may be.
+    pub(super) fn is_ready(&mut self, deadline: Deadline) -> bool {
+        loop {
+            if self.has_next() {
+                return true;
+            }
+            let again = match deadline {
+                Deadline::Task(_) => self.wait(deadline),
+                _ => self.pump(),
+            };
+            if !again {
+                return self.has_next();
+            }
+        }
+    }
+
+    /// As [`RecvHalf::take_next`], and takes nothing.
+    fn has_next(&mut self) -> bool {
+        loop {
+            while let Some(key) = self.readable.current() {
+                if self.is_readable() {
+                    return true;
+                }
+                self.rest(key);
+            }
+            if !self.look() {
+                return false;
+            }
+        }
+    }
+
+    /// Whether the connection to this peer was lost, and nobody has been told.
+    pub(super) fn has_lost(&self, peer: PeerKey) -> bool {
+        self.lost.contains(&peer)
+    }
+
     /// Whether the current pipe has a message.
     #[inline(always)]
     fn is_readable(&mut self) -> bool {
@@ -494,7 +531,7 @@ impl RecvHalf {
             return received;
         }
         loop {
-            let awake = self.wait(deadline.at());
+            let awake = self.wait(deadline);
             let received = self.try_recv();
             if received.is_ok() {
                 return received;
@@ -512,7 +549,7 @@ impl RecvHalf {
     pub(super) fn await_more(&mut self, deadline: Deadline) -> Result<(), RecvError> {
         let (awake, over) = match deadline {
             Deadline::Now => (self.pump() || self.look(), RecvError::WouldBlock),
-            other => (self.wait(other.at()), RecvError::Timeout),
+            other => (self.wait(other), RecvError::Timeout),
         };
         if awake {
             Ok(())
@@ -523,7 +560,22 @@ impl RecvHalf {
 
     /// Waits until a message may be there or something has changed; `false` if the time was over
     /// first. May return early for no reason.
-    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
+    fn wait(&mut self, deadline: Deadline) -> bool {
+        match deadline {
+            Deadline::Now => self.wait_until(Some(clock::now())),
+            Deadline::At(at) => self.wait_until(Some(at)),
+            Deadline::Never => self.wait_until(None),
+            Deadline::Task(waker) => {
+                // A task waits for no descriptor itself: the I/O threads read.
+                if let Some(caller) = &mut self.caller {
+                    caller.release();
+                }
+                self.arm() || self.port.inbound.event().poll(waker)
+            }
+        }
+    }
+
+    fn wait_until(&mut self, deadline: Option<Instant>) -> bool {
         self.adopt_links();
         if self.pump() || self.spin(deadline) || self.arm() {
             return true;
@@ -545,21 +597,6 @@ impl RecvHalf {
             caller.release();
         }
         self.sleep(deadline)
-    }
-
-    /// Announces a sleeper that waits elsewhere and is woken through `unpark`; `false` if a message may be
-    /// there or something has changed. After `true` follows [`RecvHalf::end_custom`].
-    pub(super) fn begin_custom(&mut self, unpark: Arc<dyn Unpark>) -> bool {
-        // The I/O threads read meanwhile: this thread waits for more than these connections.
-        if let Some(caller) = &mut self.caller {
-            caller.release();
-        }
-        !self.look() && !self.arm() && self.port.inbound.event().begin_custom(unpark)
-    }
-
-    /// Ends what [`RecvHalf::begin_custom`] began; whether there was a signal.
-    pub(super) fn end_custom(&mut self) -> bool {
-        self.port.inbound.event().end_custom()
     }
 
     fn sleep(&mut self, deadline: Option<Instant>) -> bool {
@@ -718,12 +755,14 @@ impl RecvHalf {
         self.resting.clear();
         awake
     }
+}
 
-    /// Forgets every pipe, so that their other ends see the end.
-    pub(super) fn clear(&mut self) {
+impl Ending for RecvHalf {
+    fn finish(&mut self) -> u64 {
         self.refresh();
         self.caller = None;
         self.pipes.clear();
+        0
     }
 }
 

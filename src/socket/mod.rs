@@ -3,10 +3,13 @@
 //! A socket is a shell (endpoints, close), a receiving half, a sending half, or both, and the
 //! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
 
+#[cfg(feature = "futures")]
+mod adapters;
 mod balanced;
 mod builder;
 mod client_server;
 mod common;
+mod deadline;
 mod dealer;
 mod dgram;
 mod duplex;
@@ -21,6 +24,7 @@ mod poller;
 mod pub_sub;
 mod push_pull;
 mod radio_dish;
+mod readiness;
 mod req_rep;
 mod router;
 mod shell;
@@ -28,19 +32,23 @@ mod single;
 mod spin;
 mod stats;
 mod stream;
+mod task;
 mod topics;
 mod upstream;
 mod xpub_xsub;
 
+#[cfg(feature = "futures")]
+pub use adapters::{Messages, Receiver, Sender};
 pub use builder::{SocketBuilder, SocketKind};
 pub use client_server::{Client, Peer, Server};
 pub use dealer::Dealer;
 pub use dgram::{Datagram, Dgram};
 pub use pair::{Channel, Pair};
-pub use poller::{PollWaker, Pollable, Poller};
+pub use poller::{EventFd, PollEvents, PollItem, Poller, TimerId};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use radio_dish::{Dish, Radio};
+pub use readiness::{Interest, Pollable, Readiness};
 pub use req_rep::{Rep, Req};
 pub use router::{PeerState, Router};
 pub use shell::CloseReport;

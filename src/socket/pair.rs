@@ -3,10 +3,12 @@
 use std::sync::{Arc, Mutex};
 
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::duplex::Duplex;
-use super::outbound::Deadline;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
 use super::single::single;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -101,13 +103,6 @@ macro_rules! pair {
             send_methods!();
             recv_methods!();
 
-            /// Closes the socket: waits until everything is sent, at most for the linger time. Messages
-            /// that were received and not read are discarded.
-            pub fn close(mut self) -> CloseReport {
-                let deadline = self.shell.linger_deadline();
-                self.duplex.clear();
-                self.shell.close(deadline)
-            }
 
             #[inline]
             fn send_by(
@@ -130,6 +125,7 @@ macro_rules! pair {
 
         socket_traits!($kind);
         peer_methods!($kind, duplex);
+        pollable!($kind, |socket, time| read: socket.duplex.inbound.is_ready(time), write: socket.duplex.out.is_ready(time));
     };
 }
 

@@ -4,11 +4,14 @@
 use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, Given, Outgoing, SendHalf};
-use super::poller::pollable;
-use super::shell::{inproc_name, CloseReport, Shell};
+use super::outbound::{Given, Outgoing, SendHalf};
+use super::shell::{inproc_name, Shell};
+use super::task;
 use super::{peer_key, pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -222,6 +225,18 @@ impl Router {
         self.recv_from_by(Deadline::At(deadline))
     }
 
+    /// Receives the next message and who it is from, for a task, as [`recv_async`](Self::recv_async) does.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_from_async(&mut self) -> Result<(RoutingId, Message), RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        task::receive(timeout, |deadline| self.recv_from_by(deadline)).await
+    }
+
     /// Sends a message to one peer: a [`RoutingId`], or its octets. Waits while the peer is at its
     /// high-water mark (for ever, unless the option `send_timeout` says otherwise).
     ///
@@ -280,6 +295,28 @@ impl Router {
         self.send_to_by(peer.as_ref(), message, Deadline::At(deadline))
     }
 
+    /// Sends a message to one peer, for a task, as [`send_async`](Self::send_async) does.
+    ///
+    /// # Cancel safety
+    /// A message is sent as a whole when the future is ready, and not at all before: dropping the future
+    /// drops the message.
+    ///
+    /// # Errors
+    /// As [`Router::send_to`].
+    pub async fn send_to_async(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+    ) -> Result<(), SendError> {
+        let timeout = self.shell.port.config.send_timeout;
+        let peer = peer.as_ref();
+        let first = self.send_to_by(peer, message, Deadline::Now);
+        task::transmit(first, timeout, |message, deadline| {
+            self.send_to_by(peer, message, deadline)
+        })
+        .await
+    }
+
     /// Connects to an endpoint, whose peer is called `id` here, whatever it announces. It can be sent to
     /// at once, and keeps the id when the connection is lost and made again. With the option `immediate`
     /// the id is taken when the connection is made, and can be sent to from then on.
@@ -334,15 +371,6 @@ impl Router {
             connected,
             writable: !self.out.is_full(key),
         })
-    }
-
-    /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
-    /// were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.inbound.clear();
-        self.shell.close(deadline)
     }
 
     /// Takes note of who has come and gone, in both directions: nothing of that may pile up, whichever of
@@ -482,9 +510,7 @@ impl Router {
                 Routed::Full(_) if matches!(deadline, Deadline::Now) => SendFailure::WouldBlock,
                 Routed::Full(key) => {
                     let inbound = &mut self.inbound;
-                    let room = self
-                        .out
-                        .wait_for_room(key, deadline.at(), || inbound.refresh());
+                    let room = self.out.wait_for_room(key, deadline, || inbound.refresh());
                     if room {
                         // Looked up again: the id may have changed hands.
                         routed = self.give(id, &message);
@@ -575,4 +601,4 @@ impl Hooks for Peers {
 
 socket_traits!(Router);
 peer_methods!(Router, inbound);
-pollable!(Router);
+pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);

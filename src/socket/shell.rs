@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::deadline::Deadline;
 use super::stats::SocketStats;
+use super::task;
 use crate::context::{Context, SocketPlace};
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
-    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Link, Monitor,
-    PipeKey, PlaceError, Port,
+    next_id, AdoptError, Command, Counters, EndpointId, InprocError, InprocId, IoHandle, Link,
+    Monitor, PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -429,6 +431,28 @@ impl Shell {
         }
     }
 
+    /// Whether there are enough; waits for more as the deadline of a task allows.
+    pub(super) fn reaches(
+        &self,
+        wanted: usize,
+        deadline: Deadline,
+        mut present: impl FnMut() -> usize,
+    ) -> bool {
+        loop {
+            if present() >= wanted {
+                return true;
+            }
+            if !deadline.sleep_on(self.port.outbound.event()) {
+                return present() >= wanted;
+            }
+        }
+    }
+
+    /// Counts messages that were not sent, since there was nobody for them.
+    pub(super) fn forget_unsent(&self, messages: u64) {
+        Counters::add(&self.port.counters.unsent, messages);
+    }
+
     /// When a close that begins now gives up what is unsent.
     pub(super) fn linger_deadline(&self) -> Option<Instant> {
         let linger = self.port.config.linger?;
@@ -464,10 +488,42 @@ impl Shell {
         while self.port.lease_count() > 0 {
             self.port.released().wait(None);
         }
+        self.report()
+    }
+
+    /// As [`Shell::close`], for a task.
+    pub(super) async fn close_async(&mut self, deadline: Option<Instant>) -> CloseReport {
+        self.begin_close(deadline);
+        let port = &self.port;
+        task::until(None, |time| loop {
+            if port.lease_count() == 0 {
+                return true;
+            }
+            if !time.sleep_on(port.released()) {
+                return port.lease_count() == 0;
+            }
+        })
+        .await;
+        self.report()
+    }
+
+    fn report(&self) -> CloseReport {
         CloseReport {
             unsent: self.port.counters.unsent.load(Ordering::Acquire),
         }
     }
+}
+
+/// What a socket that closes does with each of its halves.
+pub(super) trait Ending {
+    /// Sends what it takes a call of the application's to send; `false` if the time was over before.
+    fn flush(&mut self, deadline: Deadline) -> bool {
+        let _ = deadline;
+        true
+    }
+
+    /// Forgets every pipe, so that their other ends see the end. How many messages there was nobody for.
+    fn finish(&mut self) -> u64;
 }
 
 impl Drop for Shell {

@@ -4,10 +4,12 @@
 //! called what, waiting, and the two forms of every message are the same, so it is made of one. What differs:
 //! a connection that is made again is another peer, and one peer's connection can be closed.
 
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::socket_traits;
+use super::common::{pollable, socket_traits};
+use super::readiness::Interest;
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
 use super::{SocketBuilder, SocketStats};
@@ -277,6 +279,37 @@ impl Stream {
         self.router.recv_timeout(timeout)
     }
 
+    /// As [`Stream::recv_from`], for a task of any executor, or of none. The option `recv_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_from_async(&mut self) -> Result<(RoutingId, Message), RecvError> {
+        self.router.recv_from_async().await
+    }
+
+    /// As [`Stream::recv`], for a task; see [`Stream::recv_from_async`].
+    ///
+    /// # Cancel safety
+    /// As for [`Stream::recv_from_async`].
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_async(&mut self) -> Result<Message, RecvError> {
+        self.router.recv_async().await
+    }
+
+    /// As [`Stream::recv`], if something is there; otherwise the task is woken when it may be worth another
+    /// try. The option `recv_timeout` does not apply.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn poll_recv(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Message, RecvError>> {
+        self.router.poll_recv(cx)
+    }
+
     /// Sends octets to one peer: all frames of the message, one behind the other; of an empty message,
     /// nothing. Waits while `send_hwm` messages are queued for the peer (for ever, unless the option
     /// `send_timeout` says otherwise).
@@ -368,6 +401,57 @@ impl Stream {
         self.router.send_timeout(message, timeout)
     }
 
+    /// As [`Stream::send_to`], for a task of any executor, or of none. The option `send_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// Octets are queued when the future is ready, and not before: dropping it drops them.
+    ///
+    /// # Errors
+    /// As [`Stream::send_to`].
+    pub async fn send_to_async(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+    ) -> Result<(), SendError> {
+        self.router.send_to_async(peer, message).await
+    }
+
+    /// As [`Stream::send`], for a task; see [`Stream::send_to_async`].
+    ///
+    /// # Cancel safety
+    /// As for [`Stream::send_to_async`].
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub async fn send_async(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
+        let Some(message) = self.unless_it_closes(message)? else {
+            return Ok(());
+        };
+        self.router.send_async(message).await
+    }
+
+    /// Sends what is in `message`, as [`Stream::send`] does, and takes it out, if it can be queued. Otherwise it
+    /// stays there, and the task is woken when it may be worth another try. With nothing in it there is
+    /// nothing to do. The option `send_timeout` does not apply.
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub fn poll_send(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        if let Some(given) = message.take() {
+            *message = self.unless_it_closes(given)?;
+        }
+        self.router.poll_send(cx, message)
+    }
+
+    /// As [`Stream::close`], for a task. Dropped before it is done, the socket is closed as when it is dropped.
+    pub async fn close_async(self) -> CloseReport {
+        self.router.close_async().await
+    }
+
     /// Closes the socket: waits until everything is sent, at most for the linger time. What was received and
     /// not read is discarded.
     pub fn close(self) -> CloseReport {
@@ -393,3 +477,4 @@ impl Stream {
 }
 
 socket_traits!(Stream);
+pollable!(Stream, |socket, time| read: socket.router.ready_by(Interest::READABLE, time).is_readable(), write: true);

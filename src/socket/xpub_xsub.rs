@@ -9,12 +9,15 @@ use bytes::Bytes;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+    pollable, publisher_methods, publisher_options, recv_methods, send_methods, shell_methods,
+    socket_traits,
 };
+use super::deadline::Deadline;
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, Given, SendHalf};
-use super::shell::{CloseReport, Shell};
+use super::outbound::{Given, SendHalf};
+use super::shell::Shell;
+use super::task;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
 use super::{pipe_key, SocketBuilder};
@@ -271,6 +274,18 @@ impl XPub {
         self.recv_event_by(Deadline::after(Some(timeout)))
     }
 
+    /// As [`recv_async`](Self::recv_async), with types.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_event_async(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        task::receive(timeout, |deadline| self.recv_event_by(deadline)).await
+    }
+
     /// With the option [`manual`](SocketBuilder::manual): subscribes the peer that the last event received
     /// came from to this topic, whatever it asked for. `false`: there is no such peer, or it is gone.
     ///
@@ -287,15 +302,6 @@ impl XPub {
     /// Without that option.
     pub fn unsubscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
         self.set(false, topic.as_ref())
-    }
-
-    /// Closes the socket: waits until everything is sent, at most for the linger time. What was not
-    /// received is discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.out.clear();
-        self.shell.close(deadline)
     }
 
     fn set(&mut self, subscribe: bool, topic: &[u8]) -> Result<bool, ManualError> {
@@ -344,6 +350,11 @@ impl XPub {
             // What has come by the end of the wait is still taken.
             over = self.inbound.await_more(deadline).err();
         }
+    }
+
+    fn is_readable(&mut self, deadline: Deadline) -> bool {
+        // An event that comes meanwhile has notified whoever waits for a message.
+        self.topics.has_event() || self.inbound.is_ready(deadline) || self.topics.has_event()
     }
 
     fn take_event(&mut self) -> Option<SubscriptionEvent> {
@@ -499,14 +510,6 @@ impl XSub {
         self.upstream.topic_count()
     }
 
-    /// Closes the socket. Messages that were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.out.clear();
-        self.shell.close(deadline)
-    }
-
     /// Never waits, and never fails.
     fn send_by(&mut self, message: impl IntoMessage, _: Deadline) -> Result<(), SendError> {
         self.inbound.refresh_for_sender();
@@ -545,3 +548,5 @@ impl XSub {
 
 socket_traits!(XPub);
 socket_traits!(XSub);
+pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
+pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);

@@ -17,7 +17,6 @@ mod network;
 mod notes;
 mod pairs;
 mod pattern;
-mod poller;
 mod promises;
 mod radio_dish;
 mod reconnecting;

@@ -1,9 +1,8 @@
 //! The one loop that drives engines on sockets.
 
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::Instant;
-
-use sinew::PollWaker;
 
 use super::inbox::{Inbox, Popped};
 use super::sockets::Sockets;
@@ -32,7 +31,7 @@ pub(crate) enum Turn<V, C> {
 #[derive(Debug)]
 pub(crate) struct Sender<C> {
     commands: Arc<Inbox<C>>,
-    waker: PollWaker,
+    waker: Waker,
 }
 
 impl<C> Clone for Sender<C> {
@@ -48,7 +47,7 @@ impl<C> Sender<C> {
     /// Gives the command back if the driver is gone.
     pub(crate) fn send(&self, command: C) -> Result<(), C> {
         self.commands.push(command)?;
-        self.waker.wake();
+        self.waker.wake_by_ref();
         Ok(())
     }
 }

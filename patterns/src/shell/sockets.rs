@@ -1,11 +1,13 @@
 //! The sockets of an engine: a ROUTER, or a DEALER per port, all waited for at once.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use sinew::{
-    BuildError, Context, Dealer, Endpoint, Message, Monitor, PollWaker, Pollable, Poller,
-    ReconnectPolicy, Router, SocketEvent, Transport,
+    BuildError, Context, Dealer, Endpoint, Interest, Message, Monitor, Pollable, ReconnectPolicy,
+    Router, SocketEvent, Transport,
 };
 
 use crate::common::{PeerEvent, PeerId, Port, Transmit};
@@ -19,7 +21,8 @@ pub(crate) struct Sockets {
     wires: BTreeMap<Port, Wire>,
     /// What could not be opened, to be tried again.
     unopened: BTreeMap<Port, (Endpoint, Instant)>,
-    poller: Poller,
+    bell: Arc<Bell>,
+    waker: Waker,
 }
 
 #[derive(Debug)]
@@ -38,18 +41,20 @@ enum Socket {
 
 impl Sockets {
     pub(crate) fn new(context: &Context, linger: Duration) -> Self {
+        let bell = Arc::<Bell>::default();
         Sockets {
             context: context.clone(),
             linger,
             wires: BTreeMap::new(),
             unopened: BTreeMap::new(),
-            poller: Poller::new(),
+            waker: Waker::from(Arc::clone(&bell)),
+            bell,
         }
     }
 
     /// Ends a wait.
-    pub(crate) fn waker(&self) -> PollWaker {
-        self.poller.waker()
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
     }
 
     pub(crate) fn add_router(&mut self, port: Port, router: Router) {
@@ -182,18 +187,33 @@ impl Sockets {
     pub(crate) fn wait(&mut self, until: Option<Instant>) {
         let reopen = self.unopened.values().map(|(_, at)| *at);
         let until = reopen.chain(until).min();
-        let mut sources: Vec<&mut dyn Pollable> = Vec::with_capacity(2 * self.wires.len());
+        let waker = self.waker.clone();
+        if self
+            .poll_ready(&mut TaskContext::from_waker(&waker))
+            .is_pending()
+        {
+            self.bell.wait(until);
+        }
+    }
+
+    /// Whether something has come; otherwise the task is woken when it may have.
+    fn poll_ready(&mut self, context: &mut TaskContext<'_>) -> Poll<()> {
         for wire in self.wires.values_mut() {
-            sources.push(&mut wire.monitor);
-            sources.push(match &mut wire.socket {
+            let socket: &mut dyn Pollable = match &mut wire.socket {
                 Socket::Dealer(dealer) => dealer,
                 Socket::Router(router) => &mut **router,
-            });
+            };
+            let message = socket.poll_ready(context, Interest::READABLE);
+            if message.is_ready()
+                || wire
+                    .monitor
+                    .poll_ready(context, Interest::READABLE)
+                    .is_ready()
+            {
+                return Poll::Ready(());
+            }
         }
-        match until {
-            None => self.poller.wait(&mut sources),
-            Some(until) => drop(self.poller.wait_deadline(&mut sources, until)),
-        }
+        Poll::Pending
     }
 
     fn reopen(&mut self) {
@@ -210,6 +230,44 @@ impl Sockets {
                 self.open_soon(port, &endpoint);
             }
         }
+    }
+}
+
+/// What a driver sleeps on. A ring is remembered, so none is missed.
+#[derive(Debug, Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    told: Condvar,
+}
+
+impl Bell {
+    fn wait(&self, until: Option<Instant>) {
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*rung {
+            rung = match until {
+                None => self.told.wait(rung).unwrap_or_else(PoisonError::into_inner),
+                Some(until) => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        break;
+                    }
+                    let waited = self.told.wait_timeout(rung, left);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+        *rung = false;
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.told.notify_one();
     }
 }
 

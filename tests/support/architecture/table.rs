@@ -103,7 +103,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "error",
             "context",
         ],
-        &["bytes"],
+        &["bytes", "futures_core", "futures_sink"],
     ),
     // Re-exports, under `cfg(fuzzing)`, of fuzz bodies that live beside the code they test.
     row(
