@@ -46,5 +46,7 @@ pub use worker::{
 };
 pub use worker_shell::{Worker, WorkerHandle};
 
+#[cfg(test)]
+pub(crate) use sim_tests::loss_rows;
 #[cfg(fuzzing)]
 pub(crate) use wire::fuzz_mdp;

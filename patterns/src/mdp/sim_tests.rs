@@ -13,7 +13,7 @@ use crate::common::{
     CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId,
     PeerEvent, PeerId, Port, Random, RetryPolicy, Timers, Transmit,
 };
-use crate::lab::{schedules, Fault, Node, NodeId, Sim, Weather, STRANGER};
+use crate::lab::{rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather, STRANGER};
 
 const HEARTBEAT: Heartbeat = Heartbeat {
     interval: Duration::from_millis(100),
@@ -24,6 +24,7 @@ const HEARTBEAT: Heartbeat = Heartbeat {
 #[derive(Debug, Default)]
 struct World {
     results: BTreeMap<u64, Result<Message, CallError>>,
+    asked: BTreeMap<u64, Idem>,
     executed: BTreeMap<u64, u32>,
 }
 
@@ -200,6 +201,7 @@ impl ClientNode {
             };
             let service = ["echo", "other"][self.random.below(2) as usize];
             let body = Message::from(number.to_be_bytes());
+            self.world.borrow_mut().asked.insert(number, idem);
             match self.engine.handle_call(now, service, body, options) {
                 Ok(call) => {
                     self.calls.insert(call, (number, now + options.deadline));
@@ -586,5 +588,44 @@ fn a_run_without_the_header_has_none() {
     assert_eq!(world.results.len(), 60);
     for result in world.results.values().flatten() {
         assert!(!result.frames().iter().any(|frame| Ext::is_ext(frame)));
+    }
+}
+
+/// The rows of the loss table: trouble for the workers, and trouble for the broker.
+pub(crate) fn loss_rows() -> String {
+    let workers = rows("`mdp`, worker", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, |town| town.workers.clone());
+    });
+    let broker = rows("`mdp`, broker", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, |town| town.brokers.clone());
+    });
+    workers + &broker
+}
+
+fn fare(
+    seed: u64,
+    trouble: Trouble,
+    tallies: &mut Tallies,
+    victims: impl Fn(&Town) -> Vec<NodeId>,
+) {
+    let mut town = build(
+        // With leases while heartbeats come, as by default.
+        seed * 3,
+        &Plan {
+            brokers: 1,
+            calls: 100,
+            ext: true,
+            patience: Duration::from_secs(4),
+            ..plan(seed)
+        },
+    );
+    let victims = victims(&town);
+    trouble.befall(&mut town.sim, &victims);
+    town.settle(Duration::from_secs(60));
+    let world = town.world.borrow();
+    assert_eq!(world.results.len(), 100, "each call ends");
+    for (number, result) in &world.results {
+        let times = world.executed.get(number).copied().unwrap_or(0);
+        tallies.note(world.asked[number], result, times);
     }
 }

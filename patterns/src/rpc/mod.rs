@@ -38,6 +38,8 @@ pub use wire::WireError;
 
 pub(crate) use client::{answer_of, request_ext};
 pub(crate) use server::short;
+#[cfg(test)]
+pub(crate) use sim_tests::loss_rows;
 #[cfg(fuzzing)]
 pub(crate) use wire::fuzz_rpc;
 

@@ -14,7 +14,7 @@ use crate::common::{
     CacheConfig, CallError, CallEvent, CallId, CallOptions, Engine, Fault as Failure, Idem, Limits,
     MsgId, PeerEvent, PeerId, Port, Random, RetryBudget, RetryPolicy, Timers, Transmit,
 };
-use crate::lab::{schedules, Fault, Node, NodeId, Sim, Weather};
+use crate::lab::{rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
 
 /// What all nodes of a run write down.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ struct World {
     keyed: BTreeMap<(usize, u64, MsgId), u32>,
     lives: BTreeMap<usize, u64>,
     results: BTreeMap<u64, Result<Message, CallError>>,
+    asked: BTreeMap<u64, Idem>,
     partials: BTreeMap<u64, u32>,
     /// Times at which requests were sent that may be sent only once.
     once: BTreeMap<u64, u32>,
@@ -100,6 +101,7 @@ impl Caller {
                 idem,
                 priority: self.random.below(9) as u8,
             };
+            self.world.borrow_mut().asked.insert(number, idem);
             match self.engine.handle_call(now, body(number), options) {
                 Ok(call) => {
                     self.calls
@@ -624,4 +626,52 @@ fn recovery() {
         assert_eq!(good, 20, "{:?}", world.results);
         trace
     });
+}
+
+/// The rows of the loss table: a client of two servers.
+pub(crate) fn loss_rows() -> String {
+    rows("`rpc`, server", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies)
+    })
+}
+
+fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies) {
+    let mut sim = Sim::new(seed);
+    let world: Shared = Rc::default();
+    let config = ClientConfig {
+        retry: RetryPolicy {
+            attempt_timeout: Duration::from_secs(1),
+            budget: None,
+            breaker: None,
+            ..RetryPolicy::default()
+        },
+        in_flight: 8,
+        pick: Pick::LeastLoaded,
+        ..client_config(seed, Dialect::Ext)
+    };
+    let shared = Rc::clone(&world);
+    let client = sim.add(move |now| {
+        let mut caller = Caller::new(config, 2, 100, seed, now, Rc::clone(&shared));
+        caller.patience = Duration::from_secs(4);
+        Box::new(caller)
+    });
+    let nodes: Vec<NodeId> = (0..2)
+        .map(|id| {
+            let node = sim.add(server(id, seed, &world));
+            sim.connect(client, Port(id as u32), node, Port(0));
+            node
+        })
+        .collect();
+    trouble.befall(&mut sim, &nodes);
+    sim.run(Duration::from_secs(30));
+    let world = world.borrow();
+    assert_eq!(world.results.len(), 100, "each call ends");
+    for (number, result) in &world.results {
+        let times = world
+            .effects
+            .iter()
+            .filter(|((.., done), _)| done == number);
+        let times = times.map(|(_, count)| count).sum();
+        tallies.note(world.asked[number], result, times);
+    }
 }
