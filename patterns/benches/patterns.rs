@@ -34,6 +34,9 @@ struct Plan {
     rounds: usize,
 }
 
+/// So many calls at a time for so long; calls per second.
+type Run = fn(usize, Duration) -> f64;
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
@@ -47,7 +50,7 @@ fn main() {
             rounds: 5,
         },
     };
-    let rows: [(&str, fn(usize, Duration) -> f64); 6] = [
+    let rows: [(&str, Run); 6] = [
         ("bare DEALER to ROUTER", bare),
         ("`flow::GatedRouter`", gated),
         ("`rpc`, plain", |depth, turn| {
@@ -87,7 +90,7 @@ fn main() {
             many / bare.1,
         );
     }
-    let [bare, credit] = streams.each_mut().map(median);
+    let [bare, credit] = streams.each_mut().map(|figures| median(figures));
     let _ = writeln!(
         table,
         "\n| one way | messages | to bare |\n| --- | --- | --- |\n\
@@ -109,7 +112,7 @@ fn main() {
     }
 }
 
-fn median(figures: &mut Vec<f64>) -> f64 {
+fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

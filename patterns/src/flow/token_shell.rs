@@ -49,12 +49,12 @@ impl TokenServer {
             concurrency: 1,
             ..ServerConfig::default()
         };
-        let mut server = Server::bind(context, at, config)?;
+        let server = Server::bind(context, at, config)?;
         let mint = Arc::new(Mutex::new(TokenMint::new(lease)));
         let (endpoints, handle) = (server.endpoints().to_vec(), server.handle());
         let minting = Arc::clone(&mint);
         let serve = move || {
-            while let Some(request) = server.next() {
+            for request in server {
                 let reply = lock(&minting).handle_request(Instant::now(), request.body());
                 request.reply(reply);
             }

@@ -80,14 +80,6 @@ impl Worker {
         })
     }
 
-    /// Waits for the next request, for handlers on threads of the caller's. `None` once it is drained.
-    pub fn next(&mut self) -> Option<Request> {
-        match self.requests.next(None) {
-            Popped::Item(request) => Some(request),
-            Popped::Closed | Popped::Late => None,
-        }
-    }
-
     /// Runs this handler on a thread per slot, the caller's included, until the worker is drained. A handler
     /// that panics fails its request, and no other.
     ///
@@ -105,6 +97,18 @@ impl Worker {
     pub fn handle(&self) -> WorkerHandle {
         WorkerHandle {
             slots: Arc::clone(&self.slots),
+        }
+    }
+}
+
+/// Waits for the next request, for handlers on threads of the caller's. Ends when the worker is drained.
+impl Iterator for Worker {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        match self.requests.next(None) {
+            Popped::Item(request) => Some(request),
+            Popped::Closed | Popped::Late => None,
         }
     }
 }

@@ -63,15 +63,6 @@ impl Server {
         &self.endpoints
     }
 
-    /// Waits for the next request, for handlers on threads of the caller's. `None` once it is drained or
-    /// stopped.
-    pub fn next(&mut self) -> Option<Request> {
-        match self.requests.next(None) {
-            Popped::Item(request) => Some(request),
-            Popped::Closed | Popped::Late => None,
-        }
-    }
-
     /// The next request, at most until then. `None` if there is none by then, too.
     pub fn next_deadline(&mut self, until: Instant) -> Option<Request> {
         match self.requests.next(Some(until)) {
@@ -97,6 +88,18 @@ impl Server {
     pub fn handle(&self) -> ServerHandle {
         ServerHandle {
             running: Arc::clone(&self.running),
+        }
+    }
+}
+
+/// Waits for the next request, for handlers on threads of the caller's. Ends when the server is drained or stopped.
+impl Iterator for Server {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        match self.requests.next(None) {
+            Popped::Item(request) => Some(request),
+            Popped::Closed | Popped::Late => None,
         }
     }
 }

@@ -35,7 +35,7 @@ struct Wire {
 
 #[derive(Debug)]
 enum Socket {
-    Dealer(Dealer),
+    Dealer(Box<Dealer>),
     Router(Box<Router>),
 }
 
@@ -90,7 +90,7 @@ impl Sockets {
         let wire = Wire {
             monitor,
             begins_up: endpoint.transport() == Transport::Inproc,
-            socket: Socket::Dealer(dealer),
+            socket: Socket::Dealer(Box::new(dealer)),
         };
         self.wires.insert(port, wire);
         Ok(())
@@ -200,7 +200,7 @@ impl Sockets {
     fn poll_ready(&mut self, context: &mut TaskContext<'_>) -> Poll<()> {
         for wire in self.wires.values_mut() {
             let socket: &mut dyn Pollable = match &mut wire.socket {
-                Socket::Dealer(dealer) => dealer,
+                Socket::Dealer(dealer) => &mut **dealer,
                 Socket::Router(router) => &mut **router,
             };
             let message = socket.poll_ready(context, Interest::READABLE);
