@@ -3,6 +3,7 @@
 use std::env;
 use std::io::{self, BufRead, Write};
 use std::process::Command;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -148,7 +149,9 @@ fn role() {
     };
     // Should the one who started us be gone without a word.
     thread::spawn(|| {
-        thread::sleep(Duration::from_secs(120));
+        let (keep, ended) = mpsc::channel::<()>();
+        let _ = ended.recv_timeout(Duration::from_secs(120));
+        drop(keep);
         std::process::exit(1);
     });
     let at: Vec<Endpoint> = at.split(' ').map(|at| at.parse().unwrap()).collect();
