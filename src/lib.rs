@@ -134,6 +134,7 @@ pub use socket::{
     TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
+pub use sync::ThreadScheduling;
 
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.
 #[cfg(fuzzing)]

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::readiness::{Interest, Pollable, Readiness};
 use crate::io::{FdPoll, FdState, WakeFd};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::clock;
 
 /// Waits until one of many sockets or descriptors is ready, or a timer is due.

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::{pollable, shell_methods, socket_traits};
+use super::common::{peer_methods, pollable, shell_methods, socket_traits};
 use super::deadline::Deadline;
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
@@ -302,6 +302,9 @@ impl Radio {
 /// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
 /// keeps those of the groups it has joined.
 ///
+/// What was sent to a group before it was left, or comes as a datagram to one that was not joined, waits like
+/// any message, up to `recv_hwm` per peer, until [`recv`](Dish::recv) looks at it and skips it.
+///
 /// A new DISH has joined no group and receives nothing. Membership is state: it is told to every publisher,
 /// also to one that comes (back) later.
 ///
@@ -476,5 +479,6 @@ const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Radio);
 socket_traits!(Dish);
+peer_methods!(Dish, inbound);
 pollable!(Radio, |_socket, _time| read: false, write: true);
 pollable!(Dish, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use super::roles::{Receiver, Sender};
 use super::task::block_on;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::message::{IntoMessage, Message};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{clock, lock, Arc, Mutex};
 
 /// A handle to a socket (or a part of one) that can be cloned and used by many threads and tasks at once.
