@@ -60,7 +60,7 @@ macro_rules! forward {
 }
 
 struct BrokerNode {
-    engine: Broker,
+    engine: BrokerEngine,
     bound: usize,
 }
 
@@ -93,7 +93,7 @@ impl Node for BrokerNode {
 }
 
 struct WorkerNode {
-    engine: Worker,
+    engine: WorkerEngine,
     brokers: Vec<NodeId>,
     random: Random,
     world: Shared,
@@ -149,7 +149,7 @@ impl Node for WorkerNode {
 }
 
 struct ClientNode {
-    engine: Client,
+    engine: ClientEngine,
     brokers: Vec<NodeId>,
     random: Random,
     world: Shared,
@@ -284,7 +284,7 @@ fn build(seed: u64, plan: &Plan) -> Town {
     let brokers: Vec<NodeId> = (0..plan.brokers)
         .map(|_| {
             sim.add(move |_| {
-                let mut engine = Broker::new(config);
+                let mut engine = BrokerEngine::new(config);
                 // Nobody gives work to strangers.
                 engine.set_authorizer(|who: &PeerId, verb: Verb, _: &[u8]| {
                     verb == Verb::Call || who.as_bytes() != STRANGER
@@ -312,7 +312,7 @@ fn build(seed: u64, plan: &Plan) -> Town {
                 let mut order = brokers.clone();
                 order.rotate_left(index / 2 % brokers.len());
                 let mut node = WorkerNode {
-                    engine: Worker::new(config, service, order.len(), seed, now),
+                    engine: WorkerEngine::new(config, service, order.len(), seed, now),
                     brokers: order,
                     random: Random::new(seed),
                     world: Rc::clone(&world),
@@ -342,7 +342,7 @@ fn build(seed: u64, plan: &Plan) -> Town {
             },
             ..ClientConfig::default()
         };
-        let engine = Client::new(config, shared.0.len() as u32, seed);
+        let engine = ClientEngine::new(config, shared.0.len() as u32, seed);
         let connections = (0..engine.ports())
             .map(|port| {
                 (
