@@ -17,6 +17,8 @@ mod gate;
 mod gate_shell;
 mod gated;
 mod gated_shell;
+#[cfg(test)]
+mod sim_tests;
 mod token_shell;
 mod tokens;
 

@@ -373,6 +373,21 @@ fn build(seed: u64, plan: &Plan) -> Town {
     }
 }
 
+impl Town {
+    /// Lets time pass until every call is over, at most so long.
+    fn settle(&mut self, most: Duration) -> u64 {
+        let mut until = Duration::ZERO;
+        loop {
+            until = (until + Duration::from_secs(4)).min(most);
+            let trace = self.sim.run(until);
+            let client = self.sim.node::<ClientNode>(self.client).unwrap();
+            if until == most || (client.left == 0 && client.engine.running() == 0) {
+                return trace;
+            }
+        }
+    }
+}
+
 const WEATHER: Weather = Weather {
     pause: Duration::from_millis(300),
     lasts: Duration::from_secs(2),
@@ -398,7 +413,7 @@ fn plan(seed: u64) -> Plan {
 #[test]
 fn every_call_ends_once_in_time_with_its_own_reply() {
     let good = Cell::new(0);
-    schedules(100, |seed| {
+    schedules(300, |seed| {
         let plan = plan(seed);
         let mut town = build(seed, &plan);
         let mut victims = town.workers.clone();
@@ -434,7 +449,7 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
 /// MDP-01: workers are killed and come back; the broker stands. No call is lost.
 #[test]
 fn workers_die_and_no_call_is_lost() {
-    schedules(30, |seed| {
+    schedules(500, |seed| {
         let mut town = build(
             seed,
             &Plan {
@@ -453,7 +468,7 @@ fn workers_die_and_no_call_is_lost() {
                 .fault_at(at + Duration::from_millis(200), Fault::Restart(victim));
             killed += 1;
         }
-        let trace = town.sim.run(Duration::from_secs(60));
+        let trace = town.settle(Duration::from_secs(60));
         let broker = town.sim.node::<BrokerNode>(town.brokers[0]).unwrap();
         let counters = broker.engine.counters();
         assert!(counters.redelivered <= killed, "{counters:?}");
@@ -473,13 +488,13 @@ fn workers_die_and_no_call_is_lost() {
 /// MDP-03, MDP-04: after the storm everybody finds everybody, and calls succeed.
 #[test]
 fn recovery() {
-    schedules(30, |seed| {
+    schedules(300, |seed| {
         let mut town = build(
             seed,
             &Plan {
                 brokers: 1,
                 calls: 20,
-                begin: Duration::from_secs(60),
+                begin: Duration::from_secs(20),
                 patience: Duration::from_secs(10),
                 ..plan(seed)
             },
@@ -487,7 +502,7 @@ fn recovery() {
         let mut victims = town.workers.clone();
         victims.extend(&town.brokers);
         town.sim.weather(WEATHER, &victims);
-        let trace = town.sim.run(Duration::from_secs(150));
+        let trace = town.settle(Duration::from_secs(150));
         let world = town.world.borrow();
         let good = world
             .results
@@ -502,7 +517,7 @@ fn recovery() {
 /// MDP-04: one of two brokers dies for good. Workers and calls move to the other.
 #[test]
 fn a_broker_dies_and_the_other_takes_over() {
-    schedules(30, |seed| {
+    schedules(500, |seed| {
         let mut town = build(
             seed,
             &Plan {
@@ -516,7 +531,7 @@ fn a_broker_dies_and_the_other_takes_over() {
         let dead = town.brokers[(seed % 2) as usize];
         town.sim
             .fault_at(Duration::from_millis(500), Fault::Kill(dead));
-        let trace = town.sim.run(Duration::from_secs(60));
+        let trace = town.settle(Duration::from_secs(60));
         let world = town.world.borrow();
         let good = world
             .results
@@ -531,7 +546,7 @@ fn a_broker_dies_and_the_other_takes_over() {
 /// What a stranger may send: nothing breaks, and calls go on.
 #[test]
 fn strangers_with_rubbish() {
-    schedules(30, |seed| {
+    schedules(400, |seed| {
         let mut town = build(
             seed,
             &Plan {
@@ -544,7 +559,7 @@ fn strangers_with_rubbish() {
             let at = Duration::from_millis(100 + 20 * turn);
             town.sim.fault_at(at, Fault::Rubbish(town.brokers[0]));
         }
-        let trace = town.sim.run(Duration::from_secs(60));
+        let trace = town.settle(Duration::from_secs(60));
         let world = town.world.borrow();
         let good = world
             .results
@@ -566,7 +581,7 @@ fn a_run_without_the_header_has_none() {
             ..plan(1)
         },
     );
-    town.sim.run(Duration::from_secs(30));
+    town.settle(Duration::from_secs(30));
     let world = town.world.borrow();
     assert_eq!(world.results.len(), 60);
     for result in world.results.values().flatten() {

@@ -492,7 +492,7 @@ fn run(seed: u64, servers: u32, dialect: Dialect, hostile: bool) -> (u64, Rc<Ref
 #[test]
 fn every_call_ends_once_in_time_with_its_own_reply() {
     let good = std::cell::Cell::new(0);
-    schedules(400, |seed| {
+    schedules(2500, |seed| {
         let (trace, world) = run(seed, 1 + (seed % 3) as u32, Dialect::Ext, true);
         let world = world.borrow();
         good.set(
@@ -511,7 +511,7 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
 
 #[test]
 fn plain_rep_servers_are_servers() {
-    schedules(150, |seed| {
+    schedules(1000, |seed| {
         run(seed, 1 + (seed % 3) as u32, Dialect::Plain, true).0
     });
 }
@@ -519,7 +519,7 @@ fn plain_rep_servers_are_servers() {
 /// A server that is frozen and one that works: calls go on, and the frozen one is left alone.
 #[test]
 fn half_dead_servers_are_left() {
-    schedules(20, |seed| {
+    schedules(100, |seed| {
         let mut sim = Sim::new(seed);
         let world: Shared = Rc::default();
         let config = ClientConfig {
@@ -587,7 +587,7 @@ fn a_black_hole_does_not_multiply_requests() {
 /// After any weather the sun shines: calls succeed.
 #[test]
 fn recovery() {
-    schedules(100, |seed| {
+    schedules(400, |seed| {
         let mut sim = Sim::new(seed);
         let world: Shared = Rc::default();
         let config = ClientConfig {
