@@ -5,6 +5,7 @@
 
 #[path = "support/examples.rs"]
 mod examples;
+#[allow(dead_code, reason = "shared with other tests")]
 #[path = "support/process.rs"]
 mod process;
 

@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::io::BufRead;
 
 use sinew::{Frame, Message, SubscriptionEvent, ToEndpoint, XPub, XSub};
-use support::{joined, Options, Result, PATIENCE};
+use support::{joined, misused, Options, Result, PATIENCE};
 
 const USAGE: &str = "usage: chat_room [server ENDPOINT | join ENDPOINT ROOM NAME]
 A server with rooms, or somebody who says what stands on the standard input, and prints what others
@@ -28,7 +28,7 @@ fn main() -> Result {
             serve(room, false)
         }
         ["join", endpoint, room, name] => join(endpoint, room, name),
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }
 

@@ -4,7 +4,7 @@
 mod support;
 
 use sinew::{Rep, Req, ToEndpoint};
-use support::{joined, Options, Result, PATIENCE};
+use support::{joined, misused, Options, Result, PATIENCE};
 
 const USAGE: &str = "usage: hello [--requests N] [server ENDPOINT | client ENDPOINT]
 Without a role both sides run here, over tcp; N (3) requests are sent, or answered.";
@@ -42,6 +42,6 @@ fn main() -> Result {
         }
         ["server", endpoint] => server(Rep::builder().bind(endpoint)?, requests),
         ["client", endpoint] => client(endpoint, requests),
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }

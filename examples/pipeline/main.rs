@@ -6,7 +6,7 @@ mod support;
 use std::{thread, time::Instant};
 
 use sinew::{Pull, Push, ToEndpoint};
-use support::{joined, Options, Result, PATIENCE};
+use support::{joined, misused, Options, Result, PATIENCE};
 
 const USAGE: &str = "usage: pipeline [--tasks N] [--workers N] [ventilator ENDPOINT | sink ENDPOINT | worker TASKS RESULTS]
 A ventilator waits for its WORKERS (3) and deals out TASKS (3000), a worker squares numbers until it
@@ -66,6 +66,6 @@ fn main() -> Result {
         ["ventilator", endpoint] => ventilator(Push::builder().bind(endpoint)?, tasks, workers),
         ["sink", endpoint] => sink(Pull::builder().bind(endpoint)?, tasks),
         ["worker", tasks, results] => worker(tasks, results),
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }

@@ -70,6 +70,12 @@ impl Words {
     }
 }
 
+/// What was given makes no sense.
+pub(crate) fn misused(usage: &str) -> ! {
+    eprintln!("{usage}");
+    std::process::exit(2)
+}
+
 /// For an example without options.
 pub(crate) fn no_options(usage: &str) -> Result {
     Options::new(usage).end()

@@ -6,7 +6,7 @@ mod support;
 use std::thread;
 
 use sinew::{Pub, Sub, ToEndpoint};
-use support::{joined, Options, Result, PATIENCE};
+use support::{joined, misused, Options, Result, PATIENCE};
 
 const USAGE: &str =
     "usage: weather [--updates N] [--subscribers N] [publisher ENDPOINT | subscriber ENDPOINT CITY]
@@ -66,6 +66,6 @@ fn main() -> Result {
             println!("{updates} updates of {city}: {average:.1} on average");
             Ok(())
         }
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }

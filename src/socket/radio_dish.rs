@@ -211,6 +211,12 @@ impl Radio {
         })
     }
 
+    /// Sends a message that is a group and a body, unless it has to wait.
+    pub(super) fn try_send_message(&mut self, message: Message) -> Result<(), SendError> {
+        let message = self.recompose(message)?;
+        self.out.send_by(message, Deadline::Now)
+    }
+
     /// The message, if its frames are a group and a body.
     fn recompose(&self, message: Message) -> Result<Message, SendError> {
         match message.frames() {

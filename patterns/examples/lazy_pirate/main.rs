@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use sinew::{Context, Rep};
 use sinew_patterns::rpc::{CallError, CallOptions, Idem, Requester, RequesterConfig};
-use support::{Fleet, Options, Result};
+use support::{misused, Fleet, Options, Result};
 
 const USAGE: &str = "usage: lazy_pirate [--chaos] [--seed N] [--calls N]
 Makes N (300) calls to two equivalent servers, processes of their own. With --chaos they are killed and
@@ -22,7 +22,7 @@ fn main() -> Result {
     match options.words()?.strs()[..] {
         [] => demonstration(chaos, seed, calls),
         ["server", endpoint] => serve(endpoint),
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }
 

@@ -12,7 +12,7 @@ use sinew_patterns::common::{CallOptions, Fault, RetryPolicy};
 use sinew_patterns::mdp::{
     Broker, BrokerConfig, BrokerEngine, Client, ClientConfig, Worker, WorkerConfig,
 };
-use support::{joined, Fleet, Options, Result, PATIENCE};
+use support::{joined, misused, Fleet, Options, Result, PATIENCE};
 
 const USAGE: &str = "usage: majordomo [--chaos] [--seed N] [--calls N] [broker ENDPOINT | worker ENDPOINT SERVICE]
 Two clients make N (1000) calls each. Broker and workers are processes of their own; with --chaos they are
@@ -28,7 +28,7 @@ fn main() -> Result {
         [] => demonstration(chaos, calls),
         ["broker", endpoint] => broker(endpoint),
         ["worker", endpoint, service] => worker(endpoint, service),
-        _ => Err(USAGE.into()),
+        _ => misused(USAGE),
     }
 }
 

@@ -4,7 +4,7 @@
 mod basics;
 
 #[allow(unused_imports, reason = "each example uses a part of it")]
-pub(crate) use basics::{joined, no_options, Options, Result, PATIENCE};
+pub(crate) use basics::{joined, misused, no_options, Options, Result, PATIENCE};
 
 use std::process::{Child, Command};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
