@@ -370,7 +370,7 @@ macro_rules! lock_step {
         }
 
         impl AsyncRequester for Req<ReqSocket<$stream>> {
-            async fn pause(&self) {
+            async fn pause(&mut self) {
                 rt::sleep(GAP).await;
             }
         }

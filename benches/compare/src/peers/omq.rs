@@ -198,7 +198,7 @@ impl AsyncReceiver for Async {
 }
 
 impl AsyncRequester for Async {
-    async fn pause(&self) {
+    async fn pause(&mut self) {
         tokio::time::sleep(GAP).await;
     }
 }

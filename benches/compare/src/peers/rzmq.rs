@@ -200,7 +200,7 @@ impl AsyncReceiver for End {
 }
 
 impl AsyncRequester for End {
-    async fn pause(&self) {
+    async fn pause(&mut self) {
         tokio::time::sleep(GAP).await;
     }
 }

@@ -182,7 +182,7 @@ impl AsyncReceiver for Req {
 }
 
 impl AsyncRequester for Req {
-    async fn pause(&self) {
+    async fn pause(&mut self) {
         tokio::time::sleep(GAP).await;
     }
 }

@@ -142,7 +142,7 @@ impl<S: SocketRecv> AsyncReceiver for End<S> {
 }
 
 impl AsyncRequester for End<ReqSocket> {
-    async fn pause(&self) {
+    async fn pause(&mut self) {
         tokio::time::sleep(GAP).await;
     }
 }
