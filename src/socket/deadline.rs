@@ -31,7 +31,8 @@ impl Deadline<'_> {
     /// Waits until there is a notification; `false` if the time was over first.
     pub(super) fn sleep_on(self, event: &Event) -> bool {
         match self {
-            Deadline::Now => event.wait(Some(clock::now())),
+            // The event is left alone: a task may have polled it, and is still to be woken.
+            Deadline::Now => false,
             Deadline::At(at) => event.wait(Some(at)),
             Deadline::Never => event.wait(None),
             Deadline::Task(waker) => event.poll(waker),
