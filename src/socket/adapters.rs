@@ -117,7 +117,7 @@ impl<S: Sender> Sender for &mut S {
 ///     }
 ///     let mut done = Messages::new(&mut pull).take(2);
 ///     while let Some(message) = done.next().await {
-///         println!("{}", message?);
+///         println!("{:?}", message?);
 ///     }
 ///     Ok::<(), Box<dyn std::error::Error>>(())
 /// })
