@@ -105,7 +105,7 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, PollError, RecvError,
     RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, UnknownRoutingId,
     WaitTimeout,
 };
