@@ -72,11 +72,7 @@ impl FdPoll {
     ///
     /// # Errors
     /// If the system refuses one of the descriptors, as it does with a closed one or a plain file.
-    pub(crate) fn wait(
-        &mut self,
-        fds: &mut Fds,
-        timeout: Option<Duration>,
-    ) -> Result<(), FdError> {
+    pub(crate) fn wait(&mut self, fds: &mut Fds, timeout: Option<Duration>) -> Result<(), FdError> {
         // A fresh registration tells of what is so already. Nothing stays registered: the descriptors may be
         // closed, and their numbers be somebody else's, before the next call.
         let mut registered = Vec::with_capacity(fds.len());

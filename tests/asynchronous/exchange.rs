@@ -8,9 +8,7 @@ use sinew::{
     XPub, XSub,
 };
 
-use crate::support::{
-    fresh, number, number_of, numbered, EXECUTORS, LONG, STREAMS, TRANSPORTS,
-};
+use crate::support::{fresh, number, number_of, numbered, EXECUTORS, LONG, STREAMS, TRANSPORTS};
 
 /// More than the high-water marks of both sides, so that senders wait.
 const MANY: u32 = 2500;

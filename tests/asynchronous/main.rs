@@ -3,5 +3,11 @@
 //!
 //! One module per subject. Every wait is for an event, under the watchdog [`support::LONG`].
 
+mod adapters;
+mod event_fd;
 mod exchange;
+mod limits;
+mod polling;
+mod storms;
 mod support;
+mod wakers;

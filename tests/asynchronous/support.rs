@@ -76,11 +76,7 @@ impl Executor {
     }
 }
 
-fn in_tokio<A, B>(
-    builder: &mut tokio::runtime::Builder,
-    one: A,
-    other: B,
-) -> (A::Output, B::Output)
+fn in_tokio<A, B>(builder: &mut tokio::runtime::Builder, one: A, other: B) -> (A::Output, B::Output)
 where
     A: Future<Output: Send + 'static> + Send + 'static,
     B: Future<Output: Send + 'static> + Send + 'static,
