@@ -476,7 +476,7 @@ fn a_hundred_sockets() {
 fn no_wake_up_is_lost_in_a_storm() {
     for transport in ["inproc", "tcp"] {
         watched(move || {
-            let count = 50_000;
+            let count = 100_000;
             let mut pull = Pull::builder().recv_hwm(50).build().unwrap();
             let endpoint = pull.bind(fresh(transport).as_str()).unwrap();
             let sender = thread::spawn(move || {

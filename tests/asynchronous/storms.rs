@@ -13,7 +13,7 @@ use crate::support::{
     block_on, fresh, number, number_of, numbered, watched, Cut, Random, LONG, TRANSPORTS,
 };
 
-const COUNT: u32 = 8_000;
+const COUNT: u32 = 20_000;
 
 /// Receives numbered messages, sometimes by a blocking call, mostly by futures that may be given up.
 macro_rules! receive_storm {
