@@ -280,6 +280,9 @@ pub enum SendFailure {
     /// A SERVER or PEER socket was given a message that does not say which peer it is for.
     #[error("the message carries no routing id, expected that of a peer")]
     NoRoutingId,
+    /// The system has no thread left for a [`Requester`](crate::Requester) to begin with.
+    #[error("the system has no thread left to receive replies with")]
+    NoThread,
 }
 
 impl SendError {
@@ -371,6 +374,9 @@ pub enum RecvError {
     /// carried out. The socket is ready for another.
     #[error("the peer was lost before it replied")]
     PeerLost,
+    /// The [`Requester`](crate::Requester) was closed before the reply came.
+    #[error("the socket was closed before the reply came")]
+    Closed,
 }
 
 impl RecvError {

@@ -15,7 +15,7 @@ use thiserror::Error;
 
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
-use crate::proto::ProtocolError;
+use crate::proto::{Misbehaved, ProtocolError};
 use crate::socket_type::SocketType;
 use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 use crate::transport::ProxyFailure;
@@ -218,6 +218,23 @@ pub enum DisconnectReason {
     /// This side closed the connection.
     #[error("closed by this side")]
     ClosedLocally,
+}
+
+impl DisconnectReason {
+    /// An end in good order is one, whatever the words that the format has for it.
+    pub(super) fn in_general(self) -> Self {
+        match self {
+            DisconnectReason::Protocol(ProtocolError::Closed { code: Some(1000) }) => {
+                DisconnectReason::PeerClosed
+            }
+            other => other,
+        }
+    }
+
+    /// A REQ socket was sent what is no reply.
+    pub(crate) fn no_reply() -> Self {
+        DisconnectReason::Protocol(Misbehaved::NoReply.into())
+    }
 }
 
 impl From<io::Error> for DisconnectReason {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// A poll of descriptors that tells of each what is so, and not what has changed.
 #[derive(Debug)]

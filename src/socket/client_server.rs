@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
@@ -25,7 +25,7 @@ use crate::io::{Arrival, DisconnectReason, Hooks, Link, NoHooks, PeerVersion, Pi
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 use crate::routing::PeerKey;
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 
 /// Sends each message to one of its peers, in turn, and receives from all of them in turn: messages of a
 /// single frame only. Its peers are [`Server`] sockets.

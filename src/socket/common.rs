@@ -32,7 +32,8 @@ macro_rules! shell_methods {
         }
 
         /// Connects to an endpoint. Nobody need be there yet: the connection is made, and made again,
-        /// in the background. Connecting to the same endpoint twice makes two connections.
+        /// in the background. Connecting to the same endpoint twice makes two connections; for DEALER, SUB, PUB
+        /// and REQ the second call does nothing, unless over inproc.
         ///
         /// A host name is looked up again for each attempt, on no I/O thread. Its addresses are tried one
         /// after the other, IPv6 and IPv4 in turn, beginning with the one that the system prefers.

@@ -255,11 +255,20 @@ impl Dgram {
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
         task::poll_transmit(cx, message, |message, deadline| {
-            match Datagram::try_from(message) {
-                Ok(datagram) => self.send_by(datagram, deadline),
-                Err(message) => Err(SendError::new(SendFailure::NoDatagram, message)),
-            }
+            self.send_message(message, deadline)
         })
+    }
+
+    /// Sends a message that is a datagram, unless it has to wait.
+    pub(super) fn try_send_message(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_message(message, Deadline::Now)
+    }
+
+    fn send_message(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+        match Datagram::try_from(message) {
+            Ok(datagram) => self.send_by(datagram, deadline),
+            Err(message) => Err(SendError::new(SendFailure::NoDatagram, message)),
+        }
     }
 
     /// Sends a datagram that is a message of two frames, address and body, as [`send_to`](Self::send_to)
@@ -269,10 +278,7 @@ impl Dgram {
     /// [`NoDatagram`](SendFailure::NoDatagram) if it is no such message; see [`send_to`](Self::send_to).
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let deadline = Deadline::after(self.shell.port.config.send_timeout);
-        match Datagram::try_from(message.into()) {
-            Ok(datagram) => self.send_by(datagram, deadline),
-            Err(message) => Err(SendError::new(SendFailure::NoDatagram, message)),
-        }
+        self.send_message(message.into(), deadline)
     }
 
     /// Receives the next datagram, waiting for it (for ever, unless the option `recv_timeout` says

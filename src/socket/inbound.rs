@@ -1,7 +1,6 @@
 //! The receiving half: pipes from peers, read in turn.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -11,10 +10,11 @@ use super::shell::Ending;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
+use crate::io::{CallerPoll, Counters, DisconnectReason, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
+use crate::sync::atomic::Ordering;
 use crate::sync::{barrier, clock};
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
@@ -394,6 +394,15 @@ impl RecvHalf {
         self.from
     }
 
+    /// Ends the connection that the last message came through, if it is still there. Over inproc there is none.
+    #[cold]
+    pub(super) fn end_last(&mut self, reason: DisconnectReason) {
+        let link = self.pipe(self.from).and_then(|pipe| pipe.link.clone());
+        if let Some(link) = link.and_then(|link| link.upgrade()) {
+            link.end(reason);
+        }
+    }
+
     /// What is known of who that was.
     pub(super) fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
         self.refresh();
@@ -401,6 +410,13 @@ impl RecvHalf {
             Some(pipe) => pipe.last_peer(),
             None => self.gone.clone(),
         }
+    }
+
+    /// What is known of who is at the other end of a pipe now.
+    pub(super) fn peer_of(&mut self, key: PeerKey) -> Option<Arc<PeerProperties>> {
+        self.refresh();
+        let (_, peer) = self.pipe(key)?.peers.last()?;
+        Some(Arc::clone(peer))
     }
 
     /// The current pipe is empty.

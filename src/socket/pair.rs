@@ -1,6 +1,6 @@
 //! PAIR and CHANNEL (31/EXPAIR): one peer at a time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::builder::sealed::Assemble;
 use super::common::{
@@ -17,7 +17,7 @@ use crate::error::{RecvError, SendError};
 use crate::io::{Arrival, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port};
 use crate::message::{IntoMessage, Message, RoutingId};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 
 /// Whose place the only one is.
 #[derive(Debug, Default)]

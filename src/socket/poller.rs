@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::readiness::{Interest, Pollable, Readiness};
 use crate::error::PollError;
 use crate::io::{FdPoll, Fds, WakeFd};
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::clock;
 
 /// Waits until one of many sockets or descriptors is ready, or a timer is due.

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::{pollable, shell_methods, socket_traits};
+use super::common::{peer_methods, pollable, shell_methods, socket_traits};
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
@@ -211,6 +211,12 @@ impl Radio {
         })
     }
 
+    /// Sends a message that is a group and a body, unless it has to wait.
+    pub(super) fn try_send_message(&mut self, message: Message) -> Result<(), SendError> {
+        let message = self.recompose(message)?;
+        self.out.send_by(message, Deadline::Now)
+    }
+
     /// The message, if its frames are a group and a body.
     fn recompose(&self, message: Message) -> Result<Message, SendError> {
         match message.frames() {
@@ -295,6 +301,9 @@ impl Radio {
 ///
 /// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
 /// keeps those of the groups it has joined.
+///
+/// What was sent to a group before it was left, or comes as a datagram to one that was not joined, waits like
+/// any message, up to `recv_hwm` per peer, until [`recv`](Dish::recv) looks at it and skips it.
 ///
 /// A new DISH has joined no group and receives nothing. Membership is state: it is told to every publisher,
 /// also to one that comes (back) later.
@@ -464,5 +473,6 @@ impl Dish {
 
 socket_traits!(Radio);
 socket_traits!(Dish);
+peer_methods!(Dish, inbound);
 pollable!(Radio, |_socket, _time| read: false, write: true);
 pollable!(Dish, |socket, time| read: socket.inbound.is_ready(time), write: false);

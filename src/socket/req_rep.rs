@@ -17,9 +17,9 @@ use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, RequestError, SendError, SendFailure};
-use crate::io::{random, Counters, NoHooks, Port};
+use crate::io::{random, Counters, DisconnectReason, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
-use crate::routing::{OutOfTurn, RepState, ReqConfig, ReqState};
+use crate::routing::{OutOfTurn, RepState, ReplyDiscarded, ReqConfig, ReqState};
 use crate::socket_type::SocketType;
 use crate::sync::clock;
 
@@ -29,6 +29,11 @@ use crate::sync::clock;
 /// REP does) and *relaxed* (a new request may be sent while a reply is awaited; the old reply is then
 /// discarded). So no lost reply can wedge the socket. If the peer that has the request is lost,
 /// receiving reports [`RecvError::PeerLost`].
+///
+/// A reply that is not the awaited one is discarded and counted
+/// ([`SocketStats::dropped_unexpected`](crate::SocketStats::dropped_unexpected)). A message that is no reply at
+/// all (an id of four octets if any, an empty frame, a body) ends its connection besides, with
+/// [`Misbehaved::NoReply`](crate::Misbehaved::NoReply), unless over inproc.
 ///
 /// ```
 /// use std::time::Duration;
@@ -246,8 +251,8 @@ impl Req {
         while self.inbound.take_lost().is_some() {}
         if !self.correlated {
             // A late reply could not be told from the one to come.
-            while self.inbound.try_recv().is_ok() {
-                Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            while let Ok(message) = self.inbound.try_recv() {
+                self.discard(ReqState::check_late(&message));
             }
         }
         match self.out.send(begun, deadline) {
@@ -263,6 +268,14 @@ impl Req {
         }
     }
 
+    /// A message that is not received. A peer whose messages are none for a requester is sent away.
+    fn discard(&mut self, why: ReplyDiscarded) {
+        Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+        if why == ReplyDiscarded::Malformed {
+            self.inbound.end_last(DisconnectReason::no_reply());
+        }
+    }
+
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         self.state
             .check_receive()
@@ -275,7 +288,7 @@ impl Req {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
                     Ok(reply) => return Ok(reply),
-                    Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+                    Err(why) => self.discard(why),
                 }
                 discarded.one(deadline)?;
             }

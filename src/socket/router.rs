@@ -65,6 +65,8 @@ pub struct Router {
     inbound: RecvHalf,
     peers: Arc<Peers>,
     mandatory: bool,
+    /// Its peers are no ZeroMQ sockets; a message without octets closes the connection.
+    raw: bool,
     /// The sender of the last message, and how often an id had changed hands by then.
     last: Option<(PeerKey, u64, RoutingId)>,
     shell: Shell,
@@ -76,6 +78,17 @@ pub struct Router {
 pub struct RouterOptions {
     mandatory: bool,
     duplicate_id: DuplicateId,
+    raw: bool,
+}
+
+impl RouterOptions {
+    /// For STREAM.
+    pub(super) fn raw() -> Self {
+        RouterOptions {
+            raw: true,
+            ..RouterOptions::default()
+        }
+    }
 }
 
 impl Default for RouterOptions {
@@ -83,6 +96,7 @@ impl Default for RouterOptions {
         RouterOptions {
             mandatory: true,
             duplicate_id: DuplicateId::default(),
+            raw: false,
         }
     }
 }
@@ -94,6 +108,22 @@ impl SocketBuilder<Router> {
     /// [`dropped_full`](crate::SocketStats::dropped_full)), and sending always succeeds.
     pub fn mandatory(mut self, mandatory: bool) -> Self {
         self.options.mandatory = mandatory;
+        self
+    }
+
+    /// Whether the peers are plain TCP (or ipc) sockets and no ZeroMQ sockets, as those of a
+    /// [`Stream`](crate::Stream), which new programmes should use: this is how it was done before there was
+    /// that. Default: no.
+    ///
+    /// There is no handshake then, every connection has an id that is made for it (or that of
+    /// [`connect_as`](Router::connect_as)), the frames of a message are sent one behind the other as they are, and
+    /// what is received are octets, however they came. With [`send`](Router::send), an id and one empty frame close
+    /// the connection to that peer once what was sent before has left. Only `tcp://` and `ipc://` endpoints can
+    /// be used; what is queued for a connection that is lost is dropped and counted. Of who comes and goes
+    /// tell [`notify_connect`](SocketBuilder::notify_connect) and
+    /// [`notify_disconnect`](SocketBuilder::notify_disconnect); greetings and probes would be sent as octets.
+    pub fn raw(mut self, raw: bool) -> Self {
+        self.options.raw = raw;
         self
     }
 
@@ -120,7 +150,10 @@ impl Assemble for Router {
     type Options = RouterOptions;
 
     fn assemble(config: SocketConfig, options: RouterOptions, context: Context) -> Self {
-        Router::of_type(SocketType::Router, config, options, context)
+        match options.raw {
+            true => Router::of_type(SocketType::Stream, config, options, context),
+            false => Router::of_type(SocketType::Router, config, options, context),
+        }
     }
 
     fn shell(&mut self) -> &mut Shell {
@@ -141,6 +174,11 @@ impl Router {
             handovers: AtomicU64::new(0),
             duplicate_id: options.duplicate_id,
         });
+        let config = SocketConfig {
+            // What is queued for one raw connection is of no use to the next.
+            immediate: config.immediate || options.raw,
+            ..config
+        };
         let port = Port::new(
             socket_type,
             config,
@@ -152,12 +190,13 @@ impl Router {
             inbound: RecvHalf::new(Arc::clone(&port)).hold_ends(),
             peers,
             mandatory: options.mandatory,
+            raw: options.raw,
             last: None,
             shell: Shell::new(port, context),
         }
     }
 
-    /// For STREAM: closes the connection to a peer when what is queued for it has been sent.
+    /// For raw peers: closes the connection to a peer when what is queued for it has been sent.
     ///
     /// # Errors
     /// If there is no such peer.
@@ -424,6 +463,12 @@ impl Router {
 
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         let mut message = message.into();
+        if self.raw {
+            message = match self.unless_it_closes(message)? {
+                Some(message) => message,
+                None => return Ok(()),
+            };
+        }
         let Some(id) = message.pop_front() else {
             if self.mandatory {
                 return Err(SendError::new(SendFailure::NotAddressed, message));
@@ -441,6 +486,26 @@ impl Router {
                     message.push_front(id.clone());
                     SendError::to(&id, reason, message)
                 }),
+        }
+    }
+
+    /// For raw peers: the message, unless it says that its peer is to be disconnected, which is done then.
+    #[cold]
+    fn unless_it_closes(&mut self, message: Message) -> Result<Option<Message>, SendError> {
+        let id = match message.frames() {
+            [id, octets] if octets.is_empty() => id.clone(),
+            [_] if self.mandatory => {
+                return Err(SendError::new(SendFailure::NotAddressed, message))
+            }
+            _ => return Ok(Some(message)),
+        };
+        match self.disconnect_peer(&id) {
+            Ok(()) => Ok(None),
+            Err(_) if !self.mandatory => {
+                Counters::add(&self.shell.port.counters.dropped_peer_lost, 1);
+                Ok(None)
+            }
+            Err(_) => Err(SendError::to(&id, SendFailure::Unroutable, message)),
         }
     }
 
@@ -568,7 +633,7 @@ impl Hooks for Peers {
             } => {
                 self.handovers.fetch_add(1, Ordering::Release);
                 match connection.and_then(|link| link.upgrade()) {
-                    Some(link) => link.replace(),
+                    Some(link) => link.end(DisconnectReason::Replaced),
                     None => arrival.port.inproc.disconnect(arrival.port, pipe_key(old)),
                 }
                 Ok(Some(id))

@@ -2,8 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
@@ -19,6 +18,7 @@ use crate::io::{
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
+use crate::sync::atomic::Ordering;
 use crate::sync::{clock, Event};
 
 /// See the module.
@@ -43,8 +43,24 @@ struct Entry {
 
 #[derive(Debug)]
 enum Place {
-    Stream { id: EndpointId, home: IoHandle },
+    Stream {
+        id: EndpointId,
+        home: IoHandle,
+        /// Of what connects, until it has ended.
+        alive: Option<Weak<()>>,
+    },
     Inproc(InprocId),
+}
+
+impl Place {
+    fn is_alive(&self) -> bool {
+        match self {
+            Place::Stream {
+                alive: Some(alive), ..
+            } => alive.strong_count() > 0,
+            _ => true,
+        }
+    }
 }
 
 /// What a socket could not get rid of before it was closed.
@@ -129,7 +145,11 @@ impl Shell {
             endpoint: real.clone(),
             bound: true,
             key: None,
-            place: Place::Stream { id, home },
+            place: Place::Stream {
+                id,
+                home,
+                alive: None,
+            },
         });
         Ok(real)
     }
@@ -151,7 +171,11 @@ impl Shell {
             endpoint: endpoint.clone(),
             bound: true,
             key: None,
-            place: Place::Stream { id, home },
+            place: Place::Stream {
+                id,
+                home,
+                alive: None,
+            },
         });
         Ok(endpoint)
     }
@@ -173,14 +197,37 @@ impl Shell {
             endpoint: endpoint.clone(),
             bound: false,
             key: None,
-            place: Place::Stream { id, home },
+            place: Place::Stream {
+                id,
+                home,
+                alive: None,
+            },
         });
         Ok(endpoint)
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
         let endpoint = self.connectable(endpoint)?;
+        if self.is_dialing(&endpoint) {
+            return Ok(endpoint);
+        }
         self.connect_to(endpoint, None)
+    }
+
+    /// Whether there is a connection to this endpoint, or is to be, and this kind of socket has one at most:
+    /// a second one would bring everything twice, or take two turns.
+    fn is_dialing(&mut self, endpoint: &Endpoint) -> bool {
+        use SocketType::{Dealer, Pub, Req, Sub};
+        if !matches!(self.port.socket_type, Dealer | Pub | Req | Sub) {
+            return false;
+        }
+        // One that has ended for good can be made anew.
+        self.entries.retain(|entry| entry.place.is_alive());
+        let mut connected = self.entries.iter().filter(|entry| !entry.bound);
+        connected.any(|entry| {
+            matches!(entry.place, Place::Stream { alive: Some(_), .. })
+                && entry.endpoint == *endpoint
+        })
     }
 
     /// The endpoint, if this socket can connect to it.
@@ -257,6 +304,8 @@ impl Shell {
                 unplaced_connect(error, failed)
             })?;
             let id = EndpointId(next_id());
+            let alive = Arc::default();
+            let dialing = Arc::downgrade(&alive);
             if let Some(key) = key.filter(|_| is_udp) {
                 connect_datagrams(&endpoint, port, &home, id, key).map_err(|error| {
                     abandon();
@@ -269,10 +318,15 @@ impl Shell {
                     id,
                     ends: dial_ends(port, key),
                     name,
+                    alive,
                     lease: port.lease(),
                 });
             }
-            Place::Stream { id, home }
+            Place::Stream {
+                id,
+                home,
+                alive: (!is_udp).then_some(dialing),
+            }
         };
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
@@ -366,7 +420,7 @@ impl Shell {
                         context.names().close(name, *id, port);
                     }
                 }
-                Place::Stream { id, home } => {
+                Place::Stream { id, home, .. } => {
                     // The listener first, and its address is free when this returns. Connections that
                     // it accepted may be on any thread, and are on their way there by then.
                     let done = Arc::new(Event::new());
@@ -533,14 +587,13 @@ impl Drop for Shell {
     }
 }
 
-/// An endpoint that can be connected to.
 /// Whether a transport carries what a socket of this type sends.
 fn carries(socket_type: SocketType, endpoint: &Endpoint) -> bool {
     socket_type != SocketType::Stream
         || matches!(endpoint.transport(), Transport::Tcp | Transport::Ipc)
 }
 
-const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket";
+const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket, or a raw ROUTER";
 
 pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {

@@ -17,12 +17,10 @@ use crate::config::{Notes, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
-    BindError, ConnectError, RecvError, SendError, SendFailure, UnknownEndpoint, UnknownRoutingId,
-    WaitTimeout,
+    BindError, ConnectError, RecvError, SendError, UnknownEndpoint, UnknownRoutingId, WaitTimeout,
 };
 use crate::io::Monitor;
 use crate::message::{IntoMessage, Message, RoutingId};
-use crate::socket_type::SocketType;
 
 /// Sends octets to the peer it names, and receives what any of its peers sends. The peers are plain TCP (or
 /// ipc) sockets: nothing is added to what they send and are sent.
@@ -84,14 +82,9 @@ impl Assemble for Stream {
     }
 
     fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
-        let config = SocketConfig {
-            // What is queued for one connection is of no use to the next.
-            immediate: true,
-            ..config
-        };
-        let options = RouterOptions::default();
+        let options = RouterOptions::raw();
         Stream {
-            router: Router::of_type(SocketType::Stream, config, options, context),
+            router: Router::assemble(config, options, context),
         }
     }
 
@@ -375,9 +368,6 @@ impl Stream {
     /// # Errors
     /// As for [`Stream::send_to`], and [`NotAddressed`](SendFailure::NotAddressed) if there is one frame only.
     pub fn send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.send(message)
     }
 
@@ -386,9 +376,6 @@ impl Stream {
     /// # Errors
     /// [`WouldBlock`](SendFailure::WouldBlock) if they cannot; else as [`Stream::send`].
     pub fn try_send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.try_send(message)
     }
 
@@ -401,9 +388,6 @@ impl Stream {
         message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.send_timeout(message, timeout)
     }
 
@@ -430,9 +414,6 @@ impl Stream {
     /// # Errors
     /// As [`Stream::send`].
     pub async fn send_async(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.send_async(message).await
     }
 
@@ -447,9 +428,6 @@ impl Stream {
         cx: &mut task::Context<'_>,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
-        if let Some(given) = message.take() {
-            *message = self.unless_it_closes(given)?;
-        }
         self.router.poll_send(cx, message)
     }
 
@@ -462,23 +440,6 @@ impl Stream {
     /// not read is discarded.
     pub fn close(self) -> CloseReport {
         self.router.close()
-    }
-
-    /// The message, unless it says that its peer is to be disconnected, which is done then.
-    fn unless_it_closes(
-        &mut self,
-        message: impl IntoMessage,
-    ) -> Result<Option<Message>, SendError> {
-        let message = message.into();
-        let id = match message.frames() {
-            [id, octets] if octets.is_empty() => id.clone(),
-            [_] => return Err(SendError::new(SendFailure::NotAddressed, message)),
-            _ => return Ok(Some(message)),
-        };
-        match self.disconnect_peer(&*id) {
-            Ok(()) => Ok(None),
-            Err(_) => Err(SendError::to(&id, SendFailure::Unroutable, message)),
-        }
     }
 }
 

@@ -4,8 +4,10 @@
 //! case that the task is woken when another is worth it. So dropping a future loses nothing: between two
 //! polls it holds nothing but the message that has not been sent.
 
-use std::future::poll_fn;
-use std::task::{Context, Poll};
+use std::future::{poll_fn, Future};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
@@ -107,4 +109,27 @@ fn alarm(timeout: Option<Duration>) -> Option<Alarm> {
 
 fn is_over(alarm: &mut Option<Alarm>, cx: &Context<'_>) -> bool {
     alarm.as_mut().is_some_and(|alarm| alarm.poll(cx.waker()))
+}
+
+/// Runs a future on this thread; `None` if the time was over first.
+pub(super) fn block_on<T>(future: impl Future<Output = T>, deadline: Option<Instant>) -> Option<T> {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return Some(done);
+        }
+        match deadline.map(|deadline| deadline.saturating_duration_since(clock::now())) {
+            None => std::thread::park(),
+            Some(Duration::ZERO) => return None,
+            Some(left) => std::thread::park_timeout(left),
+        }
+    }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    pollable, publisher_methods, publisher_options, recv_methods, send_methods, shell_methods,
-    socket_traits,
+    peer_methods, pollable, publisher_methods, publisher_options, recv_methods, send_methods,
+    shell_methods, socket_traits,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -25,7 +25,7 @@ use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
 use crate::io::{Counters, Hooks, Port};
-use crate::message::{Frame, IntoMessage, Message};
+use crate::message::{Frame, IntoMessage, Message, PeerProperties};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
 
@@ -72,6 +72,8 @@ pub struct XPub {
     last_value: bool,
     /// In manual mode: whose the last event was.
     selected: Option<PeerKey>,
+    /// Whose the last event was, if that was a subscription.
+    last_event: Option<PeerKey>,
     shell: Shell,
 }
 
@@ -231,6 +233,7 @@ impl Assemble for XPub {
             manual: options.manual,
             last_value: options.last_value,
             selected: None,
+            last_event: None,
             shell: Shell::new(port, context),
         }
     }
@@ -304,6 +307,17 @@ impl XPub {
         self.set(false, topic.as_ref())
     }
 
+    /// What is known of the peer that the last received event or message came from; `None` before the first
+    /// one. Of an event, it is who has that connection now, and nobody if it has ended: as when the event
+    /// is the end of what the peer was subscribed to.
+    #[must_use]
+    pub fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
+        match self.last_event {
+            Some(peer) => self.inbound.peer_of(peer),
+            None => self.inbound.last_peer(),
+        }
+    }
+
     fn set(&mut self, subscribe: bool, topic: &[u8]) -> Result<bool, ManualError> {
         if !self.manual {
             return Err(ManualError::NotManual);
@@ -363,6 +377,7 @@ impl XPub {
         let mut discarded = Discarded::default();
         loop {
             if let Some(event) = self.topics.take_event() {
+                self.last_event = Some(event.peer);
                 if self.manual {
                     self.selected = Some(event.peer);
                 }
@@ -374,6 +389,7 @@ impl XPub {
             let Ok(message) = self.inbound.try_recv() else {
                 return Ok(None);
             };
+            self.last_event = None;
             // Frames that came first have been looked at by now: by the in-pump, or by an XSUB over inproc.
             if self.shell.port.config.only_first_subscribe {
                 return Ok(Some(SubscriptionEvent::Message(message)));
@@ -554,5 +570,6 @@ impl XSub {
 
 socket_traits!(XPub);
 socket_traits!(XSub);
+peer_methods!(XSub, inbound);
 pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
 pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);

@@ -17,7 +17,8 @@ mod noted;
 pub mod sharing;
 mod token;
 
-pub(crate) use affinity::pin_thread;
+pub use affinity::ThreadScheduling;
+pub(crate) use affinity::{pin_thread, schedule_thread};
 pub(crate) use alarm::Alarm;
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;

@@ -93,7 +93,7 @@ fn is_readable(fd: &EventFd, timeout: Duration) -> bool {
 fn it_is_readable_from_a_message_to_the_next_check() {
     let mut pull = Pull::new();
     let mut push = Push::builder()
-        .connect(&pull.bind(fresh("inproc").as_str()).unwrap())
+        .connect(pull.bind(fresh("inproc").as_str()).unwrap())
         .unwrap();
     let fd = EventFd::new().unwrap();
     while fd.check(&mut pull, Interest::READABLE).is_readable() {}

@@ -145,7 +145,7 @@ fn publishers_and_subscribers() {
         assert_eq!(state(&mut publisher), (false, true));
         assert_eq!(state(&mut sub), (false, false));
         sub.subscribe("a");
-        sub.connect(&publisher.bind(fresh(transport).as_str()).unwrap())
+        sub.connect(publisher.bind(fresh(transport).as_str()).unwrap())
             .unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         publisher.try_send("b, which it does not get").unwrap();
@@ -161,7 +161,7 @@ fn xpub_and_xsub() {
         assert_eq!(state(&mut back), (false, true));
         assert_eq!(state(&mut front), (false, true));
         front
-            .connect(&back.bind(fresh(transport).as_str()).unwrap())
+            .connect(back.bind(fresh(transport).as_str()).unwrap())
             .unwrap();
         front.subscribe("a");
         becomes_readable!(back, back.try_recv_event());
@@ -177,7 +177,7 @@ fn radio_and_dish() {
         assert_eq!(state(&mut radio), (false, true));
         assert_eq!(state(&mut dish), (false, false));
         dish.join("a").unwrap();
-        dish.connect(&radio.bind(fresh(transport).as_str()).unwrap())
+        dish.connect(radio.bind(fresh(transport).as_str()).unwrap())
             .unwrap();
         radio.wait_for_members("a", 1, LONG).unwrap();
         radio.try_send("a", "x").unwrap();
@@ -192,7 +192,7 @@ fn req_and_rep() {
         let (mut req, mut rep) = (Req::new(), Rep::new());
         assert_eq!(state(&mut req), (false, false));
         assert_eq!(state(&mut rep), (false, false));
-        req.connect(&rep.bind(fresh(transport).as_str()).unwrap())
+        req.connect(rep.bind(fresh(transport).as_str()).unwrap())
             .unwrap();
         await_writable(&mut req);
         req.try_send("asked").unwrap();
@@ -214,7 +214,7 @@ fn req_and_rep() {
 fn a_request_is_readable_when_its_peer_is_lost() {
     let mut rep = Rep::new();
     let mut req = Req::builder()
-        .connect(&rep.bind("tcp://127.0.0.1:*").unwrap())
+        .connect(rep.bind("tcp://127.0.0.1:*").unwrap())
         .unwrap();
     req.send("asked").unwrap();
     rep.recv().unwrap();
@@ -302,7 +302,7 @@ fn descriptors_of_many_kinds_beside_sockets() {
     let (mut far, _) = listener.accept().unwrap();
     let mut pull = Pull::new();
     let mut push = Push::builder()
-        .connect(&pull.bind(fresh("inproc").as_str()).unwrap())
+        .connect(pull.bind(fresh("inproc").as_str()).unwrap())
         .unwrap();
     let mut poller = Poller::new().unwrap();
     let mut look = |pull: &mut Pull, reader: &mio::unix::pipe::Receiver, timeout| {
@@ -402,7 +402,7 @@ fn timers() {
 fn times_are_told_beside_what_is_ready() {
     let mut push = Push::new();
     let mut pull = Pull::new();
-    push.connect(&pull.bind(fresh("inproc").as_str()).unwrap())
+    push.connect(pull.bind(fresh("inproc").as_str()).unwrap())
         .unwrap();
     push.send("x").unwrap();
     let mut poller = Poller::new().unwrap();

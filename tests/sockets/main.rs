@@ -20,6 +20,7 @@ mod pattern;
 mod promises;
 mod radio_dish;
 mod reconnecting;
+mod requester;
 mod router;
 mod socks;
 mod stream;
