@@ -192,9 +192,9 @@ pub use socket::Messages;
 pub use socket::{
     Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, EventFd, Gather, Interest, Pair,
     Peer, PeerState, PendingRequest, PollEvents, PollItem, Pollable, Poller, Pub, Pull, Push,
-    Radio, Readiness, Receiver, Rep, Req, RequestOptions, Requester, Router, Scatter, Sender,
-    Server, Shared, SocketBuilder, SocketKind, SocketStats, Stream, Sub, SubscriptionEvent,
-    TimerId, XPub, XSub,
+    Radio, Readiness, Receiver, RecvPart, Rep, Req, RequestOptions, Requester, Router, Scatter,
+    SendPart, Sender, Server, Shared, SocketBuilder, SocketKind, SocketStats, Split, Stream, Sub,
+    SubscriptionEvent, TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

@@ -15,6 +15,7 @@ use super::duplex::Duplex;
 use super::outbound::Given;
 use super::shell::{inproc_name, Shell};
 use super::single::single;
+use super::split::halves;
 use super::task;
 use super::{peer_key, SocketBuilder};
 use crate::config::SocketConfig;
@@ -403,6 +404,7 @@ macro_rules! numbered {
 
         socket_traits!($kind);
         peer_methods!($kind, duplex);
+        halves!(duplex $kind, peers);
         pollable!($kind, |socket, time| read: socket.duplex.inbound.is_ready(time), write: true);
     };
 }
@@ -460,3 +462,4 @@ impl Peer {
 socket_traits!(Client);
 peer_methods!(Client, duplex);
 pollable!(Client, |socket, time| read: socket.duplex.inbound.is_ready(time), write: socket.duplex.out.is_ready(time));
+halves!(duplex Client);

@@ -8,7 +8,11 @@ use crate::sync::{clock, Event};
 
 /// See the module.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Deadline<'a> {
+#[allow(
+    unreachable_pub,
+    reason = "in the methods of sealed traits, which are public and not nameable"
+)]
+pub enum Deadline<'a> {
     Now,
     At(Instant),
     Never,

@@ -30,6 +30,31 @@ impl Duplex {
         }
     }
 
+    /// Two of which one sends and the other receives, each with another half that has no peers.
+    pub(super) fn halve(self, idle: &Arc<Port>) -> (Duplex, Duplex) {
+        let receiving = Duplex {
+            out: SendHalf::new(Arc::clone(idle)),
+            inbound: self.inbound,
+            filter: self.filter,
+            port: Arc::clone(&self.port),
+        };
+        let sending = Duplex {
+            out: self.out,
+            inbound: RecvHalf::new(Arc::clone(idle)),
+            filter: SingleFilter::default(),
+            port: self.port,
+        };
+        (sending, receiving)
+    }
+
+    /// What these two were.
+    pub(super) fn unite(sending: Duplex, receiving: Duplex) -> Duplex {
+        Duplex {
+            out: sending.out,
+            ..receiving
+        }
+    }
+
     /// Takes note of what has changed. Peers that come and go must not pile up in one direction while
     /// the application uses the other.
     #[inline]

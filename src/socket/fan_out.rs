@@ -48,6 +48,19 @@ impl FanOut {
         }
     }
 
+    /// One that has no peers and never will, and knows who the peers of this one are.
+    pub(super) fn without_peers(&self, port: &Arc<Port>) -> Self {
+        FanOut {
+            port: Arc::clone(port),
+            out: SendHalf::new(Arc::clone(port)),
+            topics: Arc::clone(&self.topics),
+            options: self.options,
+            matched: Vec::new(),
+            everyone: false,
+            version: 0,
+        }
+    }
+
     /// Takes note of what has changed.
     #[inline]
     pub(super) fn refresh(&mut self) {

@@ -10,6 +10,7 @@ use super::deadline::Deadline;
 use super::duplex::Duplex;
 use super::shell::Shell;
 use super::single::single;
+use super::split::halves;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -125,6 +126,7 @@ macro_rules! pair {
 
         socket_traits!($kind);
         peer_methods!($kind, duplex);
+        halves!(duplex $kind);
         pollable!($kind, |socket, time| read: socket.duplex.inbound.is_ready(time), write: socket.duplex.out.is_ready(time));
     };
 }

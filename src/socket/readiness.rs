@@ -32,6 +32,15 @@ impl Interest {
         writable: true,
     };
 
+    /// What is part of both.
+    pub(super) fn among(self, other: Interest) -> Option<Interest> {
+        let common = Interest {
+            readable: self.readable && other.readable,
+            writable: self.writable && other.writable,
+        };
+        (common.readable || common.writable).then_some(common)
+    }
+
     /// Whether [`Interest::READABLE`] is part of it.
     #[must_use]
     pub fn is_readable(self) -> bool {

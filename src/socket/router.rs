@@ -11,6 +11,7 @@ use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, Outgoing, SendHalf};
 use super::shell::{inproc_name, Shell};
+use super::split::halves;
 use super::task;
 use super::{peer_key, pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
@@ -669,3 +670,4 @@ impl Hooks for Peers {
 socket_traits!(Router);
 peer_methods!(Router, inbound);
 pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);
+halves!(Router, out, inbound, peers, mandatory, raw, last);

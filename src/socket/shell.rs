@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use super::deadline::Deadline;
 use super::stats::SocketStats;
 use super::task;
+use crate::config::SocketConfig;
 use crate::context::{Context, SocketPlace};
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
     next_id, AdoptError, Command, Counters, EndpointId, InprocError, InprocId, IoHandle, Link,
-    Monitor, PipeKey, PlaceError, Port,
+    Monitor, NoHooks, PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -500,6 +501,27 @@ impl Shell {
                 return present() >= wanted;
             }
         }
+    }
+
+    /// The shell of a part of this socket: it has the same port, and ends nothing.
+    pub(super) fn inert(&self) -> Shell {
+        Shell {
+            port: Arc::clone(&self.port),
+            context: self.context.clone(),
+            entries: Vec::new(),
+            closed: true,
+            _place: None,
+        }
+    }
+
+    /// A port like that of this socket that nobody is bound or connected to.
+    pub(super) fn idle_port(&self) -> Arc<Port> {
+        Port::new(
+            self.port.socket_type,
+            SocketConfig::default(),
+            Arc::new(NoHooks),
+            Arc::clone(self.context.pool()),
+        )
     }
 
     /// Counts messages that were not sent, since there was nobody for them.

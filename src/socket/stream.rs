@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
 use super::common::{pollable, socket_traits};
-use super::readiness::Interest;
+use super::deadline::Deadline;
+use super::readiness::{Interest, Readiness};
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
+use super::split::sealed::Halves;
 use super::{SocketBuilder, SocketStats};
 use crate::config::{Notes, SocketConfig};
 use crate::context::Context;
@@ -90,6 +92,35 @@ impl Assemble for Stream {
 
     fn shell(&mut self) -> &mut Shell {
         self.router.shell()
+    }
+}
+
+impl Halves for Stream {
+    fn halve(self) -> (Self, Self, Shell) {
+        let (sending, receiving, shell) = self.router.halve();
+        (
+            Stream { router: sending },
+            Stream { router: receiving },
+            shell,
+        )
+    }
+
+    fn unite(sending: Self, receiving: Self, shell: Shell) -> Self {
+        Stream {
+            router: Router::unite(sending.router, receiving.router, shell),
+        }
+    }
+
+    fn give(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        self.router.give(message, deadline)
+    }
+
+    fn take(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.router.take(deadline)
+    }
+
+    fn ask(&mut self, interest: Interest, deadline: Deadline) -> Readiness {
+        self.router.ask(interest, deadline)
     }
 }
 

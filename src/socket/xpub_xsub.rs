@@ -17,6 +17,7 @@ use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
 use super::shell::Shell;
+use super::split::halves;
 use super::task;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
@@ -28,6 +29,7 @@ use crate::io::{Counters, Hooks, Port};
 use crate::message::{Frame, IntoMessage, Message, PeerProperties};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
+use crate::sync::{lock, Mutex};
 
 /// A [`Pub`](crate::Pub) that receives its peers' subscriptions, and messages that they send.
 ///
@@ -71,7 +73,7 @@ pub struct XPub {
     manual: bool,
     last_value: bool,
     /// In manual mode: whose the last event was.
-    selected: Option<PeerKey>,
+    selected: Arc<Mutex<Option<PeerKey>>>,
     /// Whose the last event was, if that was a subscription.
     last_event: Option<PeerKey>,
     shell: Shell,
@@ -232,7 +234,7 @@ impl Assemble for XPub {
             topics,
             manual: options.manual,
             last_value: options.last_value,
-            selected: None,
+            selected: Arc::default(),
             last_event: None,
             shell: Shell::new(port, context),
         }
@@ -322,7 +324,7 @@ impl XPub {
         if !self.manual {
             return Err(ManualError::NotManual);
         }
-        let Some(peer) = self.selected else {
+        let Some(peer) = *lock(&self.selected) else {
             return Ok(false);
         };
         let set = self.topics.set(peer, subscribe, topic);
@@ -338,9 +340,10 @@ impl XPub {
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         self.inbound.refresh_for_sender();
         if self.last_value {
-            if let Some(peer) = self.selected {
+            let selected = *lock(&self.selected);
+            if let Some(peer) = selected {
                 self.out.send_to(peer, message.into(), deadline)?;
-                self.selected = None;
+                *lock(&self.selected) = None;
                 return Ok(());
             }
         }
@@ -379,7 +382,7 @@ impl XPub {
             if let Some(event) = self.topics.take_event() {
                 self.last_event = Some(event.peer);
                 if self.manual {
-                    self.selected = Some(event.peer);
+                    *lock(&self.selected) = Some(event.peer);
                 }
                 return Ok(Some(match event.subscribe {
                     true => SubscriptionEvent::Subscribed(event.topic),
@@ -573,3 +576,5 @@ socket_traits!(XSub);
 peer_methods!(XSub, inbound);
 pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
 pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);
+halves!(XPub, out, inbound, topics, manual, last_value, selected, last_event);
+halves!(XSub, out, inbound, upstream, verbose_unsubscribe);

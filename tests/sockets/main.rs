@@ -23,6 +23,7 @@ mod reconnecting;
 mod requester;
 mod router;
 mod socks;
+mod split;
 mod stream;
 mod support;
 mod transports;

@@ -1,0 +1,78 @@
+//! A forwarder (XSUB, XPUB): publishers on one network, subscribers on another.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::thread;
+
+use sinew::{Endpoint, Interest, PollItem, Poller, Pub, Sub, XPub, XSub};
+use support::{joined, Options, Result, PATIENCE};
+
+const USAGE: &str = "usage: pubsub_proxy [--updates N]
+A publisher over tcp, two subscribers over ipc, and N (100) updates for each through a proxy.";
+
+fn main() -> Result {
+    let mut options = Options::new(USAGE);
+    let updates: usize = options.value("--updates", 100)?;
+    options.end()?;
+    let mut front = XSub::new();
+    // As with PUB, whoever is too slow is left out; this one waits.
+    let mut back = XPub::builder().no_drop(true).build()?;
+    let (from, to) = (front.bind("tcp://127.0.0.1:*")?, back.bind("ipc://*")?);
+    let proxy = thread::spawn(move || proxy(front, back));
+    let subscribers = ["lima ", "oslo "].map(|topic| {
+        let to = to.clone();
+        thread::spawn(move || subscriber(to, topic, updates))
+    });
+
+    let mut publisher = Pub::builder().no_drop(true).connect(from)?;
+    // Subscriptions come through the proxy, so the publisher sends nothing that nobody wants.
+    publisher.wait_for_subscribers_of("lima 1", 1, PATIENCE)?;
+    publisher.wait_for_subscribers_of("oslo 1", 1, PATIENCE)?;
+    for update in 0..updates {
+        for city in ["lima", "nairobi", "oslo"] {
+            publisher.send(format!("{city} {update}"))?;
+        }
+    }
+    for subscriber in subscribers {
+        joined(subscriber.join())?;
+    }
+    joined(proxy.join())?;
+    let unwanted = publisher.stats().dropped_unmatched;
+    println!("{updates} updates to each of 2 subscribers, {unwanted} not sent at all");
+    Ok(())
+}
+
+/// Passes messages on, and subscriptions the other way, until the last subscriber has gone.
+fn proxy(mut front: XSub, mut back: XPub) -> Result {
+    let (mut poller, mut ended) = (Poller::new()?, 0);
+    while ended < 2 {
+        let mut items = [
+            PollItem::socket(&mut front, Interest::READABLE),
+            PollItem::socket(&mut back, Interest::READABLE),
+        ];
+        let events = poller.wait(&mut items, None)?;
+        if events.is_readable(0) {
+            back.send(front.recv()?)?;
+        }
+        if events.is_readable(1) {
+            let subscription = back.recv()?;
+            ended += usize::from(subscription.as_bytes().starts_with(&[0]));
+            front.send(subscription)?;
+        }
+    }
+    Ok(())
+}
+
+fn subscriber(endpoint: Endpoint, topic: &str, updates: usize) -> Result {
+    let mut sub = Sub::new();
+    sub.subscribe(topic);
+    sub.connect(endpoint)?;
+    for update in 0..updates {
+        let message = sub.recv()?;
+        if message.as_bytes() != format!("{topic}{update}").as_bytes() {
+            return Err(format!("{message:?} for update {update} of {topic}").into());
+        }
+    }
+    Ok(())
+}

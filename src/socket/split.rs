@@ -1,0 +1,575 @@
+//! The two directions of a socket, owned apart.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::builder::sealed::{Assemble, Sealed};
+use super::common::{recv_methods, send_methods};
+use super::deadline::Deadline;
+use super::fan_out::FanOut;
+use super::inbound::RecvHalf;
+use super::outbound::SendHalf;
+use super::readiness::{Interest, Pollable, Readiness};
+use super::roles::{Receiver, Sender};
+use super::shell::Shell;
+use super::{Peer, Router, Server, SocketStats, Stream, SubscriptionEvent, XPub, XSub};
+use crate::endpoint::{Endpoint, ToEndpoint};
+use crate::error::{BindError, ConnectError, ManualError, RecvError, SendError, UnknownEndpoint};
+use crate::io::{Monitor, Port};
+use crate::message::{IntoMessage, Message, PeerId, RoutingId};
+use crate::sync::{lock, Mutex};
+
+/// Sockets that can be split in two: all that both send and receive, except REQ and REP, which take turns, and
+/// DGRAM.
+pub trait Split: sealed::Halves + Sized {
+    /// The sending and the receiving part, each of which can go to a thread or a task of its own. Neither holds the
+    /// other up: there is no lock between them.
+    ///
+    /// The socket is closed, as if it were dropped, when both parts are dropped. If one of them is, the connections
+    /// live on: what is received for a dropped receiving part is kept up to the high-water mark.
+    ///
+    /// ```
+    /// use sinew::{Dealer, Router, Split};
+    ///
+    /// let mut router = Router::new();
+    /// let endpoint = router.bind("tcp://127.0.0.1:*")?;
+    /// let (mut to_router, mut from_router) = Dealer::builder().connect(&endpoint)?.split();
+    /// let receiving = std::thread::spawn(move || from_router.recv().unwrap());
+    /// to_router.send("hello")?;
+    /// let (dealer, message) = router.recv_from()?;
+    /// router.send_to(&dealer, message)?;
+    /// assert_eq!(receiving.join().unwrap().as_bytes(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    fn split(self) -> (SendPart<Self>, RecvPart<Self>) {
+        let (sending, receiving, shell) = self.halve();
+        let port = Arc::clone(&shell.port);
+        let whole = Arc::new(Whole {
+            dropped: Mutex::default(),
+            shell: Mutex::new(Some(shell)),
+            port,
+        });
+        let sending = SendPart {
+            socket: Some(sending),
+            shell: Arc::clone(&whole),
+        };
+        let receiving = RecvPart {
+            socket: Some(receiving),
+            shell: whole,
+        };
+        (sending, receiving)
+    }
+}
+
+impl<S: sealed::Halves> Split for S {}
+
+/// The sending part of a socket that was [`split`](Split::split).
+pub struct SendPart<S: Split> {
+    /// With a receiving half that nothing comes to. Gone when this is dropped.
+    socket: Option<S>,
+    shell: Arc<Whole>,
+}
+
+/// The receiving part of a socket that was [`split`](Split::split).
+pub struct RecvPart<S: Split> {
+    /// With a sending half that has no peers. Gone when this is dropped.
+    socket: Option<S>,
+    shell: Arc<Whole>,
+}
+
+/// What both parts hold.
+pub(super) struct Whole {
+    /// Parts that are gone. Before the shell, as pipes end before the socket does.
+    dropped: Mutex<Vec<Box<dyn Send>>>,
+    /// Gone when the parts are united.
+    shell: Mutex<Option<Shell>>,
+    port: Arc<Port>,
+}
+
+pub(super) mod sealed {
+    //! What a socket that can be split provides, out of reach of other crates.
+
+    use super::{Assemble, Deadline, Interest, IntoMessage, Message, Readiness, Shell};
+    use crate::error::{RecvError, SendError};
+
+    #[allow(
+        unreachable_pub,
+        private_interfaces,
+        reason = "a sealed trait is public so that it can bound a public one, and not nameable"
+    )]
+    pub trait Halves: Assemble + Send + 'static {
+        /// Two sockets, one that has the sending half and one that has the receiving half, and the shell.
+        fn halve(self) -> (Self, Self, Shell);
+
+        /// The socket that was these two.
+        fn unite(sending: Self, receiving: Self, shell: Shell) -> Self;
+
+        fn give(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError>;
+
+        fn take(&mut self, deadline: Deadline) -> Result<Message, RecvError>;
+
+        fn ask(&mut self, interest: Interest, deadline: Deadline) -> Readiness;
+    }
+}
+
+/// A half that has no peers and never will, for the part that is not to use it.
+pub(super) trait Inert {
+    fn inert(&self, port: &Arc<Port>) -> Self;
+}
+
+impl Inert for SendHalf {
+    fn inert(&self, port: &Arc<Port>) -> Self {
+        SendHalf::new(Arc::clone(port))
+    }
+}
+
+impl Inert for RecvHalf {
+    fn inert(&self, port: &Arc<Port>) -> Self {
+        RecvHalf::new(Arc::clone(port))
+    }
+}
+
+impl Inert for FanOut {
+    fn inert(&self, port: &Arc<Port>) -> Self {
+        self.without_peers(port)
+    }
+}
+
+/// The halves of a kind: where it has what sends and what receives, and what each part has of its own.
+macro_rules! halves {
+    ($kind:ident, $out:ident, $inbound:ident $(, $copied:ident)*) => {
+        impl super::split::sealed::Halves for $kind {
+            fn halve(self) -> (Self, Self, super::shell::Shell) {
+                use super::split::Inert;
+                let $kind { $out, $inbound, $($copied,)* shell } = self;
+                let idle = shell.idle_port();
+                let receiving = $kind {
+                    $out: $out.inert(&idle),
+                    $inbound,
+                    $($copied: $copied.clone(),)*
+                    shell: shell.inert(),
+                };
+                let sending = $kind {
+                    $out,
+                    $inbound: receiving.$inbound.inert(&idle),
+                    $($copied,)*
+                    shell: shell.inert(),
+                };
+                (sending, receiving, shell)
+            }
+
+            fn unite(sending: Self, receiving: Self, shell: super::shell::Shell) -> Self {
+                let $kind { $inbound, .. } = receiving;
+                $kind { $inbound, shell, ..sending }
+            }
+
+            super::split::halves!(by_attempts);
+        }
+    };
+    (duplex $kind:ident $(, $copied:ident)*) => {
+        impl super::split::sealed::Halves for $kind {
+            fn halve(self) -> (Self, Self, super::shell::Shell) {
+                let $kind { duplex, $($copied,)* shell } = self;
+                let (sending, receiving) = duplex.halve(&shell.idle_port());
+                let receiving = $kind {
+                    duplex: receiving,
+                    $($copied: $copied.clone(),)*
+                    shell: shell.inert(),
+                };
+                let sending = $kind {
+                    duplex: sending,
+                    $($copied,)*
+                    shell: shell.inert(),
+                };
+                (sending, receiving, shell)
+            }
+
+            fn unite(sending: Self, receiving: Self, shell: super::shell::Shell) -> Self {
+                $kind {
+                    duplex: super::duplex::Duplex::unite(sending.duplex, receiving.duplex),
+                    shell,
+                    ..sending
+                }
+            }
+
+            super::split::halves!(by_attempts);
+        }
+    };
+    (by_attempts) => {
+        #[inline]
+        fn give(
+            &mut self,
+            message: impl crate::message::IntoMessage,
+            deadline: super::deadline::Deadline,
+        ) -> Result<(), crate::error::SendError> {
+            self.send_by(message, deadline)
+        }
+
+        #[inline]
+        fn take(
+            &mut self,
+            deadline: super::deadline::Deadline,
+        ) -> Result<crate::message::Message, crate::error::RecvError> {
+            self.recv_by(deadline)
+        }
+
+        fn ask(
+            &mut self,
+            interest: super::readiness::Interest,
+            deadline: super::deadline::Deadline,
+        ) -> super::readiness::Readiness {
+            self.ready_by(interest, deadline)
+        }
+    };
+}
+
+pub(super) use halves;
+
+/// What both parts can do.
+macro_rules! part_methods {
+    () => {
+        /// Binds to an endpoint, as the socket does.
+        ///
+        /// # Errors
+        /// As for the socket.
+        pub fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
+            self.shell.with(|shell| shell.bind(endpoint))
+        }
+
+        /// Connects to an endpoint, as the socket does.
+        ///
+        /// # Errors
+        /// As for the socket.
+        pub fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+            self.shell.with(|shell| shell.connect(endpoint))
+        }
+
+        /// Unbinds from an endpoint, as the socket does.
+        ///
+        /// # Errors
+        /// If the socket is not bound to it.
+        pub fn unbind(&mut self, endpoint: impl ToEndpoint) -> Result<(), UnknownEndpoint> {
+            self.shell
+                .with(|shell| shell.close_endpoint(endpoint, true))
+        }
+
+        /// Ends every connection to an endpoint, as the socket does.
+        ///
+        /// # Errors
+        /// If the socket is not connected to it.
+        pub fn disconnect(&mut self, endpoint: impl ToEndpoint) -> Result<(), UnknownEndpoint> {
+            self.shell
+                .with(|shell| shell.close_endpoint(endpoint, false))
+        }
+
+        /// The endpoints the socket is bound to, wildcards replaced.
+        #[must_use]
+        pub fn bound_endpoints(&self) -> Vec<Endpoint> {
+            self.shell.with(|shell| shell.endpoints(true))
+        }
+
+        /// A stream of what happens to the socket's connections from now on.
+        #[must_use]
+        pub fn monitor(&self) -> Monitor {
+            self.shell.port.monitors.subscribe()
+        }
+
+        /// What the socket has done so far, in both directions.
+        #[must_use]
+        pub fn stats(&self) -> SocketStats {
+            SocketStats::of(&self.shell.port)
+        }
+
+        /// The socket, with what this part has.
+        fn socket(&mut self) -> &mut S {
+            match &mut self.socket {
+                Some(socket) => socket,
+                None => unreachable!("it is taken only by who takes the whole part"),
+            }
+        }
+    };
+}
+
+impl<S: Split> SendPart<S> {
+    send_methods!();
+    part_methods!();
+
+    /// The socket that this was a part of.
+    ///
+    /// # Errors
+    /// If the other part is that of another socket. Both come back.
+    pub fn reunite(mut self, mut other: RecvPart<S>) -> Result<S, (Self, RecvPart<S>)> {
+        if !Arc::ptr_eq(&self.shell, &other.shell) {
+            return Err((self, other));
+        }
+        let shell = lock(&self.shell.shell).take();
+        match (self.socket.take(), other.socket.take(), shell) {
+            (Some(sending), Some(receiving), Some(shell)) => {
+                Ok(S::unite(sending, receiving, shell))
+            }
+            _ => unreachable!("both parts are here, and hold what is theirs"),
+        }
+    }
+
+    #[inline]
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        self.socket().give(message, deadline)
+    }
+}
+
+impl<S: Split> RecvPart<S> {
+    recv_methods!();
+    part_methods!();
+
+    #[inline]
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.socket().take(deadline)
+    }
+}
+
+impl Whole {
+    fn with<R>(&self, action: impl FnOnce(&mut Shell) -> R) -> R {
+        match &mut *lock(&self.shell) {
+            Some(shell) => action(shell),
+            None => unreachable!("it is taken only by who takes both parts"),
+        }
+    }
+}
+
+macro_rules! part_traits {
+    ($part:ident, $interest:expr) => {
+        impl<S: Split> Drop for $part<S> {
+            fn drop(&mut self) {
+                if let Some(socket) = self.socket.take() {
+                    // Its pipes live as long as the other part.
+                    lock(&self.shell.dropped).push(Box::new(socket));
+                }
+            }
+        }
+
+        impl<S: Split> fmt::Debug for $part<S> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($part))
+                    .field("socket_type", &self.shell.port.socket_type)
+                    .finish_non_exhaustive()
+            }
+        }
+
+        impl<S: Split> Sealed for $part<S> {}
+
+        impl<S: Split> Pollable for $part<S> {
+            fn poll_ready(
+                &mut self,
+                cx: &mut std::task::Context<'_>,
+                interest: Interest,
+            ) -> std::task::Poll<Readiness> {
+                let wanted = interest.among($interest);
+                let deadline = Deadline::Task(cx.waker());
+                match wanted.map(|wanted| self.socket().ask(wanted, deadline)) {
+                    Some(ready) if !ready.is_empty() => std::task::Poll::Ready(ready),
+                    _ => std::task::Poll::Pending,
+                }
+            }
+
+            fn readiness(&mut self) -> Readiness {
+                self.socket().ask($interest, Deadline::Now)
+            }
+        }
+    };
+}
+
+part_traits!(SendPart, Interest::WRITABLE);
+part_traits!(RecvPart, Interest::READABLE);
+
+impl<S: Split> Sender for SendPart<S> {
+    fn try_send(&mut self, message: Message) -> Result<(), SendError> {
+        SendPart::try_send(self, message)
+    }
+
+    fn poll_send(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        message: &mut Option<Message>,
+    ) -> std::task::Poll<Result<(), SendError>> {
+        SendPart::poll_send(self, cx, message)
+    }
+}
+
+impl<S: Split> Receiver for RecvPart<S> {
+    type Item = Message;
+
+    fn try_recv(&mut self) -> Result<Message, RecvError> {
+        RecvPart::try_recv(self)
+    }
+
+    fn poll_recv(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<Message, RecvError>> {
+        RecvPart::poll_recv(self, cx)
+    }
+}
+
+/// Sending to a peer that is named, and receiving with the name, by the parts of a kind that does so.
+macro_rules! addressed {
+    ($kind:ident, $send_id:ty, $id:ty) => {
+        impl SendPart<$kind> {
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// As that of the socket; the message is in the error.
+            pub fn send_to(
+                &mut self,
+                peer: $send_id,
+                message: impl IntoMessage,
+            ) -> Result<(), SendError> {
+                self.socket().send_to(peer, message)
+            }
+
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// As that of the socket; the message is in the error.
+            pub fn try_send_to(
+                &mut self,
+                peer: $send_id,
+                message: impl IntoMessage,
+            ) -> Result<(), SendError> {
+                self.socket().try_send_to(peer, message)
+            }
+
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// As that of the socket; the message is in the error.
+            pub fn send_to_timeout(
+                &mut self,
+                peer: $send_id,
+                message: impl IntoMessage,
+                timeout: Duration,
+            ) -> Result<(), SendError> {
+                self.socket().send_to_timeout(peer, message, timeout)
+            }
+
+            /// As that of the socket.
+            ///
+            /// # Cancel safety
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// As that of the socket; the message is in the error.
+            pub async fn send_to_async(
+                &mut self,
+                peer: $send_id,
+                message: impl IntoMessage,
+            ) -> Result<(), SendError> {
+                self.socket().send_to_async(peer, message).await
+            }
+        }
+
+        impl RecvPart<$kind> {
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// See [`RecvError`]; nothing is consumed then.
+            pub fn recv_from(&mut self) -> Result<($id, Message), RecvError> {
+                self.socket().recv_from()
+            }
+
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// See [`RecvError`]; nothing is consumed then.
+            pub fn try_recv_from(&mut self) -> Result<($id, Message), RecvError> {
+                self.socket().try_recv_from()
+            }
+
+            /// As that of the socket.
+            ///
+            /// # Errors
+            /// See [`RecvError`]; nothing is consumed then.
+            pub fn recv_from_timeout(
+                &mut self,
+                timeout: Duration,
+            ) -> Result<($id, Message), RecvError> {
+                self.socket().recv_from_timeout(timeout)
+            }
+
+            /// As that of the socket.
+            ///
+            /// # Cancel safety
+            /// Nothing is consumed before the future is ready: dropping it loses nothing.
+            ///
+            /// # Errors
+            /// See [`RecvError`]; nothing is consumed then.
+            pub async fn recv_from_async(&mut self) -> Result<($id, Message), RecvError> {
+                self.socket().recv_from_async().await
+            }
+        }
+    };
+}
+
+addressed!(Router, impl AsRef<[u8]>, RoutingId);
+addressed!(Stream, impl AsRef<[u8]>, RoutingId);
+addressed!(Server, PeerId, PeerId);
+addressed!(Peer, PeerId, PeerId);
+
+/// Subscribing, by the receiving part.
+impl RecvPart<XSub> {
+    /// As [`XSub::subscribe`].
+    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) {
+        self.socket().subscribe(prefix);
+    }
+
+    /// As [`XSub::unsubscribe`].
+    pub fn unsubscribe(&mut self, prefix: impl AsRef<[u8]>) -> bool {
+        self.socket().unsubscribe(prefix)
+    }
+}
+
+/// What an XPUB receives with types, by the receiving part.
+impl RecvPart<XPub> {
+    /// As [`XPub::recv_event`].
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        self.socket().recv_event()
+    }
+
+    /// As [`XPub::try_recv_event`].
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn try_recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        self.socket().try_recv_event()
+    }
+
+    /// As [`XPub::recv_event_async`].
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_event_async(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        self.socket().recv_event_async().await
+    }
+
+    /// As [`XPub::subscribe`].
+    ///
+    /// # Errors
+    /// As for [`XPub::subscribe`].
+    pub fn subscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
+        self.socket().subscribe(topic)
+    }
+
+    /// As [`XPub::unsubscribe`].
+    ///
+    /// # Errors
+    /// As for [`XPub::unsubscribe`].
+    pub fn unsubscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
+        self.socket().unsubscribe(topic)
+    }
+}

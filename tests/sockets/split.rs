@@ -1,0 +1,199 @@
+//! Sockets in two parts, each owned by a thread of its own.
+
+use sinew::{
+    Channel, Client, Dealer, Interest, Message, Pair, Peer, PollItem, Poller, Pub, RecvError,
+    Router, Server, Split, Stream, Sub, SubscriptionEvent, XPub, XSub,
+};
+
+use crate::support::{number_of, numbered, task, KINDS, LONG};
+
+const COUNT: u32 = 20_000;
+
+/// Sends numbered messages through the one and receives as many through the other, at the same time.
+macro_rules! both_ways {
+    ($one:expr, $other:expr, $net:expr) => {{
+        let (one, other) = ($one.split(), $other.split());
+        let tasks: Vec<_> = [(one.0, 1), (other.0, 2)]
+            .into_iter()
+            .map(|(mut sending, sender)| {
+                task(move || {
+                    for n in 0..COUNT {
+                        sending.send(numbered(sender, n)).unwrap();
+                    }
+                    sending
+                })
+            })
+            .collect();
+        let received: Vec<_> = [(one.1, 2), (other.1, 1)]
+            .into_iter()
+            .map(|(mut receiving, sender)| {
+                task(move || {
+                    for n in 0..COUNT {
+                        let message = receiving.recv_timeout(LONG).unwrap();
+                        assert_eq!(number_of(&message), (sender, n), "{:?}", $net);
+                    }
+                    receiving
+                })
+            })
+            .collect();
+        let sending: Vec<_> = tasks.into_iter().map(|task| task.join()).collect();
+        let receiving: Vec<_> = received.into_iter().map(|task| task.join()).collect();
+        let mut whole = Vec::new();
+        for (sending, receiving) in sending.into_iter().zip(receiving) {
+            whole.push(sending.reunite(receiving).expect("they are of one socket"));
+        }
+        // And go on as before.
+        let [mut one, mut other] = <[_; 2]>::try_from(whole).unwrap();
+        one.send("again").unwrap();
+        assert_eq!(other.recv_timeout(LONG).unwrap().as_bytes(), b"again");
+        one.close();
+        other.close();
+    }};
+}
+
+#[test]
+fn both_parts_work_at_the_same_time_and_make_a_whole_again() {
+    for &net in KINDS {
+        macro_rules! pair_of {
+            ($kind:ident) => {{
+                let one = $kind::builder().bind(net.fresh()).unwrap();
+                let endpoint = one.bound_endpoints().remove(0);
+                both_ways!(one, $kind::builder().connect(&endpoint).unwrap(), net);
+            }};
+        }
+        pair_of!(Pair);
+        pair_of!(Channel);
+        pair_of!(Dealer);
+    }
+}
+
+#[test]
+fn peers_are_named_by_parts_too() {
+    for &net in KINDS {
+        let router = Router::builder().bind(net.fresh()).unwrap();
+        let mut dealer = Dealer::builder()
+            .connect(&router.bound_endpoints()[0])
+            .unwrap();
+        let (mut sending, mut receiving) = router.split();
+        let answering = task(move || {
+            for _ in 0..1000 {
+                let (id, message) = receiving.recv_from_timeout(LONG).unwrap();
+                sending.send_to(&id, message).unwrap();
+            }
+        });
+        for n in 0..1000 {
+            dealer.send(numbered(0, n)).unwrap();
+        }
+        for n in 0..1000 {
+            assert_eq!(number_of(&dealer.recv_timeout(LONG).unwrap()), (0, n));
+        }
+        answering.join();
+
+        let server = Server::builder().bind(net.fresh()).unwrap();
+        let mut client = Client::builder()
+            .connect(&server.bound_endpoints()[0])
+            .unwrap();
+        let (mut sending, mut receiving) = server.split();
+        client.send("x").unwrap();
+        let (id, message) = receiving.recv_from_timeout(LONG).unwrap();
+        sending.send_to(id, message).unwrap();
+        assert_eq!(client.recv_timeout(LONG).unwrap().as_bytes(), b"x");
+    }
+    let peer = Peer::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let mut other = Peer::new();
+    let id = other.connect_peer(&peer.bound_endpoints()[0]).unwrap();
+    let (mut sending, mut receiving) = peer.split();
+    other.send_to(id, "x").unwrap();
+    let (from, message) = receiving.recv_from_timeout(LONG).unwrap();
+    sending.send_to(from, message).unwrap();
+    assert_eq!(other.recv_from_timeout(LONG).unwrap().0, id);
+
+    let stream = Stream::builder()
+        .notify(false)
+        .bind("tcp://127.0.0.1:*")
+        .unwrap();
+    let mut raw = Stream::builder()
+        .notify(false)
+        .connect(&stream.bound_endpoints()[0])
+        .unwrap();
+    raw.wait_for_peers(1, LONG).unwrap();
+    let (_sending, receiving) = stream.split();
+    assert_eq!(receiving.stats().messages_received, 0);
+}
+
+#[test]
+fn publishers_and_subscribers_split() {
+    let xpub = XPub::builder().bind("inproc://split-xpub").unwrap();
+    let mut sub = Sub::builder().connect("inproc://split-xpub").unwrap();
+    let (mut sending, mut receiving) = xpub.split();
+    sub.subscribe("a");
+    let event = receiving.recv_event_async();
+    let event = futures::executor::block_on(event).unwrap();
+    assert_eq!(event, SubscriptionEvent::Subscribed("a".into()));
+    sending.send("abc").unwrap();
+    assert_eq!(sub.recv_timeout(LONG).unwrap().as_bytes(), b"abc");
+
+    let mut publisher = Pub::builder().bind("inproc://split-xsub").unwrap();
+    let xsub = XSub::builder().connect("inproc://split-xsub").unwrap();
+    let (mut sending, mut receiving) = xsub.split();
+    sending.send(Message::from(&b"\x01b"[..])).unwrap();
+    publisher.wait_for_subscribers_of("b", 1, LONG).unwrap();
+    receiving.subscribe("c");
+    publisher.wait_for_subscribers_of("c", 1, LONG).unwrap();
+    publisher.send("b").unwrap();
+    publisher.send("c").unwrap();
+    for expected in ["b", "c"] {
+        let message = receiving.recv_timeout(LONG).unwrap();
+        assert_eq!(message.as_bytes(), expected.as_bytes());
+    }
+}
+
+#[test]
+fn connections_live_as_long_as_one_part_does() {
+    for &net in KINDS {
+        let mut one = Pair::builder().bind(net.fresh()).unwrap();
+        let other = Pair::builder().connect(&one.bound_endpoints()[0]).unwrap();
+        let mut monitor = one.monitor();
+        one.wait_for_peers(1, LONG).unwrap();
+        let (sending, mut receiving) = other.split();
+        drop(sending);
+        one.send("still there").unwrap();
+        let message = receiving.recv_timeout(LONG).unwrap();
+        assert_eq!(message.as_bytes(), b"still there");
+        drop(receiving);
+        let gone =
+            |event: &sinew::SocketEvent| matches!(event, sinew::SocketEvent::Disconnected { .. });
+        if net != crate::support::Net::Inproc {
+            assert!(monitor.wait_for(LONG, gone).is_some(), "{net:?}");
+        }
+        crate::support::await_true("it is gone", || one.try_send("x").is_err());
+    }
+}
+
+#[test]
+fn parts_are_ready_for_what_is_theirs() {
+    let mut one = Pair::builder().bind("inproc://split-ready").unwrap();
+    let other = Pair::builder().connect("inproc://split-ready").unwrap();
+    let (mut sending, mut receiving) = other.split();
+    let mut poller = Poller::new().unwrap();
+    let mut items = [
+        PollItem::socket(&mut sending, Interest::BOTH),
+        PollItem::socket(&mut receiving, Interest::BOTH),
+    ];
+    let events = poller.wait(&mut items, Some(LONG)).unwrap();
+    assert!(events.is_writable(0) && !events.is_readable(0));
+    assert!(!events.is_writable(1) && !events.is_readable(1));
+    one.send("x").unwrap();
+    let mut items = [PollItem::socket(&mut receiving, Interest::READABLE)];
+    assert!(poller.wait(&mut items, Some(LONG)).unwrap().is_readable(0));
+    assert_eq!(receiving.try_recv().unwrap().as_bytes(), b"x");
+    assert_eq!(receiving.try_recv(), Err(RecvError::WouldBlock));
+}
+
+#[test]
+fn parts_of_different_sockets_are_no_socket() {
+    let (one, _) = Dealer::new().split();
+    let (_, other) = Dealer::new().split();
+    let (one, other) = one.reunite(other).unwrap_err();
+    drop((one, other));
+}
