@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 
 use thiserror::Error;
 
@@ -447,6 +448,25 @@ pub enum GroupError {
         /// The group given.
         group: Group,
     },
+}
+
+/// Why a [`Poller`](crate::Poller) cannot wait.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PollError {
+    /// The system does not wait for one of the descriptors.
+    #[error("descriptor {fd} (item {item}) cannot be waited for: {source}; expected one that is open, and can become ready, such as a socket or a pipe")]
+    Fd {
+        /// The first item that names it.
+        item: usize,
+        /// The descriptor given.
+        fd: RawFd,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system cannot wait.
+    #[error("the system cannot wait for descriptors: {0}")]
+    Io(#[source] io::Error),
 }
 
 /// A wait for peers or subscribers took too long.

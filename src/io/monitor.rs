@@ -386,14 +386,18 @@ impl Monitors {
         }
         queues.retain(|queue| queue.strong_count() > 0);
         let event = event();
-        for queue in queues.iter().filter_map(Weak::upgrade) {
+        let told: Vec<Arc<Queue>> = queues.iter().filter_map(Weak::upgrade).collect();
+        for queue in &told {
             let mut state = queue.lock();
             if state.events.len() < CAPACITY {
                 state.events.push_back(event.clone());
             } else {
                 state.dropped += 1;
             }
-            drop(state);
+        }
+        // Without the lock: who is woken may be a task that makes another monitor.
+        drop(queues);
+        for queue in told {
             queue.wakeup.notify();
         }
     }

@@ -483,6 +483,8 @@ impl RecvHalf {
     ///
     /// # Errors
     /// If there is none by the deadline.
+    // The deadline, which is more than fits into registers, is then made only where it is looked at.
+    #[inline(always)]
     pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         if self.is_readable() {
             return self.try_recv();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
 use super::common::{peer_methods, pollable, shell_methods, socket_traits};
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::shell::Shell;
@@ -454,7 +454,7 @@ impl Dish {
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<(Group, Frame), RecvError> {
-        let mut skipped = 0u32;
+        let mut discarded = Discarded::default();
         loop {
             let message = self.inbound.recv(deadline)?;
             // The publisher filters too, but what it sent may have been left since, and datagrams come
@@ -466,16 +466,10 @@ impl Dish {
             } else if let (Some(group), Some(body)) = (joined, message.into_iter().nth(1)) {
                 return Ok((group, body));
             }
-            skipped = skipped.wrapping_add(1);
-            if skipped % SKIPPED_PER_LOOK == 0 {
-                deadline.check()?;
-            }
+            discarded.one(deadline)?;
         }
     }
 }
-
-/// As for SUB: what is filtered must not hold a receive beyond its deadline.
-const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Radio);
 socket_traits!(Dish);

@@ -8,7 +8,7 @@ use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
 use super::shell::Shell;
@@ -283,12 +283,14 @@ impl Req {
                 expected: expectation(reason),
             })?;
         let mut timed_out = Ok(());
+        let mut discarded = Discarded::default();
         loop {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
                     Ok(reply) => return Ok(reply),
                     Err(why) => self.discard(why),
                 }
+                discarded.one(deadline)?;
             }
             // Only now, for a reply may have come before the connection was lost.
             while let Some(lost) = self.inbound.take_lost() {
@@ -409,6 +411,7 @@ impl Rep {
                 expected: expectation(reason),
             })?;
         let mut timed_out = Ok(());
+        let mut discarded = Discarded::default();
         loop {
             // Peers that come and go without a request must not pile up until the next reply.
             self.out.refresh();
@@ -417,6 +420,7 @@ impl Rep {
                     Ok(request) => return Ok(request),
                     Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
                 }
+                discarded.one(deadline)?;
             }
             timed_out?;
             timed_out = self.inbound.await_more(deadline);

@@ -7,7 +7,7 @@ use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, Outgoing, SendHalf};
 use super::shell::{inproc_name, Shell};
@@ -431,6 +431,7 @@ impl Router {
     #[inline]
     fn recv_from_by(&mut self, deadline: Deadline) -> Result<(RoutingId, Message), RecvError> {
         let mut timed_out = Ok(());
+        let mut discarded = Discarded::default();
         loop {
             self.out.refresh();
             while let Ok(message) = self.inbound.try_recv() {
@@ -439,6 +440,7 @@ impl Router {
                 }
                 // From a peer whose id is another's.
                 Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+                discarded.one(deadline)?;
             }
             timed_out?;
             timed_out = self.inbound.await_more(deadline);

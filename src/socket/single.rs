@@ -7,7 +7,7 @@ use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::shell::Shell;
 use super::SocketBuilder;
@@ -29,15 +29,11 @@ pub(super) fn single(message: Message) -> Result<Message, SendError> {
     }
 }
 
-/// Discards and counts messages of several frames that were received; a peer that sends nothing else
-/// must not hold a receive beyond its deadline.
+/// Discards and counts messages of several frames that were received.
 #[derive(Debug, Default)]
 pub(super) struct SingleFilter {
-    discarded: u32,
+    discarded: Discarded,
 }
-
-/// Looking at the clock for each message that is discarded would make it dearer still.
-const DISCARDED_PER_LOOK: u32 = 256;
 
 impl SingleFilter {
     /// The message, if it has one frame.
@@ -54,10 +50,7 @@ impl SingleFilter {
             return Ok(Some(message));
         }
         Counters::add(&port.counters.dropped_unexpected, 1);
-        self.discarded = self.discarded.wrapping_add(1);
-        if self.discarded % DISCARDED_PER_LOOK == 0 {
-            deadline.check()?;
-        }
+        self.discarded.one(deadline)?;
         Ok(None)
     }
 }

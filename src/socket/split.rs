@@ -188,8 +188,8 @@ macro_rules! halves {
             fn unite(sending: Self, receiving: Self, shell: super::shell::Shell) -> Self {
                 $kind {
                     duplex: super::duplex::Duplex::unite(sending.duplex, receiving.duplex),
+                    $($copied: sending.$copied,)*
                     shell,
-                    ..sending
                 }
             }
 

@@ -234,6 +234,12 @@ impl Stream {
         self.router.wait_for_peers(count, timeout)
     }
 
+    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
+    /// ends the wait and changes nothing.
+    pub async fn wait_for_peers_async(&mut self, count: usize) {
+        self.router.wait_for_peers_async(count).await;
+    }
+
     /// Whether there is a connection to this peer now.
     #[must_use]
     pub fn is_connected(&self, peer: impl AsRef<[u8]>) -> bool {
