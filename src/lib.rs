@@ -49,6 +49,10 @@
 //! was not sent, while dropping a socket never waits. PUB leaves out a subscriber that is at its
 //! high-water mark, and counts that ([`SocketStats`]).
 //!
+//! # Proxies
+//! A [`Proxy`] forwards between two sockets, with high-water marks that hold all the way, a copy for a third one if
+//! wanted, and a [`ProxyHandle`] to pause, resume and end it.
+//!
 //! # What happens inside
 //! [`Monitor`] is a stream of typed events (connected, refused and why, lost and why), and
 //! [`SocketStats`] counts what was sent, received, and dropped by cause.
@@ -87,6 +91,8 @@ mod pipe;
 #[cfg(not(loom))]
 mod proto;
 #[cfg(not(loom))]
+mod proxy;
+#[cfg(not(loom))]
 mod routing;
 #[cfg(not(loom))]
 mod socket;
@@ -105,9 +111,9 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
-    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, UnknownRoutingId,
-    WaitTimeout,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, ProxyError,
+    RecvError, RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer,
+    UnknownRoutingId, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -122,12 +128,16 @@ pub use proto::{
     UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
+pub use proxy::{
+    Proxy, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy, SideStatistics,
+};
+#[cfg(not(loom))]
 pub use routing::DuplicateId;
 #[cfg(not(loom))]
 pub use socket::{
     Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
-    Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder, SocketKind,
-    SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
+    ProxySocket, Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder,
+    SocketKind, SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 pub use socket_type::SocketType;
 

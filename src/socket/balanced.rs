@@ -41,6 +41,20 @@ impl Balanced {
         lost
     }
 
+    /// As [`SendHalf::has_room`].
+    pub(super) fn has_room(&mut self) -> bool {
+        self.out.has_room()
+    }
+
+    /// The pipes, unless what lost peers had not been sent comes first.
+    pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
+        self.out.refresh();
+        match self.has_rest() {
+            true => None,
+            false => self.out.wire(),
+        }
+    }
+
     #[inline]
     pub(super) fn send(
         &mut self,

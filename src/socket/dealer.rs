@@ -8,6 +8,7 @@ use super::common::{
 };
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, SendHalf};
+use super::relay::relay;
 use super::shell::{CloseReport, Shell};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -121,3 +122,4 @@ impl Dealer {
 socket_traits!(Dealer);
 conflate_option!(Dealer);
 peer_methods!(Dealer, inbound);
+relay!(Dealer: deals_wire out, receives_wire inbound);

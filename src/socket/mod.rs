@@ -3,6 +3,11 @@
 //! A socket is a shell (endpoints, close), a receiving half, a sending half, or both, and the
 //! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
 
+#![allow(
+    private_interfaces,
+    reason = "sealed traits (`Assemble`, `Relay`) are public and not nameable, and deal in what is private"
+)]
+
 mod balanced;
 mod builder;
 mod client_server;
@@ -20,6 +25,7 @@ mod pair;
 mod pub_sub;
 mod push_pull;
 mod radio_dish;
+mod relay;
 mod req_rep;
 mod router;
 mod shell;
@@ -39,6 +45,8 @@ pub use pair::{Channel, Pair};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use radio_dish::{Dish, Radio};
+pub use relay::ProxySocket;
+pub(crate) use relay::{forward, Relay};
 pub use req_rep::{Rep, Req};
 pub use router::{PeerState, Router};
 pub use shell::CloseReport;

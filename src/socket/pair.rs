@@ -6,6 +6,7 @@ use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::duplex::Duplex;
 use super::outbound::Deadline;
+use super::relay::relay;
 use super::shell::{CloseReport, Shell};
 use super::single::single;
 use super::SocketBuilder;
@@ -67,7 +68,7 @@ impl Hooks for OnePeer {
 }
 
 macro_rules! pair {
-    ($(#[$docs:meta])* $kind:ident, $recv:ident, $accept:expr) => {
+    ($(#[$docs:meta])* $kind:ident, $recv:ident, $accept:expr, $deals:ident, $receives:ident) => {
         $(#[$docs])*
         #[derive(Debug)]
         pub struct $kind {
@@ -130,6 +131,7 @@ macro_rules! pair {
 
         socket_traits!($kind);
         peer_methods!($kind, duplex);
+        relay!($kind: $deals duplex.out, $receives duplex.inbound);
     };
 }
 
@@ -157,7 +159,7 @@ pair! {
     /// assert_eq!(one.recv()?.as_bytes(), b"and back");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    Pair, recv, Ok::<_, SendError>
+    Pair, recv, Ok::<_, SendError>, deals_wire, receives_wire
 }
 
 pair! {
@@ -177,5 +179,5 @@ pair! {
     /// assert!(other.send(Message::multipart(["and", "back"])).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    Channel, recv_single, single
+    Channel, recv_single, single, deals, receives
 }

@@ -12,6 +12,7 @@ use super::common::{
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
+use super::relay::relay;
 use super::shell::{CloseReport, Shell};
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
@@ -258,3 +259,5 @@ socket_traits!(Sub);
 conflate_option!(Pub);
 conflate_option!(Sub);
 peer_methods!(Sub, inbound);
+relay!(Pub: publishes out);
+relay!(Sub: receives inbound);

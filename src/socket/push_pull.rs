@@ -9,6 +9,7 @@ use super::common::{
 };
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
+use super::relay::relay;
 use super::shell::{CloseReport, Shell};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -155,3 +156,5 @@ socket_traits!(Pull);
 conflate_option!(Push);
 conflate_option!(Pull);
 peer_methods!(Pull, inbound);
+relay!(Push: deals_wire out);
+relay!(Pull: receives_wire inbound);

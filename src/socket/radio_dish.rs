@@ -14,6 +14,7 @@ use super::common::{shell_methods, socket_traits};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
+use super::relay::Relay;
 use super::shell::{CloseReport, Shell};
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
@@ -377,3 +378,60 @@ const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Radio);
 socket_traits!(Dish);
+
+/// A message of two frames: the group, and the body.
+impl Relay for Radio {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.out.refresh();
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        let [group, body] = message.frames() else {
+            return Err(SendError::new(SendFailure::NotAddressed, message));
+        };
+        let (group, body) = (group.clone(), body.clone());
+        match self.send_by(&group, body, Deadline::Now) {
+            Ok(()) => Ok(()),
+            Err(GroupSendError::Send(error)) => Err(error),
+            Err(GroupSendError::Group(_)) => {
+                Err(SendError::new(SendFailure::NotAddressed, message))
+            }
+        }
+    }
+
+    fn arm_out(&mut self, _: &Message) -> bool {
+        self.out.arm_matched()
+    }
+}
+
+/// As for [`Radio`].
+impl Relay for Dish {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.inbound.refresh();
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        let (group, body) = self.recv_by(Deadline::Now).ok()?;
+        Some(Message::multipart([Frame::from(group.as_bytes()), body]))
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+}

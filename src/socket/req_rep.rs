@@ -8,6 +8,7 @@ use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, SendHalf};
+use super::relay::Relay;
 use super::shell::{CloseReport, Shell};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -356,5 +357,38 @@ fn expectation(reason: OutOfTurn) -> &'static str {
 
 socket_traits!(Req);
 socket_traits!(Rep);
+
+/// For steering a proxy: what it replies is not waited for.
+impl Relay for Rep {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.recv_by(Deadline::Now).ok()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        let sent = self.send_by(message, Deadline::Now);
+        // The next request must not wait for the peer of this one.
+        if sent.is_err() {
+            self.skip_reply();
+        }
+        sent
+    }
+}
 peer_methods!(Req, inbound);
 peer_methods!(Rep, inbound);

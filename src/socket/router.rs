@@ -7,6 +7,7 @@ use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, Outgoing, SendHalf};
+use super::relay::Relay;
 use super::shell::{inproc_name, CloseReport, Shell};
 use super::{peer_key, pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
@@ -574,3 +575,39 @@ impl Hooks for Peers {
 
 socket_traits!(Router);
 peer_methods!(Router, inbound);
+
+impl Relay for Router {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        Router::tend(self);
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.recv_by(Deadline::Now).ok()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_by(message, Deadline::Now)
+    }
+
+    fn arm_out(&mut self, held: &Message) -> bool {
+        let key = lock(&self.peers.table).find(held.as_bytes());
+        Router::tend(self);
+        key.map_or(true, |key| self.out.arm_pipe(key))
+    }
+}

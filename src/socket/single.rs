@@ -7,6 +7,7 @@ use super::builder::sealed::Assemble;
 use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
 use super::inbound::RecvHalf;
 use super::outbound::Deadline;
+use super::relay::relay;
 use super::shell::{CloseReport, Shell};
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -184,3 +185,5 @@ impl Gather {
 socket_traits!(Scatter);
 socket_traits!(Gather);
 peer_methods!(Gather, inbound);
+relay!(Scatter: deals out);
+relay!(Gather: receives inbound);

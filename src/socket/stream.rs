@@ -4,10 +4,12 @@
 //! called what, waiting, and the two forms of every message are the same, so it is made of one. What differs:
 //! a connection that is made again is another peer, and one peer's connection can be closed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
 use super::common::socket_traits;
+use super::relay::Relay;
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
 use super::{SocketBuilder, SocketStats};
@@ -18,7 +20,7 @@ use crate::error::{
     BindError, ConnectError, RecvError, SendError, SendFailure, UnknownEndpoint, UnknownRoutingId,
     WaitTimeout,
 };
-use crate::io::Monitor;
+use crate::io::{Monitor, Port};
 use crate::message::{IntoMessage, Message, RoutingId};
 use crate::socket_type::SocketType;
 
@@ -393,3 +395,37 @@ impl Stream {
 }
 
 socket_traits!(Stream);
+
+impl Relay for Stream {
+    fn port(&self) -> &Arc<Port> {
+        self.router.port()
+    }
+
+    fn tend(&mut self) {
+        Relay::tend(&mut self.router);
+    }
+
+    fn release_links(&mut self) {
+        self.router.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.router.take()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.router.arm_in()
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        self.try_send(message)
+    }
+
+    fn arm_out(&mut self, held: &Message) -> bool {
+        self.router.arm_out(held)
+    }
+}

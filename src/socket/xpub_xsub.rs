@@ -14,6 +14,7 @@ use super::common::{
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::{Deadline, Given, SendHalf};
+use super::relay::relay;
 use super::shell::{CloseReport, Shell};
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
@@ -545,3 +546,5 @@ impl XSub {
 
 socket_traits!(XPub);
 socket_traits!(XSub);
+relay!(XPub: publishes out, receives inbound);
+relay!(XSub: tells out, receives inbound);
