@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use serde_json::{json, Value};
 use sinew::{DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
 
+use crate::args::Format;
 use crate::exit::Failure;
 use crate::format::json_frame;
 
@@ -15,6 +16,14 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
+    /// How messages are written, unless told otherwise.
+    pub(crate) fn format(&self) -> Format {
+        match self.json {
+            true => Format::Json,
+            false => Format::Text,
+        }
+    }
+
     /// Where a wildcard was bound.
     pub(crate) fn bound(&self, endpoint: &Endpoint) {
         self.note(&json!({ "bound": endpoint.to_string() }), || {

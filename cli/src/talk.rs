@@ -75,9 +75,10 @@ pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<
         reporter.bound(endpoint)
     })?;
     let mut talk = Talk {
+        kind,
         manner,
-        input: Input::new(manner, kind, args, reporter)?,
-        output: Output::new(codec(args, args.output_format, reporter)?),
+        input: Input::new(manner, kind, args)?,
+        output: Output::new(codec(args, args.output_format, reporter.format())?),
         socket,
         args,
         interrupt,
@@ -112,11 +113,7 @@ fn check(manner: Manner, args: &SocketArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn codec(args: &SocketArgs, own: Option<Format>, reporter: &Reporter) -> Result<Codec, Failure> {
-    let default = match reporter.json {
-        true => Format::Json,
-        false => Format::Text,
-    };
+fn codec(args: &SocketArgs, own: Option<Format>, default: Format) -> Result<Codec, Failure> {
     let separator = unquote(args.separator.as_bytes())
         .map_err(|error| Failure::usage(format!("--separator: {error}")))?;
     Ok(Codec {
@@ -127,6 +124,7 @@ fn codec(args: &SocketArgs, own: Option<Format>, reporter: &Reporter) -> Result<
 }
 
 struct Talk<'a> {
+    kind: Kind,
     manner: Manner,
     socket: Box<dyn Socket>,
     input: Input,
@@ -292,7 +290,10 @@ impl Talk<'_> {
             };
             if let Some(message) = received {
                 self.output.write(&message)?;
-                if self.args.echo {
+                // To a plain connection an empty one would be its end; it is a note, and not sent by it.
+                let is_note = self.kind == Kind::Stream
+                    && message.frames().last().is_some_and(|body| body.is_empty());
+                if self.args.echo && !is_note {
                     self.send(message)?;
                 }
                 return Ok(true);
@@ -342,16 +343,11 @@ enum Next {
 }
 
 impl Input {
-    fn new(
-        manner: Manner,
-        kind: Kind,
-        args: &SocketArgs,
-        reporter: &Reporter,
-    ) -> Result<Self, Failure> {
+    fn new(manner: Manner, kind: Kind, args: &SocketArgs) -> Result<Self, Failure> {
         if manner == Manner::Receive || args.echo {
             return Ok(Input::Nothing);
         }
-        let codec = codec(args, args.input_format, reporter)?;
+        let codec = codec(args, args.input_format, Format::Text)?;
         let group = match (kind, &args.group[..]) {
             (Kind::Radio, [group]) => Some(group.clone()),
             (Kind::Radio, [_, _, ..]) => {

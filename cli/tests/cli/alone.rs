@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{run, run_with, start};
+use crate::support::{run, run_with, start, WATCHDOG};
 
 #[test]
 fn a_pipeline_from_standard_input() {
@@ -32,8 +32,7 @@ fn several_endpoints_of_both_sorts() {
 
 #[test]
 fn publish_subscribe_with_a_filter_and_a_group() {
-    let publisher = start("pub --bind tcp://127.0.0.1:* --wait-peers 1 --file -");
-    let mut publisher = publisher;
+    let mut publisher = start("pub --bind tcp://127.0.0.1:* --wait-peers 1 --file -");
     let sub = start(&format!(
         "sub --connect {} -s a -s b -n 2",
         publisher.endpoint()
@@ -90,7 +89,7 @@ fn every_other_kind_talks() {
         } else {
             "tcp://127.0.0.1:*"
         };
-        let echo = start(&format!("{server} -b {place} --echo"));
+        let echo = start(&format!("{server} -b {place} --echo -F quoted"));
         let end = echo.endpoint();
         if sent.is_empty() {
             continue;
@@ -100,10 +99,8 @@ fn every_other_kind_talks() {
         assert!(echo.line().ends_with("hi"));
     }
     for kind in ["pair", "channel", "dealer"] {
-        let mut one = start(&format!("{kind} -b ipc://* -n 1"));
-        let mut other = start(&format!("{kind} -c {} -n 1", one.endpoint()));
-        one.write(b"there\n");
-        other.write(b"back\n");
+        let one = start(&format!("{kind} -b ipc://* -n 1 -d there"));
+        let other = start(&format!("{kind} -c {} -n 1 -d back", one.endpoint()));
         assert_eq!(one.line(), "back");
         assert_eq!(other.line(), "there");
     }
@@ -128,6 +125,7 @@ fn a_stream_echoes_plain_octets() {
     let stream = start("stream -b tcp://127.0.0.1:* --echo -F hex");
     let address = stream.endpoint().replace("tcp://", "");
     let mut plain = std::net::TcpStream::connect(address).unwrap();
+    plain.set_read_timeout(Some(WATCHDOG)).unwrap();
     plain.write_all(b"hello").unwrap();
     let mut back = [0; 5];
     plain.read_exact(&mut back).unwrap();
@@ -214,6 +212,8 @@ fn a_signal_ends_it_in_order() {
         let mut push = start(&format!("push -c {}", pull.endpoint()));
         push.write(b"sent before\n");
         assert_eq!(pull.line(), "sent before");
+        // Its input stays open: it is not to end because of that.
+        let _input = push.stdin.take();
         push.signal(signal);
         push.end().has_code(code);
         pull.signal(signal);
@@ -225,6 +225,7 @@ fn a_signal_ends_it_in_order() {
     let mut push = start(&format!("push -c {end} --verbose"));
     push.write(b"queued\n");
     while !push.err_line().contains("connect_retried") {}
+    let _input = push.stdin.take();
     push.signal("INT");
     let pull = run(&format!("pull -b {end} -n 1 -t 30s"), b"");
     assert_eq!(pull.ok(), "queued\n");

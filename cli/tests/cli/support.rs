@@ -145,9 +145,11 @@ impl Running {
     #[track_caller]
     pub(crate) fn endpoint(&self) -> String {
         let line = self.err_line();
-        let (_, endpoint) = line
+        let (_, rest) = line
             .split_once("bound to ")
+            .or_else(|| line.split_once("\"bound\":\""))
             .unwrap_or_else(|| panic!("{line}"));
+        let endpoint = rest.split('"').next().unwrap();
         endpoint.to_owned()
     }
 
