@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{run, run_with, start, WATCHDOG};
+use crate::support::{nobody, run, run_with, start, WATCHDOG};
 
 #[test]
 fn a_pipeline_from_standard_input() {
@@ -191,11 +191,12 @@ fn exit_codes_say_how_it_ended() {
     run("pull -b ipc://* -t 10ms", b"").has_code(3);
     run("push -b ipc://* -t 10ms -d x", b"").has_code(3);
     run("pub -b ipc://* -t 10ms --wait-peers 1 -d x", b"").has_code(3);
-    run("req -c ipc:///tmp/sinew-nobody -t 10ms -d x", b"").has_code(3);
+    let nobody = nobody();
+    run(&format!("req -c {nobody} -t 10ms -d x --linger 0"), b"").has_code(3);
     run("monitor pull -b ipc://* -n 2 -t 10ms", b"").has_code(3);
     run("bench throughput --role receive -b ipc://* -t 10ms", b"").has_code(3);
     // What could not be sent.
-    let lost = run("push -c ipc:///tmp/sinew-nobody -d x --linger 0", b"");
+    let lost = run(&format!("push -c {nobody} -d x --linger 0"), b"");
     assert!(lost.err.contains("1 messages were not sent"), "{lost:?}");
     lost.has_code(4);
     // In JSON.

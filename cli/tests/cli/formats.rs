@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{run, run_with, start_with};
+use crate::support::{nobody, run, run_with, start_with};
 
 /// What a receiver prints in `output` of what is sent in `input`.
 fn pass(input: &[&str], sent: &[u8], output: &[&str], count: usize) -> Vec<u8> {
@@ -95,20 +95,16 @@ fn malformed_input_is_named() {
         ),
     ] {
         let ended = run_with(
-            &[
-                &["push", "-c", "ipc:///tmp/sinew-nobody", "--linger", "0"],
-                args,
-            ]
-            .concat(),
+            &[&["push", "-c", &nobody(), "--linger", "0"], args].concat(),
             input,
         );
         assert!(ended.err.contains(named), "{ended:?}");
         ended.has_code(1);
     }
-    let ended = run("push -c ipc:///tmp/sinew-nobody -F hex -d xyz", b"");
+    let ended = run(&format!("push -c {} -F hex -d xyz", nobody()), b"");
     assert!(ended.err.contains("--data `xyz`"), "{ended:?}");
     ended.has_code(2);
-    let ended = run("push -c ipc:///tmp/sinew-nobody --separator \\q -d x", b"");
+    let ended = run(&format!("push -c {} --separator \\q -d x", nobody()), b"");
     assert!(ended.err.contains("--separator"), "{ended:?}");
     ended.has_code(2);
 }

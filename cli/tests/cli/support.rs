@@ -40,6 +40,12 @@ impl Ended {
     }
 }
 
+/// An endpoint that nobody is ever bound to: its directory is gone.
+pub(crate) fn nobody() -> String {
+    let directory = tempfile::tempdir().unwrap();
+    format!("ipc://{}/nobody", directory.path().display())
+}
+
 /// Starts the command, with its arguments separated by spaces.
 pub(crate) fn start(args: &str) -> Running {
     start_with(&args.split_whitespace().collect::<Vec<_>>())
