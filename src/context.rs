@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use crate::config::{ContextConfig, OptionError};
 use crate::error::BuildError;
 use crate::io::{IoPool, Names};
+use crate::sync::ThreadScheduling;
 
 /// I/O threads and inproc names for a group of sockets. A clone is the same context.
 ///
@@ -116,6 +117,13 @@ impl ContextBuilder {
     /// beginning again at the first when there are more threads than cores.
     pub fn thread_cores(mut self, cores: impl IntoIterator<Item = usize>) -> Self {
         self.0.thread_cores = cores.into_iter().collect();
+        self
+    }
+
+    /// How the system schedules the I/O threads, where it allows that; `None`, the default, for as it does the
+    /// thread that starts them. Without the privilege that a priority needs nothing changes.
+    pub fn thread_scheduling(mut self, scheduling: impl Into<Option<ThreadScheduling>>) -> Self {
+        self.0.thread_scheduling = scheduling.into();
         self
     }
 

@@ -284,6 +284,9 @@ pub enum SendFailure {
     /// The message given to a [`Dgram`](crate::Dgram) is none.
     #[error("the message is no datagram: expected two frames, the first an address such as `192.0.2.1:5555`")]
     NoDatagram,
+    /// The message given to a [`Radio`](crate::Radio) by a sink has no group.
+    #[error("the message is for no group: expected two frames, the first a group of at most 255 octets without a NUL")]
+    NoGroup,
     /// The peer that a reply was for is gone.
     #[error("the peer this reply is for is gone")]
     PeerLost,
@@ -310,6 +313,9 @@ pub enum SendFailure {
     /// A SERVER or PEER socket was given a message that does not say which peer it is for.
     #[error("the message carries no routing id, expected that of a peer")]
     NoRoutingId,
+    /// The system has no thread left for a [`Requester`](crate::Requester) to begin with.
+    #[error("the system has no thread left to receive replies with")]
+    NoThread,
 }
 
 impl SendError {
@@ -401,6 +407,9 @@ pub enum RecvError {
     /// carried out. The socket is ready for another.
     #[error("the peer was lost before it replied")]
     PeerLost,
+    /// The [`Requester`](crate::Requester) was closed before the reply came.
+    #[error("the socket was closed before the reply came")]
+    Closed,
 }
 
 impl RecvError {

@@ -133,13 +133,18 @@ pub use proxy::{
 };
 #[cfg(not(loom))]
 pub use routing::DuplicateId;
+#[cfg(all(feature = "futures", not(loom)))]
+pub use socket::Messages;
 #[cfg(not(loom))]
 pub use socket::{
-    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, Gather, Pair, Peer, PeerState,
-    ProxySocket, Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, SocketBuilder,
-    SocketKind, SocketStats, Stream, Sub, SubscriptionEvent, XPub, XSub,
+    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, EventFd, Gather, Interest, Pair,
+    Peer, PeerState, PendingRequest, PollEvents, PollItem, Pollable, Poller, ProxySocket, Pub,
+    Pull, Push, Radio, Readiness, Receiver, Rep, Req, RequestOptions, Requester, Router, Scatter,
+    Sender, Server, Shared, SocketBuilder, SocketKind, SocketStats, Stream, Sub, SubscriptionEvent,
+    TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
+pub use sync::ThreadScheduling;
 
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.
 #[cfg(fuzzing)]

@@ -1,6 +1,7 @@
 //! Configuration of a context: its I/O threads.
 
 use super::OptionError;
+use crate::sync::ThreadScheduling;
 
 /// How a context runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,6 +12,8 @@ pub(crate) struct ContextConfig {
     pub(crate) pin_threads: bool,
     /// The cores that I/O threads may run on; empty for all.
     pub(crate) thread_cores: Vec<usize>,
+    /// How the system schedules them; `None`, the default, as the thread that starts them.
+    pub(crate) thread_scheduling: Option<ThreadScheduling>,
     /// Sockets at a time; `None`, the default, for no limit.
     pub(crate) max_sockets: Option<usize>,
     /// What the names of the threads start with. Default `sinew`.
@@ -35,6 +38,15 @@ impl ContextConfig {
                 core,
                 "numbers from 0 to 1023",
             ));
+        }
+        if let Some(scheduling) = self.thread_scheduling.filter(|how| how.is_real_time()) {
+            if !(1..=99).contains(&scheduling.priority()) {
+                return Err(OptionError::new(
+                    "thread_scheduling",
+                    format_args!("{scheduling:?}"),
+                    "a priority from 1 to 99",
+                ));
+            }
         }
         let prefix = &self.thread_name_prefix;
         // Longer ones are cut by the system, and all threads would look alike.
@@ -73,6 +85,7 @@ impl Default for ContextConfig {
             io_threads: None,
             pin_threads: false,
             thread_cores: Vec::new(),
+            thread_scheduling: None,
             max_sockets: None,
             thread_name_prefix: "sinew".to_owned(),
         }
@@ -88,6 +101,7 @@ const MAX_CORES: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::ContextConfig;
+    use crate::sync::ThreadScheduling;
 
     #[test]
     fn defaults_are_valid_and_run_at_least_one_thread() {
@@ -133,6 +147,13 @@ mod tests {
                 ..ContextConfig::default()
             }),
             "option `thread_cores` cannot be 1024: expected numbers from 0 to 1023"
+        );
+        assert_eq!(
+            bad(ContextConfig {
+                thread_scheduling: Some(ThreadScheduling::Fifo { priority: 100 }),
+                ..ContextConfig::default()
+            }),
+            "option `thread_scheduling` cannot be Fifo { priority: 100 }: expected a priority from 1 to 99"
         );
         assert_eq!(
             bad(ContextConfig {

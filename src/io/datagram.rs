@@ -182,7 +182,7 @@ impl IoThread {
         ends: PipeEnds,
         lease: Lease,
     ) {
-        let slot = self.slots.insert(Slot::Freed);
+        let slot = self.new_slot(Slot::Freed);
         if let Some(reader) = &ends.reader {
             reader.set_signal(Arc::new(OutputSignal {
                 home: self.handle.clone(),

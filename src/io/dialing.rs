@@ -40,6 +40,7 @@ pub(super) struct DialerSlot {
     addresses: VecDeque<SocketAddr>,
     /// Set when the endpoint is being closed: when to give up what is unsent.
     closing: Option<Option<Instant>>,
+    alive: Arc<()>,
     _lease: Lease,
 }
 
@@ -79,10 +80,10 @@ impl IoThread {
         id: EndpointId,
         ends: Option<PipeEnds>,
         name: Option<RoutingId>,
-        lease: Lease,
+        (alive, lease): (Arc<()>, Lease),
     ) {
         let backoff = Backoff::new(port.config.reconnect);
-        let slot = self.slots.insert(Slot::Dialer(Box::new(DialerSlot {
+        let slot = self.new_slot(Slot::Dialer(Box::new(DialerSlot {
             port,
             endpoint,
             id,
@@ -92,6 +93,7 @@ impl IoThread {
             backoff,
             addresses: VecDeque::new(),
             closing: None,
+            alive,
             _lease: lease,
         })));
         self.begin_round(slot);
@@ -511,6 +513,7 @@ impl IoThread {
         let Slot::Dialer(mut dialer) = self.free_slot(slot) else {
             return;
         };
+        let alive = std::mem::take(&mut dialer.alive);
         if let Some(stream) = dialer.state.stream() {
             self.unwatch(stream);
         }
@@ -519,6 +522,8 @@ impl IoThread {
             let gone = dialer.port.is_closing();
             release_ends(&dialer.port, ends, gone);
         }
+        // Who hears of it can connect again.
+        drop(alive);
         dialer.port.monitors.report(|| SocketEvent::Closed {
             endpoint: dialer.endpoint.clone(),
         });
@@ -576,7 +581,9 @@ impl DialerSlot {
             // Another connection has its place.
             DisconnectReason::Replaced => !lost.in_handshake,
             DisconnectReason::Protocol(error) if !error.is_retryable() => lost.in_handshake,
-            DisconnectReason::Protocol(ProtocolError::TimedOut(_))
+            DisconnectReason::Protocol(
+                ProtocolError::TimedOut(_) | ProtocolError::Closed { .. },
+            )
             | DisconnectReason::PeerClosed
             | DisconnectReason::Io { .. } => stops.failed_handshake && lost.in_handshake,
             DisconnectReason::Protocol(_) | DisconnectReason::TooLarge { .. } => {
@@ -663,6 +670,7 @@ mod tests {
             id: EndpointId(next_id()),
             ends: dial_ends(&port, None),
             name: None,
+            alive: Arc::default(),
             lease: port.lease(),
         });
         (port, pool, monitor)

@@ -6,7 +6,6 @@
 //! as the octets arrive and never ahead of them by more than what has come.
 
 use std::io::{self, IoSliceMut};
-use std::sync::atomic::Ordering;
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::framing::{Fault, Filled, FramedInput};
@@ -18,6 +17,7 @@ use crate::frame::{self, FrameError, Header};
 use crate::pipe::{Memory, Writer};
 use crate::proto::{Decode, Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
 use crate::socket_type::SocketType;
+use crate::sync::atomic::Ordering;
 use crate::sync::{clock, lock};
 
 /// A body of at least this many octets that is not in the buffer as a whole gets memory of its own.
@@ -104,10 +104,8 @@ pub(crate) struct InPump {
     /// What is between the descriptor and this pump, if frames do not travel as they are.
     framed: Option<Box<FramedInput>>,
     sink: Sink,
-    body: Option<Body>,
-    /// The largest body that has arrived so far. Announcements are worth no memory, but what a connection
-    /// has brought once it may well bring again.
-    largest_body: usize,
+    /// From the first large body on.
+    large: Option<Box<Large>>,
     /// Octets of a frame nobody wants that are still to come.
     skip: usize,
     /// The unfinished message so far, for the limits on whole messages.
@@ -115,7 +113,7 @@ pub(crate) struct InPump {
     message_bytes: u64,
     /// Frames of it that were subscriptions, and went another way.
     topic_frames: u32,
-    failure: Option<DisconnectReason>,
+    failure: Option<Box<DisconnectReason>>,
     /// A full pipe is to signal when it has room.
     signal: bool,
 }
@@ -126,6 +124,15 @@ enum Phase {
     Ready,
     Traffic,
     Closed,
+}
+
+/// What only connections need that bring large bodies.
+#[derive(Default)]
+struct Large {
+    body: Option<Body>,
+    /// The largest body that has arrived so far. Announcements are worth no memory, but what a connection
+    /// has brought once it may well bring again.
+    largest: usize,
 }
 
 /// A large body on its way.
@@ -154,8 +161,7 @@ impl InPump {
             buffer: ReadBuffer::default(),
             framed: None,
             sink: Sink::Discard,
-            body: None,
-            largest_body: 0,
+            large: None,
             skip: 0,
             message_frames: 0,
             message_bytes: 0,
@@ -181,7 +187,7 @@ impl InPump {
     /// Stops, and takes the pipe's end out. An unfinished message is taken back.
     pub(super) fn take_writer(&mut self) -> Option<Writer> {
         self.phase = Phase::Closed;
-        self.body = None;
+        self.large = None;
         self.buffer = ReadBuffer::default();
         self.framed = None;
         match std::mem::replace(&mut self.sink, Sink::Discard) {
@@ -209,7 +215,13 @@ impl InPump {
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
-        self.failure.take()
+        self.failure.take().map(|reason| *reason)
+    }
+
+    /// The large body that is on its way.
+    #[inline]
+    fn body(&mut self) -> Option<&mut Body> {
+        self.large.as_mut()?.body.as_mut()
     }
 
     /// Reads and hands on until the kernel has no more, the pipe is full, or `budget` octets have
@@ -237,7 +249,7 @@ impl InPump {
         let outcome = match self.run_inner(link, pool, budget, until_empty) {
             Ok(outcome) => outcome,
             Err(reason) => {
-                self.failure = Some(reason);
+                self.failure = Some(Box::new(reason));
                 InOutcome::Closed
             }
         };
@@ -286,7 +298,8 @@ impl InPump {
                 continue;
             }
             let mut tail: &mut [u8] = &mut [];
-            let into = match &mut self.body {
+            let large = self.large.as_mut();
+            let into = match large.and_then(|large| large.body.as_mut()) {
                 Some(body) => {
                     if body.reaches_end() {
                         // What follows comes with the same call: of a body alike only the beginning,
@@ -316,7 +329,7 @@ impl InPump {
             match result {
                 Ok(0) => return Err(DisconnectReason::PeerClosed),
                 Ok(n) => {
-                    match &mut self.body {
+                    match self.body() {
                         Some(body) => {
                             body.filled += n.min(first);
                             self.buffer.fill(n.saturating_sub(first));
@@ -355,13 +368,14 @@ impl InPump {
         pool: &mut BufferPool,
         needed: usize,
     ) -> Result<Option<usize>, DisconnectReason> {
-        if self.body.is_none() {
+        if self.body().is_none() {
             self.reserve(needed, pool);
         }
         let Some(framed) = &mut self.framed else {
             return Ok(None);
         };
-        let into = match &mut self.body {
+        let large = self.large.as_mut();
+        let into = match large.and_then(|large| large.body.as_mut()) {
             Some(body) => body.space(),
             None => self.buffer.space(),
         };
@@ -375,7 +389,7 @@ impl InPump {
             Err(Fault::Ended) => return Err(DisconnectReason::PeerClosed),
             Err(Fault::System(error)) => return Err(read_failure(error)),
         };
-        match &mut self.body {
+        match self.body() {
             Some(body) => body.filled += frames,
             None => self.buffer.fill(frames),
         }
@@ -390,11 +404,14 @@ impl InPump {
         if self.phase == Phase::Handshake {
             return self.process_handshake(link);
         }
-        if self.body.as_ref().is_some_and(|b| b.filled < b.len) {
-            return Ok(Step::NeedInput(0));
-        }
-        if let Some(body) = self.body.take() {
-            self.finish_body(body, pool);
+        if let Some(large) = &mut self.large {
+            if large.body.as_ref().is_some_and(|b| b.filled < b.len) {
+                return Ok(Step::NeedInput(0));
+            }
+            if let Some(body) = large.body.take() {
+                large.largest = large.largest.max(body.len);
+                self.finish_body(body, pool);
+            }
         }
         self.walk_frames(link, pool)
     }
@@ -422,7 +439,6 @@ impl InPump {
     }
 
     fn finish_body(&mut self, mut body: Body, pool: &mut BufferPool) {
-        self.largest_body = self.largest_body.max(body.len);
         let size = body.memory.len();
         let octets = body.memory.split_to(body.len);
         pool.give_body(size, body.memory);
@@ -690,7 +706,8 @@ impl InPump {
             writer.append_wire(&self.buffer.input()[..header.header_len], 0, true);
         }
         self.buffer.skip(header.header_len);
-        let known = header.body_len <= self.largest_body;
+        let large = self.large.get_or_insert_with(Box::default);
+        let known = header.body_len <= large.largest;
         let ready = known.then(|| pool.take_body(header.body_len)).flatten();
         let mut body = Body {
             memory: ready.unwrap_or_default(),
@@ -707,7 +724,7 @@ impl InPump {
         body.filled = arrived;
         self.buffer.skip(arrived);
         self.buffer.release(pool);
-        self.body = Some(body);
+        large.body = Some(body);
     }
 
     /// A whole subscription in the form of a frame of a message, at the front of the buffer.

@@ -16,7 +16,7 @@ use mio::{Interest, Registry, Token as MioToken};
 
 use super::buffer::BufferPool;
 use super::in_pump::InPump;
-use super::monitor::ConnectionId;
+use super::monitor::{ConnectionId, DisconnectReason};
 use super::octets::LinkOctets;
 use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
@@ -123,9 +123,10 @@ impl Link {
         let _ = self.routing_id.set(id);
     }
 
-    /// Ends the connection, and what dialed it, for another peer has taken its routing id.
-    pub(crate) fn replace(&self) {
-        self.home.post(Command::Replaced(self.slot, self.id));
+    /// Ends the connection for a reason that the pattern has found.
+    pub(crate) fn end(&self, reason: DisconnectReason) {
+        let reason = Box::new(reason);
+        self.home.post(Command::End(self.slot, self.id, reason));
     }
 
     /// Closes the connection, and what dialed it, when what is queued has been written, or after so long.
@@ -141,6 +142,19 @@ impl Link {
             self.activate_output();
         }
         self.attend();
+    }
+
+    /// As [`Link::push_control`], unless much waits to be written already. `false`: the frames are not taken, and
+    /// [`Hooks::drained`](super::Hooks::drained) will tell when they can be.
+    pub(crate) fn offer_control(&self, frames: &[u8]) -> bool {
+        let (taken, missed) = self.output.visit(|pump| pump.offer_control(frames));
+        if missed {
+            self.activate_output();
+        }
+        if taken {
+            self.attend();
+        }
+        taken
     }
 
     /// Asks the I/O thread to look at everything about this connection: control frames to send,

@@ -170,7 +170,7 @@ impl IoThread {
         lease: Option<Lease>,
         since: Instant,
     ) -> Arc<Link> {
-        let slot = self.slots.insert(Slot::Freed);
+        let slot = self.new_slot(Slot::Freed);
         let peer = stream.peer_label();
         let at = endpoint.clone();
         let opening = opening(&at, &origin);
@@ -310,6 +310,9 @@ impl IoThread {
         match failure {
             Some(reason) => self.close_link(slot, reason),
             None => {
+                if let Some(key) = link.key() {
+                    link.port.hooks.drained(key);
+                }
                 self.retime_link(slot);
                 self.check_drained(slot);
             }
@@ -638,6 +641,15 @@ impl IoThread {
         if this.closing.is_none() || this.state != State::Open {
             return;
         }
+        let link = Arc::clone(&this.link);
+        if link.output.lock().is_drained() && lock(&link.proto).finish() {
+            // The peer is told, behind all there was; that may have to wait for room.
+            self.heat(link);
+            return;
+        }
+        let Some(Slot::Link(this)) = self.slots.get_mut(slot) else {
+            return;
+        };
         let mut output = this.link.output.lock();
         let finished = output.is_finished();
         let drained = output.is_drained();
@@ -670,16 +682,12 @@ impl IoThread {
         }
     }
 
-    /// The end of a connection whose peer's routing id has passed to another.
-    pub(super) fn close_replaced(&mut self, slot: usize) {
-        self.close_link(slot, DisconnectReason::Replaced);
-    }
-
     /// The end of a connection.
-    fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
+    pub(super) fn close_link(&mut self, slot: usize, reason: DisconnectReason) {
         let Slot::Link(this) = self.free_slot(slot) else {
             return;
         };
+        let reason = reason.in_general();
         let LinkSlot {
             link,
             origin,

@@ -118,7 +118,7 @@ impl IoThread {
             drop(lease);
             return;
         }
-        let slot = self.slots.insert(Slot::Freed);
+        let slot = self.new_slot(Slot::Freed);
         let registered =
             self.handle
                 .registry()

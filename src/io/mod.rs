@@ -30,6 +30,7 @@ mod reading;
 mod room;
 mod thread;
 mod timers;
+mod waiting;
 mod writing;
 
 use std::time::Duration;
@@ -49,6 +50,7 @@ pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound
 pub(crate) use random::random;
 pub(crate) use room::Room;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
+pub(crate) use waiting::{FdPoll, FdState, WakeFd};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread
 /// to batch; one after a longer pause is written on the sender's thread. A wake-up costs about 20 µs

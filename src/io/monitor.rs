@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
-use crate::proto::ProtocolError;
+use crate::proto::{Misbehaved, ProtocolError};
 use crate::socket_type::SocketType;
 use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
 use crate::transport::ProxyFailure;
@@ -219,6 +220,23 @@ pub enum DisconnectReason {
     ClosedLocally,
 }
 
+impl DisconnectReason {
+    /// An end in good order is one, whatever the words that the format has for it.
+    pub(super) fn in_general(self) -> Self {
+        match self {
+            DisconnectReason::Protocol(ProtocolError::Closed { code: Some(1000) }) => {
+                DisconnectReason::PeerClosed
+            }
+            other => other,
+        }
+    }
+
+    /// A REQ socket was sent what is no reply.
+    pub(crate) fn no_reply() -> Self {
+        DisconnectReason::Protocol(Misbehaved::NoReply.into())
+    }
+}
+
 impl From<io::Error> for DisconnectReason {
     fn from(error: io::Error) -> Self {
         DisconnectReason::Io {
@@ -266,6 +284,39 @@ impl Monitor {
     /// Waits for the next event, at most this long. `None` if there was none, or the socket is closed.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Option<SocketEvent> {
         self.recv_until(clock::now().checked_add(timeout))
+    }
+
+    /// Waits for the next event, for a task of any executor, or of none. `None` as for [`recv`](Self::recv).
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    pub async fn recv_async(&mut self) -> Option<SocketEvent> {
+        std::future::poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Takes the next event if there is one; otherwise the task is woken when there is.
+    pub fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Option<SocketEvent>> {
+        match self.is_ready(cx.waker()) {
+            true => Poll::Ready(self.try_recv()),
+            false => Poll::Pending,
+        }
+    }
+
+    /// Whether there is an event, or will never be one; otherwise the waker is woken when there is.
+    pub(crate) fn is_ready(&mut self, waker: &Waker) -> bool {
+        loop {
+            if self.has_event_or_end() {
+                return true;
+            }
+            if !self.0.wakeup.poll(waker) {
+                return false;
+            }
+        }
+    }
+
+    pub(crate) fn has_event_or_end(&self) -> bool {
+        let state = self.0.lock();
+        state.closed || !state.events.is_empty()
     }
 
     /// Waits, at most this long, for an event that satisfies `wanted`, and discards those before it.

@@ -5,7 +5,6 @@
 //! waits for more than that, and one message.
 
 use std::io::{self, IoSlice};
-use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 
@@ -16,6 +15,7 @@ use super::port::Counters;
 use super::writing::OutOutcome;
 use crate::pipe::{Reader, Writer};
 use crate::proto::Encode;
+use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 
 /// How far ahead a boundary is chosen, in octets.
@@ -23,6 +23,9 @@ const BUDGET: u64 = 256 * 1024;
 
 /// Octets one run may write before others get their turn.
 const TURN: usize = 1024 * 1024;
+
+/// Octets of control frames that may wait to be written before those that can wait are refused.
+const CONTROL_AHEAD: usize = 64 * 1024;
 
 /// Segments per vectored write: enough for a block full of small messages between large bodies, and
 /// little enough to keep on the stack.
@@ -37,9 +40,11 @@ pub(crate) struct OutPump {
 /// All of a pump but its pipe.
 struct Line {
     control: BytesMut,
+    /// Control frames were refused since the last time that all were written.
+    refused: bool,
     /// What is between this pump and the descriptor, if frames do not travel as they are.
     framed: Option<Box<FramedOutput>>,
-    failure: Option<DisconnectReason>,
+    failure: Option<Box<DisconnectReason>>,
     /// A write was refused since the last one that got on.
     was_blocked: bool,
     /// The connection is ready for messages.
@@ -54,6 +59,7 @@ impl OutPump {
             reader: None,
             line: Line {
                 control: BytesMut::new(),
+                refused: false,
                 framed: None,
                 failure: None,
                 was_blocked: false,
@@ -82,6 +88,17 @@ impl OutPump {
         }
     }
 
+    /// As [`OutPump::push_control`], unless much waits already. `false`: the frames are not taken, and the I/O
+    /// thread is asked to look at the connection when everything that waits has been written.
+    pub(crate) fn offer_control(&mut self, frames: &[u8]) -> bool {
+        if self.line.control.len() >= CONTROL_AHEAD {
+            self.line.refused = true;
+            return false;
+        }
+        self.push_control(frames);
+        true
+    }
+
     /// Takes the pipe's end out, placed at the beginning of a message: one of which a part had been
     /// written to a connection now lost is gone.
     pub(super) fn take_reader(&mut self) -> Option<(Reader, bool)> {
@@ -98,7 +115,7 @@ impl OutPump {
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
-        self.line.failure.take()
+        self.line.failure.take().map(|reason| *reason)
     }
 
     /// Frees what the pipe keeps for more of what there was.
@@ -273,8 +290,7 @@ impl Line {
                     if control > 0 {
                         self.control.advance(n);
                         if self.control.is_empty() {
-                            // A connection that has nothing to say holds no memory for it.
-                            self.control = BytesMut::new();
+                            self.control_written(link);
                         }
                     } else if let Some(reader) = &mut reader {
                         reader.consume(n as u64);
@@ -300,9 +316,17 @@ impl Line {
         }
     }
 
+    fn control_written(&mut self, link: &Link) {
+        // A connection that has nothing to say holds no memory for it.
+        self.control = BytesMut::new();
+        if std::mem::take(&mut self.refused) {
+            link.attend();
+        }
+    }
+
     #[cold]
     fn fail(&mut self, reason: DisconnectReason) -> OutOutcome {
-        self.failure = Some(reason);
+        self.failure = Some(Box::new(reason));
         OutOutcome::Closed
     }
 
@@ -329,11 +353,16 @@ impl Line {
                     None => Ok(false),
                 };
                 match encoded {
-                    Ok(true) => continue,
+                    Ok(true) => {
+                        if self.control.is_empty() && self.refused {
+                            self.control_written(link);
+                        }
+                        continue;
+                    }
                     Ok(false) => {
                         framed.rest();
                         if self.control.is_empty() {
-                            self.control = BytesMut::new();
+                            self.control_written(link);
                         }
                         return OutOutcome::Idle;
                     }

@@ -133,6 +133,9 @@ pub(crate) trait Hooks: Send + Sync {
     /// A pipe is connected to another socket of this process, in which it has `peer_key`.
     fn inproc_up(&self, key: PipeKey, peer: &Arc<Port>, peer_key: PipeKey);
 
+    /// Control frames that a connection refused may be offered again. Called for no reason as well.
+    fn drained(&self, _: PipeKey) {}
+
     /// The connection behind a pipe is lost.
     fn link_down(&self, key: PipeKey);
 

@@ -20,7 +20,7 @@ use super::dialing::DialerSlot;
 use super::link::Link;
 use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
-use super::monitor::ConnectionId;
+use super::monitor::{ConnectionId, DisconnectReason};
 use super::pool::IoPool;
 use super::port::{Lease, PipeKey, Port};
 use super::reading::Look;
@@ -87,6 +87,8 @@ pub(crate) enum Command {
         ends: Option<PipeEnds>,
         /// What the peer is to be called, if the socket calls its peers anything.
         name: Option<RoutingId>,
+        /// Kept until the endpoint has ended.
+        alive: Arc<()>,
         lease: Lease,
     },
     /// Look after a connection that was accepted.
@@ -134,8 +136,8 @@ pub(crate) enum Command {
     Output(usize, ConnectionId),
     /// Run an in-pump.
     Input(usize, ConnectionId),
-    /// End a connection whose peer's routing id has passed to another.
-    Replaced(usize, ConnectionId),
+    /// End a connection for a reason that the pattern has found.
+    End(usize, ConnectionId, Box<DisconnectReason>),
     /// End a connection once its queue is empty, at most after so long.
     CloseLink(usize, ConnectionId, Option<Duration>),
     /// A socket's `recv` reads this connection itself.
@@ -233,11 +235,15 @@ pub(super) fn start(
         stopped: false,
     };
     let cores = config.cores_of_thread(index);
+    let scheduling = config.thread_scheduling;
     std::thread::Builder::new()
         .name(format!("{}/io/{index}", config.thread_name_prefix))
         .spawn(move || {
             if !cores.is_empty() {
                 crate::sync::pin_thread(&cores);
+            }
+            if let Some(scheduling) = scheduling {
+                crate::sync::schedule_thread(scheduling);
             }
             thread.run();
         })?;
@@ -278,6 +284,16 @@ pub(super) struct IoThread {
 }
 
 impl IoThread {
+    /// A slot for something new. Their table grows by a quarter: with ten thousand connections the room it keeps
+    /// to grow is memory of every one of them.
+    pub(super) fn new_slot(&mut self, slot: Slot) -> usize {
+        let len = self.slots.len();
+        if len == self.slots.capacity() {
+            self.slots.reserve_exact((len / 4).max(16));
+        }
+        self.slots.insert(slot)
+    }
+
     fn run(mut self) {
         let mut events = Events::with_capacity(EVENTS);
         let mut idle = 0;
@@ -396,8 +412,9 @@ impl IoThread {
                 id,
                 ends,
                 name,
+                alive,
                 lease,
-            } => self.dial(port, endpoint, id, ends, name, lease),
+            } => self.dial(port, endpoint, id, ends, name, (alive, lease)),
             Command::Adopt {
                 port,
                 stream,
@@ -448,9 +465,9 @@ impl IoThread {
                     self.close_link_gently(slot, deadline_after(linger));
                 }
             }
-            Command::Replaced(slot, id) => {
+            Command::End(slot, id, reason) => {
                 if self.link(slot, id).is_some() {
-                    self.close_replaced(slot);
+                    self.close_link(slot, *reason);
                 }
             }
             Command::CallerReads(slot, id) => {

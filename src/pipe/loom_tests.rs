@@ -12,6 +12,8 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib loom_
 //! ```
 
+mod conflate;
+
 use std::io::IoSlice;
 
 use bytes::Bytes;
@@ -52,8 +54,13 @@ impl Signal for Wake {
 /// An event, and the signal that notifies it.
 fn wake() -> (Arc<Event>, Arc<dyn Signal>) {
     let event = Arc::new(Event::new());
-    let signal: std::sync::Arc<dyn Signal> = std::sync::Arc::new(Wake(Arc::clone(&event)));
-    (event, Arc::from_std(signal))
+    let signal = signal_of(&event);
+    (event, signal)
+}
+
+fn signal_of(event: &Arc<Event>) -> Arc<dyn Signal> {
+    let signal: std::sync::Arc<dyn Signal> = std::sync::Arc::new(Wake(Arc::clone(event)));
+    Arc::from_std(signal)
 }
 
 /// One end with what it sleeps on.
@@ -68,7 +75,10 @@ struct Receiver {
 }
 
 fn ends(limits: Limits) -> (Sender, Receiver) {
-    let (writer, reader) = pipe(limits, TINY);
+    dressed(pipe(limits, TINY))
+}
+
+fn dressed((writer, reader): (Writer, Reader)) -> (Sender, Receiver) {
     let (writable, signal) = wake();
     writer.set_signal(signal);
     let (readable, signal) = wake();

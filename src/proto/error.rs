@@ -37,7 +37,8 @@ pub enum ProtocolError {
     /// The peer ended the connection with an `ERROR` command.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The peer closed the WebSocket as RFC 6455 has it.
+    /// The peer closed the WebSocket as RFC 6455 has it, with another status code than 1000, which stands for a
+    /// normal end ([`DisconnectReason::PeerClosed`](crate::DisconnectReason::PeerClosed)).
     #[error("the peer closed the WebSocket{}", StatusCode(*code))]
     Closed {
         /// The status code it gave, if it did.
@@ -375,6 +376,9 @@ pub enum Misbehaved {
         /// The command that came.
         command: PeerName,
     },
+    /// A message to a REQ socket that is no reply to any request. Raised by the layer that knows them.
+    #[error("the peer sent a message that is no reply, expected an empty frame and a body, after an id of 4 octets if any")]
+    NoReply,
     /// A command that means nothing to this type of socket.
     #[error("the peer sent \"{command}\" to a {ours} socket")]
     CommandForOtherSocket {
@@ -611,7 +615,7 @@ impl ProtocolError {
                 | Misbehaved::HandshakeCommandInTraffic { .. }
                 | Misbehaved::CommandForOtherSocket { .. } => Some(CODE_UNEXPECTED_COMMAND),
                 Misbehaved::MessageDuringHandshake => Some(CODE_MALFORMED_COMMAND),
-                Misbehaved::IdentityParts => Some(CODE_UNSPECIFIED),
+                Misbehaved::IdentityParts | Misbehaved::NoReply => Some(CODE_UNSPECIFIED),
             },
             ProtocolError::LimitExceeded(fault) => match fault {
                 LimitExceeded::HandshakeFrame { .. }

@@ -153,6 +153,8 @@ pub(crate) struct Connection {
         allow(dead_code, reason = "there is no such upgrade")
     )]
     websocket: bool,
+    /// This side has said that it is done.
+    finished: bool,
 }
 
 /// How a connection begins.
@@ -248,6 +250,7 @@ impl Connection {
             events: VecDeque::new(),
             transform,
             websocket: false,
+            finished: false,
         }
     }
 
@@ -688,6 +691,21 @@ impl Connection {
         self.outbox.error = Some(reason);
     }
 
+    /// Everything is sent, and nothing more will be: tells the peer, if the format has words for it (as
+    /// WebSocket has; the others end the stream). Whether there is something to transmit now.
+    ///
+    /// Changes what `poll_transmit` returns.
+    pub(crate) fn finish(&mut self) -> bool {
+        let first = !std::mem::replace(&mut self.finished, true);
+        #[cfg(feature = "ws")]
+        if first && self.websocket && matches!(self.state, State::Traffic(_)) {
+            self.outbox.close = Some(framing::ws::NORMAL);
+            return true;
+        }
+        let _ = first;
+        false
+    }
+
     /// Whether [`refuse`](Self::refuse) was called.
     pub(crate) fn refuses(&self) -> bool {
         self.refuses
@@ -722,6 +740,8 @@ impl Connection {
             self.outbox.close = match &error {
                 // Nothing more is expected from a peer that is silent.
                 ProtocolError::TimedOut(_) => None,
+                // Its answer to ours.
+                ProtocolError::Closed { .. } if self.finished => None,
                 ProtocolError::Closed { code } => Some(code.unwrap_or(framing::ws::NORMAL)),
                 _ => Some(framing::ws::PROTOCOL_ERROR),
             };

@@ -9,11 +9,13 @@
 //! - [`TopicEvents`]: what an XPUB has to tell about subscriptions.
 //! - [`IdTable`]: the names of a ROUTER's peers, both ways.
 //! - [`ReqState`], [`RepState`]: the lock-step automata and their envelopes.
+//! - [`Outstanding`]: many requests at once, of one requester.
 //!
 //! What is not here: pipes, high-water marks, and the decision to wait. A part never asks whether a
 //! peer can take a message; the socket tells it.
 
 mod id_table;
+mod outstanding;
 mod peer_key;
 mod prefix_trie;
 mod radix;
@@ -30,6 +32,7 @@ mod turn;
 )]
 pub(crate) use self::{
     id_table::{Admitted, IdTable},
+    outstanding::{Outcome, Outstanding, Terms},
     peer_key::PeerKey,
     prefix_trie::{Cancelled, LimitError, SubscriptionTrie, TrieConfig},
     rep::{RepState, RequestDiscarded},

@@ -3,7 +3,8 @@
 //! On the wire a request is `[id] [empty] [body …]`: the delimiter ends the envelope that routers on
 //! the way add to, the optional id tells a late reply from the awaited one. Both are put on and taken
 //! off here. A reply counts only from the peer that was sent the request, with its id and a delimiter;
-//! anything else is discarded, whole.
+//! anything else is discarded, whole. What is no reply at all, to no request of anybody's, says that its sender
+//! speaks something else ([`ReplyDiscarded::Malformed`]).
 //!
 //! Two choices. *Strict*: the next request waits for the reply. *Relaxed*: a new request replaces the
 //! awaited one. *Correlated*: requests carry an id; without it, a relaxed requester would take the
@@ -41,10 +42,11 @@ pub(crate) enum ReplyDiscarded {
     OtherPeer,
     /// It carries no id, or that of another request: a late reply, for instance.
     OtherId,
-    /// There is no empty frame where the delimiter belongs.
-    NoDelimiter,
-    /// Nothing follows the delimiter.
-    NoBody,
+    /// It carries an id, and requests carry none.
+    UnknownId,
+    /// It is no reply to anything: an id of four octets if any, a delimiter, and a body of at least one
+    /// frame. No sound peer sends that to a REQ socket.
+    Malformed,
 }
 
 /// Where a requester stands.
@@ -142,8 +144,19 @@ impl ReqState {
         Ok(message)
     }
 
+    /// Why a message is discarded that came before the request which is about to be sent.
+    pub(crate) fn check_late(message: &Message) -> ReplyDiscarded {
+        match is_reply(message.frames()) {
+            true => ReplyDiscarded::NotAwaited,
+            false => ReplyDiscarded::Malformed,
+        }
+    }
+
     /// As [`ReqState::accept`] without taking anything: how many frames come before the body.
     fn check(&self, from: PeerKey, frames: &[Frame]) -> Result<usize, ReplyDiscarded> {
+        if !is_reply(frames) {
+            return Err(ReplyDiscarded::Malformed);
+        }
         let awaiting = self.awaiting.ok_or(ReplyDiscarded::NotAwaited)?;
         if awaiting.peer != from {
             return Err(ReplyDiscarded::OtherPeer);
@@ -152,12 +165,8 @@ impl ReqState {
         if self.config.correlated && frames.first().map(Frame::as_slice) != Some(&awaiting.id) {
             return Err(ReplyDiscarded::OtherId);
         }
-        match frames.get(envelope - 1) {
-            Some(delimiter) if delimiter.is_empty() => {}
-            _ => return Err(ReplyDiscarded::NoDelimiter),
-        }
-        if frames.len() == envelope {
-            return Err(ReplyDiscarded::NoBody);
+        if !self.config.correlated && !frames[0].is_empty() {
+            return Err(ReplyDiscarded::UnknownId);
         }
         Ok(envelope)
     }
@@ -194,6 +203,15 @@ impl ReqState {
     /// At least 1: the delimiter.
     fn envelope_len(&self) -> usize {
         1 + usize::from(self.config.correlated)
+    }
+}
+
+/// Whether these are the frames of a reply to some request: `[4 octets]? [empty] [body]+`.
+fn is_reply(frames: &[Frame]) -> bool {
+    match frames {
+        [delimiter, _, ..] if delimiter.is_empty() => true,
+        [id, delimiter, _, ..] => id.len() == 4 && delimiter.is_empty(),
+        _ => false,
     }
 }
 
@@ -251,13 +269,16 @@ mod tests {
 
         for (from, message, why) in [
             (OTHER, frames(&[b"", b"x"]), ReplyDiscarded::OtherPeer),
-            (PEER, frames(&[b"x"]), ReplyDiscarded::NoDelimiter),
+            (OTHER, frames(&[b"x"]), ReplyDiscarded::Malformed),
+            (PEER, frames(&[b"x"]), ReplyDiscarded::Malformed),
+            (PEER, frames(&[b"x", b"", b"y"]), ReplyDiscarded::Malformed),
+            (PEER, frames(&[b""]), ReplyDiscarded::Malformed),
+            (PEER, frames(&[b"four", b""]), ReplyDiscarded::Malformed),
             (
                 PEER,
-                frames(&[b"x", b"", b"y"]),
-                ReplyDiscarded::NoDelimiter,
+                frames(&[b"four", b"", b"y"]),
+                ReplyDiscarded::UnknownId,
             ),
-            (PEER, frames(&[b""]), ReplyDiscarded::NoBody),
         ] {
             assert_eq!(req.accept(from, message), Err(why));
             assert_eq!(req.awaiting(), Some(PEER));
@@ -303,11 +324,15 @@ mod tests {
         );
         assert_eq!(
             req.accept(PEER, frames(&[&[0; 4], b"x", b"y"])),
-            Err(ReplyDiscarded::NoDelimiter)
+            Err(ReplyDiscarded::Malformed)
         );
         assert_eq!(
             req.accept(PEER, frames(&[&[0; 4]])),
-            Err(ReplyDiscarded::NoDelimiter)
+            Err(ReplyDiscarded::Malformed)
+        );
+        assert_eq!(
+            req.accept(PEER, frames(&[&[0; 4], b""])),
+            Err(ReplyDiscarded::Malformed)
         );
         assert_eq!(req.accept(PEER, second), Ok(frames(&[b"two", b"2"])));
     }

@@ -1,9 +1,10 @@
 //! Dealing messages out: what PUSH and SCATTER have in common.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use super::outbound::{Deadline, SendHalf};
+use super::deadline::Deadline;
+use super::outbound::SendHalf;
+use super::shell::Ending;
 use crate::error::{SendError, SendFailure};
 use crate::io::Port;
 use crate::message::{IntoMessage, Message};
@@ -29,21 +30,6 @@ impl Balanced {
     /// Takes note of what has changed.
     pub(super) fn refresh(&mut self) {
         self.out.refresh();
-    }
-
-    /// Sends what is left to others until the deadline, and forgets every pipe. How many messages there
-    /// was nobody for.
-    pub(super) fn finish(&mut self, deadline: Option<Instant>) -> u64 {
-        self.out.refresh();
-        while self.has_rest() && !self.resend(deadline) {}
-        let lost = self.count_rest();
-        self.out.clear();
-        lost
-    }
-
-    /// As [`SendHalf::has_room`].
-    pub(super) fn has_room(&mut self) -> bool {
-        self.out.has_room()
     }
 
     /// The pipes, unless what lost peers had not been sent comes first.
@@ -82,7 +68,7 @@ impl Balanced {
     fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
         // What lost peers had not been sent comes first.
         while self.has_rest() {
-            if self.resend(deadline.at()) {
+            if self.resend(deadline) {
                 let reason = match deadline {
                     Deadline::Now => SendFailure::WouldBlock,
                     _ => SendFailure::Timeout,
@@ -93,13 +79,18 @@ impl Balanced {
         self.out.send(message, deadline).map(|_| ())
     }
 
+    /// Whether a peer can take a message; a task is woken when one may be able to.
+    pub(super) fn is_ready(&mut self, deadline: Deadline) -> bool {
+        self.flush(deadline) && self.out.is_ready(deadline)
+    }
+
     fn has_rest(&self) -> bool {
         self.rest.is_some() || self.out.has_unsent()
     }
 
     /// Sends what lost peers had not been sent to others; `true` if the time was over before.
     #[cold]
-    fn resend(&mut self, deadline: Option<Instant>) -> bool {
+    fn resend(&mut self, deadline: Deadline) -> bool {
         loop {
             let (mut reader, first) = match self.rest.take() {
                 Some(rest) => rest,
@@ -128,5 +119,22 @@ impl Balanced {
             lost += reader.queued_messages();
         }
         lost
+    }
+}
+
+impl Ending for Balanced {
+    fn flush(&mut self, deadline: Deadline) -> bool {
+        self.out.refresh();
+        while self.has_rest() {
+            if self.resend(deadline) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn finish(&mut self) -> u64 {
+        let lost = self.count_rest();
+        lost + self.out.finish()
     }
 }

@@ -52,6 +52,12 @@ pub(super) mod sealed {
 
         fn shell(&mut self) -> &mut Shell;
     }
+
+    /// What only this crate implements.
+    #[allow(unreachable_pub, reason = "as above")]
+    pub trait Sealed {}
+
+    impl<S: Sealed> Sealed for &mut S {}
 }
 
 /// Options of a socket to be made. Every option has a default; impossible values are reported by the

@@ -3,15 +3,19 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::duplex::Duplex;
-use super::outbound::{Deadline, Given};
-use super::shell::{inproc_name, CloseReport, Shell};
+use super::outbound::Given;
+use super::shell::{inproc_name, Shell};
 use super::single::single;
+use super::task;
 use super::{peer_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -21,7 +25,7 @@ use crate::io::{Arrival, DisconnectReason, Hooks, Link, NoHooks, PeerVersion, Pi
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 use crate::routing::PeerKey;
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 
 /// Sends each message to one of its peers, in turn, and receives from all of them in turn: messages of a
 /// single frame only. Its peers are [`Server`] sockets.
@@ -71,14 +75,6 @@ impl Client {
     shell_methods!(Client, duplex);
     send_methods!();
     recv_methods!();
-
-    /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
-    /// were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.duplex.clear();
-        self.shell.close(deadline)
-    }
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
@@ -236,6 +232,18 @@ macro_rules! numbered {
                 self.recv_from_by(Deadline::At(deadline))
             }
 
+            /// Receives the next message and who it is from, for a task, as `recv_async` does.
+            ///
+            /// # Cancel safety
+            /// Nothing is consumed before the future is ready: dropping it loses nothing.
+            ///
+            /// # Errors
+            /// See [`RecvError`]; nothing is consumed then.
+            pub async fn recv_from_async(&mut self) -> Result<(PeerId, Message), RecvError> {
+                let timeout = self.shell.port.config.recv_timeout;
+                task::receive(timeout, |deadline| self.recv_from_by(deadline)).await
+            }
+
             /// Sends a message to one peer. Waits while it is at its high-water mark (for ever, unless the
             /// option `send_timeout` says otherwise).
             ///
@@ -291,6 +299,27 @@ macro_rules! numbered {
                 self.send_to_by(peer, message, Deadline::At(deadline))
             }
 
+            /// Sends a message to one peer, for a task, as `send_async` does.
+            ///
+            /// # Cancel safety
+            /// A message is sent as a whole when the future is ready, and not at all before: dropping the
+            /// future drops the message.
+            ///
+            /// # Errors
+            /// As for `send_to`.
+            pub async fn send_to_async(
+                &mut self,
+                peer: PeerId,
+                message: impl IntoMessage,
+            ) -> Result<(), SendError> {
+                let timeout = self.shell.port.config.send_timeout;
+                let first = self.send_to_by(peer, message, Deadline::Now);
+                task::transmit(first, timeout, |message, deadline| {
+                    self.send_to_by(peer, message, deadline)
+                })
+                .await
+            }
+
             /// The peers that can be sent to now, in no order.
             #[must_use]
             pub fn peers(&self) -> Vec<PeerId> {
@@ -316,13 +345,6 @@ macro_rules! numbered {
                 Ok(())
             }
 
-            /// Closes the socket: waits until everything is sent, at most for the linger time. Messages
-            /// that were received and not read are discarded.
-            pub fn close(mut self) -> CloseReport {
-                let deadline = self.shell.linger_deadline();
-                self.duplex.clear();
-                self.shell.close(deadline)
-            }
 
             fn recv_from_by(&mut self, deadline: Deadline) -> Result<(PeerId, Message), RecvError> {
                 let message = self.duplex.recv_single(deadline)?;
@@ -368,7 +390,7 @@ macro_rules! numbered {
                         }
                         (Given::Full, Some(key)) => {
                             let Duplex { out, inbound, .. } = &mut self.duplex;
-                            if out.wait_for_room(key, deadline.at(), || inbound.refresh()) {
+                            if out.wait_for_room(key, deadline, || inbound.refresh()) {
                                 continue;
                             }
                             SendFailure::Timeout
@@ -381,6 +403,7 @@ macro_rules! numbered {
 
         socket_traits!($kind);
         peer_methods!($kind, duplex);
+        pollable!($kind, |socket, time| read: socket.duplex.inbound.is_ready(time), write: true);
     };
 }
 
@@ -436,3 +459,4 @@ impl Peer {
 
 socket_traits!(Client);
 peer_methods!(Client, duplex);
+pollable!(Client, |socket, time| read: socket.duplex.inbound.is_ready(time), write: socket.duplex.out.is_ready(time));

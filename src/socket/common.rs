@@ -32,7 +32,8 @@ macro_rules! shell_methods {
         }
 
         /// Connects to an endpoint. Nobody need be there yet: the connection is made, and made again,
-        /// in the background. Connecting to the same endpoint twice makes two connections.
+        /// in the background. Connecting to the same endpoint twice makes two connections; for DEALER, SUB, PUB
+        /// and REQ the second call does nothing, unless over inproc.
         ///
         /// A host name is looked up again for each attempt, on no I/O thread. Its addresses are tried one
         /// after the other, IPv6 and IPv4 in turn, beginning with the one that the system prefers.
@@ -147,10 +148,54 @@ macro_rules! shell_methods {
                 shell.port.peer_count()
             })
         }
+
+        /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
+        /// ends the wait and changes nothing.
+        pub async fn wait_for_peers_async(&mut self, count: usize) {
+            let $kind { shell, $($half,)+ .. } = self;
+            super::task::until(None, |deadline| {
+                shell.reaches(count, deadline, || {
+                    $($half.refresh();)+
+                    shell.port.peer_count()
+                })
+            })
+            .await;
+        }
+
+        super::common::close_methods!($kind, $($half),+);
     };
 }
 
-/// Blocking, non-blocking and deadline forms of receiving.
+/// The end of a socket with these halves.
+macro_rules! close_methods {
+    ($kind:ident, $($half:ident),+) => {
+        /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
+        /// were received and not read are discarded.
+        pub fn close(mut self) -> super::CloseReport {
+            let deadline = self.shell.linger_deadline();
+            let time = super::deadline::Deadline::by(deadline);
+            let $kind { shell, $($half,)+ .. } = &mut self;
+            $(super::shell::Ending::flush($half, time);)+
+            shell.forget_unsent(0 $(+ super::shell::Ending::finish($half))+);
+            shell.close(deadline)
+        }
+
+        /// As [`close`](Self::close), for a task. Dropped before it is done, the socket is closed as when it is
+        /// dropped: what is queued is sent in the background, at most for the linger time.
+        pub async fn close_async(mut self) -> super::CloseReport {
+            let deadline = self.shell.linger_deadline();
+            let $kind { shell, $($half,)+ .. } = &mut self;
+            super::task::until(deadline, |time| {
+                true $(&& super::shell::Ending::flush($half, time))+
+            })
+            .await;
+            shell.forget_unsent(0 $(+ super::shell::Ending::finish($half))+);
+            shell.close_async(deadline).await
+        }
+    };
+}
+
+/// Blocking, non-blocking, deadline and asynchronous forms of receiving.
 macro_rules! recv_methods {
     () => {
         /// Receives the next message, waiting for it (for ever, unless the option `recv_timeout` says
@@ -194,10 +239,35 @@ macro_rules! recv_methods {
         ) -> Result<Message, RecvError> {
             self.recv_by(Deadline::At(deadline))
         }
+
+        /// Receives the next message, for a task of any executor, or of none: waiting is left to the I/O
+        /// threads. The option `recv_timeout` applies.
+        ///
+        /// # Cancel safety
+        /// Nothing is consumed before the future is ready: dropping it loses nothing.
+        ///
+        /// # Errors
+        /// See [`RecvError`]; nothing is consumed then.
+        pub async fn recv_async(&mut self) -> Result<Message, RecvError> {
+            let timeout = self.shell.port.config.recv_timeout;
+            super::task::receive(timeout, |deadline| self.recv_by(deadline)).await
+        }
+
+        /// Receives a message if one is there; otherwise the task is woken when it may be worth another try.
+        /// What [`recv_async`](Self::recv_async) is made of. The option `recv_timeout` does not apply.
+        ///
+        /// # Errors
+        /// See [`RecvError`]; nothing is consumed then.
+        pub fn poll_recv(
+            &mut self,
+            cx: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Result<Message, RecvError>> {
+            super::task::poll_receive(cx, |deadline| self.recv_by(deadline))
+        }
     };
 }
 
-/// Blocking, non-blocking and deadline forms of sending.
+/// Blocking, non-blocking, deadline and asynchronous forms of sending.
 macro_rules! send_methods {
     () => {
         /// Sends a message, waiting for a peer that can take it (for ever, unless the option
@@ -245,6 +315,40 @@ macro_rules! send_methods {
             deadline: std::time::Instant,
         ) -> Result<(), SendError> {
             self.send_by(message, Deadline::At(deadline))
+        }
+
+        /// Sends a message, for a task of any executor, or of none. A peer that can take it takes it at once;
+        /// otherwise the task waits for one. The option `send_timeout` applies.
+        ///
+        /// # Cancel safety
+        /// A message is sent as a whole when the future is ready, and not at all before: dropping the future
+        /// drops the message. To keep it, use [`poll_send`](Self::poll_send), or send a clone.
+        ///
+        /// # Errors
+        /// See [`SendFailure`](crate::SendFailure); the message is in the error.
+        pub async fn send_async(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
+            let timeout = self.shell.port.config.send_timeout;
+            let first = self.send_by(message, Deadline::Now);
+            super::task::transmit(first, timeout, |message, deadline| {
+                self.send_by(message, deadline)
+            })
+            .await
+        }
+
+        /// Sends what is in `message`, and takes it out, if a peer can take it. Otherwise it stays there, and the
+        /// task is woken when it may be worth another try. With nothing in it there is nothing to do. What
+        /// [`send_async`](Self::send_async) is made of. The option `send_timeout` does not apply.
+        ///
+        /// # Errors
+        /// See [`SendFailure`](crate::SendFailure); the message is in the error.
+        pub fn poll_send(
+            &mut self,
+            cx: &mut std::task::Context<'_>,
+            message: &mut Option<Message>,
+        ) -> std::task::Poll<Result<(), SendError>> {
+            super::task::poll_transmit(cx, message, |message, deadline| {
+                self.send_by(message, deadline)
+            })
         }
     };
 }
@@ -305,7 +409,8 @@ macro_rules! publisher_methods {
             count: usize,
             timeout: Duration,
         ) -> Result<(), WaitTimeout> {
-            self.out.wait_for_subscribers(&self.shell, count, timeout)
+            let (out, shell) = (&mut self.out, &self.shell);
+            shell.wait_until("subscribers", count, timeout, || out.subscribers())
         }
 
         /// How many peers would get a message that begins with `topic`.
@@ -324,9 +429,32 @@ macro_rules! publisher_methods {
             count: usize,
             timeout: Duration,
         ) -> Result<(), WaitTimeout> {
-            let topic = topic.as_ref();
-            self.out
-                .wait_for_subscribers_of(&self.shell, topic, count, timeout)
+            let (out, shell, topic) = (&mut self.out, &self.shell, topic.as_ref());
+            shell.wait_until("subscribers", count, timeout, || out.subscribers_of(topic))
+        }
+
+        /// As [`wait_for_subscribers`](Self::wait_for_subscribers), for a task, and as long as it takes.
+        /// Dropping the future ends the wait and changes nothing.
+        pub async fn wait_for_subscribers_async(&mut self, count: usize) {
+            let (out, shell) = (&mut self.out, &self.shell);
+            super::task::until(None, |deadline| {
+                shell.reaches(count, deadline, || out.subscribers())
+            })
+            .await;
+        }
+
+        /// As [`wait_for_subscribers_of`](Self::wait_for_subscribers_of), for a task, and as long as it takes.
+        /// Dropping the future ends the wait and changes nothing.
+        pub async fn wait_for_subscribers_of_async(
+            &mut self,
+            topic: impl AsRef<[u8]>,
+            count: usize,
+        ) {
+            let (out, shell, topic) = (&mut self.out, &self.shell, topic.as_ref());
+            super::task::until(None, |deadline| {
+                shell.reaches(count, deadline, || out.subscribers_of(topic))
+            })
+            .await;
         }
 
         /// How many different topics peers hold.
@@ -340,6 +468,8 @@ macro_rules! publisher_methods {
 /// The traits of every socket.
 macro_rules! socket_traits {
     ($kind:ident) => {
+        impl super::builder::sealed::Sealed for $kind {}
+
         impl Default for $kind {
             fn default() -> Self {
                 Self::new()
@@ -366,6 +496,44 @@ macro_rules! conflate_option {
     };
 }
 
+/// What makes a socket readable and writable: expressions of the socket, and of how far to wait for it.
+macro_rules! pollable {
+    ($kind:ident, |$socket:ident, $time:ident| read: $read:expr, write: $write:expr) => {
+        impl super::readiness::Pollable for $kind {
+            fn poll_ready(
+                &mut self,
+                cx: &mut std::task::Context<'_>,
+                interest: super::readiness::Interest,
+            ) -> std::task::Poll<super::readiness::Readiness> {
+                let time = super::deadline::Deadline::Task(cx.waker());
+                match self.ready_by(interest, time) {
+                    nothing if nothing.is_empty() => std::task::Poll::Pending,
+                    something => std::task::Poll::Ready(something),
+                }
+            }
+
+            fn readiness(&mut self) -> super::readiness::Readiness {
+                let interest = super::readiness::Interest::BOTH;
+                self.ready_by(interest, super::deadline::Deadline::Now)
+            }
+        }
+
+        impl $kind {
+            pub(super) fn ready_by(
+                &mut self,
+                interest: super::readiness::Interest,
+                $time: super::deadline::Deadline,
+            ) -> super::readiness::Readiness {
+                let $socket = self;
+                super::readiness::Readiness {
+                    readable: interest.is_readable() && $read,
+                    writable: interest.is_writable() && $write,
+                }
+            }
+        }
+    };
+}
+
 /// Who sent what was received.
 macro_rules! peer_methods {
     ($kind:ident, $($half:ident).+) => {
@@ -380,7 +548,7 @@ macro_rules! peer_methods {
     };
 }
 
-pub(super) use {conflate_option, peer_methods};
+pub(super) use {close_methods, conflate_option, peer_methods, pollable};
 pub(super) use {
     publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
 };

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits,
+    conflate_option, peer_methods, pollable, recv_methods, send_methods, shell_methods,
+    socket_traits,
 };
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, SendHalf};
+use super::outbound::SendHalf;
 use super::relay::relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -74,15 +76,6 @@ impl Dealer {
     send_methods!();
     recv_methods!();
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
-    /// were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.inbound.clear();
-        self.shell.close(deadline)
-    }
-
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         // Who only sends must not let the ends of peers pile up.
@@ -123,3 +116,4 @@ socket_traits!(Dealer);
 conflate_option!(Dealer);
 peer_methods!(Dealer, inbound);
 relay!(Dealer: deals_wire out, receives_wire inbound);
+pollable!(Dealer, |socket, time| read: socket.inbound.is_ready(time), write: socket.out.is_ready(time));

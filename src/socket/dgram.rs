@@ -2,14 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
 
 use super::builder::sealed::Assemble;
-use super::common::socket_traits;
+use super::common::{close_methods, pollable, socket_traits};
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, SendHalf};
-use super::shell::{CloseReport, Shell};
+use super::outbound::SendHalf;
+use super::shell::Shell;
+use super::task;
 use super::{SocketBuilder, SocketStats};
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -220,6 +223,54 @@ impl Dgram {
         self.send_by(Datagram::new(peer, body), Deadline::after(Some(timeout)))
     }
 
+    /// Sends a datagram, for a task of any executor, or of none. The option `send_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// A datagram is queued when the future is ready, and not before: dropping the future drops it.
+    ///
+    /// # Errors
+    /// As [`send_to`](Self::send_to).
+    pub async fn send_to_async(
+        &mut self,
+        peer: SocketAddr,
+        body: impl Into<Bytes>,
+    ) -> Result<(), SendError> {
+        let timeout = self.shell.port.config.send_timeout;
+        let first = self.send_by(Datagram::new(peer, body), Deadline::Now);
+        task::transmit(first, timeout, |message, deadline| {
+            self.queue(message, deadline)
+        })
+        .await
+    }
+
+    /// Sends what is in `message`, a datagram as for [`send`](Self::send), and takes it out if there is room in
+    /// the queue. Otherwise it stays there, and the task is woken when it may be worth another try. With nothing
+    /// in it there is nothing to do. The option `send_timeout` does not apply.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn poll_send(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        task::poll_transmit(cx, message, |message, deadline| {
+            self.send_message(message, deadline)
+        })
+    }
+
+    /// Sends a message that is a datagram, unless it has to wait.
+    pub(super) fn try_send_message(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_message(message, Deadline::Now)
+    }
+
+    fn send_message(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
+        match Datagram::try_from(message) {
+            Ok(datagram) => self.send_by(datagram, deadline),
+            Err(message) => Err(SendError::new(SendFailure::NoDatagram, message)),
+        }
+    }
+
     /// Sends a datagram that is a message of two frames, address and body, as [`send_to`](Self::send_to)
     /// does.
     ///
@@ -227,10 +278,7 @@ impl Dgram {
     /// [`NoDatagram`](SendFailure::NoDatagram) if it is no such message; see [`send_to`](Self::send_to).
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let deadline = Deadline::after(self.shell.port.config.send_timeout);
-        match Datagram::try_from(message.into()) {
-            Ok(datagram) => self.send_by(datagram, deadline),
-            Err(message) => Err(SendError::new(SendFailure::NoDatagram, message)),
-        }
+        self.send_message(message.into(), deadline)
     }
 
     /// Receives the next datagram, waiting for it (for ever, unless the option `recv_timeout` says
@@ -259,13 +307,31 @@ impl Dgram {
         self.recv_by(Deadline::after(Some(timeout)))
     }
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.inbound.clear();
-        self.shell.close(deadline)
+    /// Receives the next datagram, for a task of any executor, or of none. The option `recv_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_async(&mut self) -> Result<Datagram, RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        task::receive(timeout, |deadline| self.recv_by(deadline)).await
     }
+
+    /// Receives a datagram if one is there; otherwise the task is woken when it may be worth another try. The
+    /// option `recv_timeout` does not apply.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn poll_recv(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Result<Datagram, RecvError>> {
+        task::poll_receive(cx, |deadline| self.recv_by(deadline))
+    }
+
+    close_methods!(Dgram, out, inbound);
 
     fn send_by(&mut self, datagram: Datagram, deadline: Deadline) -> Result<(), SendError> {
         let octets = datagram.body.len();
@@ -275,6 +341,10 @@ impl Dgram {
             let reason = SendFailure::DatagramTooLarge { octets, limit };
             return Err(SendError::new(reason, message));
         }
+        self.queue(message, deadline)
+    }
+
+    fn queue(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
         // A socket that only sends has to take note of ends, too.
         self.inbound.refresh();
         self.out.send(message, deadline).map(|_| ())
@@ -292,3 +362,4 @@ impl Dgram {
 }
 
 socket_traits!(Dgram);
+pollable!(Dgram, |socket, time| read: socket.inbound.is_ready(time), write: socket.out.is_ready(time));

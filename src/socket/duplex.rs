@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, SendHalf};
+use super::outbound::SendHalf;
+use super::shell::Ending;
 use super::single::SingleFilter;
 use crate::error::{RecvError, SendError};
 use crate::io::Port;
@@ -34,12 +36,6 @@ impl Duplex {
     pub(super) fn refresh(&mut self) {
         self.out.refresh();
         self.inbound.refresh();
-    }
-
-    /// Forgets every pipe, so that their other ends see the end.
-    pub(super) fn clear(&mut self) {
-        self.out.clear();
-        self.inbound.clear();
     }
 
     /// Gives a message to the next peer in turn that takes it.
@@ -95,5 +91,11 @@ impl Duplex {
                 return Ok(message);
             }
         }
+    }
+}
+
+impl Ending for Duplex {
+    fn finish(&mut self) -> u64 {
+        self.out.finish() + self.inbound.finish()
     }
 }

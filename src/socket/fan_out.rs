@@ -1,12 +1,12 @@
 //! Sending one message to everyone who wants it: what PUB, XPUB and RADIO have in common.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::outbound::{Deadline, Given, Outgoing, SendHalf};
-use super::shell::Shell;
+use super::deadline::Deadline;
+use super::outbound::{Given, Outgoing, SendHalf};
+use super::shell::Ending;
 use super::topics::{Matching, Topics};
-use crate::error::{SendError, SendFailure, WaitTimeout};
+use crate::error::{SendError, SendFailure};
 use crate::io::{Counters, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::PeerKey;
@@ -52,11 +52,6 @@ impl FanOut {
     #[inline]
     pub(super) fn refresh(&mut self) {
         self.out.refresh();
-    }
-
-    /// Forgets every pipe, so that their other ends see the end.
-    pub(super) fn clear(&mut self) {
-        self.out.clear();
     }
 
     /// Sends a message, whose first frame is its topic.
@@ -167,9 +162,7 @@ impl FanOut {
             let Some(full) = full.copied() else {
                 return true;
             };
-            if matches!(deadline, Deadline::Now)
-                || !self.out.wait_for_room(full, deadline.at(), || {})
-            {
+            if matches!(deadline, Deadline::Now) || !self.out.wait_for_room(full, deadline, || {}) {
                 return false;
             }
         }
@@ -187,30 +180,21 @@ impl FanOut {
         self.topics.topic_count()
     }
 
-    /// Waits until so many peers hold a subscription.
-    pub(super) fn wait_for_subscribers(
-        &mut self,
-        shell: &Shell,
-        count: usize,
-        timeout: Duration,
-    ) -> Result<(), WaitTimeout> {
-        shell.wait_until("subscribers", count, timeout, || {
-            self.out.refresh();
-            self.topics.subscribers()
-        })
+    /// How many peers hold a subscription, by now.
+    pub(super) fn subscribers(&mut self) -> usize {
+        self.out.refresh();
+        self.topics.subscribers()
     }
 
-    /// Waits until so many peers get a message with this topic.
-    pub(super) fn wait_for_subscribers_of(
-        &mut self,
-        shell: &Shell,
-        topic: &[u8],
-        count: usize,
-        timeout: Duration,
-    ) -> Result<(), WaitTimeout> {
-        shell.wait_until("subscribers", count, timeout, || {
-            self.out.refresh();
-            self.count(topic)
-        })
+    /// How many peers get a message with this topic, by now.
+    pub(super) fn subscribers_of(&mut self, topic: &[u8]) -> usize {
+        self.out.refresh();
+        self.count(topic)
+    }
+}
+
+impl Ending for FanOut {
+    fn finish(&mut self) -> u64 {
+        self.out.finish()
     }
 }

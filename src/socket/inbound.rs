@@ -1,19 +1,21 @@
 //! The receiving half: pipes from peers, read in turn.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::deadline::Deadline;
 use super::favourites::{Favour, Favourites, MOST};
-use super::outbound::{Deadline, SendHalf};
+use super::outbound::SendHalf;
+use super::shell::Ending;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, Half, Inbound, Link, Port, MEMORY_IDLE};
+use crate::io::{CallerPoll, Counters, DisconnectReason, Half, Inbound, Link, Port, MEMORY_IDLE};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Run, Tuning};
 use crate::routing::{PeerKey, Rotation};
+use crate::sync::atomic::Ordering;
 use crate::sync::{barrier, clock};
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
@@ -393,6 +395,15 @@ impl RecvHalf {
         self.from
     }
 
+    /// Ends the connection that the last message came through, if it is still there. Over inproc there is none.
+    #[cold]
+    pub(super) fn end_last(&mut self, reason: DisconnectReason) {
+        let link = self.pipe(self.from).and_then(|pipe| pipe.link.clone());
+        if let Some(link) = link.and_then(|link| link.upgrade()) {
+            link.end(reason);
+        }
+    }
+
     /// What is known of who that was.
     pub(super) fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
         self.refresh();
@@ -400,6 +411,13 @@ impl RecvHalf {
             Some(pipe) => pipe.last_peer(),
             None => self.gone.clone(),
         }
+    }
+
+    /// What is known of who is at the other end of a pipe now.
+    pub(super) fn peer_of(&mut self, key: PeerKey) -> Option<Arc<PeerProperties>> {
+        self.refresh();
+        let (_, peer) = self.pipe(key)?.peers.last()?;
+        Some(Arc::clone(peer))
     }
 
     /// The current pipe is empty.
@@ -473,6 +491,42 @@ impl RecvHalf {
         self.recv_slow(deadline)
     }
 
+    /// Whether a message is there; a task is woken when one may be.
+    pub(super) fn is_ready(&mut self, deadline: Deadline) -> bool {
+        loop {
+            if self.has_next() {
+                return true;
+            }
+            let again = match deadline {
+                Deadline::Task(_) => self.wait(deadline),
+                _ => self.pump(),
+            };
+            if !again {
+                return self.has_next();
+            }
+        }
+    }
+
+    /// As [`RecvHalf::take_next`], and takes nothing.
+    fn has_next(&mut self) -> bool {
+        loop {
+            while let Some(key) = self.readable.current() {
+                if self.is_readable() {
+                    return true;
+                }
+                self.rest(key);
+            }
+            if !self.look() {
+                return false;
+            }
+        }
+    }
+
+    /// Whether the connection to this peer was lost, and nobody has been told.
+    pub(super) fn has_lost(&self, peer: PeerKey) -> bool {
+        self.lost.contains(&peer)
+    }
+
     /// Whether the current pipe has a message.
     #[inline(always)]
     fn is_readable(&mut self) -> bool {
@@ -494,7 +548,7 @@ impl RecvHalf {
             return received;
         }
         loop {
-            let awake = self.wait(deadline.at());
+            let awake = self.wait(deadline);
             let received = self.try_recv();
             if received.is_ok() {
                 return received;
@@ -512,7 +566,7 @@ impl RecvHalf {
     pub(super) fn await_more(&mut self, deadline: Deadline) -> Result<(), RecvError> {
         let (awake, over) = match deadline {
             Deadline::Now => (self.pump() || self.look(), RecvError::WouldBlock),
-            other => (self.wait(other.at()), RecvError::Timeout),
+            other => (self.wait(other), RecvError::Timeout),
         };
         if awake {
             Ok(())
@@ -523,7 +577,22 @@ impl RecvHalf {
 
     /// Waits until a message may be there or something has changed; `false` if the time was over
     /// first. May return early for no reason.
-    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
+    fn wait(&mut self, deadline: Deadline) -> bool {
+        match deadline {
+            Deadline::Now => self.wait_until(Some(clock::now())),
+            Deadline::At(at) => self.wait_until(Some(at)),
+            Deadline::Never => self.wait_until(None),
+            Deadline::Task(waker) => {
+                // A task waits for no descriptor itself: the I/O threads read.
+                if let Some(caller) = &mut self.caller {
+                    caller.release();
+                }
+                self.arm() || self.port.inbound.event().poll(waker)
+            }
+        }
+    }
+
+    fn wait_until(&mut self, deadline: Option<Instant>) -> bool {
         self.adopt_links();
         if self.pump() || self.spin(deadline) || self.arm() {
             return true;
@@ -740,12 +809,14 @@ impl RecvHalf {
         self.resting.clear();
         awake
     }
+}
 
-    /// Forgets every pipe, so that their other ends see the end.
-    pub(super) fn clear(&mut self) {
+impl Ending for RecvHalf {
+    fn finish(&mut self) -> u64 {
         self.refresh();
         self.caller = None;
         self.pipes.clear();
+        0
     }
 }
 

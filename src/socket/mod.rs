@@ -8,10 +8,13 @@
     reason = "sealed traits (`Assemble`, `Relay`) are public and not nameable, and deal in what is private"
 )]
 
+#[cfg(feature = "futures")]
+mod adapters;
 mod balanced;
 mod builder;
 mod client_server;
 mod common;
+mod deadline;
 mod dealer;
 mod dgram;
 mod duplex;
@@ -22,33 +25,46 @@ mod network;
 mod notes;
 mod outbound;
 mod pair;
+mod poller;
 mod pub_sub;
 mod push_pull;
 mod radio_dish;
+mod readiness;
 mod relay;
 mod req_rep;
+mod requester;
+mod roles;
 mod router;
+mod shared;
 mod shell;
 mod single;
 mod spin;
 mod stats;
 mod stream;
+mod task;
 mod topics;
 mod upstream;
 mod xpub_xsub;
 
+#[cfg(feature = "futures")]
+pub use adapters::Messages;
 pub use builder::{SocketBuilder, SocketKind};
 pub use client_server::{Client, Peer, Server};
 pub use dealer::Dealer;
 pub use dgram::{Datagram, Dgram};
 pub use pair::{Channel, Pair};
+pub use poller::{EventFd, PollEvents, PollItem, Poller, TimerId};
 pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use radio_dish::{Dish, Radio};
+pub use readiness::{Interest, Pollable, Readiness};
 pub use relay::ProxySocket;
 pub(crate) use relay::{forward, Relay};
 pub use req_rep::{Rep, Req};
+pub use requester::{PendingRequest, RequestOptions, Requester};
+pub use roles::{Receiver, Sender};
 pub use router::{PeerState, Router};
+pub use shared::Shared;
 pub use shell::CloseReport;
 pub use single::{Gather, Scatter};
 pub use stats::SocketStats;

@@ -1,10 +1,12 @@
 //! The sending half: pipes to peers, and whose turn it is.
 
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::deadline::Deadline;
+use super::shell::Ending;
 use super::{make_slot, peer_key, pipe_key};
-use crate::error::{RecvError, SendError, SendFailure};
+use crate::error::{SendError, SendFailure};
 use crate::io::{Counters, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
 use crate::pipe::{Reader, Run, Writer};
@@ -192,7 +194,7 @@ impl SendHalf {
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
         };
-        if !pipe.writer.has_credit() && !pipe.make_room() {
+        if !pipe.has_room() {
             return if pipe.writer.is_reader_closed() {
                 Given::Gone
             } else {
@@ -272,25 +274,6 @@ impl SendHalf {
         None
     }
 
-    /// Whether some pipe can take a message now. If none can, the event tells when that changes.
-    pub(super) fn has_room(&mut self) -> bool {
-        self.refresh();
-        while let Some(key) = self.writable.current() {
-            let Some(pipe) = self.pipe(key) else {
-                self.writable.deactivate(key);
-                continue;
-            };
-            if pipe.writer.is_reader_closed() {
-                self.writable.deactivate(key);
-            } else if pipe.writer.has_credit() || pipe.make_room() {
-                return true;
-            } else if !pipe.writer.arm() {
-                self.writable.deactivate(key);
-            }
-        }
-        false
-    }
-
     /// Has the event tell when a pipe that is full has room. Whether it has some after all, or is gone.
     pub(super) fn arm_pipe(&mut self, key: PeerKey) -> bool {
         self.pipe(key).map_or(true, |pipe| pipe.writer.arm())
@@ -339,11 +322,7 @@ impl SendHalf {
         let pipe = self.pipes.get_mut(key.index as usize)?.as_mut();
         let pipe = pipe.filter(|pipe| pipe.key == key)?;
         let link = pipe.link.as_ref().and_then(Weak::upgrade)?;
-        let patience = match deadline {
-            Deadline::Now => Duration::ZERO,
-            Deadline::At(at) => at.saturating_duration_since(clock::now()) / 2,
-            Deadline::Never => Duration::MAX,
-        };
+        let patience = deadline.patience();
         let taken = link.write_through(&mut pipe.writer, payload, &mut self.room, patience);
         taken.then(|| {
             pipe.pumped = pipe.writer.stream_position();
@@ -375,7 +354,7 @@ impl SendHalf {
             return Err(SendError::new(SendFailure::WouldBlock, message));
         }
         loop {
-            let notified = self.wait(deadline.at());
+            let notified = self.wait(deadline);
             if let Some(key) = self.try_send(&message) {
                 return Ok(key);
             }
@@ -385,16 +364,44 @@ impl SendHalf {
         }
     }
 
+    /// Whether a peer can take a message; a task is woken when one may be able to.
+    pub(super) fn is_ready(&mut self, deadline: Deadline) -> bool {
+        loop {
+            self.refresh();
+            while let Some(key) = self.writable.current() {
+                let Some(pipe) = self.pipe(key) else {
+                    self.writable.deactivate(key);
+                    continue;
+                };
+                if pipe.has_room() {
+                    return true;
+                }
+                if pipe.writer.is_reader_closed() || !pipe.writer.arm() {
+                    self.writable.deactivate(key);
+                }
+            }
+            if !matches!(deadline, Deadline::Task(_)) || !self.wait(deadline) {
+                return false;
+            }
+        }
+    }
+
+    /// Whether this peer can take a message, or is gone; a task is woken when it may be so.
+    pub(super) fn is_ready_for(&mut self, key: PeerKey, deadline: Deadline) -> bool {
+        self.refresh();
+        !self.is_full(key)
+            || matches!(deadline, Deadline::Task(_)) && self.wait_for_room(key, deadline, || {})
+    }
+
     /// Waits until something about the pipes has changed; `false` if the time was over first.
-    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> bool {
-        self.port.outbound.event().wait(deadline)
+    pub(super) fn wait(&mut self, deadline: Deadline) -> bool {
+        deadline.sleep_on(self.port.outbound.event())
     }
 
     /// Whether a pipe has no room, even after what the kernel takes has been written.
     pub(super) fn is_full(&mut self, key: PeerKey) -> bool {
-        self.pipe(key).is_some_and(|pipe| {
-            !pipe.writer.has_credit() && !pipe.make_room() && !pipe.writer.is_reader_closed()
-        })
+        self.pipe(key)
+            .is_some_and(|pipe| !pipe.has_room() && !pipe.writer.is_reader_closed())
     }
 
     /// Waits until one pipe has room or is gone. `false` if the time was over first. `meanwhile` is
@@ -402,7 +409,7 @@ impl SendHalf {
     pub(super) fn wait_for_room(
         &mut self,
         key: PeerKey,
-        deadline: Option<Instant>,
+        deadline: Deadline,
         mut meanwhile: impl FnMut(),
     ) -> bool {
         loop {
@@ -434,15 +441,23 @@ impl SendHalf {
     pub(super) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
+}
 
-    /// Forgets every pipe, so that their other ends see the end.
-    pub(super) fn clear(&mut self) {
+impl Ending for SendHalf {
+    fn finish(&mut self) -> u64 {
         self.refresh();
         self.pipes.clear();
+        0
     }
 }
 
 impl OutPipe {
+    /// Whether there is room, perhaps after what the kernel takes has been written.
+    #[inline]
+    fn has_room(&mut self) -> bool {
+        self.writer.has_credit() || self.make_room()
+    }
+
     /// The pipe is full: the caller's thread pumps what the kernel takes. Whether there is room now.
     #[cold]
     fn make_room(&mut self) -> bool {
@@ -513,46 +528,6 @@ impl Pace {
     fn seen_off(&mut self) {
         if !self.lock_step {
             self.last = Some(clock::now());
-        }
-    }
-}
-
-/// How long an operation may take.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Deadline {
-    Now,
-    At(Instant),
-    Never,
-}
-
-impl Deadline {
-    /// After this long, or never.
-    pub(super) fn after(timeout: Option<Duration>) -> Self {
-        match timeout {
-            None => Deadline::Never,
-            Some(timeout) => clock::now()
-                .checked_add(timeout)
-                .map_or(Deadline::Never, Deadline::At),
-        }
-    }
-
-    /// For a receive that has found only what it must skip.
-    ///
-    /// # Errors
-    /// If the time is over.
-    pub(super) fn check(self) -> Result<(), RecvError> {
-        match self {
-            Deadline::Now => Err(RecvError::WouldBlock),
-            Deadline::At(at) if clock::now() >= at => Err(RecvError::Timeout),
-            Deadline::At(_) | Deadline::Never => Ok(()),
-        }
-    }
-
-    pub(super) fn at(self) -> Option<Instant> {
-        match self {
-            Deadline::Now => Some(clock::now()),
-            Deadline::At(at) => Some(at),
-            Deadline::Never => None,
         }
     }
 }

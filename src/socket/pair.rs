@@ -1,13 +1,15 @@
 //! PAIR and CHANNEL (31/EXPAIR): one peer at a time.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::duplex::Duplex;
-use super::outbound::Deadline;
 use super::relay::relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
 use super::single::single;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -16,7 +18,7 @@ use crate::error::{RecvError, SendError};
 use crate::io::{Arrival, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port};
 use crate::message::{IntoMessage, Message, RoutingId};
 use crate::socket_type::SocketType;
-use crate::sync::lock;
+use crate::sync::{lock, Mutex};
 
 /// Whose place the only one is.
 #[derive(Debug, Default)]
@@ -102,13 +104,6 @@ macro_rules! pair {
             send_methods!();
             recv_methods!();
 
-            /// Closes the socket: waits until everything is sent, at most for the linger time. Messages
-            /// that were received and not read are discarded.
-            pub fn close(mut self) -> CloseReport {
-                let deadline = self.shell.linger_deadline();
-                self.duplex.clear();
-                self.shell.close(deadline)
-            }
 
             #[inline]
             fn send_by(
@@ -132,6 +127,7 @@ macro_rules! pair {
         socket_traits!($kind);
         peer_methods!($kind, duplex);
         relay!($kind: $deals duplex.out, $receives duplex.inbound);
+        pollable!($kind, |socket, time| read: socket.duplex.inbound.is_ready(time), write: socket.duplex.out.is_ready(time));
     };
 }
 

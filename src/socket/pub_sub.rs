@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    conflate_option, peer_methods, publisher_methods, publisher_options, recv_methods,
+    conflate_option, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
     send_methods, shell_methods, socket_traits,
 };
+use super::deadline::Deadline;
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::outbound::Deadline;
 use super::relay::relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
 use super::SocketBuilder;
@@ -103,13 +103,6 @@ impl Pub {
     shell_methods!(Pub, out);
     send_methods!();
     publisher_methods!();
-
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.shell.close(deadline)
-    }
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
@@ -226,13 +219,6 @@ impl Sub {
         self.topics.len()
     }
 
-    /// Closes the socket. Messages that were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.shell.close(deadline)
-    }
-
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         let mut skipped = 0u32;
@@ -261,3 +247,5 @@ conflate_option!(Sub);
 peer_methods!(Sub, inbound);
 relay!(Pub: publishes out);
 relay!(Sub: receives inbound);
+pollable!(Pub, |_socket, _time| read: false, write: true);
+pollable!(Sub, |socket, time| read: socket.inbound.is_ready(time), write: false);

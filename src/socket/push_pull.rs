@@ -5,17 +5,18 @@ use std::sync::Arc;
 use super::balanced::Balanced;
 use super::builder::sealed::Assemble;
 use super::common::{
-    conflate_option, peer_methods, recv_methods, send_methods, shell_methods, socket_traits,
+    conflate_option, peer_methods, pollable, recv_methods, send_methods, shell_methods,
+    socket_traits,
 };
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::Deadline;
 use super::relay::relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, SendError};
-use crate::io::{Counters, NoHooks, Port};
+use crate::io::{NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::socket_type::SocketType;
 
@@ -72,14 +73,6 @@ impl Assemble for Push {
 impl Push {
     shell_methods!(Push, out);
     send_methods!();
-
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        let lost = self.out.finish(deadline);
-        Counters::add(&self.shell.port.counters.unsent, lost);
-        self.shell.close(deadline)
-    }
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
@@ -138,13 +131,6 @@ impl Pull {
     shell_methods!(Pull, inbound);
     recv_methods!();
 
-    /// Closes the socket. Messages that were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.shell.close(deadline)
-    }
-
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         self.inbound.recv(deadline)
@@ -158,3 +144,5 @@ conflate_option!(Pull);
 peer_methods!(Pull, inbound);
 relay!(Push: deals_wire out);
 relay!(Pull: receives_wire inbound);
+pollable!(Push, |socket, time| read: false, write: socket.out.is_ready(time));
+pollable!(Pull, |socket, time| read: socket.inbound.is_ready(time), write: false);

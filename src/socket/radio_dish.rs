@@ -7,15 +7,17 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::{shell_methods, socket_traits};
+use super::common::{peer_methods, pollable, shell_methods, socket_traits};
+use super::deadline::Deadline;
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::outbound::Deadline;
 use super::relay::Relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
+use super::task;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
 use super::SocketBuilder;
@@ -165,6 +167,69 @@ impl Radio {
         self.send_by(group.as_ref(), body.into(), Deadline::At(deadline))
     }
 
+    /// As [`send`](Self::send), for a task of any executor, or of none.
+    ///
+    /// # Cancel safety
+    /// A message is sent as a whole when the future is ready, and not at all before: dropping the future
+    /// drops the message.
+    ///
+    /// # Errors
+    /// As for [`send`](Self::send).
+    pub async fn send_async(
+        &mut self,
+        group: impl AsRef<[u8]>,
+        body: impl Into<Frame>,
+    ) -> Result<(), GroupSendError> {
+        let timeout = self.shell.port.config.send_timeout;
+        let message = self.compose(group.as_ref(), body.into())?;
+        let first = self.out.send_by(message, Deadline::Now);
+        let out = &mut self.out;
+        task::transmit(first, timeout, |message, deadline| {
+            out.send_by(message, deadline)
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Sends what is in `message`, two frames that are a group and a body, and takes it out, as
+    /// [`send`](Self::send) does. With the option `no_drop` it may have to wait: then it stays there, and the
+    /// task is woken when it may be worth another try. With nothing in it there is nothing to do. The option
+    /// `send_timeout` does not apply.
+    ///
+    /// # Errors
+    /// [`NoGroup`](crate::SendFailure::NoGroup) if it is no such message; see
+    /// [`SendFailure`](crate::SendFailure). The message is in the error.
+    pub fn poll_send(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        if let Some(given) = message.take() {
+            *message = Some(self.recompose(given)?);
+        }
+        task::poll_transmit(cx, message, |message, deadline| {
+            self.out.send_by(message, deadline)
+        })
+    }
+
+    /// Sends a message that is a group and a body, unless it has to wait.
+    pub(super) fn try_send_message(&mut self, message: Message) -> Result<(), SendError> {
+        let message = self.recompose(message)?;
+        self.out.send_by(message, Deadline::Now)
+    }
+
+    /// The message, if its frames are a group and a body.
+    fn recompose(&self, message: Message) -> Result<Message, SendError> {
+        match message.frames() {
+            [group, body] if Group::new(&**group).is_ok() => {
+                self.check_size(group.len(), body.len())
+                    .map_err(|reason| SendError::new(reason, message.clone()))?;
+                Ok(message)
+            }
+            _ => Err(SendError::new(SendFailure::NoGroup, message)),
+        }
+    }
+
     /// How many peers would get a message for this group.
     #[must_use]
     pub fn member_count(&self, group: impl AsRef<[u8]>) -> usize {
@@ -187,16 +252,18 @@ impl Radio {
         count: usize,
         timeout: Duration,
     ) -> Result<(), WaitTimeout> {
-        let group = group.as_ref();
-        self.out
-            .wait_for_subscribers_of(&self.shell, group, count, timeout)
+        let (out, shell, group) = (&mut self.out, &self.shell, group.as_ref());
+        shell.wait_until("subscribers", count, timeout, || out.subscribers_of(group))
     }
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.shell.close(deadline)
+    /// As [`wait_for_members`](Self::wait_for_members), for a task, and as long as it takes. Dropping the future
+    /// ends the wait and changes nothing.
+    pub async fn wait_for_members_async(&mut self, group: impl AsRef<[u8]>, count: usize) {
+        let (out, shell, group) = (&mut self.out, &self.shell, group.as_ref());
+        task::until(None, |deadline| {
+            shell.reaches(count, deadline, || out.subscribers_of(group))
+        })
+        .await;
     }
 
     fn send_by(
@@ -205,15 +272,29 @@ impl Radio {
         body: Frame,
         deadline: Deadline,
     ) -> Result<(), GroupSendError> {
-        let group = Group::new(group)?;
-        let octets = 1 + group.as_bytes().len() + body.len();
-        let message = Message::multipart([Frame::from(group.as_bytes()), body]);
-        if octets > MAX_DATAGRAM && self.shell.has_datagrams() {
-            let limit = MAX_DATAGRAM;
-            let reason = SendFailure::DatagramTooLarge { octets, limit };
-            return Err(SendError::new(reason, message).into());
-        }
+        let message = self.compose(group, body)?;
         Ok(self.out.send_by(message, deadline)?)
+    }
+
+    /// The message of a group.
+    fn compose(&self, group: &[u8], body: Frame) -> Result<Message, GroupSendError> {
+        let group = Group::new(group)?;
+        let fits = self.check_size(group.as_bytes().len(), body.len());
+        let message = Message::multipart([Frame::from(group.as_bytes()), body]);
+        match fits {
+            Ok(()) => Ok(message),
+            Err(reason) => Err(SendError::new(reason, message).into()),
+        }
+    }
+
+    /// Datagrams have a size.
+    fn check_size(&self, group: usize, body: usize) -> Result<(), SendFailure> {
+        let octets = 1 + group + body;
+        let limit = MAX_DATAGRAM;
+        match octets > limit && self.shell.has_datagrams() {
+            true => Err(SendFailure::DatagramTooLarge { octets, limit }),
+            false => Ok(()),
+        }
     }
 }
 
@@ -221,6 +302,9 @@ impl Radio {
 ///
 /// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
 /// keeps those of the groups it has joined.
+///
+/// What was sent to a group before it was left, or comes as a datagram to one that was not joined, waits like
+/// any message, up to `recv_hwm` per peer, until [`recv`](Dish::recv) looks at it and skips it.
 ///
 /// A new DISH has joined no group and receives nothing. Membership is state: it is told to every publisher,
 /// also to one that comes (back) later.
@@ -345,11 +429,29 @@ impl Dish {
         self.recv_by(Deadline::At(deadline))
     }
 
-    /// Closes the socket. Messages that were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.shell.close(deadline)
+    /// Receives the next message and the group it was sent to, for a task of any executor, or of none. The
+    /// option `recv_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_async(&mut self) -> Result<(Group, Frame), RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        task::receive(timeout, |deadline| self.recv_by(deadline)).await
+    }
+
+    /// Receives a message if one is there; otherwise the task is woken when it may be worth another try. The
+    /// option `recv_timeout` does not apply.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn poll_recv(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Result<(Group, Frame), RecvError>> {
+        task::poll_receive(cx, |deadline| self.recv_by(deadline))
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<(Group, Frame), RecvError> {
@@ -435,3 +537,6 @@ impl Relay for Dish {
         self.inbound.arm_for_event()
     }
 }
+peer_methods!(Dish, inbound);
+pollable!(Radio, |_socket, _time| read: false, write: true);
+pollable!(Dish, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -102,7 +102,7 @@ macro_rules! relay {
         }
 
         fn take(&mut self) -> Option<crate::message::Message> {
-            self.recv_by(crate::socket::outbound::Deadline::Now).ok()
+            self.recv_by(crate::socket::deadline::Deadline::Now).ok()
         }
 
         fn arm_in(&mut self) -> bool {
@@ -122,7 +122,7 @@ macro_rules! relay {
         relay!(@gives);
 
         fn has_room(&mut self) -> bool {
-            self.$half$(.$part)?.has_room()
+            self.$half$(.$part)?.is_ready(crate::socket::deadline::Deadline::Now)
         }
     };
     (@deals_wire $half:ident $(. $part:ident)?) => {
@@ -157,7 +157,7 @@ macro_rules! relay {
             &mut self,
             message: crate::message::Message,
         ) -> Result<(), crate::error::SendError> {
-            self.send_by(message, crate::socket::outbound::Deadline::Now)
+            self.send_by(message, crate::socket::deadline::Deadline::Now)
         }
     };
 }

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, Given, SendHalf};
+use super::outbound::{Given, SendHalf};
 use super::relay::Relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
+use super::task;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, RequestError, SendError, SendFailure};
-use crate::io::{random, Counters, NoHooks, Port};
+use crate::io::{random, Counters, DisconnectReason, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
-use crate::routing::{OutOfTurn, RepState, ReqConfig, ReqState};
+use crate::routing::{OutOfTurn, RepState, ReplyDiscarded, ReqConfig, ReqState};
 use crate::socket_type::SocketType;
+use crate::sync::clock;
 
 /// Sends requests to its peers in turn, and receives the reply to each before the next.
 ///
@@ -25,6 +30,11 @@ use crate::socket_type::SocketType;
 /// REP does) and *relaxed* (a new request may be sent while a reply is awaited; the old reply is then
 /// discarded). So no lost reply can wedge the socket. If the peer that has the request is lost,
 /// receiving reports [`RecvError::PeerLost`].
+///
+/// A reply that is not the awaited one is discarded and counted
+/// ([`SocketStats::dropped_unexpected`](crate::SocketStats::dropped_unexpected)). A message that is no reply at
+/// all (an id of four octets if any, an empty frame, a body) ends its connection besides, with
+/// [`Misbehaved::NoReply`](crate::Misbehaved::NoReply), unless over inproc.
 ///
 /// ```
 /// use std::time::Duration;
@@ -150,6 +160,60 @@ impl Req {
         self.reply_by(deadline)
     }
 
+    /// As [`request`](Self::request), for a task of any executor, or of none. The options `send_timeout` and
+    /// `recv_timeout` apply.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the request up, as a timeout does: it may have been carried out, its reply is
+    /// discarded, and the socket is ready for the next one.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub async fn request_async(
+        &mut self,
+        message: impl IntoMessage,
+    ) -> Result<Message, RequestError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        self.send_async(message).await?;
+        self.reply_async(timeout).await
+    }
+
+    /// As [`request_timeout`](Self::request_timeout), for a task of any executor, or of none.
+    ///
+    /// # Cancel safety
+    /// As for [`request_async`](Self::request_async).
+    ///
+    /// # Errors
+    /// As for [`request_timeout`](Self::request_timeout).
+    pub async fn request_timeout_async(
+        &mut self,
+        message: impl IntoMessage,
+        timeout: Duration,
+    ) -> Result<Message, RequestError> {
+        let end = clock::now().checked_add(timeout);
+        let first = self.send_by(message, Deadline::Now);
+        task::transmit(first, Some(timeout), |message, deadline| {
+            self.send_by(message, deadline)
+        })
+        .await?;
+        let left = end.map(|end| end.saturating_duration_since(clock::now()));
+        self.reply_async(left).await
+    }
+
+    /// As [`Req::reply_by`].
+    async fn reply_async(&mut self, timeout: Option<Duration>) -> Result<Message, RequestError> {
+        /// Gives the request up, unless its reply has come.
+        struct Outstanding<'a>(&'a mut Req);
+        impl Drop for Outstanding<'_> {
+            fn drop(&mut self) {
+                self.0.state.cancel();
+            }
+        }
+        let outstanding = Outstanding(self);
+        let socket = &mut *outstanding.0;
+        Ok(task::receive(timeout, |deadline| socket.recv_by(deadline)).await?)
+    }
+
     /// The reply to the request that was just sent. Without one, the request is given up.
     fn reply_by(&mut self, deadline: Deadline) -> Result<Message, RequestError> {
         let reply = self.recv_by(deadline);
@@ -159,12 +223,18 @@ impl Req {
         Ok(reply?)
     }
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.inbound.clear();
-        self.shell.close(deadline)
+    fn is_readable(&mut self, deadline: Deadline) -> bool {
+        let Some(peer) = self.state.awaiting() else {
+            return false;
+        };
+        // A peer that is lost meanwhile has notified whoever waits for a message.
+        self.inbound.has_lost(peer)
+            || self.inbound.is_ready(deadline)
+            || self.inbound.has_lost(peer)
+    }
+
+    fn is_writable(&mut self, deadline: Deadline) -> bool {
+        self.state.envelope().is_ok() && self.out.is_ready(deadline)
     }
 
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
@@ -182,8 +252,8 @@ impl Req {
         while self.inbound.take_lost().is_some() {}
         if !self.correlated {
             // A late reply could not be told from the one to come.
-            while self.inbound.try_recv().is_ok() {
-                Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            while let Ok(message) = self.inbound.try_recv() {
+                self.discard(ReqState::check_late(&message));
             }
         }
         match self.out.send(begun, deadline) {
@@ -199,6 +269,14 @@ impl Req {
         }
     }
 
+    /// A message that is not received. A peer whose messages are none for a requester is sent away.
+    fn discard(&mut self, why: ReplyDiscarded) {
+        Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+        if why == ReplyDiscarded::Malformed {
+            self.inbound.end_last(DisconnectReason::no_reply());
+        }
+    }
+
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         self.state
             .check_receive()
@@ -210,7 +288,7 @@ impl Req {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
                     Ok(reply) => return Ok(reply),
-                    Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+                    Err(why) => self.discard(why),
                 }
             }
             // Only now, for a reply may have come before the connection was lost.
@@ -279,12 +357,13 @@ impl Rep {
         owed
     }
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.inbound.clear();
-        self.shell.close(deadline)
+    fn is_readable(&mut self, deadline: Deadline) -> bool {
+        self.state.owed_to().is_none() && self.inbound.is_ready(deadline)
+    }
+
+    fn is_writable(&mut self, deadline: Deadline) -> bool {
+        let peer = self.state.owed_to();
+        peer.is_some_and(|peer| self.out.is_ready_for(peer, deadline))
     }
 
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
@@ -316,7 +395,7 @@ impl Rep {
                 }
                 Given::Full => {
                     let meanwhile = || self.inbound.refresh();
-                    if !self.out.wait_for_room(peer, deadline.at(), meanwhile) {
+                    if !self.out.wait_for_room(peer, deadline, meanwhile) {
                         return Err(SendError::new(SendFailure::Timeout, message));
                     }
                 }
@@ -392,3 +471,5 @@ impl Relay for Rep {
 }
 peer_methods!(Req, inbound);
 peer_methods!(Rep, inbound);
+pollable!(Req, |socket, time| read: socket.is_readable(time), write: socket.is_writable(time));
+pollable!(Rep, |socket, time| read: socket.is_readable(time), write: socket.is_writable(time));

@@ -4,11 +4,15 @@
 use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, Given, Outgoing, SendHalf};
+use super::outbound::{Given, Outgoing, SendHalf};
 use super::relay::Relay;
-use super::shell::{inproc_name, CloseReport, Shell};
+use super::shell::{inproc_name, Shell};
+use super::task;
 use super::{peer_key, pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -62,6 +66,8 @@ pub struct Router {
     inbound: RecvHalf,
     peers: Arc<Peers>,
     mandatory: bool,
+    /// Its peers are no ZeroMQ sockets; a message without octets closes the connection.
+    raw: bool,
     /// The sender of the last message, and how often an id had changed hands by then.
     last: Option<(PeerKey, u64, RoutingId)>,
     shell: Shell,
@@ -73,6 +79,17 @@ pub struct Router {
 pub struct RouterOptions {
     mandatory: bool,
     duplicate_id: DuplicateId,
+    raw: bool,
+}
+
+impl RouterOptions {
+    /// For STREAM.
+    pub(super) fn raw() -> Self {
+        RouterOptions {
+            raw: true,
+            ..RouterOptions::default()
+        }
+    }
 }
 
 impl Default for RouterOptions {
@@ -80,6 +97,7 @@ impl Default for RouterOptions {
         RouterOptions {
             mandatory: true,
             duplicate_id: DuplicateId::default(),
+            raw: false,
         }
     }
 }
@@ -91,6 +109,22 @@ impl SocketBuilder<Router> {
     /// [`dropped_full`](crate::SocketStats::dropped_full)), and sending always succeeds.
     pub fn mandatory(mut self, mandatory: bool) -> Self {
         self.options.mandatory = mandatory;
+        self
+    }
+
+    /// Whether the peers are plain TCP (or ipc) sockets and no ZeroMQ sockets, as those of a
+    /// [`Stream`](crate::Stream), which new programmes should use: this is how it was done before there was
+    /// that. Default: no.
+    ///
+    /// There is no handshake then, every connection has an id that is made for it (or that of
+    /// [`connect_as`](Router::connect_as)), the frames of a message are sent one behind the other as they are, and
+    /// what is received are octets, however they came. With [`send`](Router::send), an id and one empty frame close
+    /// the connection to that peer once what was sent before has left. Only `tcp://` and `ipc://` endpoints can
+    /// be used; what is queued for a connection that is lost is dropped and counted. Of who comes and goes
+    /// tell [`notify_connect`](SocketBuilder::notify_connect) and
+    /// [`notify_disconnect`](SocketBuilder::notify_disconnect); greetings and probes would be sent as octets.
+    pub fn raw(mut self, raw: bool) -> Self {
+        self.options.raw = raw;
         self
     }
 
@@ -117,7 +151,10 @@ impl Assemble for Router {
     type Options = RouterOptions;
 
     fn assemble(config: SocketConfig, options: RouterOptions, context: Context) -> Self {
-        Router::of_type(SocketType::Router, config, options, context)
+        match options.raw {
+            true => Router::of_type(SocketType::Stream, config, options, context),
+            false => Router::of_type(SocketType::Router, config, options, context),
+        }
     }
 
     fn shell(&mut self) -> &mut Shell {
@@ -138,6 +175,11 @@ impl Router {
             handovers: AtomicU64::new(0),
             duplicate_id: options.duplicate_id,
         });
+        let config = SocketConfig {
+            // What is queued for one raw connection is of no use to the next.
+            immediate: config.immediate || options.raw,
+            ..config
+        };
         let port = Port::new(
             socket_type,
             config,
@@ -149,12 +191,13 @@ impl Router {
             inbound: RecvHalf::new(Arc::clone(&port)).hold_ends(),
             peers,
             mandatory: options.mandatory,
+            raw: options.raw,
             last: None,
             shell: Shell::new(port, context),
         }
     }
 
-    /// For STREAM: closes the connection to a peer when what is queued for it has been sent.
+    /// For raw peers: closes the connection to a peer when what is queued for it has been sent.
     ///
     /// # Errors
     /// If there is no such peer.
@@ -222,6 +265,18 @@ impl Router {
         self.recv_from_by(Deadline::At(deadline))
     }
 
+    /// Receives the next message and who it is from, for a task, as [`recv_async`](Self::recv_async) does.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_from_async(&mut self) -> Result<(RoutingId, Message), RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        task::receive(timeout, |deadline| self.recv_from_by(deadline)).await
+    }
+
     /// Sends a message to one peer: a [`RoutingId`], or its octets. Waits while the peer is at its
     /// high-water mark (for ever, unless the option `send_timeout` says otherwise).
     ///
@@ -280,6 +335,28 @@ impl Router {
         self.send_to_by(peer.as_ref(), message, Deadline::At(deadline))
     }
 
+    /// Sends a message to one peer, for a task, as [`send_async`](Self::send_async) does.
+    ///
+    /// # Cancel safety
+    /// A message is sent as a whole when the future is ready, and not at all before: dropping the future
+    /// drops the message.
+    ///
+    /// # Errors
+    /// As [`Router::send_to`].
+    pub async fn send_to_async(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+    ) -> Result<(), SendError> {
+        let timeout = self.shell.port.config.send_timeout;
+        let peer = peer.as_ref();
+        let first = self.send_to_by(peer, message, Deadline::Now);
+        task::transmit(first, timeout, |message, deadline| {
+            self.send_to_by(peer, message, deadline)
+        })
+        .await
+    }
+
     /// Connects to an endpoint, whose peer is called `id` here, whatever it announces. It can be sent to
     /// at once, and keeps the id when the connection is lost and made again. With the option `immediate`
     /// the id is taken when the connection is made, and can be sent to from then on.
@@ -336,15 +413,6 @@ impl Router {
         })
     }
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
-    /// were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.out.clear();
-        self.inbound.clear();
-        self.shell.close(deadline)
-    }
-
     /// Takes note of who has come and gone, in both directions: nothing of that may pile up, whichever of
     /// them is used.
     #[inline]
@@ -394,6 +462,12 @@ impl Router {
 
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         let mut message = message.into();
+        if self.raw {
+            message = match self.unless_it_closes(message)? {
+                Some(message) => message,
+                None => return Ok(()),
+            };
+        }
         let Some(id) = message.pop_front() else {
             if self.mandatory {
                 return Err(SendError::new(SendFailure::NotAddressed, message));
@@ -411,6 +485,26 @@ impl Router {
                     message.push_front(id.clone());
                     SendError::to(&id, reason, message)
                 }),
+        }
+    }
+
+    /// For raw peers: the message, unless it says that its peer is to be disconnected, which is done then.
+    #[cold]
+    fn unless_it_closes(&mut self, message: Message) -> Result<Option<Message>, SendError> {
+        let id = match message.frames() {
+            [id, octets] if octets.is_empty() => id.clone(),
+            [_] if self.mandatory => {
+                return Err(SendError::new(SendFailure::NotAddressed, message))
+            }
+            _ => return Ok(Some(message)),
+        };
+        match self.disconnect_peer(&id) {
+            Ok(()) => Ok(None),
+            Err(_) if !self.mandatory => {
+                Counters::add(&self.shell.port.counters.dropped_peer_lost, 1);
+                Ok(None)
+            }
+            Err(_) => Err(SendError::to(&id, SendFailure::Unroutable, message)),
         }
     }
 
@@ -482,9 +576,7 @@ impl Router {
                 Routed::Full(_) if matches!(deadline, Deadline::Now) => SendFailure::WouldBlock,
                 Routed::Full(key) => {
                     let inbound = &mut self.inbound;
-                    let room = self
-                        .out
-                        .wait_for_room(key, deadline.at(), || inbound.refresh());
+                    let room = self.out.wait_for_room(key, deadline, || inbound.refresh());
                     if room {
                         // Looked up again: the id may have changed hands.
                         routed = self.give(id, &message);
@@ -540,7 +632,7 @@ impl Hooks for Peers {
             } => {
                 self.handovers.fetch_add(1, Ordering::Release);
                 match connection.and_then(|link| link.upgrade()) {
-                    Some(link) => link.replace(),
+                    Some(link) => link.end(DisconnectReason::Replaced),
                     None => arrival.port.inproc.disconnect(arrival.port, pipe_key(old)),
                 }
                 Ok(Some(id))
@@ -611,3 +703,4 @@ impl Relay for Router {
         key.map_or(true, |key| self.out.arm_pipe(key))
     }
 }
+pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);

@@ -2,21 +2,23 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use super::deadline::Deadline;
 use super::stats::SocketStats;
+use super::task;
 use crate::context::{Context, SocketPlace};
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
-    next_id, AdoptError, Command, EndpointId, InprocError, InprocId, IoHandle, Link, Monitor,
-    PipeKey, PlaceError, Port,
+    next_id, AdoptError, Command, Counters, EndpointId, InprocError, InprocId, IoHandle, Link,
+    Monitor, PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
+use crate::sync::atomic::Ordering;
 use crate::sync::{clock, Event};
 
 /// See the module.
@@ -41,8 +43,24 @@ struct Entry {
 
 #[derive(Debug)]
 enum Place {
-    Stream { id: EndpointId, home: IoHandle },
+    Stream {
+        id: EndpointId,
+        home: IoHandle,
+        /// Of what connects, until it has ended.
+        alive: Option<Weak<()>>,
+    },
     Inproc(InprocId),
+}
+
+impl Place {
+    fn is_alive(&self) -> bool {
+        match self {
+            Place::Stream {
+                alive: Some(alive), ..
+            } => alive.strong_count() > 0,
+            _ => true,
+        }
+    }
 }
 
 /// What a socket could not get rid of before it was closed.
@@ -127,7 +145,11 @@ impl Shell {
             endpoint: real.clone(),
             bound: true,
             key: None,
-            place: Place::Stream { id, home },
+            place: Place::Stream {
+                id,
+                home,
+                alive: None,
+            },
         });
         Ok(real)
     }
@@ -149,7 +171,11 @@ impl Shell {
             endpoint: endpoint.clone(),
             bound: true,
             key: None,
-            place: Place::Stream { id, home },
+            place: Place::Stream {
+                id,
+                home,
+                alive: None,
+            },
         });
         Ok(endpoint)
     }
@@ -171,14 +197,37 @@ impl Shell {
             endpoint: endpoint.clone(),
             bound: false,
             key: None,
-            place: Place::Stream { id, home },
+            place: Place::Stream {
+                id,
+                home,
+                alive: None,
+            },
         });
         Ok(endpoint)
     }
 
     pub(super) fn connect(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
         let endpoint = self.connectable(endpoint)?;
+        if self.is_dialing(&endpoint) {
+            return Ok(endpoint);
+        }
         self.connect_to(endpoint, None)
+    }
+
+    /// Whether there is a connection to this endpoint, or is to be, and this kind of socket has one at most:
+    /// a second one would bring everything twice, or take two turns.
+    fn is_dialing(&mut self, endpoint: &Endpoint) -> bool {
+        use SocketType::{Dealer, Pub, Req, Sub};
+        if !matches!(self.port.socket_type, Dealer | Pub | Req | Sub) {
+            return false;
+        }
+        // One that has ended for good can be made anew.
+        self.entries.retain(|entry| entry.place.is_alive());
+        let mut connected = self.entries.iter().filter(|entry| !entry.bound);
+        connected.any(|entry| {
+            matches!(entry.place, Place::Stream { alive: Some(_), .. })
+                && entry.endpoint == *endpoint
+        })
     }
 
     /// The endpoint, if this socket can connect to it.
@@ -255,6 +304,8 @@ impl Shell {
                 unplaced_connect(error, failed)
             })?;
             let id = EndpointId(next_id());
+            let alive = Arc::default();
+            let dialing = Arc::downgrade(&alive);
             if let Some(key) = key.filter(|_| is_udp) {
                 connect_datagrams(&endpoint, port, &home, id, key).map_err(|error| {
                     abandon();
@@ -267,10 +318,15 @@ impl Shell {
                     id,
                     ends: dial_ends(port, key),
                     name,
+                    alive,
                     lease: port.lease(),
                 });
             }
-            Place::Stream { id, home }
+            Place::Stream {
+                id,
+                home,
+                alive: (!is_udp).then_some(dialing),
+            }
         };
         self.entries.push(Entry {
             endpoint: endpoint.clone(),
@@ -364,7 +420,7 @@ impl Shell {
                         context.names().close(name, *id, port);
                     }
                 }
-                Place::Stream { id, home } => {
+                Place::Stream { id, home, .. } => {
                     // The listener first, and its address is free when this returns. Connections that
                     // it accepted may be on any thread, and are on their way there by then.
                     let done = Arc::new(Event::new());
@@ -429,6 +485,28 @@ impl Shell {
         }
     }
 
+    /// Whether there are enough; waits for more as the deadline of a task allows.
+    pub(super) fn reaches(
+        &self,
+        wanted: usize,
+        deadline: Deadline,
+        mut present: impl FnMut() -> usize,
+    ) -> bool {
+        loop {
+            if present() >= wanted {
+                return true;
+            }
+            if !deadline.sleep_on(self.port.outbound.event()) {
+                return present() >= wanted;
+            }
+        }
+    }
+
+    /// Counts messages that were not sent, since there was nobody for them.
+    pub(super) fn forget_unsent(&self, messages: u64) {
+        Counters::add(&self.port.counters.unsent, messages);
+    }
+
     /// When a close that begins now gives up what is unsent.
     pub(super) fn linger_deadline(&self) -> Option<Instant> {
         let linger = self.port.config.linger?;
@@ -464,10 +542,42 @@ impl Shell {
         while self.port.lease_count() > 0 {
             self.port.released().wait(None);
         }
+        self.report()
+    }
+
+    /// As [`Shell::close`], for a task.
+    pub(super) async fn close_async(&mut self, deadline: Option<Instant>) -> CloseReport {
+        self.begin_close(deadline);
+        let port = &self.port;
+        task::until(None, |time| loop {
+            if port.lease_count() == 0 {
+                return true;
+            }
+            if !time.sleep_on(port.released()) {
+                return port.lease_count() == 0;
+            }
+        })
+        .await;
+        self.report()
+    }
+
+    fn report(&self) -> CloseReport {
         CloseReport {
             unsent: self.port.counters.unsent.load(Ordering::Acquire),
         }
     }
+}
+
+/// What a socket that closes does with each of its halves.
+pub(super) trait Ending {
+    /// Sends what it takes a call of the application's to send; `false` if the time was over before.
+    fn flush(&mut self, deadline: Deadline) -> bool {
+        let _ = deadline;
+        true
+    }
+
+    /// Forgets every pipe, so that their other ends see the end. How many messages there was nobody for.
+    fn finish(&mut self) -> u64;
 }
 
 impl Drop for Shell {
@@ -477,14 +587,13 @@ impl Drop for Shell {
     }
 }
 
-/// An endpoint that can be connected to.
 /// Whether a transport carries what a socket of this type sends.
 fn carries(socket_type: SocketType, endpoint: &Endpoint) -> bool {
     socket_type != SocketType::Stream
         || matches!(endpoint.transport(), Transport::Tcp | Transport::Ipc)
 }
 
-const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket";
+const RAW: &str = "`tcp://` or `ipc://` for a STREAM socket, or a raw ROUTER";
 
 pub(super) fn inproc_name(endpoint: &Endpoint) -> Option<&str> {
     match endpoint.transport() {

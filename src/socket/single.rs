@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::balanced::Balanced;
 use super::builder::sealed::Assemble;
-use super::common::{peer_methods, recv_methods, send_methods, shell_methods, socket_traits};
+use super::common::{
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+};
+use super::deadline::Deadline;
 use super::inbound::RecvHalf;
-use super::outbound::Deadline;
 use super::relay::relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -109,14 +111,6 @@ impl Scatter {
     shell_methods!(Scatter, out);
     send_methods!();
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        let lost = self.out.finish(deadline);
-        Counters::add(&self.shell.port.counters.unsent, lost);
-        self.shell.close(deadline)
-    }
-
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         if message.as_payload().is_some() {
@@ -163,13 +157,6 @@ impl Gather {
     shell_methods!(Gather, inbound);
     recv_methods!();
 
-    /// Closes the socket. Messages that were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.shell.close(deadline)
-    }
-
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         loop {
@@ -187,3 +174,5 @@ socket_traits!(Gather);
 peer_methods!(Gather, inbound);
 relay!(Scatter: deals out);
 relay!(Gather: receives inbound);
+pollable!(Scatter, |socket, time| read: false, write: socket.out.is_ready(time));
+pollable!(Gather, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -4,12 +4,14 @@
 //! called what, waiting, and the two forms of every message are the same, so it is made of one. What differs:
 //! a connection that is made again is another peer, and one peer's connection can be closed.
 
+use super::relay::Relay;
 use std::sync::Arc;
+use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::socket_traits;
-use super::relay::Relay;
+use super::common::{pollable, socket_traits};
+use super::readiness::Interest;
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
 use super::{SocketBuilder, SocketStats};
@@ -17,12 +19,10 @@ use crate::config::{Notes, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
-    BindError, ConnectError, RecvError, SendError, SendFailure, UnknownEndpoint, UnknownRoutingId,
-    WaitTimeout,
+    BindError, ConnectError, RecvError, SendError, UnknownEndpoint, UnknownRoutingId, WaitTimeout,
 };
 use crate::io::{Monitor, Port};
 use crate::message::{IntoMessage, Message, RoutingId};
-use crate::socket_type::SocketType;
 
 /// Sends octets to the peer it names, and receives what any of its peers sends. The peers are plain TCP (or
 /// ipc) sockets: nothing is added to what they send and are sent.
@@ -84,14 +84,9 @@ impl Assemble for Stream {
     }
 
     fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
-        let config = SocketConfig {
-            // What is queued for one connection is of no use to the next.
-            immediate: true,
-            ..config
-        };
-        let options = RouterOptions::default();
+        let options = RouterOptions::raw();
         Stream {
-            router: Router::of_type(SocketType::Stream, config, options, context),
+            router: Router::assemble(config, options, context),
         }
     }
 
@@ -279,6 +274,37 @@ impl Stream {
         self.router.recv_timeout(timeout)
     }
 
+    /// As [`Stream::recv_from`], for a task of any executor, or of none. The option `recv_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_from_async(&mut self) -> Result<(RoutingId, Message), RecvError> {
+        self.router.recv_from_async().await
+    }
+
+    /// As [`Stream::recv`], for a task; see [`Stream::recv_from_async`].
+    ///
+    /// # Cancel safety
+    /// As for [`Stream::recv_from_async`].
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_async(&mut self) -> Result<Message, RecvError> {
+        self.router.recv_async().await
+    }
+
+    /// As [`Stream::recv`], if something is there; otherwise the task is woken when it may be worth another
+    /// try. The option `recv_timeout` does not apply.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub fn poll_recv(&mut self, cx: &mut task::Context<'_>) -> Poll<Result<Message, RecvError>> {
+        self.router.poll_recv(cx)
+    }
+
     /// Sends octets to one peer: all frames of the message, one behind the other; of an empty message,
     /// nothing. Waits while `send_hwm` messages are queued for the peer (for ever, unless the option
     /// `send_timeout` says otherwise).
@@ -338,9 +364,6 @@ impl Stream {
     /// # Errors
     /// As for [`Stream::send_to`], and [`NotAddressed`](SendFailure::NotAddressed) if there is one frame only.
     pub fn send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.send(message)
     }
 
@@ -349,9 +372,6 @@ impl Stream {
     /// # Errors
     /// [`WouldBlock`](SendFailure::WouldBlock) if they cannot; else as [`Stream::send`].
     pub fn try_send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.try_send(message)
     }
 
@@ -364,33 +384,58 @@ impl Stream {
         message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<(), SendError> {
-        let Some(message) = self.unless_it_closes(message)? else {
-            return Ok(());
-        };
         self.router.send_timeout(message, timeout)
+    }
+
+    /// As [`Stream::send_to`], for a task of any executor, or of none. The option `send_timeout` applies.
+    ///
+    /// # Cancel safety
+    /// Octets are queued when the future is ready, and not before: dropping it drops them.
+    ///
+    /// # Errors
+    /// As [`Stream::send_to`].
+    pub async fn send_to_async(
+        &mut self,
+        peer: impl AsRef<[u8]>,
+        message: impl IntoMessage,
+    ) -> Result<(), SendError> {
+        self.router.send_to_async(peer, message).await
+    }
+
+    /// As [`Stream::send`], for a task; see [`Stream::send_to_async`].
+    ///
+    /// # Cancel safety
+    /// As for [`Stream::send_to_async`].
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub async fn send_async(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
+        self.router.send_async(message).await
+    }
+
+    /// Sends what is in `message`, as [`Stream::send`] does, and takes it out, if it can be queued. Otherwise it
+    /// stays there, and the task is woken when it may be worth another try. With nothing in it there is
+    /// nothing to do. The option `send_timeout` does not apply.
+    ///
+    /// # Errors
+    /// As [`Stream::send`].
+    pub fn poll_send(
+        &mut self,
+        cx: &mut task::Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        self.router.poll_send(cx, message)
+    }
+
+    /// As [`Stream::close`], for a task. Dropped before it is done, the socket is closed as when it is dropped.
+    pub async fn close_async(self) -> CloseReport {
+        self.router.close_async().await
     }
 
     /// Closes the socket: waits until everything is sent, at most for the linger time. What was received and
     /// not read is discarded.
     pub fn close(self) -> CloseReport {
         self.router.close()
-    }
-
-    /// The message, unless it says that its peer is to be disconnected, which is done then.
-    fn unless_it_closes(
-        &mut self,
-        message: impl IntoMessage,
-    ) -> Result<Option<Message>, SendError> {
-        let message = message.into();
-        let id = match message.frames() {
-            [id, octets] if octets.is_empty() => id.clone(),
-            [_] => return Err(SendError::new(SendFailure::NotAddressed, message)),
-            _ => return Ok(Some(message)),
-        };
-        match self.disconnect_peer(&*id) {
-            Ok(()) => Ok(None),
-            Err(_) => Err(SendError::to(&id, SendFailure::Unroutable, message)),
-        }
     }
 }
 
@@ -429,3 +474,4 @@ impl Relay for Stream {
         self.router.arm_out(held)
     }
 }
+pollable!(Stream, |socket, time| read: socket.router.ready_by(Interest::READABLE, time).is_readable(), write: true);

@@ -197,6 +197,10 @@ impl Topics {
     }
 
     /// The oldest event that was not taken yet.
+    pub(super) fn has_event(&self) -> bool {
+        !lock(&self.state).events.is_empty()
+    }
+
     pub(super) fn take_event(&self) -> Option<TopicEvent<Bytes>> {
         lock(&self.state).events.pop()
     }

@@ -2,8 +2,13 @@
 //!
 //! State and not traffic: it is never dropped at a high-water mark, and it is told to every publisher
 //! before anything else, also to one that comes back.
+//!
+//! A publisher that does not read cannot make this grow: once there is much that waits to be written to it, what
+//! changes is only noted as the difference between what it was told and what it should know, in which
+//! a subscription and its end cancel each other out. So that is bounded by what was and is subscribed to. It is told
+//! when there is room again; repetitions are left out then.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
@@ -34,8 +39,39 @@ pub(super) enum Form {
 #[derive(Debug)]
 struct State {
     topics: TopicSet,
-    links: HashMap<PipeKey, (Weak<Link>, PeerVersion)>,
+    links: HashMap<PipeKey, Told>,
     inproc: HashMap<PipeKey, (Weak<Port>, PipeKey)>,
+}
+
+/// A publisher behind a connection.
+#[derive(Debug)]
+struct Told {
+    link: Weak<Link>,
+    version: PeerVersion,
+    /// What it has not been told, by topic: that it is subscribed to, or no longer is. Empty unless it
+    /// does not read.
+    owed: BTreeMap<Box<[u8]>, bool>,
+}
+
+impl Told {
+    /// Notes a change that it is not told now.
+    fn owe(&mut self, subscribe: bool, topic: &[u8]) {
+        match self.owed.get(topic) {
+            // It never hears of what was there for a while.
+            Some(before) if *before != subscribe => drop(self.owed.remove(topic)),
+            Some(_) => {}
+            None => drop(self.owed.insert(topic.into(), subscribe)),
+        }
+    }
+}
+
+/// What there is to tell of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// A topic has come or gone.
+    Topic,
+    /// One more, or one less, of what there is, or one less of what there is not.
+    Repetition,
 }
 
 impl Upstream {
@@ -53,8 +89,11 @@ impl Upstream {
     /// Adds a subscription, and tells of it though there may be an equal one.
     pub(super) fn subscribe(&self, topic: &[u8]) {
         let mut state = lock(&self.state);
-        state.topics.subscribe(topic);
-        self.tell(&state, true, topic);
+        let change = match state.topics.subscribe(topic) {
+            true => Change::Topic,
+            false => Change::Repetition,
+        };
+        self.tell(&mut state, true, topic, change);
     }
 
     /// Takes a subscription back. Publishers are told when it was the last of its topic, or in any case
@@ -62,8 +101,10 @@ impl Upstream {
     pub(super) fn unsubscribe(&self, topic: &[u8], always: bool) -> Unsubscribed {
         let mut state = lock(&self.state);
         let outcome = state.topics.unsubscribe(topic);
-        if always || outcome == Unsubscribed::Last {
-            self.tell(&state, false, topic);
+        if outcome == Unsubscribed::Last {
+            self.tell(&mut state, false, topic, Change::Topic);
+        } else if always {
+            self.tell(&mut state, false, topic, Change::Repetition);
         }
         outcome
     }
@@ -81,13 +122,17 @@ impl Upstream {
     }
 
     /// Tells every publisher about one change. Under the lock, so that they hear of changes in order.
-    fn tell(&self, state: &State, subscribe: bool, topic: &[u8]) {
+    fn tell(&self, state: &mut State, subscribe: bool, topic: &[u8], change: Change) {
         let mut frames = BytesMut::new();
-        for (link, version) in state.links.values() {
-            if let Some(link) = link.upgrade() {
-                frames.clear();
-                self.encode(&mut frames, *version, subscribe, topic);
-                link.push_control(&frames);
+        for told in state.links.values_mut() {
+            let Some(link) = told.link.upgrade() else {
+                continue;
+            };
+            frames.clear();
+            self.encode(&mut frames, told.version, subscribe, topic);
+            let taken = told.owed.is_empty() && link.offer_control(&frames);
+            if !taken && change == Change::Topic {
+                told.owe(subscribe, topic);
             }
         }
         for (port, key) in state.inproc.values() {
@@ -108,7 +153,31 @@ impl Hooks for Upstream {
             self.encode(&mut frames, version, true, &topic);
         }
         link.push_control(&frames);
-        state.links.insert(key, (Arc::downgrade(link), version));
+        let told = Told {
+            link: Arc::downgrade(link),
+            version,
+            owed: BTreeMap::new(),
+        };
+        state.links.insert(key, told);
+    }
+
+    fn drained(&self, key: PipeKey) {
+        let mut state = lock(&self.state);
+        let Some(told) = state.links.get_mut(&key) else {
+            return;
+        };
+        let Some(link) = told.link.upgrade() else {
+            return;
+        };
+        let mut frames = BytesMut::new();
+        while let Some((topic, subscribe)) = told.owed.pop_first() {
+            frames.clear();
+            self.encode(&mut frames, told.version, subscribe, &topic);
+            if !link.offer_control(&frames) {
+                told.owed.insert(topic, subscribe);
+                return;
+            }
+        }
     }
 
     fn inproc_up(&self, key: PipeKey, peer: &Arc<Port>, peer_key: PipeKey) {

@@ -9,13 +9,16 @@ use bytes::Bytes;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+    peer_methods, pollable, publisher_methods, publisher_options, recv_methods, send_methods,
+    shell_methods, socket_traits,
 };
+use super::deadline::Deadline;
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::outbound::{Deadline, Given, SendHalf};
+use super::outbound::{Given, SendHalf};
 use super::relay::relay;
-use super::shell::{CloseReport, Shell};
+use super::shell::Shell;
+use super::task;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
 use super::{pipe_key, SocketBuilder};
@@ -23,7 +26,7 @@ use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
 use crate::io::{Counters, Hooks, Port};
-use crate::message::{Frame, IntoMessage, Message};
+use crate::message::{Frame, IntoMessage, Message, PeerProperties};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
 
@@ -70,6 +73,8 @@ pub struct XPub {
     last_value: bool,
     /// In manual mode: whose the last event was.
     selected: Option<PeerKey>,
+    /// Whose the last event was, if that was a subscription.
+    last_event: Option<PeerKey>,
     shell: Shell,
 }
 
@@ -229,6 +234,7 @@ impl Assemble for XPub {
             manual: options.manual,
             last_value: options.last_value,
             selected: None,
+            last_event: None,
             shell: Shell::new(port, context),
         }
     }
@@ -272,6 +278,18 @@ impl XPub {
         self.recv_event_by(Deadline::after(Some(timeout)))
     }
 
+    /// As [`recv_async`](Self::recv_async), with types.
+    ///
+    /// # Cancel safety
+    /// Nothing is consumed before the future is ready: dropping it loses nothing.
+    ///
+    /// # Errors
+    /// See [`RecvError`]; nothing is consumed then.
+    pub async fn recv_event_async(&mut self) -> Result<SubscriptionEvent, RecvError> {
+        let timeout = self.shell.port.config.recv_timeout;
+        task::receive(timeout, |deadline| self.recv_event_by(deadline)).await
+    }
+
     /// With the option [`manual`](SocketBuilder::manual): subscribes the peer that the last event received
     /// came from to this topic, whatever it asked for. `false`: there is no such peer, or it is gone.
     ///
@@ -290,13 +308,15 @@ impl XPub {
         self.set(false, topic.as_ref())
     }
 
-    /// Closes the socket: waits until everything is sent, at most for the linger time. What was not
-    /// received is discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.out.clear();
-        self.shell.close(deadline)
+    /// What is known of the peer that the last received event or message came from; `None` before the first
+    /// one. Of an event, it is who has that connection now, and nobody if it has ended: as when the event
+    /// is the end of what the peer was subscribed to.
+    #[must_use]
+    pub fn last_peer(&mut self) -> Option<Arc<PeerProperties>> {
+        match self.last_event {
+            Some(peer) => self.inbound.peer_of(peer),
+            None => self.inbound.last_peer(),
+        }
     }
 
     fn set(&mut self, subscribe: bool, topic: &[u8]) -> Result<bool, ManualError> {
@@ -347,9 +367,15 @@ impl XPub {
         }
     }
 
+    fn is_readable(&mut self, deadline: Deadline) -> bool {
+        // An event that comes meanwhile has notified whoever waits for a message.
+        self.topics.has_event() || self.inbound.is_ready(deadline) || self.topics.has_event()
+    }
+
     fn take_event(&mut self) -> Option<SubscriptionEvent> {
         loop {
             if let Some(event) = self.topics.take_event() {
+                self.last_event = Some(event.peer);
                 if self.manual {
                     self.selected = Some(event.peer);
                 }
@@ -359,6 +385,7 @@ impl XPub {
                 });
             }
             let message = self.inbound.try_recv().ok()?;
+            self.last_event = None;
             // Frames that came first have been looked at by now: by the in-pump, or by an XSUB over inproc.
             if self.shell.port.config.only_first_subscribe {
                 return Some(SubscriptionEvent::Message(message));
@@ -500,14 +527,6 @@ impl XSub {
         self.upstream.topic_count()
     }
 
-    /// Closes the socket. Messages that were received and not read are discarded.
-    pub fn close(mut self) -> CloseReport {
-        let deadline = self.shell.linger_deadline();
-        self.inbound.clear();
-        self.out.clear();
-        self.shell.close(deadline)
-    }
-
     /// Never waits, and never fails.
     fn send_by(&mut self, message: impl IntoMessage, _: Deadline) -> Result<(), SendError> {
         self.inbound.refresh_for_sender();
@@ -548,3 +567,6 @@ socket_traits!(XPub);
 socket_traits!(XSub);
 relay!(XPub: publishes out, receives inbound);
 relay!(XSub: tells out, receives inbound);
+peer_methods!(XSub, inbound);
+pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
+pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);

@@ -4,6 +4,7 @@
 //! just before the sleep ends it at once: no wake-up is lost. Several notifications are one.
 
 use std::fmt;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::atomic::{AtomicU8, Ordering};
@@ -13,7 +14,7 @@ use super::{clock, lock, thread, Arc, Mutex};
 const IDLE: u8 = 0;
 /// Notified since the last sleep.
 const NOTIFIED: u8 = 1;
-/// Somebody sleeps; `waiter` says how to wake it.
+/// Somebody sleeps, or is a task that gave up waiting; `waiter` says how to wake it.
 const PARKED: u8 = 2;
 
 /// How a sleeper that is not a plain thread is woken, such as one that waits in `epoll`.
@@ -30,6 +31,7 @@ pub(crate) struct Event {
 enum Waiter {
     Thread(thread::Thread),
     Custom(Arc<dyn Unpark>),
+    Task(Waker),
 }
 
 impl Event {
@@ -49,6 +51,7 @@ impl Event {
             match waiter {
                 Some(Waiter::Thread(thread)) => thread.unpark(),
                 Some(Waiter::Custom(unpark)) => unpark.unpark(),
+                Some(Waiter::Task(waker)) => waker.wake(),
                 // The sleeper woke by itself and took its waiter back; it will see NOTIFIED.
                 None => {}
             }
@@ -100,13 +103,22 @@ impl Event {
         self.unpark_self()
     }
 
-    /// IDLE to PARKED; fails if there is a notification.
+    /// For a task: `true` if there is a notification, which is consumed. Otherwise the next one wakes the
+    /// task. A task that does not wait any longer need not say so: who sleeps next takes its place.
+    pub(crate) fn poll(&self, waker: &Waker) -> bool {
+        self.take() || (!self.park_as(Waiter::Task(waker.clone())) && self.take())
+    }
+
+    /// To PARKED; fails if there is a notification.
     fn park_as(&self, waiter: Waiter) -> bool {
         *lock(&self.waiter) = Some(waiter);
-        let parked = self
-            .state
-            .compare_exchange(IDLE, PARKED, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
+        // PARKED already: by a task that gave up. A notifier that comes now takes the lock after this thread
+        // had it, and finds the waiter of this call.
+        let parked = matches!(
+            self.state
+                .compare_exchange(IDLE, PARKED, Ordering::AcqRel, Ordering::Relaxed),
+            Ok(_) | Err(PARKED)
+        );
         if !parked {
             lock(&self.waiter).take();
         }
@@ -189,6 +201,34 @@ mod tests {
         }
     }
 
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Woken(std::sync::atomic::AtomicUsize);
+    impl std::task::Wake for Woken {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_task_is_woken_once_and_its_place_can_be_taken() {
+        let event = Event::new();
+        let (first, second) = (Arc::new(Woken::default()), Arc::new(Woken::default()));
+        let woken = |task: &Arc<Woken>| task.0.load(Ordering::Relaxed);
+        assert!(!event.poll(&Arc::clone(&first).into()));
+        assert!(!event.poll(&Arc::clone(&second).into()));
+        event.notify();
+        event.notify();
+        assert_eq!((woken(&first), woken(&second)), (0, 1));
+        assert!(event.poll(&Arc::clone(&first).into()), "it is consumed");
+        assert!(!event.poll(&Arc::clone(&first).into()));
+        // The task has gone away; a thread waits next.
+        assert!(!event.wait(Some(clock::now())));
+        event.notify();
+        assert!(event.wait(None));
+        assert_eq!(woken(&first), 0);
+    }
+
     #[test]
     fn a_custom_sleeper_is_woken_through_its_own_means() {
         let event = Event::new();
@@ -209,6 +249,51 @@ mod tests {
 #[cfg(all(test, loom))]
 mod loom_tests {
     use super::*;
+
+    struct Unparker(thread::Thread);
+    impl std::task::Wake for Unparker {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    /// A task polls, gives up, and another sleeper takes its place, while a notification comes.
+    #[test]
+    fn loom_event_forgets_a_task_that_gave_up() {
+        loom::model(|| {
+            let event = Arc::new(Event::new());
+            let t = {
+                let event = Arc::clone(&event);
+                thread::spawn(move || event.notify())
+            };
+            let gone = std::sync::Arc::new(Unparker(thread::current())).into();
+            if !event.poll(&gone) {
+                assert!(event.wait(None));
+            }
+            t.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn loom_event_wakes_a_task() {
+        loom::model(|| {
+            let event = Arc::new(Event::new());
+            let data = Arc::new(super::super::atomic::AtomicUsize::new(0));
+            let t = {
+                let (event, data) = (Arc::clone(&event), Arc::clone(&data));
+                thread::spawn(move || {
+                    data.store(1, Ordering::Relaxed);
+                    event.notify();
+                })
+            };
+            let waker = std::sync::Arc::new(Unparker(thread::current())).into();
+            while !event.poll(&waker) {
+                thread::park();
+            }
+            assert_eq!(data.load(Ordering::Relaxed), 1);
+            t.join().unwrap();
+        });
+    }
 
     #[test]
     fn loom_event_never_loses_a_notification() {

@@ -6,6 +6,7 @@
 //! that counts which cache lines move between threads.
 
 mod affinity;
+mod alarm;
 pub(crate) mod barrier;
 pub(crate) mod clock;
 mod event;
@@ -16,7 +17,9 @@ mod noted;
 pub mod sharing;
 mod token;
 
-pub(crate) use affinity::pin_thread;
+pub use affinity::ThreadScheduling;
+pub(crate) use affinity::{pin_thread, schedule_thread};
+pub(crate) use alarm::Alarm;
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;
 pub(crate) use token::Token;

@@ -21,6 +21,7 @@ mod isolated;
 mod memory;
 mod names;
 mod raw;
+mod single;
 mod socks;
 mod stage;
 mod subscriptions;

@@ -1,6 +1,8 @@
 //! Subscriptions and groups from peers who mean no good.
 
-use sinew::{DisconnectReason, Dish, Malformed, Radio, SocketBuilder, SubscriptionEvent, XPub};
+use sinew::{
+    DisconnectReason, Dish, Malformed, Radio, SocketBuilder, Sub, SubscriptionEvent, XPub,
+};
 
 use crate::heap::{live, peak_of};
 use crate::isolated::isolated;
@@ -299,4 +301,80 @@ fn an_xpub_that_only_sends_outlives_many_peers() {
         }
     }
     assert_eq!(xpub.stats().handshakes, 1200);
+}
+
+/// What a raw publisher makes of what it reads, until it is this; how many frames that were.
+fn read_until(raw: &mut Raw, wanted: &[&[u8]]) -> usize {
+    let mut held = std::collections::BTreeSet::new();
+    for frames in 1.. {
+        let (flags, body) = raw.read_frame();
+        assert_eq!(flags & COMMAND, COMMAND);
+        let (name, topic) = body[1..].split_at(usize::from(body[0]));
+        match name {
+            b"SUBSCRIBE" | b"JOIN" => assert!(held.insert(topic.to_vec()), "told twice"),
+            b"CANCEL" | b"LEAVE" => assert!(held.remove(topic), "never told"),
+            other => panic!("{other:?}"),
+        }
+        if held.iter().eq(wanted) {
+            return frames;
+        }
+    }
+    unreachable!("it reads for ever, or until the watchdog ends it");
+}
+
+/// An application changes its mind endlessly, and its publisher does not read: what waits is bounded by
+/// what is subscribed to, and who reads in the end knows that.
+#[test]
+fn a_publisher_that_does_not_read_costs_no_memory() {
+    isolated(
+        "subscriptions::a_publisher_that_does_not_read_costs_no_memory",
+        || {
+            const CHANGES: u32 = 60_000;
+            macro_rules! check {
+                ($socket:expr, $theirs:literal, $add:expr, $take:expr) => {
+                    let mut socket = $socket;
+                    let (add, take) = ($add, $take);
+                    // Over tcp small buffers make for slow reading.
+                    let endpoint = socket.bind("ipc://*").unwrap();
+                    let mut raw = Raw::shake_hands(&endpoint, $theirs).with_small_buffers();
+                    socket.wait_for_peers(1, WATCHDOG).unwrap();
+                    add(&mut socket, b"early");
+                    add(&mut socket, b"kept");
+                    let (grown, ()) = peak_of(|| {
+                        for n in 0..CHANGES {
+                            let topic = format!("{n:024}");
+                            add(&mut socket, topic.as_bytes());
+                            if n == CHANGES / 2 {
+                                // Told, and taken back while nothing is read; and the other way round.
+                                take(&mut socket, b"early");
+                                take(&mut socket, b"kept");
+                                add(&mut socket, b"kept");
+                                add(&mut socket, b"late");
+                            }
+                            take(&mut socket, topic.as_bytes());
+                        }
+                    });
+                    println!("{CHANGES} changes nobody reads: {} KiB", grown / KIB);
+                    assert!(grown < MIB, "{grown} octets");
+                    let frames = read_until(&mut raw, &[b"kept", b"late"]);
+                    assert!(frames < CHANGES as usize, "{frames}");
+                    // Nothing else is left to tell.
+                    add(&mut socket, b"after");
+                    assert!(raw.read_frame().1.ends_with(b"after"));
+                };
+            }
+            check!(
+                Sub::new(),
+                "PUB",
+                |sub: &mut Sub, topic: &[u8]| sub.subscribe(topic),
+                |sub: &mut Sub, topic: &[u8]| assert!(sub.unsubscribe(topic))
+            );
+            check!(
+                Dish::new(),
+                "RADIO",
+                |dish: &mut Dish, group: &[u8]| dish.join(group).unwrap(),
+                |dish: &mut Dish, group: &[u8]| dish.leave(group).unwrap()
+            );
+        },
+    );
 }

@@ -1,5 +1,5 @@
 //! XSUB and XPUB: ours with theirs, ours between theirs, theirs between ours. 20 000 messages through each
-//! broker.
+//! broker, and as many from XPUB to XSUB with libzmq, 5000 with pyzmq.
 
 use std::time::Instant;
 
@@ -218,4 +218,65 @@ fn our_proxy_serves_theirs_and_is_steered_by_theirs() {
         assert_eq!(master.recv_bytes(0).unwrap(), b"");
     }
     proxy.join();
+}
+
+fn published_to_theirs<P: Peer>(count: u64) {
+    for (transport, binds) in [("tcp", true), ("tcp", false), ("ipc", true), ("ipc", false)] {
+        let mut xpub = XPub::builder()
+            .no_drop(true)
+            .recv_timeout(WATCHDOG)
+            .build()
+            .unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let endpoint = free_endpoint(transport, directory.path());
+        let mut peer = if binds {
+            let endpoint = xpub.bind(&endpoint).unwrap();
+            P::start(&Role::connecting(Kind::XSub, endpoint, SEED, count))
+        } else {
+            let peer = P::start(&Role::binding(Kind::XSub, endpoint, SEED, count));
+            xpub.connect(peer.endpoint()).unwrap();
+            peer
+        };
+        let event = xpub.recv_event().unwrap();
+        assert_eq!(event, SubscriptionEvent::Subscribed(KEPT.into()));
+        let sent = publish_all(Traffic::new(SEED), 0..count, |message| {
+            xpub.send(message).unwrap();
+        });
+        assert_eq!(peer.done(), sent.value());
+        peer.close();
+        let event = xpub.recv_event().unwrap();
+        assert_eq!(event, SubscriptionEvent::Unsubscribed(KEPT.into()));
+    }
+}
+
+fn published_by_theirs<P: Peer>(count: u64) {
+    for (transport, binds) in [("tcp", true), ("tcp", false), ("ipc", true), ("ipc", false)] {
+        let mut xsub = XSub::builder().recv_timeout(WATCHDOG).build().unwrap();
+        xsub.subscribe(KEPT);
+        let directory = tempfile::tempdir().unwrap();
+        let endpoint = free_endpoint(transport, directory.path());
+        let mut peer = if binds {
+            let endpoint = xsub.bind(&endpoint).unwrap();
+            P::start(&Role::connecting(Kind::XPub, endpoint, SEED, count))
+        } else {
+            let peer = P::start(&Role::binding(Kind::XPub, endpoint, SEED, count));
+            xsub.connect(peer.endpoint()).unwrap();
+            peer
+        };
+        let received = receive_published(Traffic::new(SEED), 0..count, || xsub.recv().unwrap());
+        assert_eq!(peer.done(), received.value());
+        peer.close();
+    }
+}
+
+#[test]
+fn our_xpub_publishes_to_their_xsub() {
+    watched(|| published_to_theirs::<Libzmq>(COUNT));
+    watched(|| published_to_theirs::<Pyzmq>(COUNT / 4));
+}
+
+#[test]
+fn their_xpub_publishes_to_our_xsub() {
+    watched(|| published_by_theirs::<Libzmq>(COUNT));
+    watched(|| published_by_theirs::<Pyzmq>(COUNT / 4));
 }

@@ -1,9 +1,9 @@
-//! DEALER and ROUTER in every role against those of libzmq and pyzmq: whoever asks keeps a hundred
+//! DEALER, ROUTER and PAIR in every role against those of libzmq and pyzmq: whoever asks keeps a hundred
 //! messages under way, whoever is asked sends them back, and every octet is checked at both ends.
 //!
 //! 20 000 messages with libzmq and 5000 with pyzmq, in each of the four ways of meeting.
 
-use sinew::{Dealer, Message, Monitor, Rep, Req, Router, RoutingId, SendError, SocketEvent};
+use sinew::{Dealer, Message, Monitor, Pair, Rep, Req, Router, RoutingId, SendError, SocketEvent};
 
 use crate::exchange::check;
 use crate::libzmq::Libzmq;
@@ -39,6 +39,8 @@ dialogs! {
     a_router_asks_a_router;
     a_dealer_is_asked_by_a_dealer;
     a_requester_asks_a_router;
+    a_pair_asks_a_pair;
+    a_pair_is_asked_by_a_pair;
     a_replier_is_asked_by_a_dealer;
     a_router_that_comes_back_is_asked_again;
     dealers_that_come_and_go_are_told_apart;
@@ -68,13 +70,23 @@ macro_rules! meet {
     }};
 }
 
-/// What a DEALER and a ROUTER have in common here.
+/// What a DEALER, a PAIR and a ROUTER have in common here.
 trait Talk {
     fn say(&mut self, message: Message) -> Result<(), SendError>;
     fn hear(&mut self) -> Message;
 }
 
 impl Talk for Dealer {
+    fn say(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_timeout(message, WATCHDOG)
+    }
+
+    fn hear(&mut self) -> Message {
+        self.recv_timeout(WATCHDOG).unwrap()
+    }
+}
+
+impl Talk for Pair {
     fn say(&mut self, message: Message) -> Result<(), SendError> {
         self.send_timeout(message, WATCHDOG)
     }
@@ -198,6 +210,22 @@ fn a_dealer_is_asked_by_a_dealer<P: Peer>(transport: &str, binds: bool, count: u
     let mut dealer = Dealer::new();
     let (mut peer, _directory) = meet!(dealer, Kind::Dealer, transport, binds, count);
     let answered = answer(&mut dealer, 0, 0..count);
+    assert_eq!(peer.done(), answered);
+    peer.close();
+}
+
+fn a_pair_asks_a_pair<P: Peer>(transport: &str, binds: bool, count: u64) {
+    let mut pair = Pair::new();
+    let (mut peer, _directory) = meet!(pair, Kind::PairEcho, transport, binds, count);
+    let asked = ask(&mut pair, &[], 0..count);
+    assert_eq!(peer.done(), asked);
+    peer.close();
+}
+
+fn a_pair_is_asked_by_a_pair<P: Peer>(transport: &str, binds: bool, count: u64) {
+    let mut pair = Pair::new();
+    let (mut peer, _directory) = meet!(pair, Kind::Pair, transport, binds, count);
+    let answered = answer(&mut pair, 0, 0..count);
     assert_eq!(peer.done(), answered);
     peer.close();
 }

@@ -118,6 +118,9 @@ fn serve(
         Kind::Sub => zmq::SUB,
         Kind::Dealer | Kind::DealerRep => zmq::DEALER,
         Kind::Router => zmq::ROUTER,
+        Kind::Pair | Kind::PairEcho => zmq::PAIR,
+        Kind::XPub => zmq::XPUB,
+        Kind::XSub => zmq::XSUB,
     })?;
     let watchdog = WATCHDOG.as_millis() as i32;
     socket.set_linger(watchdog)?;
@@ -125,7 +128,7 @@ fn serve(
     socket.set_sndtimeo(watchdog)?;
     match role.kind {
         // It would drop what exceeds the mark, and the crate has no option to make it wait.
-        Kind::Pub => socket.set_sndhwm(0)?,
+        Kind::Pub | Kind::XPub => socket.set_sndhwm(0)?,
         Kind::Sub => {
             socket.set_subscribe(KEPT)?;
             // Its subscriptions would linger for a publisher that does not come back.
@@ -142,14 +145,17 @@ fn serve(
         role.endpoint.clone()
     };
     reports.send(Ok(Report::Ready(endpoint)))?;
-    if role.kind == Kind::Pub {
-        synchronize(&socket, commands)?;
+    match role.kind {
+        Kind::Pub => synchronize(&socket, commands)?,
+        Kind::XPub => drop(receive(&socket, 0, &[&[&[1], KEPT].concat()])?),
+        Kind::XSub => socket.send([&[1], KEPT].concat(), 0)?,
+        _ => {}
     }
     let (mut first, mut count) = (role.first, role.count);
     loop {
         let numbers = first..first + count;
         let checksum = match role.kind {
-            Kind::Dealer | Kind::DealerRep => converse(&socket, role, numbers)?,
+            Kind::Dealer | Kind::DealerRep | Kind::Pair => converse(&socket, role, numbers)?,
             _ => handle(&socket, role, numbers)?,
         };
         reports.send(Ok(Report::Done(checksum)))?;
@@ -207,7 +213,7 @@ fn handle(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> O
     for n in numbers {
         frames.clear();
         match role.kind {
-            Kind::Dealer | Kind::DealerRep => unreachable!("these converse"),
+            Kind::Dealer | Kind::DealerRep | Kind::Pair => unreachable!("these converse"),
             Kind::Router => {
                 frames.extend(traffic.message(n));
                 let message = socket.recv_multipart(0)?;
@@ -233,12 +239,12 @@ fn handle(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> O
                 send(socket, &frames)?;
                 checksum.add(receive(socket, n, &frames)?.iter().map(|frame| &frame[..]));
             }
-            Kind::Rep => {
+            Kind::Rep | Kind::PairEcho => {
                 frames.extend(traffic.message(n));
                 checksum.add(receive(socket, n, &frames)?.iter().map(|frame| &frame[..]));
                 send(socket, &frames)?;
             }
-            Kind::Pub => {
+            Kind::Pub | Kind::XPub => {
                 frames.push(traffic.topic(n));
                 frames.extend(traffic.message(n));
                 if is_kept(n) {
@@ -246,12 +252,12 @@ fn handle(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> O
                 }
                 send(socket, &frames)?;
             }
-            Kind::Sub if is_kept(n) => {
+            Kind::Sub | Kind::XSub if is_kept(n) => {
                 frames.push(KEPT);
                 frames.extend(traffic.message(n));
                 checksum.add(receive(socket, n, &frames)?.iter().map(|frame| &frame[..]));
             }
-            Kind::Sub => {}
+            Kind::Sub | Kind::XSub => {}
         }
     }
     Ok(checksum.value())

@@ -21,6 +21,14 @@ pub(crate) enum Kind {
     Dealer,
     /// As [`Kind::Dealer`], with an empty frame before each message: for a REP.
     DealerRep,
+    /// As [`Kind::Dealer`], to one peer.
+    Pair,
+    /// As [`Kind::Rep`], to one peer.
+    PairEcho,
+    /// As [`Kind::Pub`], but knows when its subscriber is there.
+    XPub,
+    /// As [`Kind::Sub`], with subscriptions as messages.
+    XSub,
     /// Sends each message back to whom it is from. Is called [`THEIRS`].
     Router,
 }

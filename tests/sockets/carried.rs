@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sinew::{
-    Dealer, Pair, Pull, Push, ReconnectPolicy, Rep, Req, RoutingId, Server, SocketType, Sub,
+    Dealer, Dish, Pair, Pull, Push, Radio, ReconnectPolicy, Rep, Req, RoutingId, Server,
+    SocketType, Sub, SubscriptionEvent, XPub, XSub,
 };
 
 use crate::support::{Net, KINDS, LONG, STREAMS};
@@ -186,4 +187,56 @@ fn metadata_is_checked() {
         one.last_peer().unwrap().metadata().collect::<Vec<_>>(),
         [("X-a", &b"1"[..])]
     );
+}
+
+#[test]
+fn subscribers_and_members_know_their_last_peer() {
+    for &net in KINDS {
+        // Of an XPUB that receives events and messages, and of one that connects.
+        for bound in [true, false] {
+            let mut xpub = XPub::new();
+            let mut xsub = XSub::builder().metadata("X-Name", "below").build().unwrap();
+            if bound {
+                let endpoint = xpub.bind(net.fresh()).unwrap();
+                xsub.connect(endpoint).unwrap();
+            } else {
+                let endpoint = xsub.bind(net.fresh()).unwrap();
+                xpub.connect(endpoint).unwrap();
+            }
+            assert!(xpub.last_peer().is_none() && xsub.last_peer().is_none());
+            xsub.subscribe("topic");
+            let event = xpub.recv_event_timeout(LONG).unwrap();
+            assert_eq!(event, SubscriptionEvent::Subscribed("topic".into()));
+            let peer = xpub.last_peer().unwrap();
+            assert_eq!(peer.property("X-Name"), Some(&b"below"[..]), "{net:?}");
+            xsub.send("upwards").unwrap();
+            xpub.recv_event_timeout(LONG).unwrap();
+            assert_eq!(
+                xpub.last_peer().unwrap().socket_type(),
+                Some(SocketType::XSub)
+            );
+            xpub.send("topic").unwrap();
+            xsub.recv_timeout(LONG).unwrap();
+            assert_eq!(
+                xsub.last_peer().unwrap().socket_type(),
+                Some(SocketType::XPub)
+            );
+            // Of who has gone nothing is known any more.
+            xsub.close();
+            let event = xpub.recv_event_timeout(LONG).unwrap();
+            assert_eq!(event, SubscriptionEvent::Unsubscribed("topic".into()));
+        }
+        let mut dish = Dish::builder().bind(net.fresh()).unwrap();
+        let mut radio = Radio::builder()
+            .metadata("X-Name", "station")
+            .connect(&dish.bound_endpoints()[0])
+            .unwrap();
+        assert!(dish.last_peer().is_none());
+        dish.join("news").unwrap();
+        radio.wait_for_members("news", 1, LONG).unwrap();
+        radio.send("news", "rain").unwrap();
+        dish.recv_timeout(LONG).unwrap();
+        let peer = dish.last_peer().unwrap();
+        assert_eq!(peer.property("X-Name"), Some(&b"station"[..]), "{net:?}");
+    }
 }

@@ -3,7 +3,10 @@
 use sinew::{BindError, BuildError, ConnectError, Context, Pull, Push};
 
 #[cfg(target_os = "linux")]
-use crate::support::await_true;
+use {
+    crate::support::{await_true, LONG},
+    sinew::ThreadScheduling,
+};
 
 #[test]
 fn a_context_makes_no_more_sockets_than_it_allows() {
@@ -129,4 +132,63 @@ fn threads_allowed() -> Vec<usize> {
         .and_then(|core| core.parse().ok())
         .into_iter()
         .collect()
+}
+
+/// Those that need no privilege; the others run or do not, as this process may.
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_are_scheduled_as_asked_for() {
+    let all = [
+        (ThreadScheduling::Batch, "sch-batch", Some("3")),
+        (ThreadScheduling::Idle, "sch-idle", Some("5")),
+        (ThreadScheduling::Other, "sch-other", Some("0")),
+        (ThreadScheduling::RoundRobin { priority: 1 }, "sch-rr", None),
+        (ThreadScheduling::Fifo { priority: 1 }, "sch-fifo", None),
+    ];
+    for (scheduling, prefix, expected) in all {
+        let context = Context::builder()
+            .io_threads(1)
+            .thread_name_prefix(prefix)
+            .thread_scheduling(scheduling)
+            .build()
+            .unwrap();
+        let mut pull = Pull::builder()
+            .context(&context)
+            .bind("tcp://127.0.0.1:*")
+            .unwrap();
+        if let Some(expected) = expected {
+            await_true("it is scheduled so", || policy(prefix) == expected);
+        }
+        // In any case it works.
+        let endpoint = &pull.bound_endpoints()[0];
+        let mut push = Push::builder().context(&context).connect(endpoint).unwrap();
+        push.send("x").unwrap();
+        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), b"x");
+    }
+    let bad = Context::builder().thread_scheduling(ThreadScheduling::Fifo { priority: 0 });
+    assert_eq!(bad.build().unwrap_err().option(), "thread_scheduling");
+}
+
+/// The scheduling policy of the thread whose name begins so, by its number in the system.
+#[cfg(target_os = "linux")]
+fn policy(prefix: &str) -> String {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    for task in tasks.flatten() {
+        // It may have ended meanwhile.
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        if let Some((name, fields)) = stat.rsplit_once(')') {
+            if name
+                .split_once('(')
+                .is_some_and(|(_, name)| name.starts_with(prefix))
+            {
+                // The 41st; the third is the first behind the name.
+                return fields
+                    .split_whitespace()
+                    .nth(38)
+                    .unwrap_or_default()
+                    .to_owned();
+            }
+        }
+    }
+    String::new()
 }

@@ -8,7 +8,7 @@ use sinew::{
 };
 
 use crate::support::{
-    await_event, await_true, number_of, numbered, task, Net, LONG, SHORT, STREAMS,
+    await_event, await_true, number_of, numbered, task, Net, KINDS, LONG, SHORT, STREAMS,
 };
 
 fn quick() -> ReconnectPolicy {
@@ -373,4 +373,72 @@ fn what_is_left_after_a_disconnect_is_sent_to_another() {
     push.connect(&endpoint).unwrap();
     assert_eq!(push.close().unsent, 0);
     assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), b"x");
+}
+
+/// What is bound and has been connected to twice from one socket: how many connections there are.
+macro_rules! connections {
+    ($here:ident, $there:ident, $net:expr) => {{
+        let mut here = sinew::$here::builder().bind($net.fresh()).unwrap();
+        let endpoint = here.bound_endpoints()[0].clone();
+        let mut there = sinew::$there::builder().reconnect(quick()).build().unwrap();
+        let mut other = sinew::$there::new();
+        let wanted = if matches!(stringify!($there), "Dealer" | "Sub" | "Pub" | "Req")
+            && $net != Net::Inproc
+        {
+            1
+        } else {
+            2
+        };
+        assert_eq!(there.connect(&endpoint).unwrap(), endpoint);
+        assert_eq!(there.connect(&endpoint).unwrap(), endpoint);
+        assert_eq!(there.connected_endpoints().len(), wanted);
+        // Somebody who comes later shows that all who came before have been counted.
+        there.wait_for_peers(wanted, LONG).unwrap();
+        other.connect(&endpoint).unwrap();
+        here.wait_for_peers(wanted + 1, LONG).unwrap();
+        assert_eq!(there.stats().peers, wanted);
+        // Once it is disconnected it can be connected to again.
+        there.disconnect(&endpoint).unwrap();
+        assert!(there.connected_endpoints().is_empty());
+        here.wait_for_peers(1, LONG).unwrap();
+        there.connect(&endpoint).unwrap();
+        there.wait_for_peers(1, LONG).unwrap();
+    }};
+}
+
+#[test]
+fn connecting_twice_is_one_connection_where_two_would_harm() {
+    for &net in KINDS {
+        connections!(Router, Dealer, net);
+        connections!(Pub, Sub, net);
+        connections!(Sub, Pub, net);
+        connections!(Router, Req, net);
+        connections!(Pull, Push, net);
+        connections!(Push, Pull, net);
+        connections!(Dealer, Router, net);
+        connections!(XSub, XPub, net);
+        connections!(Server, Client, net);
+    }
+}
+
+/// An endpoint that has ended for good is no reason not to connect to it again.
+#[test]
+fn what_has_ended_can_be_connected_to_again() {
+    for &net in STREAMS {
+        let endpoint = net.unbound();
+        let mut sub = Sub::builder()
+            .reconnect(ReconnectPolicy::never())
+            .build()
+            .unwrap();
+        let mut monitor = sub.monitor();
+        sub.connect(&endpoint).unwrap();
+        await_event(&mut monitor, "it has ended", |event| {
+            matches!(event, SocketEvent::Closed { .. })
+        });
+        let mut publisher = Pub::builder().bind(&endpoint).unwrap();
+        sub.connect(&endpoint).unwrap();
+        assert_eq!(sub.connected_endpoints().len(), 1);
+        sub.wait_for_peers(1, LONG).unwrap();
+        publisher.wait_for_peers(1, LONG).unwrap();
+    }
 }

@@ -21,6 +21,7 @@ mod promises;
 mod proxy;
 mod radio_dish;
 mod reconnecting;
+mod requester;
 mod router;
 mod socks;
 mod stream;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use sinew::{
-    Dealer, Message, ReconnectPolicy, RecvError, Rep, Req, RequestError, Router, RoutingId,
+    Client, Dealer, Message, Peer, ReconnectPolicy, RecvError, Rep, Req, RequestError, Router,
+    RoutingId, Server,
 };
 
 use crate::support::{await_true, numbered, KINDS, LONG, SHORT, STREAMS};
@@ -276,5 +277,96 @@ fn a_request_waits_as_the_options_say_and_never_wedges_the_socket() {
         });
         assert_eq!(patient.request("question").unwrap().as_bytes(), b"question");
         answering.join();
+    }
+}
+
+#[test]
+fn clients_servers_and_peers_are_greeted() {
+    for &net in KINDS {
+        let mut server = Server::builder()
+            .hello_message("welcome")
+            .bind(net.fresh())
+            .unwrap();
+        let mut client = Client::builder()
+            .hello_message("good day")
+            .connect(&server.bound_endpoints()[0])
+            .unwrap();
+        client.send("business").unwrap();
+        let (id, message) = server.recv_from_timeout(LONG).unwrap();
+        assert_eq!(message.as_bytes(), b"good day", "{net:?}");
+        let business = server.recv_from_timeout(LONG).unwrap();
+        assert_eq!(business, (id, Message::from("business")));
+        server.send_to(id, "answer").unwrap();
+        for expected in ["welcome", "answer"] {
+            let message = client.recv_timeout(LONG).unwrap();
+            assert_eq!(message.as_bytes(), expected.as_bytes(), "{net:?}");
+        }
+        let mut one = Peer::builder()
+            .hello_message("from one")
+            .bind(net.fresh())
+            .unwrap();
+        let mut other = Peer::builder()
+            .hello_message("from the other")
+            .build()
+            .unwrap();
+        let id = other.connect_peer(&one.bound_endpoints()[0]).unwrap();
+        other.send_to(id, "more").unwrap();
+        for expected in ["from the other", "more"] {
+            let message = one.recv_timeout(LONG).unwrap();
+            assert_eq!(message.as_bytes(), expected.as_bytes(), "{net:?}");
+        }
+        let (from, message) = other.recv_from_timeout(LONG).unwrap();
+        assert_eq!((from, message.as_bytes()), (id, &b"from one"[..]));
+    }
+}
+
+#[test]
+fn clients_servers_and_peers_hear_of_losses() {
+    for &net in KINDS {
+        let mut server = Server::builder()
+            .disconnect_message("it left")
+            .bind(net.fresh())
+            .unwrap();
+        let mut client = Client::builder()
+            .connect(&server.bound_endpoints()[0])
+            .unwrap();
+        client.send("last words").unwrap();
+        client.close();
+        let (id, message) = server.recv_from_timeout(LONG).unwrap();
+        assert_eq!(message.as_bytes(), b"last words");
+        let note = server.recv_from_timeout(LONG).unwrap();
+        assert_eq!(note, (id, Message::from("it left")), "{net:?}");
+
+        // Who had connected is told of a hiccup, who was connected to of a loss.
+        let mut client = Client::builder()
+            .hiccup_message("hiccup")
+            .connect(&server.bound_endpoints()[0])
+            .unwrap();
+        client.send("here").unwrap();
+        server.recv_from_timeout(LONG).unwrap();
+        server.close();
+        assert_eq!(client.recv_timeout(LONG).unwrap().as_bytes(), b"hiccup");
+        let both = || {
+            Peer::builder()
+                .reconnect(quick())
+                .disconnect_message("it left")
+                .hiccup_message("hiccup")
+        };
+        for bound_goes_first in [true, false] {
+            let mut one = both().bind(net.fresh()).unwrap();
+            let mut other = both().build().unwrap();
+            let id = other.connect_peer(&one.bound_endpoints()[0]).unwrap();
+            other.send_to(id, "here").unwrap();
+            let (known, _) = one.recv_from_timeout(LONG).unwrap();
+            let (note, expected) = if bound_goes_first {
+                one.close();
+                (other.recv_from_timeout(LONG), (id, "hiccup"))
+            } else {
+                other.close();
+                (one.recv_from_timeout(LONG), (known, "it left"))
+            };
+            let (from, note) = note.unwrap();
+            assert_eq!((from, note.as_bytes()), (expected.0, expected.1.as_bytes()));
+        }
     }
 }

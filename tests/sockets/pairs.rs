@@ -4,9 +4,10 @@ use std::any::Any;
 use std::time::Duration;
 
 use sinew::{
-    Channel, Client, ConnectError, DisconnectReason, Endpoint, Gather, Message, Monitor, Pair,
-    Peer, PeerId, ProtocolError, ReconnectPolicy, RecvError, Scatter, SendFailure, Server,
-    SocketEvent, SocketType,
+    Channel, Client, ConnectError, Context, Dealer, DisconnectReason, Endpoint, Gather,
+    Incompatible, Message, Monitor, Pair, Peer, PeerId, ProtocolError, Pull, Push, ReconnectPolicy,
+    RecvError, Router, RoutingId, Scatter, SendFailure, Server, SocketEvent, SocketType, Stream,
+    TimedOut,
 };
 
 use crate::support::{
@@ -157,6 +158,47 @@ fn a_pair_connects_once() {
     }
 }
 
+/// A connect that fails has not taken the place, nor the name that a ROUTER would have given.
+#[test]
+fn a_connect_that_fails_leaves_nothing_behind() {
+    let context = Context::builder().io_threads(1).build().unwrap();
+    let no_thread = |error: ConnectError| {
+        assert!(matches!(error, ConnectError::NoIoThread { .. }), "{error}");
+    };
+    let endpoint = KINDS[2].fresh();
+    let mut other = Pair::builder().context(&context).bind(&endpoint).unwrap();
+    let mut pair = Pair::builder()
+        .context(&context)
+        .affinity(0b10)
+        .build()
+        .unwrap();
+    no_thread(pair.connect("tcp://127.0.0.1:9").unwrap_err());
+    let wrong = Push::builder()
+        .context(&context)
+        .bind("inproc://wrong")
+        .unwrap();
+    let incompatible = pair.connect("inproc://wrong").unwrap_err();
+    assert!(matches!(incompatible, ConnectError::Incompatible { .. }));
+    pair.connect(&endpoint).unwrap();
+    pair.send("here").unwrap();
+    assert_eq!(other.recv_timeout(LONG).unwrap().as_bytes(), b"here");
+    drop(wrong);
+
+    let endpoint = KINDS[2].fresh();
+    let mut dealer = Dealer::builder().context(&context).bind(&endpoint).unwrap();
+    let mut router = Router::builder()
+        .context(&context)
+        .affinity(0b10)
+        .build()
+        .unwrap();
+    let name = RoutingId::new("name").unwrap();
+    no_thread(router.connect_as(&name, "tcp://127.0.0.1:9").unwrap_err());
+    assert!(router.peer_state("name").is_none());
+    router.connect_as(&name, &endpoint).unwrap();
+    router.send_to("name", "here").unwrap();
+    assert_eq!(dealer.recv_timeout(LONG).unwrap().as_bytes(), b"here");
+}
+
 #[test]
 fn single_frames_only() {
     let several = || Message::multipart(["several", "frames"]);
@@ -259,6 +301,71 @@ fn every_pair_of_types_meets_or_is_told_why_not() {
                 });
             }
         }
+    }
+}
+
+fn is_failure(event: &SocketEvent, wanted: &ProtocolError) -> bool {
+    matches!(
+        event,
+        SocketEvent::HandshakeFailed {
+            reason: DisconnectReason::Protocol(error),
+            ..
+        } if error == wanted
+    )
+}
+
+/// To a STREAM socket the other is a peer like any, as long as it stays; the other is told that it met none of
+/// its kind.
+#[test]
+fn a_raw_peer_is_none_of_the_others() {
+    let kinds = kinds! {
+        Pair Pub Sub XPub XSub Req Rep Dealer Router Push Pull Client Server Peer Scatter Gather
+        Channel Radio Dish
+    };
+    let not_zmtp = ProtocolError::from(Incompatible::NotZmtp { first: b'G' });
+    let check = |mut stream: Stream, monitor: &mut Monitor, names: &str| {
+        let mut here = stream.monitor();
+        let (id, note) = stream.recv_from_timeout(LONG).unwrap();
+        assert_eq!(note, Message::default(), "{names}");
+        stream.send_to(&id, "GET / HTTP/1.1\r\n\r\n").unwrap();
+        await_event(monitor, names, |event| is_failure(event, &not_zmtp));
+        await_event(&mut here, names, |event| {
+            matches!(
+                event,
+                SocketEvent::Disconnected {
+                    reason: DisconnectReason::PeerClosed | DisconnectReason::Io { .. },
+                    ..
+                }
+            )
+        });
+    };
+    for at in ["tcp://127.0.0.1:*", "ipc://*"] {
+        for kind in &kinds {
+            let names = format!("{} {at}", kind.socket_type);
+            let stream = Stream::builder().bind(at).unwrap();
+            let (_kept, mut there, connected) = (kind.connect)(&stream.bound_endpoints()[0]);
+            connected.unwrap();
+            check(stream, &mut there, &names);
+            let (_kept, mut there, endpoint) = (kind.bind)(at);
+            let stream = Stream::builder().connect(&endpoint).unwrap();
+            check(stream, &mut there, &names);
+        }
+    }
+}
+
+#[test]
+fn a_raw_peer_that_says_nothing_is_given_up() {
+    let late = ProtocolError::from(TimedOut::Handshake);
+    for at in ["tcp://127.0.0.1:*", "ipc://*"] {
+        let mut stream = Stream::builder().bind(at).unwrap();
+        let mut pull = Pull::builder().handshake_timeout(SHORT).build().unwrap();
+        let mut monitor = pull.monitor();
+        pull.connect(&stream.bound_endpoints()[0]).unwrap();
+        let (id, _) = stream.recv_from_timeout(LONG).unwrap();
+        let (from, greeting) = stream.recv_from_timeout(LONG).unwrap();
+        assert_eq!((from, greeting.as_bytes()[0]), (id.clone(), 0xff));
+        await_event(&mut monitor, at, |event| is_failure(event, &late));
+        await_true("and is gone", || !stream.is_connected(&id));
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 
 use sinew::{
-    BindError, ConnectError, Endpoint, Message, RecvError, RoutingId, SendFailure, Stream,
+    BindError, ConnectError, Endpoint, Message, RecvError, Router, RoutingId, SendFailure, Stream,
 };
 
 use crate::support::{await_true, pattern, task, LONG};
@@ -305,7 +305,7 @@ fn other_transports_are_refused() {
         let error = stream.connect(other).unwrap_err();
         assert!(matches!(error, ConnectError::Endpoint(_)), "{error}");
         let expected = format!(
-            "`{other}` cannot be connected to: expected `tcp://` or `ipc://` for a STREAM socket"
+            "`{other}` cannot be connected to: expected `tcp://` or `ipc://` for a STREAM socket, or a raw ROUTER"
         );
         assert_eq!(error.to_string(), expected);
     }
@@ -328,4 +328,77 @@ fn what_is_no_zmtp_is_no_error_here() {
         drop(peer);
         assert_eq!(note(&mut stream), id);
     }
+}
+
+/// The option that a ROUTER had before there was STREAM: the same, without notes.
+#[test]
+fn a_raw_router_talks_to_plain_sockets() {
+    for at in ["tcp://127.0.0.1:*", "ipc://*"] {
+        for mandatory in [true, false] {
+            let mut router = Router::builder()
+                .raw(true)
+                .mandatory(mandatory)
+                .bind(at)
+                .unwrap();
+            let mut peer = plain(&router.bound_endpoints()[0]);
+            peer.write_all(b"no greeting").unwrap();
+            let received = router.recv_timeout(LONG).unwrap();
+            let [id, octets] = received.frames() else {
+                panic!("{received:?}");
+            };
+            assert_eq!((id.len(), id[0], &octets[..]), (5, 0, &b"no greeting"[..]));
+            // Where a frame ends is of no meaning.
+            router
+                .send(Message::multipart([&id[..], b"one ", b"two"]))
+                .unwrap();
+            router.send_to(id, " three").unwrap();
+            router.send(Message::multipart([&id[..], b""])).unwrap();
+            let mut all = String::new();
+            peer.read_to_string(&mut all).unwrap();
+            assert_eq!(all, "one two three");
+            // It cannot be sent to, nor closed once more, and no note follows.
+            for message in [&b"more"[..], b""] {
+                let message = Message::multipart([&id[..], message]);
+                match router.send(message.clone()) {
+                    Ok(()) => assert!(!mandatory),
+                    Err(error) => {
+                        assert!(mandatory);
+                        assert_eq!(error.reason(), SendFailure::Unroutable);
+                        assert_eq!(error.into_message(), message);
+                    }
+                }
+            }
+            let dropped = if mandatory { 0 } else { 2 };
+            assert_eq!(router.stats().dropped_peer_lost, dropped);
+            // An id alone.
+            assert_eq!(router.send(id.clone()).is_ok(), !mandatory);
+            drop(peer);
+            await_true("it has gone", || router.stats().peers == 0);
+            assert_eq!(router.try_recv(), Err(RecvError::WouldBlock));
+        }
+    }
+}
+
+#[test]
+fn a_raw_router_connects_and_gives_names() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut router = Router::builder()
+        .raw(true)
+        .notify_connect(true)
+        .build()
+        .unwrap();
+    let id = RoutingId::new("server").unwrap();
+    router
+        .connect_as(&id, listener.local_addr().unwrap())
+        .unwrap();
+    let mut peer = tcp(listener.accept().unwrap().0);
+    assert_eq!(
+        router.recv_timeout(LONG).unwrap(),
+        Message::multipart(["server", ""])
+    );
+    router.send_to("server", "hello").unwrap();
+    let mut octets = [0; 5];
+    peer.read_exact(&mut octets).unwrap();
+    assert_eq!(&octets, b"hello");
+    assert!(router.bind("inproc://raw-router").is_err());
 }

@@ -12,7 +12,7 @@ use sinew::{
     Push, SocketEvent, SocketType, Sub,
 };
 
-use crate::support::{await_event, pattern, LONG};
+use crate::support::{await_event, pattern, task, LONG};
 
 const PATH: &str = "/a/b?c=d";
 
@@ -275,4 +275,62 @@ fn another_path_is_refused() {
     });
     pull.unbind(&endpoint).unwrap();
     assert!(TcpStream::connect(endpoint.socket_addr().unwrap()).is_err());
+}
+
+/// An orderly end is told with a close frame, behind everything that was sent, by either side.
+#[test]
+fn a_close_is_told_behind_what_was_sent() {
+    for serves in [true, false] {
+        let mut push = Push::new();
+        let mut peer = if serves {
+            let endpoint = push.bind(format!("ws://127.0.0.1:*{PATH}")).unwrap();
+            Peer::connect(&endpoint, "ZWS2.0").0
+        } else {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let at = listener.local_addr().unwrap();
+            push.connect(format!("ws://{at}{PATH}")).unwrap();
+            Peer::accept(&listener, "ZWS2.0").0
+        };
+        // Without a mechanism: a routing id, which is empty.
+        peer.send(0x82, b"\0");
+        assert_eq!(peer.recv(), (0x82, b"\0".to_vec()));
+        // More than the kernel takes at once.
+        let last = pattern(8 << 20);
+        push.send_timeout("first", LONG).unwrap();
+        push.send_timeout(last.clone(), LONG).unwrap();
+        let closing = task(move || push.close());
+        assert_eq!(peer.recv(), (0x82, b"\0first".to_vec()));
+        let (head, payload) = peer.recv();
+        assert_eq!(head, 0x82);
+        assert!(payload[1..] == last[..]);
+        assert_eq!(peer.recv(), (0x88, 1000u16.to_be_bytes().to_vec()));
+        peer.send(0x88, &1000u16.to_be_bytes());
+        // Nothing follows, not even the answer to the answer.
+        assert_eq!(peer.stream.read(&mut [0; 16]).unwrap(), 0);
+        assert_eq!(closing.join().unsent, 0);
+    }
+}
+
+/// What a peer tells with it is the same as what the end of the stream tells.
+#[test]
+fn a_normal_close_is_that_of_the_peer() {
+    let mut pull = Pull::new();
+    let endpoint = pull.bind(format!("ws://127.0.0.1:*{PATH}")).unwrap();
+    let mut monitor = pull.monitor();
+    let (mut peer, _) = Peer::connect(&endpoint, "ZWS2.0");
+    peer.send(0x82, b"\0");
+    peer.recv();
+    peer.send(0x82, b"\0last");
+    peer.send(0x88, &1000u16.to_be_bytes());
+    assert_eq!(peer.recv(), (0x88, 1000u16.to_be_bytes().to_vec()));
+    await_event(&mut monitor, "the end", |event| {
+        matches!(
+            event,
+            SocketEvent::Disconnected {
+                reason: DisconnectReason::PeerClosed,
+                ..
+            }
+        )
+    });
+    assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), b"last");
 }

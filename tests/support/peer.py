@@ -4,7 +4,8 @@
 
 It handles COUNT messages of the seed from number FIRST on: sends them (push, pub, req, dealer) or receives
 them (pull, sub, rep, router) and checks every octet, of replies and echoes too. A dealer keeps WINDOW messages
-under way; "dealerrep" is one that talks to a REP. A router is called "theirs", and sends back what it receives. TAG: push sends it as a frame before those of each message,
+under way; "dealerrep" is one that talks to a REP. A pair does as a dealer, a "pairecho" as a rep; xpub and
+xsub do as pub and sub. A router is called "theirs", and sends back what it receives. TAG: push sends it as a frame before those of each message,
 if it is not empty.
 
 On standard output, a line each:
@@ -29,7 +30,7 @@ from traffic import KEPT, SYNC, Traffic, add, is_kept
 
 WATCHDOG = 60_000  # ms
 WINDOW = 100
-TYPES = {"dealerrep": zmq.DEALER}
+TYPES = {"dealerrep": "dealer", "pairecho": "pair"}
 
 
 def read_commands(commands):
@@ -146,6 +147,12 @@ def sub(socket, traffic, numbers):
     return checksum
 
 
+pair = dealer
+pairecho = rep
+xpub = pub
+xsub = sub
+
+
 def synchronize(socket, commands):
     """Publishes until the subscriber is known to be there."""
     while True:
@@ -164,11 +171,11 @@ def main():
     threading.Thread(target=read_commands, args=(commands,), daemon=True).start()
     traffic = Traffic(int(seed), tag)
     context = zmq.Context()
-    socket = context.socket(TYPES.get(kind) or getattr(zmq, kind.upper()))
+    socket = context.socket(getattr(zmq, TYPES.get(kind, kind).upper()))
     socket.linger = WATCHDOG
     socket.rcvtimeo = WATCHDOG
     socket.sndtimeo = WATCHDOG
-    if kind == "pub":
+    if kind in ("pub", "xpub"):
         socket.setsockopt(zmq.XPUB_NODROP, 1)
     if kind == "router":
         socket.routing_id = b"theirs"
@@ -185,6 +192,10 @@ def main():
     try:
         if kind == "pub":
             synchronize(socket, commands)
+        if kind == "xpub":
+            expect(traffic, 0, socket.recv_multipart(), [b"\x01" + KEPT])
+        if kind == "xsub":
+            socket.send(b"\x01" + KEPT)
         first, count = int(first), int(count)
         while True:
             say("DONE", globals()[kind](socket, traffic, range(first, first + count)))

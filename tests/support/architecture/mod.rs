@@ -94,6 +94,7 @@ pub(crate) fn check_tree(tree: &Tree) -> Vec<Violation> {
         rules::length(file, &mut found);
         rules::unsafe_code(file, &mut found);
         rules::clock(file, &mut found);
+        rules::primitives(file, &mut found);
         rules::waiting(file, &mut found);
         rules::layers(file, &tree.crates, &mut found);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::imports::{paths, Import};
 use super::source::Source;
-use super::table::{Layer, CLOCK, LAYERS, MAX_CODE_LINES, UNSAFE_ALLOWED};
+use super::table::{Layer, CLOCK, LAYERS, MAX_CODE_LINES, SHARED_FREELY, UNSAFE_ALLOWED};
 use super::tokens::{Kind, Token};
 use super::Violation;
 
@@ -83,6 +83,27 @@ pub(crate) fn clock(file: &Source, found: &mut Vec<Violation>) {
                 let detail = format!("`{source}::now` outside {CLOCK}");
                 report(file, *line, "clock", detail, found);
             }
+        }
+    }
+}
+
+/// What threads share, the layers with threads take from `sync`: loom models and the count of cache lines that
+/// move see nothing else.
+pub(crate) fn primitives(file: &Source, found: &mut Vec<Violation>) {
+    if !["src/io/", "src/socket/"]
+        .iter()
+        .any(|layer| file.path.starts_with(layer))
+    {
+        return;
+    }
+    let tokens = file.tokens();
+    for import in paths(&tokens) {
+        let ["std" | "core", "sync", what, ..] = import.path[..] else {
+            continue;
+        };
+        if !SHARED_FREELY.contains(&what) && !file.is_test(import.line) {
+            let detail = format!("`std::sync::{what}`, take it from `crate::sync`");
+            report(file, import.line, "primitives", detail, found);
         }
     }
 }

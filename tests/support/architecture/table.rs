@@ -37,9 +37,10 @@ pub(crate) const LAYERS: &[Layer] = &[
     row("proto", &["message", "frame", "socket_type"], PROTO_CRATES),
     row("routing", &["message"], &["slab"]),
     row("pipe", &["sync", "message", "frame"], &["bytes"]),
+    // What sync can ask of the system for a thread is an option.
     row(
         "config",
-        &["message", "endpoint", "socket_type"],
+        &["sync", "message", "endpoint", "socket_type"],
         &["bytes", "thiserror"],
     ),
     // libc where the platform call needs it; thiserror for what a proxy answers.
@@ -103,7 +104,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "error",
             "context",
         ],
-        &["bytes"],
+        &["bytes", "futures_core", "futures_sink"],
     ),
     // Forwards between sockets through what `socket` offers for it alone; waits for the events of several.
     row(
@@ -153,3 +154,8 @@ pub(crate) const CLOCK: &str = "src/sync/clock.rs";
 
 /// The most lines of code in a file: not blank, not comments, not a trailing `mod tests`.
 pub(crate) const MAX_CODE_LINES: usize = 800;
+
+/// What of `std::sync` the layers with threads may use as it is: a count of references, what is written once,
+/// and errors of locks, which loom has from there, too.
+pub(crate) const SHARED_FREELY: &[&str] =
+    &["Arc", "Weak", "OnceLock", "TryLockError", "PoisonError"];

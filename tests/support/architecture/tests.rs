@@ -220,6 +220,34 @@ fn unsafe_is_caught_outside_its_places() {
 }
 
 #[test]
+fn atomics_and_locks_are_caught_outside_of_sync() {
+    for body in [
+        "use std::sync::atomic::Ordering;",
+        "use std::sync::{Arc, Mutex};",
+        "use std::{io, sync::{atomic::{self, AtomicU64}}};",
+        "use std::sync::*;",
+        "use core::sync::atomic;",
+        "static N: std::sync::RwLock<u8> = std::sync::RwLock::new(0);",
+        "fn wait(on: &std::sync::Condvar) {}",
+    ] {
+        breaks("src/io/link.rs", body, "primitives");
+        breaks("src/socket/shell.rs", body, "primitives");
+        passes("src/sync/token.rs", body);
+        passes("tests/sockets/main.rs", body);
+        passes(
+            "src/io/link.rs",
+            &format!("#[cfg(test)]\nmod tests {{ {body} }}"),
+        );
+    }
+    passes(
+        "src/io/link.rs",
+        "use std::sync::{Arc, OnceLock, TryLockError, Weak};",
+    );
+    passes("src/io/link.rs", "use crate::sync::atomic::Ordering;");
+    passes("src/io/link.rs", "// use std::sync::Mutex;");
+}
+
+#[test]
 fn a_clock_is_caught_outside_its_file() {
     for body in [
         "fn f() { let t = std::time::Instant::now(); }",

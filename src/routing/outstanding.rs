@@ -1,0 +1,434 @@
+//! Many requests at once, each of which ends exactly once: with a reply, or with the reason for there being none.
+//!
+//! On the wire a request is `[id] [empty] [body …]`, as that of a correlated REQ (28/REQREP), with an id of eight
+//! octets. A reply counts from any peer that was asked, if it repeats the id: one that was asked again
+//! because another took too long does not make the other's reply worthless.
+//!
+//! Calling order: [`Outstanding::begin`] queues a request; [`Outstanding::next_unsent`] is what is to be sent, and
+//! [`Outstanding::sent`] says who has it. Whatever ends requests tells whose they were, by the tag kept with
+//! them, and [`Outstanding::take`] is how each ended.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::PeerKey;
+use crate::message::{Frame, Message};
+
+/// How long a request may take, and how often it may be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// When it is given up.
+    pub(crate) deadline: Option<Instant>,
+    /// How long one peer has for a reply before another is asked.
+    pub(crate) attempt: Option<Duration>,
+    /// How many more peers may be asked.
+    pub(crate) retries: u32,
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Reply(Message),
+    /// Nobody could be asked in time. The body.
+    Unsent(Message),
+    /// Somebody was asked, and did not reply in time.
+    TimedOut,
+    /// Those who were asked are gone.
+    PeerLost,
+    /// The requester was closed.
+    Closed,
+}
+
+/// See the module. `T` is kept with each request until it ends.
+#[derive(Debug)]
+pub(crate) struct Outstanding<T> {
+    requests: HashMap<u64, Request<T>>,
+    /// When something is to be done about which.
+    due: BTreeSet<(Instant, u64)>,
+    /// In the order in which they are to be sent. Some may have ended meanwhile.
+    unsent: VecDeque<u64>,
+    next_id: u64,
+    ended: usize,
+}
+
+#[derive(Debug)]
+struct Request<T> {
+    tag: T,
+    wire: Message,
+    terms: Terms,
+    /// Its entry in `due`.
+    due: Option<Instant>,
+    /// Who has it, and is there.
+    asked: Vec<PeerKey>,
+    was_sent: bool,
+    waits_to_be_sent: bool,
+    outcome: Option<Outcome>,
+}
+
+impl<T: Default> Outstanding<T> {
+    /// The ids begin with an unpredictable one, so that a reply to an earlier process is none to this.
+    pub(crate) fn new(first_id: u64) -> Self {
+        Outstanding {
+            requests: HashMap::new(),
+            due: BTreeSet::new(),
+            unsent: VecDeque::new(),
+            next_id: first_id,
+            ended: 0,
+        }
+    }
+
+    /// Requests that have not ended.
+    pub(crate) fn len(&self) -> usize {
+        self.requests.len() - self.ended
+    }
+
+    /// Queues a request.
+    pub(crate) fn begin(&mut self, body: Message, terms: Terms) -> u64 {
+        let id = self.next_id;
+        self.next_id = self.next_id.wrapping_add(1);
+        let envelope = [Frame::from(&id.to_be_bytes()[..]), Frame::default()];
+        let request = Request {
+            tag: T::default(),
+            wire: Message::multipart(envelope.into_iter().chain(body)),
+            terms,
+            due: None,
+            asked: Vec::new(),
+            was_sent: false,
+            waits_to_be_sent: true,
+            outcome: None,
+        };
+        self.requests.insert(id, request);
+        self.unsent.push_back(id);
+        self.set_due(id, terms.deadline);
+        id
+    }
+
+    /// What is to be sent next.
+    pub(crate) fn next_unsent(&mut self) -> Option<(u64, &Message)> {
+        loop {
+            let id = *self.unsent.front()?;
+            let waits = |request: &Request<T>| request.waits_to_be_sent;
+            if self.requests.get(&id).is_some_and(waits) {
+                return self.requests.get(&id).map(|request| (id, &request.wire));
+            }
+            self.unsent.pop_front();
+        }
+    }
+
+    /// A request is on its way to a peer.
+    pub(crate) fn sent(&mut self, id: u64, to: PeerKey, now: Instant) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        request.waits_to_be_sent = false;
+        request.was_sent = true;
+        if !request.asked.contains(&to) {
+            request.asked.push(to);
+        }
+        let attempt = request.terms.attempt.and_then(|time| now.checked_add(time));
+        let due = earlier(attempt, request.terms.deadline);
+        self.set_due(id, due);
+    }
+
+    /// A message from a peer. Whose request it ends; nobody's if it is no reply to one.
+    pub(crate) fn accept(&mut self, from: PeerKey, message: Message) -> Option<T> {
+        let [id, delimiter, _body, ..] = message.frames() else {
+            return None;
+        };
+        let id = u64::from_be_bytes((**id).try_into().ok()?);
+        let request = self.requests.get(&id)?;
+        if !delimiter.is_empty() || !request.asked.contains(&from) || request.outcome.is_some() {
+            return None;
+        }
+        let mut body = message;
+        body.pop_front();
+        body.pop_front();
+        self.end(id, Outcome::Reply(body))
+    }
+
+    /// A peer is gone with what it was asked. Whose requests that ends, behind those in `ended`; others are asked
+    /// again.
+    pub(crate) fn lost(&mut self, peer: PeerKey, ended: &mut Vec<T>) {
+        let concerned: Vec<u64> = self
+            .requests
+            .iter_mut()
+            .filter_map(|(id, request)| {
+                let before = request.asked.len();
+                request.asked.retain(|asked| *asked != peer);
+                let alone = request.asked.is_empty() && request.asked.len() < before;
+                let open = request.outcome.is_none() && !request.waits_to_be_sent;
+                (alone && open).then_some(*id)
+            })
+            .collect();
+        for id in concerned {
+            if !self.ask_again(id) {
+                ended.extend(self.end(id, Outcome::PeerLost));
+            }
+        }
+    }
+
+    /// It is so late now. Whose requests that ends; others are asked again.
+    pub(crate) fn expire(&mut self, now: Instant, ended: &mut Vec<T>) {
+        while let Some((at, id)) = self.due.first().copied().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, id));
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            request.due = None;
+            let over = request.terms.deadline.is_some_and(|end| end <= now);
+            if !over && self.ask_again(id) {
+                continue;
+            }
+            let outcome = match self.requests.get(&id) {
+                Some(request) if !request.was_sent => Outcome::Unsent(body_of(&request.wire)),
+                _ => Outcome::TimedOut,
+            };
+            ended.extend(self.end(id, outcome));
+        }
+    }
+
+    /// When [`Outstanding::expire`] has something to do.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// Ends everything. Whose requests those were.
+    pub(crate) fn close(&mut self) -> Vec<T> {
+        let open = |(id, request): (&u64, &Request<T>)| request.outcome.is_none().then_some(*id);
+        let ids: Vec<u64> = self.requests.iter().filter_map(open).collect();
+        ids.into_iter()
+            .filter_map(|id| self.end(id, Outcome::Closed))
+            .collect()
+    }
+
+    /// How a request ended, after which it is forgotten. `None`: it has not.
+    pub(crate) fn take(&mut self, id: u64) -> Option<Outcome> {
+        self.requests.get(&id)?.outcome.as_ref()?;
+        self.ended -= 1;
+        self.requests.remove(&id)?.outcome
+    }
+
+    /// What is kept with a request that has not ended.
+    pub(crate) fn tag(&mut self, id: u64) -> Option<&mut T> {
+        self.requests.get_mut(&id).map(|request| &mut request.tag)
+    }
+
+    /// Forgets a request, however it stands.
+    pub(crate) fn cancel(&mut self, id: u64) {
+        self.set_due(id, None);
+        if let Some(request) = self.requests.remove(&id) {
+            self.ended -= usize::from(request.outcome.is_some());
+            if request.waits_to_be_sent && self.unsent.len() > 2 * self.requests.len() + 64 {
+                let requests = &self.requests;
+                self.unsent.retain(|id| requests.contains_key(id));
+            }
+        }
+    }
+
+    /// Queues a request once more, if it may be.
+    fn ask_again(&mut self, id: u64) -> bool {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return false;
+        };
+        if request.waits_to_be_sent || request.terms.retries == 0 {
+            return false;
+        }
+        request.terms.retries -= 1;
+        request.waits_to_be_sent = true;
+        let deadline = request.terms.deadline;
+        self.unsent.push_back(id);
+        self.set_due(id, deadline);
+        true
+    }
+
+    fn end(&mut self, id: u64, outcome: Outcome) -> Option<T> {
+        self.set_due(id, None);
+        let request = self.requests.get_mut(&id)?;
+        request.waits_to_be_sent = false;
+        request.outcome = Some(outcome);
+        // It is not needed any more, and its owner may take its time.
+        request.wire = Message::default();
+        self.ended += 1;
+        Some(std::mem::take(&mut request.tag))
+    }
+
+    fn set_due(&mut self, id: u64, at: Option<Instant>) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut request.due, at) {
+            self.due.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.due.insert((at, id));
+        }
+    }
+}
+
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// A request without its envelope.
+fn body_of(wire: &Message) -> Message {
+    let mut body = wire.clone();
+    body.pop_front();
+    body.pop_front();
+    body
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONCE: Terms = Terms {
+        deadline: None,
+        attempt: None,
+        retries: 0,
+    };
+
+    fn peer(index: u32) -> PeerKey {
+        PeerKey {
+            index,
+            generation: 1,
+        }
+    }
+
+    /// Sends what is unsent to this peer; how many.
+    fn send_all(table: &mut Outstanding<u32>, to: PeerKey, now: Instant) -> usize {
+        let mut count = 0;
+        while let Some((id, _)) = table.next_unsent() {
+            table.sent(id, to, now);
+            count += 1;
+        }
+        count
+    }
+
+    fn reply(id: u64, body: &'static str) -> Message {
+        Message::multipart([&id.to_be_bytes()[..], b"", body.as_bytes()])
+    }
+
+    fn begin(table: &mut Outstanding<u32>, tag: u32, terms: Terms) -> u64 {
+        let id = table.begin(Message::from("body"), terms);
+        *table.tag(id).unwrap() = tag;
+        id
+    }
+
+    #[test]
+    fn a_reply_counts_once_and_from_who_was_asked() {
+        let now = Instant::now();
+        let mut table = Outstanding::new(u64::MAX);
+        let (one, two) = (begin(&mut table, 1, ONCE), begin(&mut table, 2, ONCE));
+        assert_eq!(table.next_unsent().unwrap().1.frame_count(), 3);
+        assert_eq!(table.accept(peer(0), reply(one, "early")), None);
+        assert_eq!(send_all(&mut table, peer(0), now), 2);
+        assert_eq!(table.accept(peer(1), reply(one, "forged")), None);
+        assert_eq!(table.accept(peer(0), Message::from("x")), None);
+        let odd = Message::multipart([&two.to_be_bytes()[..], b"no delimiter", b"x"]);
+        assert_eq!(table.accept(peer(0), odd), None);
+        assert_eq!(table.accept(peer(0), reply(two, "b")), Some(2));
+        assert_eq!(table.accept(peer(0), reply(two, "again")), None);
+        assert_eq!(table.take(one), None);
+        assert_eq!(table.take(two), Some(Outcome::Reply(Message::from("b"))));
+        assert_eq!(table.take(two), None);
+        assert_eq!(table.len(), 1);
+    }
+
+    #[test]
+    fn a_lost_peer_ends_what_it_was_asked_or_another_is_asked() {
+        let now = Instant::now();
+        let mut table = Outstanding::new(7);
+        let once = begin(&mut table, 1, ONCE);
+        let twice = begin(&mut table, 2, Terms { retries: 1, ..ONCE });
+        send_all(&mut table, peer(0), now);
+        let mut ended = Vec::new();
+        table.lost(peer(3), &mut ended);
+        assert!(ended.is_empty());
+        table.lost(peer(0), &mut ended);
+        assert_eq!(ended, [1]);
+        assert_eq!(table.take(once), Some(Outcome::PeerLost));
+        assert_eq!(send_all(&mut table, peer(1), now), 1);
+        table.lost(peer(1), &mut ended);
+        assert_eq!(ended, [1, 2]);
+        assert_eq!(table.take(twice), Some(Outcome::PeerLost));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn who_takes_too_long_is_not_the_only_one_asked_and_may_still_reply() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut table = Outstanding::new(7);
+        let terms = Terms {
+            deadline: Some(start + 10 * second),
+            attempt: Some(second),
+            retries: 1,
+        };
+        let id = begin(&mut table, 1, terms);
+        assert_eq!(table.next_due(), Some(start + 10 * second));
+        send_all(&mut table, peer(0), start);
+        assert_eq!(table.next_due(), Some(start + second));
+        let mut ended = Vec::new();
+        table.expire(start + second, &mut ended);
+        assert_eq!(send_all(&mut table, peer(1), start + second), 1);
+        // Of two who are asked one may go.
+        table.lost(peer(1), &mut ended);
+        assert!(ended.is_empty());
+        assert_eq!(table.accept(peer(0), reply(id, "late")), Some(1));
+        assert_eq!(table.next_due(), None);
+    }
+
+    #[test]
+    fn the_end_of_the_last_attempt_is_the_end() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut table = Outstanding::new(7);
+        let attempt = Terms {
+            attempt: Some(second),
+            ..ONCE
+        };
+        let sent = begin(&mut table, 1, attempt);
+        send_all(&mut table, peer(0), start);
+        let deadline = Terms {
+            deadline: Some(start + second),
+            ..ONCE
+        };
+        let unsent = begin(&mut table, 2, deadline);
+        let mut ended = Vec::new();
+        table.expire(start, &mut ended);
+        assert!(ended.is_empty());
+        table.expire(start + second, &mut ended);
+        ended.sort_unstable();
+        assert_eq!(ended, [1, 2]);
+        assert_eq!(table.take(sent), Some(Outcome::TimedOut));
+        assert_eq!(
+            table.take(unsent),
+            Some(Outcome::Unsent(Message::from("body")))
+        );
+        assert!(table.next_unsent().is_none());
+    }
+
+    #[test]
+    fn what_is_cancelled_leaves_nothing_behind() {
+        let start = Instant::now();
+        let mut table = Outstanding::new(7);
+        let terms = Terms {
+            deadline: Some(start),
+            ..ONCE
+        };
+        for _ in 0..1000 {
+            let id = begin(&mut table, 1, terms);
+            table.cancel(id);
+        }
+        assert!(table.unsent.len() < 100);
+        assert!(table.next_unsent().is_none());
+        assert_eq!((table.len(), table.next_due()), (0, None));
+        let id = begin(&mut table, 5, ONCE);
+        assert_eq!(table.close(), [5]);
+        table.cancel(id);
+        assert_eq!(table.len(), 0);
+    }
+}

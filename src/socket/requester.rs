@@ -1,0 +1,619 @@
+//! Many requests at once over one socket.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::builder::sealed::Assemble;
+use super::deadline::Deadline;
+use super::inbound::RecvHalf;
+use super::outbound::SendHalf;
+use super::shell::{CloseReport, Ending, Shell};
+use super::task;
+use super::{SocketBuilder, SocketStats};
+use crate::config::SocketConfig;
+use crate::context::Context;
+use crate::endpoint::{Endpoint, ToEndpoint};
+use crate::error::{
+    BindError, ConnectError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint,
+    WaitTimeout,
+};
+use crate::io::{random, Counters, Monitor, NoHooks, Port};
+use crate::message::{IntoMessage, Message};
+use crate::routing::{Outcome, Outstanding, PeerKey, Terms};
+use crate::socket_type::SocketType;
+use crate::sync::{clock, lock, Mutex};
+
+/// Sends requests to its peers in turn, any number of them at once, and gives each its reply: what many
+/// [`Req`](crate::Req) sockets would do, over one connection for each peer. Its peers are plain
+/// [`Rep`](crate::Rep) sockets, of any implementation, or ROUTERs that return the envelope.
+///
+/// A handle can be cloned and used by many threads and tasks at once. Every request ends exactly once: with its reply,
+/// at its deadline, or when the peer that has it is lost, if it may not be sent to another
+/// ([`retries`](RequestOptions::retries)). Dropping a request that is waited for cancels it, which its peer is
+/// not told.
+///
+/// Requests are sent to peers that are there ([`immediate`](SocketBuilder::immediate) is on by default), and wait for
+/// one that has room. A request may be carried out and have no reply; one that is retried may be carried out twice.
+/// A thread of its own, named `sinew-requester`, receives the replies and keeps the time; it starts with the
+/// first request and ends with the last handle.
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::{Rep, RequestOptions, Requester};
+///
+/// let mut server = Rep::new();
+/// let endpoint = server.bind("tcp://127.0.0.1:*")?;
+/// std::thread::spawn(move || {
+///     while let Ok(request) = server.recv() {
+///         let _ = server.send(request);
+///     }
+/// });
+/// let requester = Requester::builder()
+///     .request_timeout(Duration::from_secs(10))
+///     .connect(&endpoint)?;
+///
+/// let pending: Vec<_> = (0..100u8).map(|n| requester.submit([n])).collect();
+/// for (n, request) in (0..100u8).zip(pending) {
+///     assert_eq!(request.wait()?.as_bytes(), [n]);
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct Requester {
+    handle: Arc<Handle>,
+}
+
+/// How long a request may take, and how often it may be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RequestOptions {
+    timeout: Option<Duration>,
+    attempt_timeout: Option<Duration>,
+    retries: u32,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        RequestOptions {
+            timeout: Some(Duration::from_secs(30)),
+            attempt_timeout: None,
+            retries: 0,
+        }
+    }
+}
+
+impl RequestOptions {
+    /// How long a request may take in all, from when it is submitted. `None`: as long as its peer is there. Default:
+    /// 30 s.
+    #[must_use]
+    pub fn timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.timeout = timeout.into();
+        self
+    }
+
+    /// How long one peer has for its reply before the next one in turn is asked, as far as there are
+    /// [`retries`](Self::retries); then the request ends. The reply of the first one still counts, if it is the
+    /// first to come. `None`: as long as the request may take. Default: none.
+    #[must_use]
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.attempt_timeout = timeout.into();
+        self
+    }
+
+    /// How often a request may be sent once more, to the next peer in turn, when the one that has it is lost or takes
+    /// too long. For requests that may be carried out twice. Default: 0.
+    #[must_use]
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.retries = retries;
+        self
+    }
+
+    fn terms(self) -> Terms {
+        Terms {
+            deadline: self.timeout.and_then(|time| clock::now().checked_add(time)),
+            attempt: self.attempt_timeout,
+            retries: self.retries,
+        }
+    }
+}
+
+impl SocketBuilder<Requester> {
+    /// The [`timeout`](RequestOptions::timeout) of requests that are submitted without options. Default: 30 s.
+    pub fn request_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options = self.options.timeout(timeout);
+        self
+    }
+
+    /// The [`attempt_timeout`](RequestOptions::attempt_timeout) of requests that are submitted without options.
+    /// Default: none.
+    pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.options = self.options.attempt_timeout(timeout);
+        self
+    }
+
+    /// The [`retries`](RequestOptions::retries) of requests that are submitted without options. Default: 0.
+    pub fn retries(mut self, retries: u32) -> Self {
+        self.options = self.options.retries(retries);
+        self
+    }
+}
+
+/// What all clones of a [`Requester`], and its requests, hold.
+struct Handle {
+    core: Arc<Core>,
+    shell: Mutex<Shell>,
+    defaults: RequestOptions,
+    /// Whether the thread could be started.
+    thread: OnceLock<bool>,
+}
+
+/// What the thread holds as well.
+struct Core {
+    port: Arc<Port>,
+    state: Mutex<State>,
+}
+
+struct State {
+    out: SendHalf,
+    requests: Outstanding<Option<Waker>>,
+    /// Until the thread has it.
+    inbound: Option<RecvHalf>,
+    /// Until when the thread sleeps, if nothing comes.
+    sleeps_until: Option<Instant>,
+    closed: bool,
+}
+
+impl Assemble for Requester {
+    type Options = RequestOptions;
+
+    fn defaults() -> SocketConfig {
+        SocketConfig {
+            immediate: true,
+            ..SocketConfig::default()
+        }
+    }
+
+    fn assemble(config: SocketConfig, options: RequestOptions, context: Context) -> Self {
+        let port = Port::new(
+            SocketType::Dealer,
+            config,
+            Arc::new(NoHooks),
+            Arc::clone(context.pool()),
+        );
+        let state = State {
+            out: SendHalf::new(Arc::clone(&port)),
+            requests: Outstanding::new(random()),
+            inbound: Some(RecvHalf::new(Arc::clone(&port)).note_lost()),
+            sleeps_until: None,
+            closed: false,
+        };
+        Requester {
+            handle: Arc::new(Handle {
+                core: Arc::new(Core {
+                    port: Arc::clone(&port),
+                    state: Mutex::new(state),
+                }),
+                shell: Mutex::new(Shell::new(port, context)),
+                defaults: options,
+                thread: OnceLock::new(),
+            }),
+        }
+    }
+
+    fn shell(&mut self) -> &mut Shell {
+        let handle = Arc::get_mut(&mut self.handle);
+        match handle.map(|handle| handle.shell.get_mut()) {
+            Some(Ok(shell)) => shell,
+            Some(Err(poisoned)) => poisoned.into_inner(),
+            None => unreachable!("only a builder calls this, and nobody has cloned what it builds"),
+        }
+    }
+}
+
+impl Requester {
+    /// A requester with the default options, in the process-wide context.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::assemble(
+            <Self as Assemble>::defaults(),
+            RequestOptions::default(),
+            Context::default(),
+        )
+    }
+
+    /// A builder with the default options.
+    pub fn builder() -> SocketBuilder<Self> {
+        SocketBuilder::new()
+    }
+
+    /// Sends a request and waits for its reply, with the default options of this requester.
+    ///
+    /// # Errors
+    /// [`RequestError::Send`] if no peer could take the request in time (it is in the error),
+    /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
+    pub fn request(&self, message: impl IntoMessage) -> Result<Message, RequestError> {
+        self.submit(message).wait()
+    }
+
+    /// As [`request`](Self::request), with other options.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub fn request_with(
+        &self,
+        message: impl IntoMessage,
+        options: RequestOptions,
+    ) -> Result<Message, RequestError> {
+        self.submit_with(message, options).wait()
+    }
+
+    /// As [`request`](Self::request), for a task of any executor, or of none.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cancels the request: it may have been carried out, and its reply is discarded.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub async fn request_async(&self, message: impl IntoMessage) -> Result<Message, RequestError> {
+        self.submit(message).await
+    }
+
+    /// As [`request_with`](Self::request_with), for a task of any executor, or of none.
+    ///
+    /// # Cancel safety
+    /// As for [`request_async`](Self::request_async).
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub async fn request_with_async(
+        &self,
+        message: impl IntoMessage,
+        options: RequestOptions,
+    ) -> Result<Message, RequestError> {
+        self.submit_with(message, options).await
+    }
+
+    /// Begins a request, with the default options of this requester, and does not wait. It is sent at once if a peer
+    /// has room, and otherwise when one has.
+    pub fn submit(&self, message: impl IntoMessage) -> PendingRequest {
+        self.submit_with(message, self.handle.defaults)
+    }
+
+    /// As [`submit`](Self::submit), with other options.
+    pub fn submit_with(
+        &self,
+        message: impl IntoMessage,
+        options: RequestOptions,
+    ) -> PendingRequest {
+        let handle = Arc::clone(&self.handle);
+        let message = message.into();
+        let stage = match self.refusal() {
+            None => Stage::Begun(handle.core.begin(message, options.terms())),
+            Some(reason) => Stage::Refused(Box::new(SendError::new(reason, message))),
+        };
+        PendingRequest { handle, stage }
+    }
+
+    /// How many requests have not ended.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        lock(&self.handle.core.state).requests.len()
+    }
+
+    /// Connects to an endpoint, as [`Dealer::connect`](crate::Dealer::connect) does.
+    ///
+    /// # Errors
+    /// As for [`Dealer::connect`](crate::Dealer::connect).
+    pub fn connect(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
+        lock(&self.handle.shell).connect(endpoint)
+    }
+
+    /// Binds to an endpoint, for peers that connect, as [`Dealer::bind`](crate::Dealer::bind) does.
+    ///
+    /// # Errors
+    /// As for [`Dealer::bind`](crate::Dealer::bind).
+    pub fn bind(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
+        lock(&self.handle.shell).bind(endpoint)
+    }
+
+    /// Ends every connection to an endpoint. Requests that its peer has are as with a peer that is lost.
+    ///
+    /// # Errors
+    /// If this requester is not connected to it.
+    pub fn disconnect(&self, endpoint: impl ToEndpoint) -> Result<(), UnknownEndpoint> {
+        lock(&self.handle.shell).close_endpoint(endpoint, false)
+    }
+
+    /// Unbinds from an endpoint, and ends the connections accepted through it.
+    ///
+    /// # Errors
+    /// If this requester is not bound to it.
+    pub fn unbind(&self, endpoint: impl ToEndpoint) -> Result<(), UnknownEndpoint> {
+        lock(&self.handle.shell).close_endpoint(endpoint, true)
+    }
+
+    /// The endpoints this requester is bound to, wildcards replaced.
+    #[must_use]
+    pub fn bound_endpoints(&self) -> Vec<Endpoint> {
+        lock(&self.handle.shell).endpoints(true)
+    }
+
+    /// A stream of what happens to its connections from now on.
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        lock(&self.handle.shell).monitor()
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> SocketStats {
+        lock(&self.handle.shell).stats()
+    }
+
+    /// Waits until there are at least this many peers with a completed handshake.
+    ///
+    /// # Errors
+    /// If there were fewer when the time was over.
+    pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
+        let mut monitor = self.monitor();
+        let end = clock::now().checked_add(timeout);
+        loop {
+            let present = self.handle.core.port.peer_count();
+            if present >= count {
+                return Ok(());
+            }
+            let left = end.map(|end| end.saturating_duration_since(clock::now()));
+            if left == Some(Duration::ZERO) {
+                let what = "peers";
+                let wanted = count;
+                return Err(WaitTimeout {
+                    what,
+                    present,
+                    wanted,
+                });
+            }
+            // Each peer that comes is an event. It may be told of a moment before it is counted.
+            let look_again = Duration::from_millis(10);
+            monitor.recv_timeout(left.map_or(look_again, |left| left.min(look_again)));
+        }
+    }
+
+    /// Closes it: requests that have not ended end with [`RecvError::Closed`], also those of clones. Waits until what
+    /// was sent has left, at most for the linger time.
+    pub fn close(self) -> CloseReport {
+        self.handle.core.close();
+        let mut shell = lock(&self.handle.shell);
+        let deadline = shell.linger_deadline();
+        shell.close(deadline)
+    }
+
+    /// Why no request can begin.
+    fn refusal(&self) -> Option<SendFailure> {
+        let started = self.handle.thread.get_or_init(|| {
+            let core = Arc::clone(&self.handle.core);
+            let inbound = lock(&core.state).inbound.take();
+            let Some(inbound) = inbound else {
+                return false;
+            };
+            let thread = std::thread::Builder::new().name("sinew-requester".into());
+            thread.spawn(move || core.run(inbound)).is_ok()
+        });
+        match started {
+            true => None,
+            false => Some(SendFailure::NoThread),
+        }
+    }
+}
+
+impl Default for Requester {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Requester {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Requester")
+            .field("outstanding", &self.outstanding())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+impl Core {
+    fn begin(&self, message: Message, terms: Terms) -> u64 {
+        let mut state = lock(&self.state);
+        let id = state.requests.begin(message, terms);
+        if state.closed {
+            state.requests.close();
+            return id;
+        }
+        let sleeps_until = state.sleeps_until;
+        let all_sent = state.send_unsent();
+        let sooner = match (state.requests.next_due(), sleeps_until) {
+            (Some(due), Some(until)) => due < until,
+            (due, None) => due.is_some(),
+            (None, Some(_)) => false,
+        };
+        drop(state);
+        // The thread waits for room, too.
+        if sooner || !all_sent {
+            self.port.inbound.event().notify();
+        }
+        id
+    }
+
+    fn close(&self) {
+        let mut state = lock(&self.state);
+        state.closed = true;
+        // What has been sent is written in the background.
+        state.out.finish();
+        let ended = state.requests.close();
+        drop(state);
+        wake(ended);
+        self.port.inbound.event().notify();
+    }
+
+    /// Receives replies and keeps the time until it is closed.
+    fn run(&self, mut inbound: RecvHalf) {
+        /// Room for requests is a reason to look, too.
+        struct Look(Arc<Port>);
+        impl Wake for Look {
+            fn wake(self: Arc<Self>) {
+                self.0.inbound.event().notify();
+            }
+        }
+        let look = Waker::from(Arc::new(Look(Arc::clone(&self.port))));
+        let mut received: Vec<(PeerKey, Message)> = Vec::new();
+        let mut lost = Vec::new();
+        loop {
+            while received.len() < BATCH {
+                let Ok(message) = inbound.try_recv() else {
+                    break;
+                };
+                received.push((inbound.from(), message));
+            }
+            // Replies of a peer came before it was lost.
+            let more = received.len() == BATCH;
+            if !more {
+                lost.extend(std::iter::from_fn(|| inbound.take_lost()));
+            }
+            let mut ended = Vec::new();
+            let mut state = lock(&self.state);
+            if state.closed {
+                return;
+            }
+            for (from, message) in received.drain(..) {
+                match state.requests.accept(from, message) {
+                    Some(tag) => ended.push(tag),
+                    None => Counters::add(&self.port.counters.dropped_unexpected, 1),
+                }
+            }
+            for peer in lost.drain(..) {
+                state.requests.lost(peer, &mut ended);
+            }
+            state.requests.expire(clock::now(), &mut ended);
+            let mut again = more;
+            if !state.send_unsent() {
+                again |= self.port.outbound.event().poll(&look);
+            }
+            let due = state.requests.next_due();
+            state.sleeps_until = due;
+            drop(state);
+            wake(ended);
+            if !again {
+                // Late or early, the loop looks at everything.
+                let _ = inbound.await_more(Deadline::by(due));
+            }
+        }
+    }
+}
+
+/// Replies that are handed out under one lock.
+const BATCH: usize = 256;
+
+impl State {
+    /// Sends what is not sent, as far as peers have room; whether everything is.
+    fn send_unsent(&mut self) -> bool {
+        self.out.refresh();
+        while let Some((id, wire)) = self.requests.next_unsent() {
+            match self.out.try_send(wire) {
+                Some(peer) => self.requests.sent(id, peer, clock::now()),
+                None => return false,
+            }
+        }
+        true
+    }
+}
+
+fn wake(ended: Vec<Option<Waker>>) {
+    ended.into_iter().flatten().for_each(Waker::wake);
+}
+
+/// A request that was submitted to a [`Requester`]. A future of its reply; or [`wait`](PendingRequest::wait) for it.
+/// Dropping it cancels it: it may have been carried out, and its reply is discarded.
+#[must_use = "dropping it cancels the request"]
+pub struct PendingRequest {
+    handle: Arc<Handle>,
+    stage: Stage,
+}
+
+enum Stage {
+    Begun(u64),
+    Refused(Box<SendError>),
+    Ended,
+}
+
+impl PendingRequest {
+    /// Waits for the reply.
+    ///
+    /// # Errors
+    /// [`RequestError::Send`] if no peer could take the request in time (it is in the error),
+    /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
+    pub fn wait(self) -> Result<Message, RequestError> {
+        match task::block_on(self, None) {
+            Some(outcome) => outcome,
+            None => unreachable!("there is no time limit"),
+        }
+    }
+}
+
+impl Future for PendingRequest {
+    type Output = Result<Message, RequestError>;
+
+    /// # Panics
+    /// When polled again after it was ready.
+    fn poll(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Self::Output> {
+        let id = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::Begun(id) => id,
+            Stage::Refused(error) => return Poll::Ready(Err(RequestError::Send(*error))),
+            Stage::Ended => panic!("a request is polled after it has ended"),
+        };
+        let mut state = lock(&self.handle.core.state);
+        let outcome = state.requests.take(id);
+        if let (None, Some(waker)) = (&outcome, state.requests.tag(id)) {
+            match waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                None => *waker = Some(cx.waker().clone()),
+            }
+        }
+        drop(state);
+        let ended = match outcome {
+            None => {
+                self.stage = Stage::Begun(id);
+                return Poll::Pending;
+            }
+            Some(Outcome::Reply(reply)) => Ok(reply),
+            Some(Outcome::Unsent(message)) => Err(RequestError::Send(SendError::new(
+                SendFailure::Timeout,
+                message,
+            ))),
+            Some(Outcome::TimedOut) => Err(RequestError::Recv(RecvError::Timeout)),
+            Some(Outcome::PeerLost) => Err(RequestError::Recv(RecvError::PeerLost)),
+            Some(Outcome::Closed) => Err(RequestError::Recv(RecvError::Closed)),
+        };
+        Poll::Ready(ended)
+    }
+}
+
+impl Drop for PendingRequest {
+    fn drop(&mut self) {
+        if let Stage::Begun(id) = self.stage {
+            lock(&self.handle.core.state).requests.cancel(id);
+        }
+    }
+}
+
+impl fmt::Debug for PendingRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingRequest").finish_non_exhaustive()
+    }
+}

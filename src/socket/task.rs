@@ -1,0 +1,135 @@
+//! The asynchronous forms, made of the same attempts as the blocking ones.
+//!
+//! An attempt by [`Deadline::Task`] either does the whole operation or nothing, and sees to it in the latter
+//! case that the task is woken when another is worth it. So dropping a future loses nothing: between two
+//! polls it holds nothing but the message that has not been sent.
+
+use std::future::{poll_fn, Future};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use super::deadline::Deadline;
+use crate::error::{RecvError, SendError, SendFailure};
+use crate::message::Message;
+use crate::sync::{clock, Alarm};
+
+/// One attempt of a task to receive.
+pub(super) fn poll_receive<T>(
+    cx: &Context<'_>,
+    attempt: impl FnOnce(Deadline<'_>) -> Result<T, RecvError>,
+) -> Poll<Result<T, RecvError>> {
+    match attempt(Deadline::Task(cx.waker())) {
+        Err(RecvError::Timeout) => Poll::Pending,
+        done => Poll::Ready(done),
+    }
+}
+
+/// Receives; waits at most so long.
+pub(super) async fn receive<T>(
+    timeout: Option<Duration>,
+    mut attempt: impl FnMut(Deadline<'_>) -> Result<T, RecvError>,
+) -> Result<T, RecvError> {
+    let mut alarm = alarm(timeout);
+    poll_fn(|cx| match poll_receive(cx, &mut attempt) {
+        Poll::Pending if is_over(&mut alarm, cx) => Poll::Ready(Err(RecvError::Timeout)),
+        polled => polled,
+    })
+    .await
+}
+
+/// One attempt of a task to send what is in `message`, which stays there if it has to wait. With nothing in
+/// there is nothing to do.
+pub(super) fn poll_transmit(
+    cx: &Context<'_>,
+    message: &mut Option<Message>,
+    attempt: impl FnOnce(Message, Deadline<'_>) -> Result<(), SendError>,
+) -> Poll<Result<(), SendError>> {
+    let Some(given) = message.take() else {
+        return Poll::Ready(Ok(()));
+    };
+    match attempt(given, Deadline::Task(cx.waker())) {
+        Err(error) if error.reason() == SendFailure::Timeout => {
+            *message = Some(error.into_message());
+            Poll::Pending
+        }
+        done => Poll::Ready(done),
+    }
+}
+
+/// Sends what an attempt without waiting has given back; waits at most so long.
+pub(super) async fn transmit(
+    first: Result<(), SendError>,
+    timeout: Option<Duration>,
+    mut attempt: impl FnMut(Message, Deadline<'_>) -> Result<(), SendError>,
+) -> Result<(), SendError> {
+    let mut unsent = match first {
+        Err(error) if error.reason() == SendFailure::WouldBlock => Some(error),
+        done => return done,
+    };
+    let mut alarm = alarm(timeout);
+    poll_fn(|cx| {
+        let Some(error) = unsent.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        match attempt(error.into_message(), Deadline::Task(cx.waker())) {
+            Err(error) if error.reason() == SendFailure::Timeout && !is_over(&mut alarm, cx) => {
+                unsent = Some(error);
+                Poll::Pending
+            }
+            done => Poll::Ready(done),
+        }
+    })
+    .await
+}
+
+/// Waits until something is so, which `attempt` finds out; at most until a time.
+pub(super) async fn until(
+    deadline: Option<Instant>,
+    mut attempt: impl FnMut(Deadline<'_>) -> bool,
+) -> bool {
+    let mut alarm = deadline.map(Alarm::new);
+    poll_fn(|cx| {
+        if attempt(Deadline::Task(cx.waker())) {
+            Poll::Ready(true)
+        } else if is_over(&mut alarm, cx) {
+            Poll::Ready(false)
+        } else {
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+fn alarm(timeout: Option<Duration>) -> Option<Alarm> {
+    let at = clock::now().checked_add(timeout?)?;
+    Some(Alarm::new(at))
+}
+
+fn is_over(alarm: &mut Option<Alarm>, cx: &Context<'_>) -> bool {
+    alarm.as_mut().is_some_and(|alarm| alarm.poll(cx.waker()))
+}
+
+/// Runs a future on this thread; `None` if the time was over first.
+pub(super) fn block_on<T>(future: impl Future<Output = T>, deadline: Option<Instant>) -> Option<T> {
+    struct Unpark(std::thread::Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut cx = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut cx) {
+            return Some(done);
+        }
+        match deadline.map(|deadline| deadline.saturating_duration_since(clock::now())) {
+            None => std::thread::park(),
+            Some(Duration::ZERO) => return None,
+            Some(left) => std::thread::park_timeout(left),
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! Many requests at once: each ends exactly once, whatever becomes of peers and of those who wait.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use futures::executor::block_on;
+use futures::future::join_all;
+use sinew::{
+    Message, RecvError, Rep, RequestError, RequestOptions, Requester, Router, SendFailure, Shared,
+};
+
+use crate::support::{await_true, number_of, numbered, task, KINDS, LONG, SHORT};
+
+/// Answers so many requests with themselves.
+fn echo(mut rep: Rep, count: u32) {
+    for _ in 0..count {
+        let request = rep.recv_timeout(LONG).unwrap();
+        rep.send(request).unwrap();
+    }
+    rep.close();
+}
+
+#[test]
+fn each_request_gets_its_own_reply_from_plain_repliers() {
+    for &net in KINDS {
+        let requester = Requester::builder().bind(net.fresh()).unwrap();
+        let endpoint = requester.bound_endpoints().remove(0);
+        let servers: Vec<_> = (0..3)
+            .map(|_| Rep::builder().connect(&endpoint).unwrap())
+            .collect();
+        requester.wait_for_peers(3, LONG).unwrap();
+        let servers: Vec<_> = servers
+            .into_iter()
+            .map(|rep| task(move || echo(rep, 1000)))
+            .collect();
+        let pending: Vec<_> = (0..3000)
+            .map(|n| (n, requester.submit(numbered(1, n))))
+            .collect();
+        for (n, request) in pending {
+            assert_eq!(number_of(&request.wait().unwrap()), (1, n), "{net:?}");
+        }
+        assert_eq!(requester.outstanding(), 0);
+        servers.into_iter().for_each(|server| server.join());
+    }
+}
+
+#[test]
+fn replies_may_come_in_any_order_and_to_tasks() {
+    let mut router = Router::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let requester = Requester::builder()
+        .connect(&router.bound_endpoints()[0])
+        .unwrap();
+    let server = task(move || {
+        let mut requests: Vec<_> = (0..1000)
+            .map(|_| router.recv_from_timeout(LONG).unwrap())
+            .collect();
+        while let Some((from, request)) = requests.pop() {
+            router.send_to(&from, request).unwrap();
+        }
+        router.close();
+    });
+    let replies = block_on(join_all((0..1000).map(|n| {
+        let requester = requester.clone();
+        async move { (n, requester.request_async(numbered(0, n)).await) }
+    })));
+    assert_eq!(replies.len(), 1000);
+    for (n, reply) in replies {
+        assert_eq!(number_of(&reply.unwrap()), (0, n));
+    }
+    server.join();
+}
+
+#[test]
+fn a_lost_peer_ends_its_requests_or_they_go_to_another() {
+    for &net in KINDS {
+        let mut first = Rep::builder().bind(net.fresh()).unwrap();
+        let second = Rep::builder().bind(net.fresh()).unwrap();
+        let requester = Requester::builder()
+            .connect(&first.bound_endpoints()[0])
+            .unwrap();
+        let once = requester.submit("once");
+        let again = requester.submit_with("again", RequestOptions::default().retries(1));
+        assert_eq!(first.recv_timeout(LONG).unwrap().as_bytes(), b"once");
+        requester.connect(&second.bound_endpoints()[0]).unwrap();
+        requester.wait_for_peers(2, LONG).unwrap();
+        drop(first);
+        let lost = RequestError::Recv(RecvError::PeerLost);
+        assert_eq!(once.wait(), Err(lost), "{net:?}");
+        let server = task(move || echo(second, 1));
+        assert_eq!(again.wait().unwrap().as_bytes(), b"again");
+        server.join();
+    }
+}
+
+#[test]
+fn time_ends_what_nobody_takes_and_what_nobody_answers() {
+    let requester = Requester::builder()
+        .request_timeout(SHORT)
+        .bind("tcp://127.0.0.1:*")
+        .unwrap();
+    let error = requester.request("to nobody").unwrap_err();
+    let RequestError::Send(error) = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(error.reason(), SendFailure::Timeout);
+    assert_eq!(error.into_message().as_bytes(), b"to nobody");
+
+    let mut silent = Rep::builder()
+        .connect(&requester.bound_endpoints()[0])
+        .unwrap();
+    requester.wait_for_peers(1, LONG).unwrap();
+    let patient = RequestOptions::default().timeout(LONG);
+    let kept = requester.submit_with("kept", patient);
+    assert_eq!(
+        requester.request("to a deaf one"),
+        Err(RequestError::Recv(RecvError::Timeout))
+    );
+    // A reply that nobody waits for any more disturbs nothing.
+    for _ in 0..2 {
+        let request = silent.recv_timeout(LONG).unwrap();
+        silent.send(request).unwrap();
+    }
+    assert_eq!(kept.wait().unwrap().as_bytes(), b"kept");
+    await_true("the late reply is counted", || {
+        requester.stats().dropped_unexpected == 1
+    });
+    assert_eq!(requester.outstanding(), 0);
+}
+
+#[test]
+fn who_takes_too_long_is_not_the_only_one_asked() {
+    let requester = Requester::builder()
+        .request_timeout(LONG)
+        .attempt_timeout(SHORT)
+        .retries(1)
+        .bind("inproc://requester-slow")
+        .unwrap();
+    let mut reps: Vec<_> = (0..2)
+        .map(|_| {
+            let endpoint = "inproc://requester-slow";
+            Rep::builder().connect(endpoint).unwrap()
+        })
+        .collect();
+    requester.wait_for_peers(2, LONG).unwrap();
+    let request = requester.submit("x");
+    // Both are asked; the first to reply is the one that was asked second.
+    for rep in &mut reps {
+        rep.recv_timeout(LONG).unwrap();
+    }
+    reps[1].send("from the second").unwrap();
+    assert_eq!(request.wait().unwrap().as_bytes(), b"from the second");
+}
+
+#[test]
+fn a_request_that_is_dropped_is_cancelled() {
+    let mut rep = Rep::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let requester = Requester::builder()
+        .connect(&rep.bound_endpoints()[0])
+        .unwrap();
+    let mut request = Box::pin(requester.request_async("x"));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(request.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(rep.recv_timeout(LONG).unwrap().as_bytes(), b"x");
+    assert_eq!(requester.outstanding(), 1);
+    drop(request);
+    assert_eq!(requester.outstanding(), 0);
+    rep.send("late").unwrap();
+    let server = task(move || echo(rep, 1));
+    assert_eq!(requester.request("y").unwrap().as_bytes(), b"y");
+    server.join();
+}
+
+#[test]
+fn closing_ends_what_is_outstanding() {
+    let rep = Rep::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let requester = Requester::builder()
+        .connect(&rep.bound_endpoints()[0])
+        .unwrap();
+    requester.wait_for_peers(1, LONG).unwrap();
+    let pending = requester.submit("x");
+    let clone = requester.clone();
+    requester.close();
+    let closed = Err(RequestError::Recv(RecvError::Closed));
+    assert_eq!(pending.wait(), closed);
+    assert_eq!(clone.request("y"), closed);
+}
+
+/// Workers die with requests in hand, requesters lose patience, and every request ends once.
+#[test]
+fn ten_thousand_at_once_while_workers_die_and_requests_are_cancelled() {
+    const REQUESTS: u32 = 10_000;
+    let requester = Requester::builder()
+        .request_timeout(LONG)
+        .retries(u32::MAX)
+        .bind("tcp://127.0.0.1:*")
+        .unwrap();
+    let endpoint = requester.bound_endpoints().remove(0);
+    let over = Arc::new(AtomicBool::new(false));
+    let deaths = Arc::new(AtomicUsize::new(0));
+    let workers: Vec<_> = (0..4usize)
+        .map(|worker| {
+            let (over, deaths, endpoint) =
+                (Arc::clone(&over), Arc::clone(&deaths), endpoint.clone());
+            task(move || {
+                let mut handled = worker * 7;
+                'life: while !over.load(Ordering::Acquire) {
+                    let mut rep = Rep::builder().connect(&endpoint).unwrap();
+                    while !over.load(Ordering::Acquire) {
+                        let Ok(request) = rep.recv_timeout(SHORT) else {
+                            continue;
+                        };
+                        handled += 1;
+                        if handled % 501 == 0 {
+                            // With a request in hand, and more behind it.
+                            deaths.fetch_add(1, Ordering::Relaxed);
+                            continue 'life;
+                        }
+                        rep.send(request).unwrap();
+                    }
+                }
+            })
+        })
+        .collect();
+    let pending: Vec<_> = (0..REQUESTS)
+        .map(|n| (n, requester.submit(numbered(3, n))))
+        .collect();
+    let mut answered = HashSet::new();
+    let mut cancelled = 0;
+    for (n, request) in pending {
+        if n % 10 == 9 {
+            drop(request);
+            cancelled += 1;
+        } else {
+            assert_eq!(number_of(&request.wait().unwrap()), (3, n));
+            assert!(answered.insert(n));
+        }
+    }
+    assert_eq!(answered.len() + cancelled, REQUESTS as usize);
+    assert_eq!(requester.outstanding(), 0);
+    assert!(deaths.load(Ordering::Relaxed) > 0);
+    over.store(true, Ordering::Release);
+    workers.into_iter().for_each(|worker| worker.join());
+}
+
+// ---- shared sockets -----------------------------------------------------------------------------
+
+#[test]
+fn shared_sockets_serve_threads_and_tasks() {
+    use sinew::{Pull, Push};
+    for &net in KINDS {
+        let pull = Pull::builder().bind(net.fresh()).unwrap();
+        let push = Push::builder()
+            .send_hwm(100)
+            .connect(&pull.bound_endpoints()[0])
+            .unwrap();
+        let (pull, push) = (Shared::new(pull), Shared::new(push));
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                let push = push.clone();
+                task(move || {
+                    for n in 0..2000 {
+                        if n % 2 == 0 {
+                            push.send(numbered(sender, n)).unwrap();
+                        } else {
+                            block_on(push.send_async(numbered(sender, n))).unwrap();
+                        }
+                    }
+                })
+            })
+            .collect();
+        let receivers: Vec<_> = (0..4)
+            .map(|receiver| {
+                let pull = pull.clone();
+                task(move || {
+                    let receive = |n: u32| match (n + receiver) % 2 {
+                        0 => pull.recv_timeout(LONG).unwrap(),
+                        _ => block_on(pull.recv_async()).unwrap(),
+                    };
+                    (0..2000)
+                        .map(|n| number_of(&receive(n)))
+                        .collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        senders.into_iter().for_each(|sender| sender.join());
+        let mut all = HashSet::new();
+        for receiver in receivers {
+            let mut last = [None; 4];
+            for (sender, n) in receiver.join() {
+                // What one handle receives is in order.
+                assert!(last[sender as usize] < Some(n), "{net:?}");
+                last[sender as usize] = Some(n);
+                assert!(all.insert((sender, n)));
+            }
+        }
+        assert_eq!(all.len(), 8000);
+        assert_eq!(pull.try_recv(), Err(RecvError::WouldBlock));
+        assert_eq!(pull.recv_timeout(Duration::ZERO), Err(RecvError::Timeout));
+    }
+}
+
+#[test]
+fn a_place_in_the_line_is_given_up_with_the_future() {
+    use sinew::Pair;
+    let mut one = Pair::builder().bind("inproc://shared-line").unwrap();
+    let other = Shared::new(Pair::builder().connect("inproc://shared-line").unwrap());
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut first = Box::pin(other.recv_async());
+    let mut second = Box::pin(other.recv_async());
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    // Who receives does not hold up who sends.
+    other.send("from the other").unwrap();
+    assert_eq!(
+        one.recv_timeout(LONG).unwrap().as_bytes(),
+        b"from the other"
+    );
+    let handle = other.clone();
+    let third = task(move || handle.recv_timeout(LONG));
+    drop(first);
+    one.send("for the second").unwrap();
+    one.send("for the third").unwrap();
+    let message: Message = block_on(second).unwrap();
+    let texts = HashSet::from([
+        message.as_bytes().to_vec(),
+        third.join().unwrap().as_bytes().to_vec(),
+    ]);
+    assert_eq!(
+        texts,
+        HashSet::from([b"for the second".to_vec(), b"for the third".to_vec()])
+    );
+    let other = other.into_inner().unwrap();
+    other.close();
+}
