@@ -33,12 +33,9 @@ fn several_endpoints_of_both_sorts() {
 #[test]
 fn publish_subscribe_with_a_filter_and_a_group() {
     let mut publisher = start("pub --bind tcp://127.0.0.1:* --wait-peers 1 --file -");
-    let sub = start(&format!(
-        "sub --connect {} -s a -s b -n 2",
-        publisher.endpoint()
-    ));
-    publisher.write(b"c1\na1\nb1\n");
-    assert_eq!(sub.end().ok(), "a1\nb1\n");
+    let sub = start(&format!("sub --connect {} -s a -n 2", publisher.endpoint()));
+    publisher.write(b"c1\na1\nb1\na2\n");
+    assert_eq!(sub.end().ok(), "a1\na2\n");
     publisher.end().ok();
 
     let mut radio = start("radio --bind tcp://127.0.0.1:* --wait-peers 1 --group news");
