@@ -216,6 +216,40 @@ pub enum BuildError {
     Connect(#[from] ConnectError),
 }
 
+/// Why a proxy was not started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// No message can go between these two, or some could not.
+    #[error("a proxy cannot forward between {front} and {back}: expected {expected}")]
+    Pair {
+        /// The type of the first socket.
+        front: SocketType,
+        /// The type of the second.
+        back: SocketType,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// This is no socket that everything can be copied to.
+    #[error("a proxy cannot copy to a {given} socket: expected PUSH, PUB, XPUB, DEALER or PAIR")]
+    Capture {
+        /// Its type.
+        given: SocketType,
+    },
+    /// This is no socket that a proxy is steered through.
+    #[error("a proxy cannot be steered through a {given} socket: expected PAIR or REP")]
+    Control {
+        /// Its type.
+        given: SocketType,
+    },
+    /// The system has no thread for it.
+    #[error("the proxy's thread cannot be started: {source}")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
 /// Why a message was not sent. It is in here, untouched.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SendError {

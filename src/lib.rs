@@ -112,6 +112,10 @@
 //! was not sent, while dropping a socket never waits. PUB leaves out a subscriber that is at its
 //! high-water mark, and counts that ([`SocketStats`]).
 //!
+//! # Proxies
+//! A [`Proxy`] forwards between two sockets, with high-water marks that hold all the way, a copy for a third one if
+//! wanted, and a [`ProxyHandle`] to pause, resume and end it.
+//!
 //! # What happens inside
 //! [`Monitor`] is a stream of typed events (connected, refused and why, lost and why), and
 //! [`SocketStats`] counts what was sent, received, and dropped by cause.
@@ -150,6 +154,8 @@ mod pipe;
 #[cfg(not(loom))]
 mod proto;
 #[cfg(not(loom))]
+mod proxy;
+#[cfg(not(loom))]
 mod routing;
 #[cfg(not(loom))]
 mod socket;
@@ -169,7 +175,7 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, PollError,
-    RecvError, RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer,
+    ProxyError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer,
     UnknownRoutingId, WaitTimeout,
 };
 pub use frame::FrameError;
@@ -185,16 +191,20 @@ pub use proto::{
     UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
+pub use proxy::{
+    Proxy, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy, SideStatistics,
+};
+#[cfg(not(loom))]
 pub use routing::DuplicateId;
 #[cfg(all(feature = "futures", not(loom)))]
 pub use socket::Messages;
 #[cfg(not(loom))]
 pub use socket::{
     Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, EventFd, Gather, Interest, Pair,
-    Peer, PeerState, PendingRequest, PollEvents, PollItem, Pollable, Poller, Pub, Pull, Push,
-    Radio, Readiness, Receiver, RecvPart, Rep, Req, RequestOptions, Requester, Router, Scatter,
-    SendPart, Sender, Server, Shared, SocketBuilder, SocketKind, SocketStats, Split, Stream, Sub,
-    SubscriptionEvent, TimerId, XPub, XSub,
+    Peer, PeerState, PendingRequest, PollEvents, PollItem, Pollable, Poller, ProxySocket, Pub,
+    Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req, RequestOptions, Requester, Router,
+    Scatter, SendPart, Sender, Server, Shared, SocketBuilder, SocketKind, SocketStats, Split,
+    Stream, Sub, SubscriptionEvent, TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

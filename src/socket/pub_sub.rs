@@ -12,6 +12,7 @@ use super::common::{
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
+use super::relay::relay;
 use super::shell::Shell;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
@@ -237,5 +238,7 @@ socket_traits!(Sub);
 conflate_option!(Pub);
 conflate_option!(Sub);
 peer_methods!(Sub, inbound);
+relay!(Pub: publishes out);
+relay!(Sub: receives inbound);
 pollable!(Pub, |_socket, _time| read: false, write: true);
 pollable!(Sub, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -15,6 +15,7 @@ use super::common::{peer_methods, pollable, shell_methods, socket_traits};
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
+use super::relay::Relay;
 use super::shell::Shell;
 use super::task;
 use super::topics::{Matching, Reporting, Topics};
@@ -473,6 +474,63 @@ impl Dish {
 
 socket_traits!(Radio);
 socket_traits!(Dish);
+
+/// A message of two frames: the group, and the body.
+impl Relay for Radio {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.out.refresh();
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        let [group, body] = message.frames() else {
+            return Err(SendError::new(SendFailure::NotAddressed, message));
+        };
+        let (group, body) = (group.clone(), body.clone());
+        match self.send_by(&group, body, Deadline::Now) {
+            Ok(()) => Ok(()),
+            Err(GroupSendError::Send(error)) => Err(error),
+            Err(GroupSendError::Group(_)) => {
+                Err(SendError::new(SendFailure::NotAddressed, message))
+            }
+        }
+    }
+
+    fn arm_out(&mut self, _: &Message) -> bool {
+        self.out.arm_matched()
+    }
+}
+
+/// As for [`Radio`].
+impl Relay for Dish {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.inbound.refresh();
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        let (group, body) = self.recv_by(Deadline::Now).ok()?;
+        Some(Message::multipart([Frame::from(group.as_bytes()), body]))
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+}
 peer_methods!(Dish, inbound);
 pollable!(Radio, |_socket, _time| read: false, write: true);
 pollable!(Dish, |socket, time| read: socket.inbound.is_ready(time), write: false);

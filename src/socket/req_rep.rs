@@ -11,6 +11,7 @@ use super::common::{
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
+use super::relay::Relay;
 use super::shell::Shell;
 use super::task;
 use super::SocketBuilder;
@@ -439,6 +440,39 @@ fn expectation(reason: OutOfTurn) -> &'static str {
 
 socket_traits!(Req);
 socket_traits!(Rep);
+
+/// For steering a proxy: what it replies is not waited for.
+impl Relay for Rep {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.recv_by(Deadline::Now).ok()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        let sent = self.send_by(message, Deadline::Now);
+        // The next request must not wait for the peer of this one.
+        if sent.is_err() {
+            self.skip_reply();
+        }
+        sent
+    }
+}
 peer_methods!(Req, inbound);
 peer_methods!(Rep, inbound);
 pollable!(Req, |socket, time| read: socket.is_readable(time), write: socket.is_writable(time));

@@ -10,6 +10,7 @@ use super::common::{
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, Outgoing, SendHalf};
+use super::relay::Relay;
 use super::shell::{inproc_name, Shell};
 use super::split::halves;
 use super::task;
@@ -669,5 +670,41 @@ impl Hooks for Peers {
 
 socket_traits!(Router);
 peer_methods!(Router, inbound);
+
+impl Relay for Router {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        Router::tend(self);
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.recv_by(Deadline::Now).ok()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_by(message, Deadline::Now)
+    }
+
+    fn arm_out(&mut self, held: &Message) -> bool {
+        let key = lock(&self.peers.table).find(held.as_bytes());
+        Router::tend(self);
+        key.map_or(true, |key| self.out.arm_pipe(key))
+    }
+}
 pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);
 halves!(Router, out, inbound, peers, mandatory, raw, last);

@@ -9,6 +9,7 @@ use super::common::{
 };
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
+use super::relay::relay;
 use super::shell::Shell;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -164,5 +165,7 @@ impl Gather {
 socket_traits!(Scatter);
 socket_traits!(Gather);
 peer_methods!(Gather, inbound);
+relay!(Scatter: deals out);
+relay!(Gather: receives inbound);
 pollable!(Scatter, |socket, time| read: false, write: socket.out.is_ready(time));
 pollable!(Gather, |socket, time| read: socket.inbound.is_ready(time), write: false);

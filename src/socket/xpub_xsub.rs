@@ -16,6 +16,7 @@ use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
+use super::relay::relay;
 use super::shell::Shell;
 use super::split::halves;
 use super::task;
@@ -573,6 +574,8 @@ impl XSub {
 
 socket_traits!(XPub);
 socket_traits!(XSub);
+relay!(XPub: publishes out, receives inbound);
+relay!(XSub: tells out, receives inbound);
 peer_methods!(XSub, inbound);
 pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
 pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);
