@@ -337,6 +337,15 @@ impl RecvHalf {
         self.lost.pop()
     }
 
+    /// As [`RecvHalf::take_lost`], of those peers that have left nothing to receive.
+    pub(super) fn take_lost_and_read(&mut self) -> Option<PeerKey> {
+        let lost = (0..self.lost.len()).find(|at| {
+            let pipe = self.pipe(self.lost[*at]);
+            pipe.map_or(true, |pipe| !pipe.reader.has_data() && pipe.last.is_none())
+        });
+        lost.map(|at| self.lost.swap_remove(at))
+    }
+
     /// Takes the next message in turn; [`RecvHalf::from`] then says whose it is.
     ///
     /// # Errors

@@ -481,11 +481,9 @@ impl Core {
                 };
                 received.push((inbound.from(), message));
             }
-            // Replies of a peer came before it was lost.
             let more = received.len() == BATCH;
-            if !more {
-                lost.extend(std::iter::from_fn(|| inbound.take_lost()));
-            }
+            // Replies of a peer came before it was lost. Those of others do not put the news off.
+            lost.extend(std::iter::from_fn(|| inbound.take_lost_and_read()));
             let mut ended = Vec::new();
             let mut state = lock(&self.state);
             if state.closed {
