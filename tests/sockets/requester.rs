@@ -389,3 +389,33 @@ fn a_place_in_the_line_is_given_up_with_the_future() {
     let other = other.into_inner().unwrap();
     other.close();
 }
+
+#[test]
+fn who_waits_on_the_socket_itself_takes_no_wake_up_from_those_in_line() {
+    use sinew::Pair;
+    let mut one = Pair::builder().bind("inproc://*").unwrap();
+    let other = Pair::builder().connect(&one.bound_endpoints()[0]).unwrap();
+    let other = Shared::new(other);
+    let woken = Arc::new(Flag::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut first = Box::pin(other.recv_async());
+    let mut poll = || first.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    let waited = other.with(|pair| pair.recv_timeout(Duration::from_millis(1)));
+    assert_eq!(waited, Err(RecvError::Timeout));
+    // As an executor does.
+    if woken.0.swap(false, Ordering::AcqRel) {
+        assert!(poll().is_pending());
+    }
+    one.send("for the first").unwrap();
+    await_true("the wake-up", || woken.0.load(Ordering::Acquire));
+    assert!(poll().is_ready());
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
+}
