@@ -87,6 +87,10 @@ macro_rules! shell_methods {
         /// accepted through it once what is queued for them is sent, at most after the linger time.
         /// The address is free when this returns. Over inproc, connections live on.
         ///
+        /// Does not wait for those connections: a peer may be sent to for a moment longer, and receives
+        /// that. What peers send until they notice is dropped and counted
+        /// ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
+        ///
         /// # Errors
         /// If this socket is not bound to it.
         pub fn unbind(
@@ -97,7 +101,9 @@ macro_rules! shell_methods {
         }
 
         /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
-        /// linger time. Does not wait for that. Messages that were received before can still be read.
+        /// linger time. Does not wait for that: a peer may be sent to for a moment longer, and receives
+        /// that. Messages that were received before can still be read; what peers send until they notice
+        /// is dropped and counted ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
         ///
         /// # Errors
         /// If this socket is not connected to it.
