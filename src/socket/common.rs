@@ -168,6 +168,12 @@ macro_rules! shell_methods {
             .await;
         }
 
+        /// Takes note of who has come and gone, in both directions: they must not pile up in one of them while
+        /// the application uses the other.
+        pub(super) fn take_note(&mut self) {
+            $(self.$half.refresh();)+
+        }
+
         super::common::close_methods!($kind, $($half),+);
     };
 }
@@ -530,6 +536,7 @@ macro_rules! pollable {
                 interest: super::readiness::Interest,
                 $time: super::deadline::Deadline,
             ) -> super::readiness::Readiness {
+                self.take_note();
                 let $socket = self;
                 super::readiness::Readiness {
                     readable: interest.is_readable() && $read,

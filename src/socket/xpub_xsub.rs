@@ -362,9 +362,10 @@ impl XPub {
     }
 
     fn recv_event_by(&mut self, deadline: Deadline) -> Result<SubscriptionEvent, RecvError> {
-        self.out.refresh();
         let mut over = None;
         loop {
+            // Peers that come and go without a subscription must not pile up until there is an event.
+            self.out.refresh();
             if let Some(event) = self.take_event(deadline)? {
                 return Ok(event);
             }
@@ -572,9 +573,16 @@ impl XSub {
 
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        // This half looks after what has ended for both.
-        self.out.refresh();
-        self.inbound.recv(deadline)
+        let mut over = Ok(());
+        loop {
+            // Publishers that come and go without a message must not pile up until there is one.
+            self.out.refresh();
+            if let Ok(message) = self.inbound.try_recv() {
+                return Ok(message);
+            }
+            over?;
+            over = self.inbound.await_more(deadline);
+        }
     }
 }
 
