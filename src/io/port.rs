@@ -78,6 +78,9 @@ pub(crate) struct LinkChange {
 /// A peer, and the message of a pipe from which on it is the one who sends.
 pub(crate) type Introduction = (u64, Arc<PeerProperties>);
 
+/// Takes the mail of a half.
+pub(crate) type Caretaker = Box<dyn FnMut() + Send>;
+
 /// One of the two sides of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Half {
@@ -184,8 +187,10 @@ pub(crate) struct Port {
     /// Who is at the other end of pipes that outlive connections, as the receiving half has yet to hear.
     /// Apart from the changes: for most connections there is nothing here.
     introductions: Mutex<HashMap<PipeKey, Vec<Introduction>>>,
-    /// Ends of pipes that the halves have not taken note of yet.
-    unseen_ends: AtomicUsize,
+    /// Ends of pipes that each half has not taken note of yet.
+    unseen_ends: [AtomicUsize; 2],
+    /// What looks after the mail of a half that nobody uses any more.
+    caretakers: [Mutex<Option<Caretaker>>; 2],
     /// Peers with a completed handshake (and inproc peers).
     peers: AtomicUsize,
     /// Endpoints and connections that I/O threads still work on.
@@ -320,7 +325,8 @@ impl Port {
             }),
             changes: Default::default(),
             introductions: Mutex::default(),
-            unseen_ends: AtomicUsize::new(0),
+            unseen_ends: Default::default(),
+            caretakers: Default::default(),
             peers: AtomicUsize::new(0),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
@@ -501,33 +507,49 @@ impl Port {
     /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
     pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
         self.hooks.departed(key);
-        if !self.flow().receives {
-            self.unseen_ends.fetch_add(1, Ordering::AcqRel);
-        }
+        self.unseen_ends[Half::Sending as usize].fetch_add(1, Ordering::AcqRel);
         self.outbound.post(Outbound::Down { key, rest });
     }
 
     /// Tells the receiving half that nothing more comes from a pipe, but for `last`.
     pub(crate) fn end_in(&self, key: PipeKey, last: Option<Message>) {
-        self.unseen_ends.fetch_add(1, Ordering::AcqRel);
+        self.unseen_ends[Half::Receiving as usize].fetch_add(1, Ordering::AcqRel);
         let last = last.map(Box::new);
         self.inbound.post(Inbound::Down { key, last });
     }
 
     /// A half has taken note of an end (of a [`hold_ends`] socket: and has read what was left).
     ///
-    /// [`hold_ends`]: crate::socket The ends of a socket with two halves are counted by the
-    /// receiving one, which looks after the other too.
+    /// [`hold_ends`]: crate::socket
     pub(crate) fn end_seen(&self, half: Half) {
-        if half == Half::Receiving || !self.flow().receives {
-            self.unseen_ends.fetch_sub(1, Ordering::AcqRel);
-        }
+        self.unseen_ends[half as usize].fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Whether so many peers have gone without the application taking note that no more may come: what
     /// they left waits for it, and must not pile up.
     pub(crate) fn has_unseen_ends(&self) -> bool {
-        self.unseen_ends.load(Ordering::Acquire) >= UNSEEN_ENDS
+        let mut unseen = self.unseen_ends.iter();
+        unseen.any(|ends| ends.load(Ordering::Acquire) >= UNSEEN_ENDS)
+    }
+
+    /// Nobody uses a half any more. Whoever uses the other one has this look after its mail, until
+    /// [`Port::dismiss_caretakers`]. It may own the port.
+    pub(crate) fn abandon_half(&self, half: Half, caretaker: Caretaker) {
+        *lock(&self.caretakers[half as usize]) = Some(caretaker);
+    }
+
+    pub(crate) fn dismiss_caretakers(&self) {
+        for caretaker in &self.caretakers {
+            let caretaker = lock(caretaker).take();
+            drop(caretaker);
+        }
+    }
+
+    /// Looks after the mail of a half, if nobody uses that any more.
+    pub(crate) fn look_after(&self, half: Half) {
+        if let Some(caretaker) = &mut *lock(&self.caretakers[half as usize]) {
+            caretaker();
+        }
     }
 
     /// Peers that messages can flow to or from now.

@@ -87,6 +87,10 @@ macro_rules! shell_methods {
         /// accepted through it once what is queued for them is sent, at most after the linger time.
         /// The address is free when this returns. Over inproc, connections live on.
         ///
+        /// Does not wait for those connections: a peer may be sent to for a moment longer, and receives
+        /// that. What peers send until they notice is dropped and counted
+        /// ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
+        ///
         /// # Errors
         /// If this socket is not bound to it.
         pub fn unbind(
@@ -97,7 +101,9 @@ macro_rules! shell_methods {
         }
 
         /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
-        /// linger time. Does not wait for that. Messages that were received before can still be read.
+        /// linger time. Does not wait for that: a peer may be sent to for a moment longer, and receives
+        /// that. Messages that were received before can still be read; what peers send until they notice
+        /// is dropped and counted ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
         ///
         /// # Errors
         /// If this socket is not connected to it.
@@ -160,6 +166,12 @@ macro_rules! shell_methods {
                 })
             })
             .await;
+        }
+
+        /// Takes note of who has come and gone, in both directions: they must not pile up in one of them while
+        /// the application uses the other.
+        pub(super) fn take_note(&mut self) {
+            $(self.$half.refresh();)+
         }
 
         super::common::close_methods!($kind, $($half),+);
@@ -524,6 +536,7 @@ macro_rules! pollable {
                 interest: super::readiness::Interest,
                 $time: super::deadline::Deadline,
             ) -> super::readiness::Readiness {
+                self.take_note();
                 let $socket = self;
                 super::readiness::Readiness {
                     readable: interest.is_readable() && $read,

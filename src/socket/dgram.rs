@@ -344,6 +344,11 @@ impl Dgram {
         self.queue(message, deadline)
     }
 
+    fn take_note(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
+    }
+
     fn queue(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
         // A socket that only sends has to take note of ends, too.
         self.inbound.refresh();

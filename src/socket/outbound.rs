@@ -109,6 +109,7 @@ impl SendHalf {
 
     #[cold]
     fn take_mail(&mut self) {
+        self.port.look_after(Half::Receiving);
         self.port.outbound.take_pending();
         while let Some(mail) = self.port.outbound.pop() {
             match mail {

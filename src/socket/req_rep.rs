@@ -448,8 +448,7 @@ impl Relay for Rep {
     }
 
     fn tend(&mut self) {
-        self.out.refresh();
-        self.inbound.refresh();
+        self.take_note();
     }
 
     fn release_links(&mut self) {

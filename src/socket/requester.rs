@@ -25,7 +25,7 @@ use crate::io::{random, Counters, Monitor, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::{Outcome, Outstanding, PeerKey, Terms};
 use crate::socket_type::SocketType;
-use crate::sync::{clock, lock, Mutex};
+use crate::sync::{clock, lock, wake, Mutex};
 
 /// Sends requests to its peers in turn, any number of them at once, and gives each its reply: what many
 /// [`Req`](crate::Req) sockets would do, over one connection for each peer. Its peers are plain
@@ -458,7 +458,7 @@ impl Core {
         state.out.finish();
         let ended = state.requests.close();
         drop(state);
-        wake(ended);
+        wake_all(ended);
         self.port.inbound.event().notify();
     }
 
@@ -481,11 +481,9 @@ impl Core {
                 };
                 received.push((inbound.from(), message));
             }
-            // Replies of a peer came before it was lost.
             let more = received.len() == BATCH;
-            if !more {
-                lost.extend(std::iter::from_fn(|| inbound.take_lost()));
-            }
+            // Replies of a peer came before it was lost. Those of others do not put the news off.
+            lost.extend(std::iter::from_fn(|| inbound.take_lost_and_read()));
             let mut ended = Vec::new();
             let mut state = lock(&self.state);
             if state.closed {
@@ -508,7 +506,7 @@ impl Core {
             let due = state.requests.next_due();
             state.sleeps_until = due;
             drop(state);
-            wake(ended);
+            wake_all(ended);
             if !again {
                 // Late or early, the loop looks at everything.
                 let _ = inbound.await_more(Deadline::by(due));
@@ -534,8 +532,8 @@ impl State {
     }
 }
 
-fn wake(ended: Vec<Option<Waker>>) {
-    ended.into_iter().flatten().for_each(Waker::wake);
+fn wake_all(ended: Vec<Option<Waker>>) {
+    ended.into_iter().flatten().for_each(wake);
 }
 
 /// A request that was submitted to a [`Requester`]. A future of its reply; or [`wait`](PendingRequest::wait) for it.
@@ -577,15 +575,16 @@ impl Future for PendingRequest {
             Stage::Refused(error) => return Poll::Ready(Err(RequestError::Send(*error))),
             Stage::Ended => panic!("a request is polled after it has ended"),
         };
+        let waker = cx.waker().clone();
         let mut state = lock(&self.handle.core.state);
         let outcome = state.requests.take(id);
-        if let (None, Some(waker)) = (&outcome, state.requests.tag(id)) {
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            }
-        }
+        let former = match &outcome {
+            None => state.requests.tag(id).and_then(|kept| kept.replace(waker)),
+            Some(_) => None,
+        };
         drop(state);
+        // Without the lock: it may be the last that keeps a task, which may own requests.
+        drop(former);
         let ended = match outcome {
             None => {
                 self.stage = Stage::Begun(id);
@@ -607,7 +606,9 @@ impl Future for PendingRequest {
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Stage::Begun(id) = self.stage {
-            lock(&self.handle.core.state).requests.cancel(id);
+            let waker = lock(&self.handle.core.state).requests.cancel(id);
+            // Without the lock, as above.
+            drop(waker);
         }
     }
 }

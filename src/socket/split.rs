@@ -16,7 +16,7 @@ use super::shell::Shell;
 use super::{Peer, Router, Server, SocketStats, Stream, SubscriptionEvent, XPub, XSub};
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{BindError, ConnectError, ManualError, RecvError, SendError, UnknownEndpoint};
-use crate::io::{Monitor, Port};
+use crate::io::{Half, Monitor, Port};
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 use crate::sync::{lock, Mutex};
 
@@ -27,7 +27,9 @@ pub trait Split: sealed::Halves + Sized {
     /// other up: there is no lock between them.
     ///
     /// The socket is closed, as if it were dropped, when both parts are dropped. If one of them is, the connections
-    /// live on: what is received for a dropped receiving part is kept up to the high-water mark.
+    /// live on: what is received for a dropped receiving part is kept up to the high-water mark as long as its
+    /// sender is there. A part that is kept has to be used now and then: when 1024 peers have gone without it taking
+    /// note, no more are accepted before it does.
     ///
     /// ```
     /// use sinew::{Dealer, Router, Split};
@@ -46,7 +48,6 @@ pub trait Split: sealed::Halves + Sized {
         let (sending, receiving, shell) = self.halve();
         let port = Arc::clone(&shell.port);
         let whole = Arc::new(Whole {
-            dropped: Mutex::default(),
             shell: Mutex::new(Some(shell)),
             port,
         });
@@ -80,8 +81,6 @@ pub struct RecvPart<S: Split> {
 
 /// What both parts hold.
 pub(super) struct Whole {
-    /// Parts that are gone. Before the shell, as pipes end before the socket does.
-    dropped: Mutex<Vec<Box<dyn Send>>>,
     /// Gone when the parts are united.
     shell: Mutex<Option<Shell>>,
     port: Arc<Port>,
@@ -114,6 +113,10 @@ pub(super) mod sealed {
         fn recv_half(&mut self, deadline: Deadline) -> Result<Message, RecvError>;
 
         fn ready_half(&mut self, interest: Interest, deadline: Deadline) -> Readiness;
+
+        /// Of one half that nobody uses any more: takes note of what has changed, and keeps nothing of peers
+        /// that are gone.
+        fn forsake(&mut self);
     }
 }
 
@@ -168,6 +171,11 @@ macro_rules! halves {
                 $kind { $inbound, shell, ..sending }
             }
 
+            fn forsake(&mut self) {
+                self.$out.refresh();
+                self.$inbound.forsake();
+            }
+
             super::split::halves!(by_attempts);
         }
     };
@@ -195,6 +203,11 @@ macro_rules! halves {
                     $($copied: sending.$copied,)*
                     shell,
                 }
+            }
+
+            fn forsake(&mut self) {
+                self.duplex.out.refresh();
+                self.duplex.inbound.forsake();
             }
 
             super::split::halves!(by_attempts);
@@ -341,13 +354,22 @@ impl Whole {
     }
 }
 
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // Before the shell, as pipes end before the socket does.
+        self.port.dismiss_caretakers();
+    }
+}
+
 macro_rules! part_traits {
-    ($part:ident, $interest:expr) => {
+    ($part:ident, $half:expr, $interest:expr) => {
         impl<S: Split> Drop for $part<S> {
             fn drop(&mut self) {
-                if let Some(socket) = self.socket.take() {
-                    // Its pipes live as long as the other part.
-                    lock(&self.shell.dropped).push(Box::new(socket));
+                if let Some(mut socket) = self.socket.take() {
+                    socket.forsake();
+                    // Its pipes live as long as the other part, which looks after them.
+                    let caretaker = Box::new(move || socket.forsake());
+                    self.shell.port.abandon_half($half, caretaker);
                 }
             }
         }
@@ -383,8 +405,8 @@ macro_rules! part_traits {
     };
 }
 
-part_traits!(SendPart, Interest::WRITABLE);
-part_traits!(RecvPart, Interest::READABLE);
+part_traits!(SendPart, Half::Sending, Interest::WRITABLE);
+part_traits!(RecvPart, Half::Receiving, Interest::READABLE);
 
 impl<S: Split> Sender for SendPart<S> {
     fn try_send(&mut self, message: Message) -> Result<(), SendError> {

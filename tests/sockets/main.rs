@@ -27,6 +27,7 @@ mod socks;
 mod split;
 mod stream;
 mod support;
+mod threads;
 mod transports;
 mod volume;
 #[cfg(feature = "ws")]
