@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::os::fd::RawFd;
 
 use thiserror::Error;
 
@@ -213,6 +214,40 @@ pub enum BuildError {
     /// The endpoint could not be connected to.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+}
+
+/// Why a proxy was not started.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ProxyError {
+    /// No message can go between these two, or some could not.
+    #[error("a proxy cannot forward between {front} and {back}: expected {expected}")]
+    Pair {
+        /// The type of the first socket.
+        front: SocketType,
+        /// The type of the second.
+        back: SocketType,
+        /// What was expected.
+        expected: &'static str,
+    },
+    /// This is no socket that everything can be copied to.
+    #[error("a proxy cannot copy to a {given} socket: expected PUSH, PUB, XPUB, DEALER or PAIR")]
+    Capture {
+        /// Its type.
+        given: SocketType,
+    },
+    /// This is no socket that a proxy is steered through.
+    #[error("a proxy cannot be steered through a {given} socket: expected PAIR or REP")]
+    Control {
+        /// Its type.
+        given: SocketType,
+    },
+    /// The system has no thread for it.
+    #[error("the proxy's thread cannot be started: {source}")]
+    Thread {
+        /// What the system said.
+        source: io::Error,
+    },
 }
 
 /// Why a message was not sent. It is in here, untouched.
@@ -447,6 +482,25 @@ pub enum GroupError {
         /// The group given.
         group: Group,
     },
+}
+
+/// Why a [`Poller`](crate::Poller) cannot wait.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PollError {
+    /// The system does not wait for one of the descriptors.
+    #[error("descriptor {fd} (item {item}) cannot be waited for: {source}; expected one that is open, and can become ready, such as a socket or a pipe")]
+    Fd {
+        /// The first item that names it.
+        item: usize,
+        /// The descriptor given.
+        fd: RawFd,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The system cannot wait.
+    #[error("the system cannot wait for descriptors: {0}")]
+    Io(#[source] io::Error),
 }
 
 /// A wait for peers or subscribers took too long.

@@ -35,6 +35,69 @@
 //! `recv`. A failed send gives the message back, a receive that times out consumes nothing. A time-out
 //! beyond what the clock can tell, such as [`Duration::MAX`](std::time::Duration::MAX), means for ever.
 //!
+//! # Async
+//! Every operation that waits has a form that ends in `_async`, for tasks of any executor, or of none: no runtime
+//! is needed, since the I/O threads wake tasks, and one thread more looks after times. Blocking and
+//! asynchronous calls may be mixed on one socket, from one message to the next.
+//!
+//! ```
+//! use std::future::Future;
+//! use std::pin::pin;
+//! use std::sync::Arc;
+//! use std::task::{Context, Poll, Wake};
+//! use std::thread::{self, Thread};
+//! use sinew::{Rep, Req};
+//!
+//! /// All there is to an executor: a thread that parks until its task is woken.
+//! struct Unpark(Thread);
+//! impl Wake for Unpark {
+//!     fn wake(self: Arc<Self>) {
+//!         self.0.unpark();
+//!     }
+//! }
+//! fn block_on<F: Future>(future: F) -> F::Output {
+//!     let waker = Arc::new(Unpark(thread::current())).into();
+//!     let mut future = pin!(future);
+//!     loop {
+//!         match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+//!             Poll::Ready(output) => return output,
+//!             Poll::Pending => thread::park(),
+//!         }
+//!     }
+//! }
+//!
+//! let mut rep = Rep::new();
+//! let mut req = Req::builder().connect(&rep.bind("tcp://127.0.0.1:*")?)?;
+//! let server = thread::spawn(move || {
+//!     block_on(async {
+//!         let request = rep.recv_async().await.unwrap();
+//!         rep.send_async(request).await.unwrap();
+//!         rep.close_async().await
+//!     })
+//! });
+//! let reply = block_on(req.request_async("hello"))?;
+//! assert_eq!(reply.as_bytes(), b"hello");
+//! # server.join().unwrap();
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Futures may be dropped at any time: one that receives has taken nothing before it is ready, and one that sends
+//! has sent nothing; what each method adds to that stands under "Cancel safety". So they can be raced with
+//! `select!`, or with a time. A future that is polled and can go on does so: a task that receives from a full queue
+//! in a loop lets others of its thread have their turn only if it yields by itself. Wakers are called on
+//! I/O threads and by the other sockets of the process; they have to hand the task to its executor, as those of
+//! every executor do, and not to run it on the spot.
+//!
+//! `bind`, `unbind` and the `connect`s have no such form: they take microseconds, unless `bind` has a host name to
+//! look up.
+//!
+//! With the feature `futures` (on by default) [`Messages`] makes a socket a `Stream` and a `Sink`, and a [`Monitor`]
+//! is a `Stream`.
+//!
+//! # Many sockets, other event loops
+//! A [`Poller`] waits for any number of sockets at once, and for descriptors and timers beside them. An [`EventFd`] is
+//! a descriptor that tells an event loop of somebody else's when to look at a socket.
+//!
 //! # Threads
 //! Sockets are `Send`. Sending and receiving take `&mut self`, so the compiler proves that one thread
 //! at a time uses a socket. Connections are looked after by I/O threads, at most one per core, which
@@ -48,6 +111,10 @@
 //! connection: PUSH sends what was in it to others, all others drop and count it. `close` waits for the queues to empty and reports what
 //! was not sent, while dropping a socket never waits. PUB leaves out a subscriber that is at its
 //! high-water mark, and counts that ([`SocketStats`]).
+//!
+//! # Proxies
+//! A [`Proxy`] forwards between two sockets, with high-water marks that hold all the way, a copy for a third one if
+//! wanted, and a [`ProxyHandle`] to pause, resume and end it.
 //!
 //! # What happens inside
 //! [`Monitor`] is a stream of typed events (connected, refused and why, lost, by whom and why), and
@@ -88,6 +155,8 @@ mod pipe;
 #[cfg(not(loom))]
 mod proto;
 #[cfg(not(loom))]
+mod proxy;
+#[cfg(not(loom))]
 mod routing;
 #[cfg(not(loom))]
 mod socket;
@@ -106,9 +175,9 @@ pub use context::{Context, ContextBuilder};
 pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
-    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, RecvError,
-    RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer, UnknownRoutingId,
-    WaitTimeout,
+    BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, PollError,
+    ProxyError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer,
+    UnknownRoutingId, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
@@ -126,6 +195,10 @@ pub use proto::{
     UpgradeFault, WebSocketFault,
 };
 #[cfg(not(loom))]
+pub use proxy::{
+    Proxy, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy, SideStatistics,
+};
+#[cfg(not(loom))]
 pub use routing::DuplicateId;
 #[cfg(all(feature = "futures", not(loom)))]
 pub use socket::Messages;
@@ -133,7 +206,7 @@ pub use socket::Messages;
 pub use socket::{
     Channel, Client, CloseReport, ContextSnapshot, Datagram, Dealer, Dgram, Dish, EventFd, Figure,
     FigureKind, Gather, Interest, Pair, Peer, PeerState, PendingRequest, PollEvents, PollItem,
-    Pollable, Poller, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
+    Pollable, Poller, ProxySocket, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
     RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shared, SocketBuilder,
     SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent, TimerId, XPub,
     XSub,

@@ -8,4 +8,5 @@ pub fn patterns(data: &[u8]) {
     crate::rpc::fuzz_rpc(data);
     crate::mdp::fuzz_mdp(data);
     crate::flow::fuzz_tokens(data, Instant::now());
+    crate::flow::fuzz_credit(data, Instant::now());
 }

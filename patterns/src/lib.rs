@@ -7,7 +7,7 @@
 //!   with bounded queues, idempotence keys and partial replies.
 //! - [`mdp`]: Majordomo, services by name behind a broker (7/MDP, 18/MDP, 8/MMI).
 //! - [`flow`]: token buckets, admission gates, credit.
-//! - [`RouterShell`]: what drives a broker or server on a ROUTER socket.
+//! - [`RouterShell`]: what drives a broker or server engine on a ROUTER socket, on the caller's own thread.
 //! - [`common`]: what they share, and what others may build on.
 //!
 //! What this crate is not: a protocol of its own. The other side is any plain ZeroMQ peer. Where an
@@ -19,9 +19,9 @@ pub mod flow;
 pub mod mdp;
 pub mod rpc;
 
-mod router_shell;
+mod shell;
 
-pub use router_shell::RouterShell;
+pub use shell::{Replies, Request, RouterShell, StartError};
 
 #[cfg(test)]
 mod lab;

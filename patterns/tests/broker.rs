@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use process::{python, Running};
 use sinew::{Dealer, Endpoint, Message, Req, Router};
 use sinew_patterns::common::Heartbeat;
-use sinew_patterns::mdp::{Broker, BrokerConfig, BrokerCounters};
+use sinew_patterns::mdp::{BrokerConfig, BrokerCounters, BrokerEngine};
 use sinew_patterns::RouterShell;
 
 /// Long enough for any machine; nothing waits for it unless something is broken.
@@ -41,7 +41,7 @@ impl Serving {
                 },
                 ..BrokerConfig::default()
             };
-            let mut shell = RouterShell::new(router, Broker::new(config));
+            let mut shell = RouterShell::new(router, BrokerEngine::new(config));
             while !stopped.load(Ordering::Relaxed) {
                 let _ = shell.next_event(Instant::now() + Duration::from_millis(50));
             }

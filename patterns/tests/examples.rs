@@ -16,5 +16,11 @@ use examples::Example;
 fn every_example_prints_what_its_readme_says() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR"));
     let index = package.join("../docs/examples.md");
-    Example::check_all(package, &index, &["lazy_pirate", "token_bucket"]);
+    let longer = [
+        "lazy_pirate",
+        "majordomo",
+        "majordomo_interop",
+        "token_bucket",
+    ];
+    Example::check_all(package, &index, &longer);
 }

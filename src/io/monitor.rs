@@ -74,9 +74,9 @@ struct QueueState {
     /// Of the topics in them.
     octets: usize,
     /// Events that were not taken since the last one that was.
-    missed: u64,
+    gap: u64,
     /// All that were not taken.
-    missed_ever: u64,
+    missed: u64,
     told: Told,
     closed: bool,
 }
@@ -84,11 +84,11 @@ struct QueueState {
 impl QueueState {
     fn push(&mut self, event: SocketEvent) {
         // The gap is an event too, before the one that ends it.
-        let needed = 1 + usize::from(self.missed > 0);
+        let needed = 1 + usize::from(self.gap > 0);
         let octets = self.octets + event.octets();
         if self.events.len() + needed > CAPACITY || octets > TOPIC_OCTETS {
+            self.gap += 1;
             self.missed += 1;
-            self.missed_ever += 1;
             return;
         }
         let gap = self.take_gap();
@@ -113,7 +113,7 @@ impl QueueState {
     }
 
     fn take_gap(&mut self) -> Option<SocketEvent> {
-        match std::mem::take(&mut self.missed) {
+        match std::mem::take(&mut self.gap) {
             0 => None,
             count => Some(SocketEvent::Missed { count }),
         }
@@ -121,7 +121,7 @@ impl QueueState {
 
     /// Whether there is something to read, or nothing will ever be. If not, what comes next wakes.
     fn is_ready(&self, drops: &Drops) -> bool {
-        !self.events.is_empty() || self.missed > 0 || self.told.has_more(drops) || self.closed
+        !self.events.is_empty() || self.gap > 0 || self.told.has_more(drops) || self.closed
     }
 }
 
@@ -194,7 +194,7 @@ impl Monitor {
     /// [`SocketEvent::Missed`], those included that are still to be read.
     #[must_use]
     pub fn missed(&self) -> u64 {
-        self.0.lock().missed_ever
+        self.0.lock().missed
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Option<SocketEvent> {
@@ -234,8 +234,8 @@ impl Monitors {
             state: Mutex::new(QueueState {
                 events: VecDeque::new(),
                 octets: 0,
+                gap: 0,
                 missed: 0,
-                missed_ever: 0,
                 told: Told::by_now(drops),
                 closed: false,
             }),
@@ -283,40 +283,41 @@ impl Monitors {
             return false;
         }
         queues.retain(|queue| queue.strong_count() > 0);
-        let living = queues.iter().filter_map(Weak::upgrade);
-        let mut living = living.filter(|queue| wanted(queue.options)).peekable();
-        if living.peek().is_none() {
+        let mut living = living(&queues);
+        living.retain(|queue| wanted(queue.options));
+        if living.is_empty() {
             return false;
         }
         let event = event();
-        for queue in living {
+        for queue in &living {
             queue.lock().push(event.clone());
-            queue.wakeup.notify();
         }
+        // Without the lock: who is woken may be a task that makes another monitor.
+        drop(queues);
+        wake(living);
         true
     }
 
     /// Something has changed that monitors find out themselves.
     pub(super) fn wake(&self) {
-        for queue in crate::sync::lock(&self.queues)
-            .iter()
-            .filter_map(Weak::upgrade)
-        {
-            queue.wakeup.notify();
-        }
+        let living = living(&crate::sync::lock(&self.queues));
+        wake(living);
+    }
+}
+impl Drop for Monitors {
+    fn drop(&mut self) {
+        let living = living(&crate::sync::lock(&self.queues));
+        living.iter().for_each(|queue| queue.lock().closed = true);
+        wake(living);
     }
 }
 
-impl Drop for Monitors {
-    fn drop(&mut self) {
-        for queue in crate::sync::lock(&self.queues)
-            .iter()
-            .filter_map(Weak::upgrade)
-        {
-            queue.lock().closed = true;
-            queue.wakeup.notify();
-        }
-    }
+fn living(queues: &[Weak<Queue>]) -> Vec<Arc<Queue>> {
+    queues.iter().filter_map(Weak::upgrade).collect()
+}
+
+fn wake(queues: Vec<Arc<Queue>>) {
+    queues.iter().for_each(|queue| queue.wakeup.notify());
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Waiting for descriptors that are not this library's, and being woken meanwhile.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -30,12 +31,21 @@ impl Wake for PollWaker {
     }
 }
 
-/// What a descriptor is waited for, and what was found.
-#[derive(Debug, Clone, Copy)]
+/// The descriptors to wait for. Each is there once, whoever else wants it too.
+pub(crate) type Fds = BTreeMap<RawFd, FdState>;
+
+/// What a descriptor is waited for, and what was found: to be read, and to be written.
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FdState {
-    pub(crate) fd: RawFd,
     pub(crate) interest: (bool, bool),
     pub(crate) ready: (bool, bool),
+}
+
+/// The system does not wait, because of a descriptor or for reasons of its own.
+#[derive(Debug)]
+pub(crate) struct FdError {
+    pub(crate) fd: Option<RawFd>,
+    pub(crate) source: io::Error,
 }
 
 const WOKEN: Token = Token(usize::MAX);
@@ -63,56 +73,58 @@ impl FdPoll {
     ///
     /// # Errors
     /// If the system refuses one of the descriptors, as it does with a closed one or a plain file.
-    pub(crate) fn wait(
-        &mut self,
-        fds: &mut [FdState],
-        timeout: Option<Duration>,
-    ) -> io::Result<()> {
+    pub(crate) fn wait(&mut self, fds: &mut Fds, timeout: Option<Duration>) -> Result<(), FdError> {
         // A fresh registration tells of what is so already. Nothing stays registered: the descriptors may be
         // closed, and their numbers be somebody else's, before the next call.
-        let mut registered = 0;
+        let mut registered = Vec::with_capacity(fds.len());
         let mut outcome = Ok(());
-        for (index, state) in fds.iter_mut().enumerate() {
+        for (fd, state) in fds.iter_mut() {
             state.ready = (false, false);
-            outcome = self.register(state, Token(index));
-            if outcome.is_err() {
+            if let Err(source) = self.register(*fd, state.interest) {
+                let fd = Some(*fd);
+                outcome = Err(FdError { fd, source });
                 break;
             }
-            registered += 1;
+            registered.push(*fd);
         }
         if outcome.is_ok() {
-            outcome = match self.poll.poll(&mut self.events, timeout) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {
-                    self.events.clear();
-                    Ok(())
-                }
-                other => other,
-            };
+            outcome = self.poll(fds, timeout);
         }
-        if outcome.is_ok() {
-            for event in &self.events {
-                if let Some(state) = fds.get_mut(event.token().0) {
-                    let failed = event.is_error();
-                    state.ready.0 |= event.is_readable() || event.is_read_closed() || failed;
-                    state.ready.1 |= event.is_writable() || event.is_write_closed() || failed;
-                }
-            }
-        }
-        for state in &fds[..registered] {
+        for fd in registered {
             // One that was closed meanwhile is gone already.
-            let _ = self.poll.registry().deregister(&mut SourceFd(&state.fd));
+            let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
         }
         outcome
     }
 
-    fn register(&self, state: &FdState, token: Token) -> io::Result<()> {
-        let interest = match state.interest {
+    fn poll(&mut self, fds: &mut Fds, timeout: Option<Duration>) -> Result<(), FdError> {
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.events.clear(),
+            Err(source) => return Err(FdError { fd: None, source }),
+            Ok(()) => {}
+        }
+        for event in &self.events {
+            // All but the waker's token are descriptors.
+            let fd = RawFd::try_from(event.token().0).ok();
+            if let Some(state) = fd.and_then(|fd| fds.get_mut(&fd)) {
+                let failed = event.is_error();
+                state.ready.0 |= event.is_readable() || event.is_read_closed() || failed;
+                state.ready.1 |= event.is_writable() || event.is_write_closed() || failed;
+            }
+        }
+        Ok(())
+    }
+
+    fn register(&self, fd: RawFd, interest: (bool, bool)) -> io::Result<()> {
+        // An owned or borrowed descriptor is never negative.
+        let token = Token(usize::try_from(fd).map_err(|_| io::ErrorKind::InvalidInput)?);
+        let interest = match interest {
             (true, true) => Interest::READABLE | Interest::WRITABLE,
             (false, true) => Interest::WRITABLE,
             _ => Interest::READABLE,
         };
         let registry = self.poll.registry();
-        registry.register(&mut SourceFd(&state.fd), token, interest)
+        registry.register(&mut SourceFd(&fd), token, interest)
     }
 }
 
@@ -159,8 +171,9 @@ impl WakeFd {
     pub(crate) fn clear(&self) {
         let mut octets = [0; 8];
         while matches!((&self.reader).read(&mut octets), Ok(1..)) {}
-        // In this order: who wakes before it has nothing to add, since the caller looks after this.
-        self.waker.woken.store(false, Ordering::Release);
+        // In this order: who wakes before it has nothing to add, since the caller looks after this, and sees what
+        // was so then. Hence a swap, which synchronises with who woke.
+        self.waker.woken.swap(false, Ordering::AcqRel);
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {

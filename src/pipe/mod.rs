@@ -47,6 +47,7 @@
 
 mod block;
 mod conflate;
+mod forward;
 mod lend;
 mod memory;
 mod reader;
@@ -60,6 +61,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 use block::{Block, Node, SpareBlocks};
 
 pub(crate) use conflate::{conflate, conflating};
+pub(crate) use forward::Run;
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;

@@ -384,7 +384,13 @@ impl Reader {
 
     #[inline(always)]
     fn count_message(&mut self) {
-        self.messages += 1;
+        self.count_messages(1);
+    }
+
+    /// Counts messages that were read, and acknowledges in strides.
+    #[inline(always)]
+    pub(super) fn count_messages(&mut self, messages: u64) {
+        self.messages += messages;
         if self.messages - self.acked_messages >= self.stride_messages
             || self.stream - self.acked_bytes >= self.stride_bytes
         {
@@ -487,7 +493,7 @@ impl Reader {
 
     /// Known unread octets of the current node.
     #[inline(always)]
-    fn readable(&self) -> &[u8] {
+    pub(super) fn readable(&self) -> &[u8] {
         if self.offset == self.limit {
             return &[];
         }
@@ -514,14 +520,14 @@ impl Reader {
     }
 
     #[inline(always)]
-    fn skip(&mut self, len: usize) {
+    pub(super) fn skip(&mut self, len: usize) {
         self.offset += len;
         self.stream += len as u64;
     }
 
     /// Makes `offset < limit` if anything published is unread.
     #[inline(always)]
-    fn fill(&mut self) -> bool {
+    pub(super) fn fill(&mut self) -> bool {
         self.offset < self.limit || self.fill_slow()
     }
 

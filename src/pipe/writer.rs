@@ -155,6 +155,11 @@ impl Writer {
         self.credit_messages.saturating_sub(self.at.messages)
     }
 
+    /// How many octets may be published now (a lower bound, without a fresh look); one message may be longer.
+    pub(crate) fn octet_credit(&self) -> u64 {
+        self.credit_bytes.saturating_sub(self.mark.stream)
+    }
+
     #[cold]
     fn refresh_credit(&mut self) -> bool {
         let reader = &self.shared.reader;

@@ -137,7 +137,6 @@ impl Rotation {
 
     /// The number of active members.
     #[inline]
-    #[cfg(test)]
     pub(crate) const fn len(&self) -> usize {
         self.active as usize
     }

@@ -32,6 +32,15 @@ impl Balanced {
         self.out.refresh();
     }
 
+    /// The pipes, unless what lost peers had not been sent comes first.
+    pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
+        self.out.refresh();
+        match self.has_rest() {
+            true => None,
+            false => self.out.wire(),
+        }
+    }
+
     #[inline]
     pub(super) fn send(
         &mut self,

@@ -166,7 +166,7 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// pays, and others sleep at once.
     ///
     /// Saves the time that it takes to be woken, and costs a processor for as long as the socket waits:
-    /// for threads that have one of their own.
+    /// for threads that have one of their own. Tasks (`recv_async`) never look so.
     pub fn busy_poll(mut self, busy_poll: bool) -> Self {
         self.config.busy_poll = busy_poll;
         self

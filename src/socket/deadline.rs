@@ -35,7 +35,8 @@ impl Deadline<'_> {
     /// Waits until there is a notification; `false` if the time was over first.
     pub(super) fn sleep_on(self, event: &Event) -> bool {
         match self {
-            Deadline::Now => event.wait(Some(clock::now())),
+            // The event is left alone: a task may have polled it, and is still to be woken.
+            Deadline::Now => false,
             Deadline::At(at) => event.wait(Some(at)),
             Deadline::Never => event.wait(None),
             Deadline::Task(waker) => event.poll(waker),
@@ -66,5 +67,71 @@ impl Deadline<'_> {
             Deadline::At(at) => at.saturating_duration_since(clock::now()) / 2,
             Deadline::Never => Duration::MAX,
         }
+    }
+}
+
+/// Counts what a receive finds and must discard, and looks at the deadline now and then: a peer that sends nothing
+/// else must not hold a receive beyond its time, nor a task on its thread.
+#[derive(Debug, Default)]
+pub(super) struct Discarded(u32);
+
+/// Looking at the clock for each message that is discarded would make it dearer still.
+const DISCARDED_PER_LOOK: u32 = 256;
+
+impl Discarded {
+    /// One more.
+    ///
+    /// # Errors
+    /// If the time is over.
+    pub(super) fn one(&mut self, deadline: Deadline) -> Result<(), RecvError> {
+        self.0 = self.0.wrapping_add(1);
+        if self.0 % DISCARDED_PER_LOOK == 0 {
+            deadline.check()?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_does_not_wait_leaves_a_task_its_wake_up() {
+        let (event, woken) = (Event::new(), Arc::new(Woken::default()));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(!Deadline::Task(&waker).sleep_on(&event));
+        assert!(!Deadline::Now.sleep_on(&event));
+        event.notify();
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(!Deadline::Now.sleep_on(&event));
+        assert!(Deadline::Task(&waker).sleep_on(&event), "it is there still");
+    }
+
+    #[test]
+    fn who_discards_for_long_lets_others_have_their_turn() {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let until = |deadline: Deadline<'_>| {
+            let mut discarded = Discarded::default();
+            (0..10_000).find_map(|_| discarded.one(deadline).err())
+        };
+        assert_eq!(until(Deadline::Never), None);
+        assert_eq!(until(Deadline::Now), Some(RecvError::WouldBlock));
+        assert_eq!(until(Deadline::At(clock::now())), Some(RecvError::Timeout));
+        assert_eq!(until(Deadline::Task(&waker)), Some(RecvError::Timeout));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "to go on");
     }
 }

@@ -10,6 +10,7 @@ use super::common::{
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
+use super::relay::relay;
 use super::shell::Shell;
 use super::split::halves;
 use super::SocketBuilder;
@@ -115,5 +116,6 @@ impl Dealer {
 socket_traits!(Dealer);
 conflate_option!(Dealer);
 peer_methods!(Dealer, inbound);
+relay!(Dealer: deals_wire out, receives_wire inbound);
 pollable!(Dealer, |socket, time| read: socket.inbound.is_ready(time), write: socket.out.is_ready(time));
 halves!(Dealer, out, inbound);

@@ -148,6 +148,13 @@ impl FanOut {
         Ok(())
     }
 
+    /// After a message was not sent because a receiver of it was full: has the event of what is sent tell of
+    /// room. Whether there may be some after all.
+    pub(super) fn arm_matched(&mut self) -> bool {
+        let mut matched = self.matched.iter();
+        matched.all(|key| self.out.arm_pipe(*key))
+    }
+
     /// Fills `matched`.
     #[inline]
     fn find_matches(&mut self, topic: &[u8]) {

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::deadline::Deadline;
 use super::favourites::{Favour, Favourites, MOST};
+use super::outbound::SendHalf;
 use super::shell::Ending;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
@@ -14,7 +15,7 @@ use crate::io::{
     CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port, MEMORY_IDLE,
 };
 use crate::message::{Message, PeerProperties};
-use crate::pipe::{pipe, Limits, Reader, Tuning};
+use crate::pipe::{pipe, Limits, Reader, Run, Tuning};
 use crate::routing::{PeerKey, Rotation};
 use crate::sync::atomic::Ordering;
 use crate::sync::{barrier, clock};
@@ -485,6 +486,8 @@ impl RecvHalf {
     ///
     /// # Errors
     /// If there is none by the deadline.
+    // The deadline, which is more than fits into registers, is then made only where it is looked at.
+    #[inline(always)]
     pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         if self.is_readable() {
             return self.try_recv();
@@ -739,6 +742,43 @@ impl RecvHalf {
             }
         });
         self.look()
+    }
+
+    /// Hands on what the only peer that has anything sent, `most` messages of it, to the only peer that has
+    /// room, as it is on the wire. Nothing if there are several, so that turns are kept, or if a closer look
+    /// is needed.
+    pub(super) fn forward(&mut self, to: &mut SendHalf, most: u64) -> Run {
+        if self.since_look >= LOOK_EVERY {
+            self.look();
+        }
+        let only = self.readable.current().filter(|_| self.readable.len() == 1);
+        let Some(key) = only else {
+            return Run::default();
+        };
+        let Some(pipe) = self.pipe(key).filter(|pipe| !pipe.reader.is_conflating()) else {
+            return Run::default();
+        };
+        let forwarded = to.forward(&mut pipe.reader, most);
+        if forwarded.messages > 0 {
+            self.from = key;
+            let messages = forwarded.messages;
+            self.since_look = self.since_look.saturating_add(messages as u32);
+            Counters::add_owned(&self.port.counters.messages_received, messages);
+        }
+        forwarded
+    }
+
+    /// Leaves reading of connections to their I/O threads.
+    pub(super) fn release_links(&mut self) {
+        self.favourites.clear();
+        if let Some(caller) = &mut self.caller {
+            caller.release();
+        }
+    }
+
+    /// Has the event tell of the next message; `true` if there may be one already.
+    pub(super) fn arm_for_event(&mut self) -> bool {
+        !self.readable.is_empty() || self.arm()
     }
 
     /// Arms every pipe found empty; `true` if one has something after all.

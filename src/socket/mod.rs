@@ -3,6 +3,11 @@
 //! A socket is a shell (endpoints, close), a receiving half, a sending half, or both, and the
 //! automaton of its pattern. Nothing here touches a descriptor except to wait for one.
 
+#![allow(
+    private_interfaces,
+    reason = "sealed traits (`Assemble`, `Relay`) are public and not nameable, and deal in what is private"
+)]
+
 #[cfg(feature = "futures")]
 mod adapters;
 mod balanced;
@@ -27,6 +32,7 @@ mod pub_sub;
 mod push_pull;
 mod radio_dish;
 mod readiness;
+mod relay;
 mod req_rep;
 mod requester;
 mod roles;
@@ -56,6 +62,8 @@ pub use pub_sub::{Pub, Sub};
 pub use push_pull::{Pull, Push};
 pub use radio_dish::{Dish, Radio};
 pub use readiness::{Interest, Pollable, Readiness};
+pub use relay::ProxySocket;
+pub(crate) use relay::{forward, Relay};
 pub use req_rep::{Rep, Req};
 pub use requester::{PendingRequest, RequestOptions, Requester};
 pub use roles::{Receiver, Sender};

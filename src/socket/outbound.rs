@@ -9,7 +9,7 @@ use super::{make_slot, peer_key, pipe_key};
 use crate::error::{SendError, SendFailure};
 use crate::io::{Counters, DropCause, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
-use crate::pipe::{Reader, Writer};
+use crate::pipe::{Reader, Run, Writer};
 use crate::routing::{PeerKey, Rotation};
 use crate::sync::clock;
 
@@ -180,6 +180,15 @@ impl SendHalf {
     /// Gives a message to one pipe.
     #[inline]
     pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
+        self.put(key, |writer| {
+            message.append_to(writer);
+            1
+        })
+    }
+
+    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended.
+    #[inline(always)]
+    fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer) -> u64) -> Given {
         let lock_step = self.pace.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -191,7 +200,7 @@ impl SendHalf {
                 Given::Full
             };
         }
-        message.append_to(&mut pipe.writer);
+        let messages = append(&mut pipe.writer);
         let asleep = pipe.writer.publish();
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
@@ -202,7 +211,7 @@ impl SendHalf {
         if asleep {
             self.see_off(key);
         }
-        Counters::add_owned(&self.port.counters.messages_sent, 1);
+        Counters::add_owned(&self.port.counters.messages_sent, messages);
         Given::Done
     }
 
@@ -262,6 +271,31 @@ impl SendHalf {
             }
         }
         None
+    }
+
+    /// Has the event tell when a pipe that is full has room. Whether it has some after all, or is gone.
+    pub(super) fn arm_pipe(&mut self, key: PeerKey) -> bool {
+        self.pipe(key).map_or(true, |pipe| pipe.writer.arm())
+    }
+
+    /// This half, for octets as they are on the wire; not if its pipes conflate.
+    pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
+        (!self.port.config.conflate).then_some(self)
+    }
+
+    /// Hands on whole messages that the reader has in one piece, `most` of them, to the only pipe that has
+    /// room. Nothing if there are several such pipes, or none.
+    pub(super) fn forward(&mut self, reader: &mut Reader, most: u64) -> Run {
+        self.refresh();
+        let only = self.writable.current().filter(|_| self.writable.len() == 1);
+        let mut forwarded = Run::default();
+        if let Some(key) = only {
+            self.put(key, |writer| {
+                forwarded = reader.forward(writer, most);
+                forwarded.messages
+            });
+        }
+        forwarded
     }
 
     /// As [`SendHalf::try_send`], for a payload that is only borrowed. A large one is written from where it is,

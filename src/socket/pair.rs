@@ -8,6 +8,7 @@ use super::common::{
 };
 use super::deadline::Deadline;
 use super::duplex::Duplex;
+use super::relay::relay;
 use super::shell::Shell;
 use super::single::single;
 use super::split::halves;
@@ -70,7 +71,7 @@ impl Hooks for OnePeer {
 }
 
 macro_rules! pair {
-    ($(#[$docs:meta])* $kind:ident, $recv:ident, $accept:expr) => {
+    ($(#[$docs:meta])* $kind:ident, $recv:ident, $accept:expr, $deals:ident, $receives:ident) => {
         $(#[$docs])*
         #[derive(Debug)]
         pub struct $kind {
@@ -127,6 +128,7 @@ macro_rules! pair {
         socket_traits!($kind);
         peer_methods!($kind, duplex);
         halves!(duplex $kind);
+        relay!($kind: $deals duplex.out, $receives duplex.inbound);
         pollable!($kind, |socket, time| read: socket.duplex.inbound.is_ready(time), write: socket.duplex.out.is_ready(time));
     };
 }
@@ -155,7 +157,7 @@ pair! {
     /// assert_eq!(one.recv()?.as_bytes(), b"and back");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    Pair, recv, Ok::<_, SendError>
+    Pair, recv, Ok::<_, SendError>, deals_wire, receives_wire
 }
 
 pair! {
@@ -175,5 +177,5 @@ pair! {
     /// assert!(other.send(Message::multipart(["and", "back"])).is_err());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    Channel, recv_single, single
+    Channel, recv_single, single, deals, receives
 }

@@ -9,7 +9,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::readiness::{Interest, Pollable, Readiness};
-use crate::io::{FdPoll, FdState, WakeFd};
+use crate::error::PollError;
+use crate::io::{FdPoll, Fds, WakeFd};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::clock;
 
@@ -82,12 +83,16 @@ impl<'a> PollItem<'a> {
     }
 
     /// A descriptor: anything that the system's poll takes, which plain files are not. One whose other end is
-    /// closed, or that has failed, is ready.
+    /// closed, or that has failed, is ready. There may be several items of one descriptor.
     pub fn fd(fd: &'a impl AsFd, interest: Interest) -> Self {
         PollItem {
             source: Source::Fd(fd.as_fd().as_raw_fd()),
             interest,
         }
+    }
+
+    fn is_fd(&self, fd: RawFd) -> bool {
+        matches!(self.source, Source::Fd(own) if own == fd)
     }
 }
 
@@ -175,21 +180,19 @@ impl Poller {
     /// (`None`: for ever). Everything that is ready then is told.
     ///
     /// # Errors
-    /// If the system refuses to wait for one of the descriptors.
+    /// If the system refuses to wait for one of the descriptors; the error says which.
     pub fn wait(
         &mut self,
         items: &mut [PollItem<'_>],
         timeout: Option<Duration>,
-    ) -> io::Result<PollEvents> {
+    ) -> Result<PollEvents, PollError> {
         let end = timeout.and_then(|timeout| clock::now().checked_add(timeout));
-        let mut fds: Vec<FdState> = Vec::new();
+        let mut fds = Fds::new();
         for item in items.iter() {
             if let Source::Fd(fd) = item.source {
-                fds.push(FdState {
-                    fd,
-                    interest: (item.interest.is_readable(), item.interest.is_writable()),
-                    ready: (false, false),
-                });
+                let wanted = &mut fds.entry(fd).or_default().interest;
+                wanted.0 |= item.interest.is_readable();
+                wanted.1 |= item.interest.is_writable();
             }
         }
         loop {
@@ -206,7 +209,15 @@ impl Poller {
                 None => None,
             };
             if !(fds.is_empty() && wait == Some(Duration::ZERO)) {
-                self.poll.wait(&mut fds, wait)?;
+                let waited = self.poll.wait(&mut fds, wait);
+                waited.map_err(|error| match error.fd {
+                    Some(fd) => PollError::Fd {
+                        item: items.iter().position(|item| item.is_fd(fd)).unwrap_or(0),
+                        fd,
+                        source: error.source,
+                    },
+                    None => PollError::Io(error.source),
+                })?;
             }
             let events = PollEvents {
                 ready: ready(items, &fds),
@@ -232,8 +243,10 @@ impl Poller {
     }
 
     /// A timer that is told again and again, the first time after one interval. Times that have passed between
-    /// two waits are told once. An interval of zero is due in every wait.
+    /// two waits are told once. An interval of zero is due in every wait, and one beyond what the clock can tell,
+    /// such as [`Duration::MAX`], never.
     pub fn every(&mut self, interval: Duration) -> TimerId {
+        let interval = interval.min(NEVER);
         let first = clock::now() + interval;
         self.add(first, Some(interval))
     }
@@ -288,14 +301,16 @@ impl Poller {
     }
 }
 
+/// A hundred years: later than any wait, and within what the clock can tell.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// What is ready now.
-fn ready(items: &mut [PollItem<'_>], fds: &[FdState]) -> Vec<(usize, Readiness)> {
-    let mut fds = fds.iter();
+fn ready(items: &mut [PollItem<'_>], fds: &Fds) -> Vec<(usize, Readiness)> {
     let mut found = Vec::new();
     for (index, item) in items.iter_mut().enumerate() {
         let state = match &mut item.source {
             Source::Socket(socket) => socket.readiness(),
-            Source::Fd(_) => fds.next().map_or_else(Readiness::default, |fd| Readiness {
+            Source::Fd(fd) => fds.get(fd).map_or_else(Readiness::default, |fd| Readiness {
                 readable: fd.ready.0,
                 writable: fd.ready.1,
             }),

@@ -9,9 +9,10 @@ use super::common::{
     conflate_option, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
     send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
+use super::relay::relay;
 use super::shell::Shell;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
@@ -220,29 +221,24 @@ impl Sub {
 
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        let mut skipped = 0u32;
+        let mut discarded = Discarded::default();
         loop {
             let message = self.inbound.recv(deadline)?;
             // The publisher filters too, but what it sent may have been unsubscribed from since.
             if self.topics.matches(message.as_bytes()) != self.options.inverted {
                 return Ok(message);
             }
-            skipped = skipped.wrapping_add(1);
-            if skipped % SKIPPED_PER_LOOK == 0 {
-                deadline.check()?;
-            }
+            discarded.one(deadline)?;
         }
     }
 }
-
-/// A publisher that does not filter must not hold a receive beyond its deadline; looking at the clock
-/// for each message it should not have sent would make it dearer still.
-const SKIPPED_PER_LOOK: u32 = 256;
 
 socket_traits!(Pub);
 socket_traits!(Sub);
 conflate_option!(Pub);
 conflate_option!(Sub);
 peer_methods!(Sub, inbound);
+relay!(Pub: publishes out);
+relay!(Sub: receives inbound);
 pollable!(Pub, |_socket, _time| read: false, write: true);
 pollable!(Sub, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -10,6 +10,7 @@ use super::common::{
 };
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
+use super::relay::relay;
 use super::shell::Shell;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -141,5 +142,7 @@ socket_traits!(Pull);
 conflate_option!(Push);
 conflate_option!(Pull);
 peer_methods!(Pull, inbound);
+relay!(Push: deals_wire out);
+relay!(Pull: receives_wire inbound);
 pollable!(Push, |socket, time| read: false, write: socket.out.is_ready(time));
 pollable!(Pull, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
 use super::common::{peer_methods, pollable, shell_methods, socket_traits};
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
+use super::relay::Relay;
 use super::shell::Shell;
 use super::task;
 use super::topics::{Matching, Reporting, Topics};
@@ -454,7 +455,7 @@ impl Dish {
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<(Group, Frame), RecvError> {
-        let mut skipped = 0u32;
+        let mut discarded = Discarded::default();
         loop {
             let message = self.inbound.recv(deadline)?;
             // The publisher filters too, but what it sent may have been left since, and datagrams come
@@ -466,19 +467,70 @@ impl Dish {
             } else if let (Some(group), Some(body)) = (joined, message.into_iter().nth(1)) {
                 return Ok((group, body));
             }
-            skipped = skipped.wrapping_add(1);
-            if skipped % SKIPPED_PER_LOOK == 0 {
-                deadline.check()?;
-            }
+            discarded.one(deadline)?;
         }
     }
 }
 
-/// As for SUB: what is filtered must not hold a receive beyond its deadline.
-const SKIPPED_PER_LOOK: u32 = 256;
-
 socket_traits!(Radio);
 socket_traits!(Dish);
+
+/// A message of two frames: the group, and the body.
+impl Relay for Radio {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.out.refresh();
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        let [group, body] = message.frames() else {
+            return Err(SendError::new(SendFailure::NotAddressed, message));
+        };
+        let (group, body) = (group.clone(), body.clone());
+        match self.send_by(&group, body, Deadline::Now) {
+            Ok(()) => Ok(()),
+            Err(GroupSendError::Send(error)) => Err(error),
+            Err(GroupSendError::Group(_)) => {
+                Err(SendError::new(SendFailure::NotAddressed, message))
+            }
+        }
+    }
+
+    fn arm_out(&mut self, _: &Message) -> bool {
+        self.out.arm_matched()
+    }
+}
+
+/// As for [`Radio`].
+impl Relay for Dish {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.inbound.refresh();
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        let (group, body) = self.recv_by(Deadline::Now).ok()?;
+        Some(Message::multipart([Frame::from(group.as_bytes()), body]))
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+}
 peer_methods!(Dish, inbound);
 pollable!(Radio, |_socket, _time| read: false, write: true);
 pollable!(Dish, |socket, time| read: socket.inbound.is_ready(time), write: false);

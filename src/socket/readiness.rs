@@ -73,13 +73,13 @@ pub struct Readiness {
 }
 
 impl Readiness {
-    /// Something can be received, or receiving fails at once.
+    /// Something can be received, or receiving tells of a lost peer.
     #[must_use]
     pub fn is_readable(self) -> bool {
         self.readable
     }
 
-    /// Something can be sent, or sending fails at once.
+    /// Something can be sent, or sending tells of a lost peer.
     #[must_use]
     pub fn is_writable(self) -> bool {
         self.writable
@@ -106,8 +106,10 @@ impl Readiness {
 /// as long as nobody receives (or sends). What is readable can be received without waiting, with one
 /// exception: a message that is received only to be discarded (one that a SUB has unsubscribed from, a late
 /// reply, several frames where one is allowed) counts until a receive has discarded it. What is sent to
-/// nobody or dropped at a high-water mark needs no readiness: PUB, XPUB, XSUB, RADIO, ROUTER, SERVER and
-/// PEER are always writable, though the peer that a message is for may be at its mark.
+/// nobody or dropped at a high-water mark needs no readiness: PUB, XPUB, XSUB, RADIO, ROUTER, SERVER, PEER and
+/// STREAM are always writable, though the peer that a message is for may be at its mark. A REQ or REP is not
+/// ready for what is out of turn, which fails at once: a REQ is readable while it awaits a reply, and a REP
+/// writable while it owes one.
 ///
 /// Wait with a [`Poller`](crate::Poller), with an [`EventFd`](crate::EventFd) in somebody else's event loop,
 /// or with [`poll_ready`](Pollable::poll_ready) in a task.

@@ -8,9 +8,10 @@ use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
+use super::relay::Relay;
 use super::shell::Shell;
 use super::task;
 use super::SocketBuilder;
@@ -283,12 +284,14 @@ impl Req {
                 expected: expectation(reason),
             })?;
         let mut timed_out = Ok(());
+        let mut discarded = Discarded::default();
         loop {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
                     Ok(reply) => return Ok(reply),
                     Err(why) => self.discard(why),
                 }
+                discarded.one(deadline)?;
             }
             // Only now, for a reply may have come before the connection was lost.
             while let Some(lost) = self.inbound.take_lost() {
@@ -409,6 +412,7 @@ impl Rep {
                 expected: expectation(reason),
             })?;
         let mut timed_out = Ok(());
+        let mut discarded = Discarded::default();
         loop {
             // Peers that come and go without a request must not pile up until the next reply.
             self.out.refresh();
@@ -417,6 +421,7 @@ impl Rep {
                     Ok(request) => return Ok(request),
                     Err(_) => self.shell.port.dropped(DropCause::Unexpected, 1),
                 }
+                discarded.one(deadline)?;
             }
             timed_out?;
             timed_out = self.inbound.await_more(deadline);
@@ -435,6 +440,39 @@ fn expectation(reason: OutOfTurn) -> &'static str {
 
 socket_traits!(Req);
 socket_traits!(Rep);
+
+/// For steering a proxy: what it replies is not waited for.
+impl Relay for Rep {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.recv_by(Deadline::Now).ok()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        let sent = self.send_by(message, Deadline::Now);
+        // The next request must not wait for the peer of this one.
+        if sent.is_err() {
+            self.skip_reply();
+        }
+        sent
+    }
+}
 peer_methods!(Req, inbound);
 peer_methods!(Rep, inbound);
 pollable!(Req, |socket, time| read: socket.is_readable(time), write: socket.is_writable(time));

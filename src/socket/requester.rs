@@ -482,10 +482,11 @@ impl Core {
             if state.closed {
                 return;
             }
+            let mut unexpected = 0;
             for (from, message) in received.drain(..) {
                 match state.requests.accept(from, message) {
                     Some(tag) => ended.push(tag),
-                    None => self.port.dropped(DropCause::Unexpected, 1),
+                    None => unexpected += 1,
                 }
             }
             for peer in lost.drain(..) {
@@ -499,6 +500,8 @@ impl Core {
             let due = state.requests.next_due();
             state.sleeps_until = due;
             drop(state);
+            // A monitor may be woken, as those who asked may: without the lock.
+            self.port.dropped(DropCause::Unexpected, unexpected);
             wake(ended);
             if !again {
                 // Late or early, the loop looks at everything.

@@ -7,9 +7,10 @@ use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, Outgoing, SendHalf};
+use super::relay::Relay;
 use super::shell::{inproc_name, Shell};
 use super::split::halves;
 use super::task;
@@ -431,6 +432,7 @@ impl Router {
     #[inline]
     fn recv_from_by(&mut self, deadline: Deadline) -> Result<(RoutingId, Message), RecvError> {
         let mut timed_out = Ok(());
+        let mut discarded = Discarded::default();
         loop {
             self.out.refresh();
             while let Ok(message) = self.inbound.try_recv() {
@@ -439,6 +441,7 @@ impl Router {
                 }
                 // From a peer whose id is another's.
                 self.shell.port.dropped(DropCause::Unexpected, 1);
+                discarded.one(deadline)?;
             }
             timed_out?;
             timed_out = self.inbound.await_more(deadline);
@@ -667,5 +670,41 @@ impl Hooks for Peers {
 
 socket_traits!(Router);
 peer_methods!(Router, inbound);
+
+impl Relay for Router {
+    fn port(&self) -> &Arc<Port> {
+        &self.shell.port
+    }
+
+    fn tend(&mut self) {
+        Router::tend(self);
+    }
+
+    fn release_links(&mut self) {
+        self.inbound.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.recv_by(Deadline::Now).ok()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.inbound.arm_for_event()
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        self.send_by(message, Deadline::Now)
+    }
+
+    fn arm_out(&mut self, held: &Message) -> bool {
+        let key = lock(&self.peers.table).find(held.as_bytes());
+        Router::tend(self);
+        key.map_or(true, |key| self.out.arm_pipe(key))
+    }
+}
 pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);
 halves!(Router, out, inbound, peers, mandatory, raw, last);

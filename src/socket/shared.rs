@@ -298,7 +298,10 @@ impl<'a> Place<'a> {
         };
         match at {
             Some(at) => {
-                queue.waiters[at].1.clone_from(waker);
+                let former = std::mem::replace(&mut queue.waiters[at].1, waker.clone());
+                // Without the lock: it may be the last that keeps a task, which may have a place in this line.
+                drop(queue);
+                drop(former);
                 at == 0
             }
             None => {
@@ -320,9 +323,7 @@ impl<'a> Place<'a> {
         };
         let mut queue = lock(&self.line.queue);
         let at = queue.waiters.iter().position(|(of, _)| *of == ticket);
-        if let Some(at) = at {
-            queue.waiters.remove(at);
-        }
+        let former = at.and_then(|at| queue.waiters.remove(at));
         let count = queue.waiters.len();
         self.line.waiting.store(count, Ordering::Relaxed);
         if at == Some(0) {
@@ -331,6 +332,7 @@ impl<'a> Place<'a> {
         let next = queue.waiters.front().filter(|_| at == Some(0));
         let next = next.map(|(_, waker)| waker.clone());
         drop(queue);
+        drop(former);
         if let Some(next) = next {
             next.wake();
         }

@@ -7,8 +7,9 @@ use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
+use super::relay::relay;
 use super::shell::Shell;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -29,15 +30,11 @@ pub(super) fn single(message: Message) -> Result<Message, SendError> {
     }
 }
 
-/// Discards and counts messages of several frames that were received; a peer that sends nothing else
-/// must not hold a receive beyond its deadline.
+/// Discards and counts messages of several frames that were received.
 #[derive(Debug, Default)]
 pub(super) struct SingleFilter {
-    discarded: u32,
+    discarded: Discarded,
 }
-
-/// Looking at the clock for each message that is discarded would make it dearer still.
-const DISCARDED_PER_LOOK: u32 = 256;
 
 impl SingleFilter {
     /// The message, if it has one frame.
@@ -54,10 +51,7 @@ impl SingleFilter {
             return Ok(Some(message));
         }
         port.dropped(DropCause::Unexpected, 1);
-        self.discarded = self.discarded.wrapping_add(1);
-        if self.discarded % DISCARDED_PER_LOOK == 0 {
-            deadline.check()?;
-        }
+        self.discarded.one(deadline)?;
         Ok(None)
     }
 }
@@ -171,5 +165,7 @@ impl Gather {
 socket_traits!(Scatter);
 socket_traits!(Gather);
 peer_methods!(Gather, inbound);
+relay!(Scatter: deals out);
+relay!(Gather: receives inbound);
 pollable!(Scatter, |socket, time| read: false, write: socket.out.is_ready(time));
 pollable!(Gather, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -105,11 +105,15 @@ pub(super) mod sealed {
         /// The socket that was these two.
         fn unite(sending: Self, receiving: Self, shell: Shell) -> Self;
 
-        fn give(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError>;
+        fn send_half(
+            &mut self,
+            message: impl IntoMessage,
+            deadline: Deadline,
+        ) -> Result<(), SendError>;
 
-        fn take(&mut self, deadline: Deadline) -> Result<Message, RecvError>;
+        fn recv_half(&mut self, deadline: Deadline) -> Result<Message, RecvError>;
 
-        fn ask(&mut self, interest: Interest, deadline: Deadline) -> Readiness;
+        fn ready_half(&mut self, interest: Interest, deadline: Deadline) -> Readiness;
     }
 }
 
@@ -188,8 +192,8 @@ macro_rules! halves {
             fn unite(sending: Self, receiving: Self, shell: super::shell::Shell) -> Self {
                 $kind {
                     duplex: super::duplex::Duplex::unite(sending.duplex, receiving.duplex),
+                    $($copied: sending.$copied,)*
                     shell,
-                    ..sending
                 }
             }
 
@@ -198,7 +202,7 @@ macro_rules! halves {
     };
     (by_attempts) => {
         #[inline]
-        fn give(
+        fn send_half(
             &mut self,
             message: impl crate::message::IntoMessage,
             deadline: super::deadline::Deadline,
@@ -207,14 +211,14 @@ macro_rules! halves {
         }
 
         #[inline]
-        fn take(
+        fn recv_half(
             &mut self,
             deadline: super::deadline::Deadline,
         ) -> Result<crate::message::Message, crate::error::RecvError> {
             self.recv_by(deadline)
         }
 
-        fn ask(
+        fn ready_half(
             &mut self,
             interest: super::readiness::Interest,
             deadline: super::deadline::Deadline,
@@ -304,7 +308,7 @@ impl<S: Split> SendPart<S> {
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
-        self.socket().give(message, deadline)
+        self.socket().send_half(message, deadline)
     }
 }
 
@@ -314,7 +318,7 @@ impl<S: Split> RecvPart<S> {
 
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        self.socket().take(deadline)
+        self.socket().recv_half(deadline)
     }
 }
 
@@ -356,14 +360,14 @@ macro_rules! part_traits {
             ) -> std::task::Poll<Readiness> {
                 let wanted = interest.among($interest);
                 let deadline = Deadline::Task(cx.waker());
-                match wanted.map(|wanted| self.socket().ask(wanted, deadline)) {
+                match wanted.map(|wanted| self.socket().ready_half(wanted, deadline)) {
                     Some(ready) if !ready.is_empty() => std::task::Poll::Ready(ready),
                     _ => std::task::Poll::Pending,
                 }
             }
 
             fn readiness(&mut self) -> Readiness {
-                self.socket().ask($interest, Deadline::Now)
+                self.socket().ready_half($interest, Deadline::Now)
             }
         }
     };

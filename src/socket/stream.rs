@@ -4,6 +4,8 @@
 //! called what, waiting, and the two forms of every message are the same, so it is made of one. What differs:
 //! a connection that is made again is another peer, and one peer's connection can be closed.
 
+use super::relay::Relay;
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,7 +23,7 @@ use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
     BindError, ConnectError, RecvError, SendError, UnknownEndpoint, UnknownRoutingId, WaitTimeout,
 };
-use crate::io::Monitor;
+use crate::io::{Monitor, Port};
 use crate::message::{IntoMessage, Message, RoutingId};
 
 /// Sends octets to the peer it names, and receives what any of its peers sends. The peers are plain TCP (or
@@ -111,16 +113,20 @@ impl Halves for Stream {
         }
     }
 
-    fn give(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
-        self.router.give(message, deadline)
+    fn send_half(
+        &mut self,
+        message: impl IntoMessage,
+        deadline: Deadline,
+    ) -> Result<(), SendError> {
+        self.router.send_half(message, deadline)
     }
 
-    fn take(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        self.router.take(deadline)
+    fn recv_half(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.router.recv_half(deadline)
     }
 
-    fn ask(&mut self, interest: Interest, deadline: Deadline) -> Readiness {
-        self.router.ask(interest, deadline)
+    fn ready_half(&mut self, interest: Interest, deadline: Deadline) -> Readiness {
+        self.router.ready_half(interest, deadline)
     }
 }
 
@@ -232,6 +238,12 @@ impl Stream {
     /// If there were fewer when the time was over.
     pub fn wait_for_peers(&mut self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
         self.router.wait_for_peers(count, timeout)
+    }
+
+    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
+    /// ends the wait and changes nothing.
+    pub async fn wait_for_peers_async(&mut self, count: usize) {
+        self.router.wait_for_peers_async(count).await;
     }
 
     /// Whether there is a connection to this peer now.
@@ -469,4 +481,38 @@ impl Stream {
 }
 
 socket_traits!(Stream);
+
+impl Relay for Stream {
+    fn port(&self) -> &Arc<Port> {
+        self.router.port()
+    }
+
+    fn tend(&mut self) {
+        Relay::tend(&mut self.router);
+    }
+
+    fn release_links(&mut self) {
+        self.router.release_links();
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.router.take()
+    }
+
+    fn arm_in(&mut self) -> bool {
+        self.router.arm_in()
+    }
+
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        self.try_send(message)
+    }
+
+    fn arm_out(&mut self, held: &Message) -> bool {
+        self.router.arm_out(held)
+    }
+}
 pollable!(Stream, |socket, time| read: socket.router.ready_by(Interest::READABLE, time).is_readable(), write: true);

@@ -12,10 +12,11 @@ use super::common::{
     peer_methods, pollable, publisher_methods, publisher_options, recv_methods, send_methods,
     shell_methods, socket_traits,
 };
-use super::deadline::Deadline;
+use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
+use super::relay::relay;
 use super::shell::Shell;
 use super::split::halves;
 use super::task;
@@ -358,7 +359,7 @@ impl XPub {
         self.out.refresh();
         let mut over = None;
         loop {
-            if let Some(event) = self.take_event() {
+            if let Some(event) = self.take_event(deadline)? {
                 return Ok(event);
             }
             if let Some(error) = over {
@@ -374,23 +375,28 @@ impl XPub {
         self.topics.has_event() || self.inbound.is_ready(deadline) || self.topics.has_event()
     }
 
-    fn take_event(&mut self) -> Option<SubscriptionEvent> {
+    /// # Errors
+    /// If the time is over while messages have to be discarded.
+    fn take_event(&mut self, deadline: Deadline) -> Result<Option<SubscriptionEvent>, RecvError> {
+        let mut discarded = Discarded::default();
         loop {
             if let Some(event) = self.topics.take_event() {
                 self.last_event = Some(event.peer);
                 if self.manual {
                     *lock(&self.selected) = Some(event.peer);
                 }
-                return Some(match event.subscribe {
+                return Ok(Some(match event.subscribe {
                     true => SubscriptionEvent::Subscribed(event.topic),
                     false => SubscriptionEvent::Unsubscribed(event.topic),
-                });
+                }));
             }
-            let message = self.inbound.try_recv().ok()?;
+            let Ok(message) = self.inbound.try_recv() else {
+                return Ok(None);
+            };
             self.last_event = None;
             // Frames that came first have been looked at by now: by the in-pump, or by an XSUB over inproc.
             if self.shell.port.config.only_first_subscribe {
-                return Some(SubscriptionEvent::Message(message));
+                return Ok(Some(SubscriptionEvent::Message(message)));
             }
             let from = pipe_key(self.inbound.from());
             let rest = split_subscriptions(message, usize::MAX, |subscribe, topic| {
@@ -400,8 +406,9 @@ impl XPub {
                 }
             });
             if let Some(message) = rest {
-                return Some(SubscriptionEvent::Message(message));
+                return Ok(Some(SubscriptionEvent::Message(message)));
             }
+            discarded.one(deadline)?;
         }
     }
 }
@@ -567,6 +574,8 @@ impl XSub {
 
 socket_traits!(XPub);
 socket_traits!(XSub);
+relay!(XPub: publishes out, receives inbound);
+relay!(XSub: tells out, receives inbound);
 peer_methods!(XSub, inbound);
 pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
 pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);

@@ -54,15 +54,18 @@ impl Alarm {
         if clock::now() >= self.at {
             return true;
         }
+        let waker = waker.clone();
         let mut state = ALARMS.lock();
         if let Some(known) = self.set.and_then(|key| state.due.get_mut(&key)) {
-            known.clone_from(waker);
+            let former = std::mem::replace(known, waker);
+            drop(state);
+            drop(former);
             return false;
         }
         state.last += 1;
         let key = (self.at, state.last);
         let first = state.due.keys().next().map_or(true, |next| key < *next);
-        state.due.insert(key, waker.clone());
+        state.due.insert(key, waker);
         self.set = Some(key);
         if state.running {
             if first {
@@ -74,10 +77,10 @@ impl Alarm {
         state.running = thread.spawn(|| ALARMS.run()).is_ok();
         if !state.running {
             // The system has no threads left. The task looks at the clock itself, again and again.
-            state.due.remove(&key);
+            let waker = state.due.remove(&key);
             drop(state);
             self.set = None;
-            waker.wake_by_ref();
+            waker.into_iter().for_each(Waker::wake);
         }
         false
     }
@@ -86,14 +89,16 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if let Some(key) = self.set {
-            ALARMS.lock().due.remove(&key);
+            let waker = ALARMS.lock().due.remove(&key);
+            drop(waker);
         }
     }
 }
 
 impl Alarms {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Nothing in here panics while it holds the lock, and a waker is woken without it.
+        // Nothing in here panics while it holds the lock. A waker is woken and dropped without it: it may be the
+        // last that keeps a task, with an alarm of its own.
         match self.state.lock() {
             Ok(guard) => guard,
             Err(poisoned) => poisoned.into_inner(),
@@ -162,6 +167,33 @@ mod tests {
         assert_eq!(receiver.recv(), Ok(1));
         assert!(late.poll(&waker(1)));
         assert!(receiver.try_recv().is_err());
+    }
+
+    struct Idle;
+    impl Wake for Idle {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    /// A waker that owns an alarm, as that of a task does.
+    #[allow(dead_code, reason = "what it owns is dropped with it")]
+    struct Owner(Mutex<Alarm>);
+    impl Wake for Owner {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    #[test]
+    fn a_task_that_ends_with_its_waker_may_have_an_alarm() {
+        let at = clock::now() + Duration::from_secs(3600);
+        let idle = Waker::from(Arc::new(Idle));
+        let owner = || {
+            let mut own = Alarm::new(at);
+            assert!(!own.poll(&idle));
+            Waker::from(Arc::new(Owner(Mutex::new(own))))
+        };
+        let mut alarm = Alarm::new(at);
+        assert!(!alarm.poll(&owner()));
+        assert!(!alarm.poll(&owner()), "which drops the first owner");
+        drop(alarm);
     }
 
     #[test]

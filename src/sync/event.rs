@@ -111,7 +111,7 @@ impl Event {
 
     /// To PARKED; fails if there is a notification.
     fn park_as(&self, waiter: Waiter) -> bool {
-        *lock(&self.waiter) = Some(waiter);
+        self.exchange(Some(waiter));
         // PARKED already: by a task that gave up. A notifier that comes now takes the lock after this thread
         // had it, and finds the waiter of this call.
         let parked = matches!(
@@ -120,7 +120,7 @@ impl Event {
             Ok(_) | Err(PARKED)
         );
         if !parked {
-            lock(&self.waiter).take();
+            self.exchange(None);
         }
         parked
     }
@@ -128,8 +128,15 @@ impl Event {
     /// Back to IDLE from PARKED or NOTIFIED; whether there was a notification.
     fn unpark_self(&self) -> bool {
         let notified = self.state.swap(IDLE, Ordering::AcqRel) == NOTIFIED;
-        lock(&self.waiter).take();
+        self.exchange(None);
         notified
+    }
+
+    /// The former waiter is dropped without the lock: the waker of a task may be the last that keeps the task,
+    /// whose end may notify this very event.
+    fn exchange(&self, waiter: Option<Waiter>) {
+        let former = std::mem::replace(&mut *lock(&self.waiter), waiter);
+        drop(former);
     }
 }
 
@@ -227,6 +234,27 @@ mod tests {
         event.notify();
         assert!(event.wait(None));
         assert_eq!(woken(&first), 0);
+    }
+
+    /// Notifies an event when it is dropped, as the last waker of a task that owns the other side does.
+    struct Owner(Arc<Event>);
+    impl std::task::Wake for Owner {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.notify();
+        }
+    }
+
+    #[test]
+    fn what_a_former_task_does_in_its_end_may_notify() {
+        let event = Arc::new(Event::new());
+        let owner = || std::sync::Arc::new(Owner(Arc::clone(&event))).into();
+        assert!(!event.poll(&owner()));
+        // Takes the place, and with it the last waker; the notification is for who comes now.
+        let _ = event.poll(&owner());
+        assert!(event.wait(None));
     }
 
     #[test]

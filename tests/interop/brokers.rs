@@ -3,7 +3,9 @@
 
 use std::time::Instant;
 
-use sinew::{Message, Pub, Sub, SubscriptionEvent, XPub, XSub};
+use sinew::{
+    Dealer, Endpoint, Message, Proxy, Pub, Rep, Router, Sub, SubscriptionEvent, XPub, XSub,
+};
 
 use crate::exchange::{publish_all, receive_published};
 use crate::libzmq::Libzmq;
@@ -169,6 +171,53 @@ fn our_xsub_and_their_xpub() {
             assert_eq!(xpub.recv_bytes(0).unwrap(), b"\0A");
         }
     }
+}
+
+/// Their requester, our proxy and their replier; and their requester steers it as it would theirs.
+#[test]
+fn our_proxy_serves_theirs_and_is_steered_by_theirs() {
+    let context = zmq::Context::new();
+    let theirs = |kind, endpoint: &Endpoint| {
+        let socket = context.socket(kind).unwrap();
+        socket.set_rcvtimeo(WATCHDOG.as_millis() as i32).unwrap();
+        socket.set_linger(0).unwrap();
+        socket.connect(&endpoint.to_string()).unwrap();
+        socket
+    };
+    let mut front = Router::new();
+    let mut back = Dealer::new();
+    let mut control = Rep::new();
+    let [clients, workers, steering] = [
+        front.bind("tcp://127.0.0.1:*"),
+        back.bind("ipc://*"),
+        control.bind("tcp://127.0.0.1:*"),
+    ]
+    .map(Result::unwrap);
+    let proxy = Proxy::new(front, back).control(control).spawn().unwrap();
+    let client = theirs(zmq::REQ, &clients);
+    let worker = theirs(zmq::REP, &workers);
+    let master = theirs(zmq::REQ, &steering);
+    for body in [&b"hello"[..], &[7; 30_000]] {
+        client.send(body, 0).unwrap();
+        assert_eq!(worker.recv_bytes(0).unwrap(), body);
+        worker.send("reply", 0).unwrap();
+        assert_eq!(client.recv_bytes(0).unwrap(), b"reply");
+    }
+    master.send("STATISTICS", 0).unwrap();
+    let figures = master.recv_multipart(0).unwrap();
+    let figures: Vec<u64> = figures
+        .iter()
+        .map(|frame| u64::from_ne_bytes(frame[..].try_into().unwrap()))
+        .collect();
+    // Each message has a routing id, an empty frame and a body.
+    let requests = 2 * 5 + 5 + 30_000;
+    let replies = 4 * 5;
+    assert_eq!(figures, [6, requests, 6, replies, 6, replies, 6, requests]);
+    for command in ["PAUSE", "RESUME", "TERMINATE"] {
+        master.send(command, 0).unwrap();
+        assert_eq!(master.recv_bytes(0).unwrap(), b"");
+    }
+    proxy.join();
 }
 
 fn published_to_theirs<P: Peer>(count: u64) {

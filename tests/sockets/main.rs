@@ -19,6 +19,7 @@ mod notes;
 mod pairs;
 mod pattern;
 mod promises;
+mod proxy;
 mod radio_dish;
 mod reconnecting;
 mod requester;

@@ -1,8 +1,8 @@
 //! Other processes as peers: their output line by line, under a watchdog, and none left behind.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -13,14 +13,23 @@ const WATCHDOG: Duration = Duration::from_secs(60);
 pub(crate) struct Running {
     name: String,
     child: Child,
+    input: Option<ChildStdin>,
     lines: Receiver<String>,
 }
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
+        Running::start_with(command.stdin(Stdio::null()))
+    }
+
+    /// One that [`tell`](Self::tell) talks to.
+    pub(crate) fn start_talking(command: &mut Command) -> Self {
+        Running::start_with(command.stdin(Stdio::piped()))
+    }
+
+    fn start_with(command: &mut Command) -> Self {
         let name = format!("{command:?}");
         let mut child = command
-            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -33,7 +42,23 @@ impl Running {
                 }
             }
         });
-        Running { name, child, lines }
+        Running {
+            name,
+            input: child.stdin.take(),
+            child,
+            lines,
+        }
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line to its input.
+    pub(crate) fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("it was started to be talked to");
+        writeln!(input, "{line}").unwrap_or_else(|error| panic!("{}: {error}", self.name));
     }
 
     /// The next line it prints.

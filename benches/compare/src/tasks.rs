@@ -80,7 +80,7 @@ pub(crate) trait AsyncReceiver {
 /// The asking half of a lock-step exchange.
 pub(crate) trait AsyncRequester: AsyncSender + AsyncReceiver {
     /// Sleeps for a millisecond, as its runtime does that.
-    async fn pause(&self);
+    async fn pause(&mut self);
 }
 
 /// The answering half of a lock-step exchange.

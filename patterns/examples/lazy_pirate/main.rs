@@ -1,18 +1,14 @@
 //! Asks again until there is a reply (`rpc::Requester`), while servers die with requests in their hands.
 
-#[path = "../../../examples/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::collections::HashSet;
-use std::process::{Child, Command};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::Duration;
 
 use sinew::{Context, Rep};
-use sinew_patterns::common::Random;
 use sinew_patterns::rpc::{CallError, CallOptions, Idem, Requester, RequesterConfig};
-use support::{joined, misused, Options, Result};
+use support::{misused, Fleet, Options, Result};
 
 const USAGE: &str = "usage: lazy_pirate [--chaos] [--seed N] [--calls N]
 Makes N (300) calls to two equivalent servers, processes of their own. With --chaos they are killed and
@@ -43,11 +39,9 @@ fn demonstration(chaos: bool, seed: u64, calls: u32) -> Result {
     let directory = tempfile::tempdir()?;
     let endpoints =
         ["one", "two"].map(|name| format!("ipc://{}/{name}", directory.path().display()));
-    let (enough, told) = channel::<()>();
-    let fleet = {
-        let endpoints = endpoints.clone();
-        thread::spawn(move || keep_servers(&endpoints, chaos.then(|| Random::new(seed)), &told))
-    };
+    let servers = endpoints.iter().map(|at| vec!["server".into(), at.clone()]);
+    let pace = Duration::from_millis(2);
+    let fleet = Fleet::start(servers.collect(), chaos.then_some(seed), pace)?;
 
     let config = RequesterConfig {
         attempt_timeout: Duration::from_millis(200),
@@ -77,8 +71,7 @@ fn demonstration(chaos: bool, seed: u64, calls: u32) -> Result {
             Err(error) => return Err(format!("call {call}: {error}").into()),
         }
     }
-    drop(enough);
-    let killed = joined(fleet.join())?;
+    let killed = fleet.end()?;
 
     let counters = requester.counters();
     println!("{killed} servers killed, {} retries", counters.retries);
@@ -96,54 +89,4 @@ fn known(error: &CallError) -> bool {
         error,
         CallError::TimedOut { .. } | CallError::Disconnected { .. }
     )
-}
-
-/// Runs a server at each endpoint until there is enough, and kills one now and then; how many.
-fn keep_servers(
-    endpoints: &[String; 2],
-    mut chaos: Option<Random>,
-    enough: &Receiver<()>,
-) -> Result<u32> {
-    let mut servers = [Server::start(&endpoints[0])?, Server::start(&endpoints[1])?];
-    let mut killed = 0;
-    loop {
-        // The pace of the disaster: nobody waits for it to be over.
-        let pause = chaos.as_mut().map_or(Duration::MAX, |random| {
-            Duration::from_micros(random.below(5000))
-        });
-        match enough.recv_timeout(pause) {
-            Err(RecvTimeoutError::Timeout) => {}
-            _ => return Ok(killed),
-        }
-        if let Some(random) = &mut chaos {
-            let which = random.below(2) as usize;
-            servers[which].stop();
-            servers[which] = Server::start(&endpoints[which])?;
-            killed += 1;
-        }
-    }
-}
-
-/// A process that is killed when it is replaced, and when all is over.
-struct Server(Child);
-
-impl Server {
-    fn start(endpoint: &str) -> Result<Self> {
-        let this = std::env::current_exe()?;
-        Ok(Server(
-            Command::new(this).args(["server", endpoint]).spawn()?,
-        ))
-    }
-
-    fn stop(&mut self) {
-        // It may have ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.stop();
-    }
 }

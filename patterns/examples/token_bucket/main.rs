@@ -1,6 +1,6 @@
 //! A token bucket in two ways: built of a PUSH and a PULL, and the one of the library.
 
-#[path = "../../../examples/support/mod.rs"]
+#[path = "../support/mod.rs"]
 mod support;
 
 use std::time::{Duration, Instant};

@@ -29,7 +29,7 @@ pub enum Admission {
     PerClientFair,
 }
 
-/// Options of a [`Gate`].
+/// Options of a [`GateEngine`].
 ///
 /// ```
 /// use sinew_patterns::flow::{Admission, GateConfig};
@@ -60,7 +60,7 @@ impl Default for GateConfig {
     }
 }
 
-/// Names somebody at a [`Gate`].
+/// Names somebody at a [`GateEngine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TicketId(u64);
 
@@ -89,7 +89,7 @@ pub enum Rejected {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GateEvent {
-    /// It is inside, until [`Gate::handle_leave`].
+    /// It is inside, until [`GateEngine::handle_leave`].
     Admitted(TicketId),
     /// It was turned away.
     Rejected(TicketId, Rejected),
@@ -113,10 +113,10 @@ pub struct GateCounters {
 ///
 /// ```
 /// use std::time::Instant;
-/// use sinew_patterns::flow::{Gate, GateConfig, GateEvent};
+/// use sinew_patterns::flow::{GateEngine, GateConfig, GateEvent};
 ///
 /// let now = Instant::now();
-/// let mut gate = Gate::new(GateConfig { inside: 1, ..GateConfig::default() });
+/// let mut gate = GateEngine::new(GateConfig { inside: 1, ..GateConfig::default() });
 /// let first = gate.handle_enter(now, "a".into(), 0, None)?;
 /// let second = gate.handle_enter(now, "b".into(), 0, None)?;
 /// assert_eq!(gate.poll_event(), Some(GateEvent::Admitted(first)));
@@ -126,7 +126,7 @@ pub struct GateCounters {
 /// # Ok::<(), sinew_patterns::flow::Rejected>(())
 /// ```
 #[derive(Debug)]
-pub struct Gate {
+pub struct GateEngine {
     config: GateConfig,
     inside: BTreeSet<TicketId>,
     queue: FairQueue<Option<PeerId>, (TicketId, Instant)>,
@@ -136,7 +136,7 @@ pub struct Gate {
     counters: GateCounters,
 }
 
-impl Gate {
+impl GateEngine {
     /// An open gate, nobody inside.
     #[must_use]
     pub fn new(config: GateConfig) -> Self {
@@ -145,7 +145,7 @@ impl Gate {
             // All are one flow.
             limits.per_flow = limits.messages;
         }
-        Gate {
+        GateEngine {
             config,
             inside: BTreeSet::new(),
             queue: FairQueue::new(limits),
@@ -344,10 +344,13 @@ mod tests {
 
     /// Arrivals of some clients for ten seconds, four places inside. Returns how many of each client got
     /// in, and the waiting times.
-    fn overload(admission: Admission, gaps: &[Duration]) -> (Vec<usize>, Vec<Duration>, Gate) {
+    fn overload(
+        admission: Admission,
+        gaps: &[Duration],
+    ) -> (Vec<usize>, Vec<Duration>, GateEngine) {
         let start = Instant::now();
         let mut random = Random::new(1);
-        let mut gate = Gate::new(GateConfig {
+        let mut gate = GateEngine::new(GateConfig {
             inside: 4,
             queue: Limits {
                 messages: 60,
@@ -467,7 +470,7 @@ mod tests {
     #[test]
     fn the_last_first() {
         let now = Instant::now();
-        let mut gate = Gate::new(GateConfig {
+        let mut gate = GateEngine::new(GateConfig {
             inside: 1,
             admission: Admission::Lifo,
             ..GateConfig::default()
@@ -486,7 +489,7 @@ mod tests {
     #[test]
     fn the_oldest_make_room_if_so_configured() {
         let now = Instant::now();
-        let mut gate = Gate::new(GateConfig {
+        let mut gate = GateEngine::new(GateConfig {
             inside: 1,
             queue: Limits {
                 messages: 1,

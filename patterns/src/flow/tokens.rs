@@ -21,12 +21,12 @@ use super::{Bucket, RetryAfter};
 ///
 /// ```
 /// use std::time::{Duration, Instant};
-/// use sinew_patterns::flow::{TokenClient, TokenConfig, TokenServer};
+/// use sinew_patterns::flow::{TokenPurse, TokenConfig, TokenMint};
 ///
 /// let now = Instant::now();
-/// let mut server = TokenServer::new(Duration::from_secs(1));
+/// let mut server = TokenMint::new(Duration::from_secs(1));
 /// server.set_bucket("api", 100.0, 10, now);
-/// let mut client = TokenClient::new("api", TokenConfig::default());
+/// let mut client = TokenPurse::new("api", TokenConfig::default());
 /// let later = now + Duration::from_millis(50);
 /// assert!(client.try_take(later, 1).is_err());
 /// let request = client.poll_request(later).unwrap();
@@ -35,17 +35,17 @@ use super::{Bucket, RetryAfter};
 /// # Ok::<(), sinew_patterns::flow::TokenError>(())
 /// ```
 #[derive(Debug)]
-pub struct TokenServer {
+pub struct TokenMint {
     lease: Duration,
     buckets: BTreeMap<Vec<u8>, Bucket>,
     malformed: u64,
 }
 
-impl TokenServer {
+impl TokenMint {
     /// A server whose grants are good for so long, at most about 49 days.
     #[must_use]
     pub fn new(lease: Duration) -> Self {
-        TokenServer {
+        TokenMint {
             lease,
             buckets: BTreeMap::new(),
             malformed: 0,
@@ -117,7 +117,7 @@ pub enum Unreachable {
     Closed,
 }
 
-/// Options of a [`TokenClient`].
+/// Options of a client of a token server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TokenConfig {
     /// How many tokens are fetched at once; 0 counts as 1. Default: 10.
@@ -126,6 +126,8 @@ pub struct TokenConfig {
     pub on_unreachable: Unreachable,
     /// When to ask again after that. Default: 100 ms.
     pub retry: Duration,
+    /// How long the server may take to answer before it counts as unreachable. Default: 1 s.
+    pub timeout: Duration,
 }
 
 impl Default for TokenConfig {
@@ -134,6 +136,7 @@ impl Default for TokenConfig {
             lease: 10,
             on_unreachable: Unreachable::Closed,
             retry: Duration::from_millis(100),
+            timeout: Duration::from_secs(1),
         }
     }
 }
@@ -145,7 +148,7 @@ pub struct TokenError;
 
 /// A client of one bucket.
 #[derive(Debug)]
-pub struct TokenClient {
+pub struct TokenPurse {
     bucket: Frame,
     config: TokenConfig,
     tokens: u32,
@@ -164,11 +167,11 @@ enum Asking {
     NotBefore(Instant),
 }
 
-impl TokenClient {
+impl TokenPurse {
     /// A client without tokens.
     #[must_use]
     pub fn new(bucket: impl Into<Frame>, config: TokenConfig) -> Self {
-        TokenClient {
+        TokenPurse {
             bucket: bucket.into(),
             config,
             tokens: 0,
@@ -309,11 +312,11 @@ fn refusal(wait: Duration) -> Message {
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz_tokens(data: &[u8], now: Instant) {
     let message = crate::common::frames_of(data);
-    let mut server = TokenServer::new(Duration::from_secs(1));
+    let mut server = TokenMint::new(Duration::from_secs(1));
     server.set_bucket("b", 10.0, 5, now);
     let reply = server.handle_request(now + Duration::from_secs(9), &message);
     assert!(reply.frame_count() <= 3);
-    let mut client = TokenClient::new("b", TokenConfig::default());
+    let mut client = TokenPurse::new("b", TokenConfig::default());
     let request = client.poll_request(now);
     assert!(request.is_some());
     let _ = client.handle_reply(now, &message);
@@ -326,7 +329,7 @@ mod tests {
     use crate::common::fuzz::{cases, mutated};
     use crate::common::Random;
 
-    fn ask(client: &mut TokenClient, server: &mut TokenServer, now: Instant) {
+    fn ask(client: &mut TokenPurse, server: &mut TokenMint, now: Instant) {
         if let Some(request) = client.poll_request(now) {
             let reply = server.handle_request(now, &request);
             client.handle_reply(now, &reply).unwrap();
@@ -338,13 +341,13 @@ mod tests {
     fn clients_share_one_bucket() {
         let start = Instant::now();
         let new = |now| {
-            let mut server = TokenServer::new(Duration::from_secs(1));
+            let mut server = TokenMint::new(Duration::from_secs(1));
             server.set_bucket("b", 100.0, 20, now);
             server
         };
         let mut server = new(start);
         let mut clients: Vec<_> = (0..5)
-            .map(|_| TokenClient::new("b", TokenConfig::default()))
+            .map(|_| TokenPurse::new("b", TokenConfig::default()))
             .collect();
         let mut random = Random::new(1);
         let mut taken = 0;
@@ -368,10 +371,10 @@ mod tests {
     #[test]
     fn leases_end_and_tokens_go_back() {
         let now = Instant::now();
-        let mut server = TokenServer::new(Duration::from_secs(1));
+        let mut server = TokenMint::new(Duration::from_secs(1));
         server.set_bucket("b", 10.0, 10, now);
         let now = now + Duration::from_secs(1);
-        let mut client = TokenClient::new("b", TokenConfig::default());
+        let mut client = TokenPurse::new("b", TokenConfig::default());
         ask(&mut client, &mut server, now);
         assert_eq!(client.tokens(), 10);
         client.try_take(now, 4).unwrap();
@@ -392,7 +395,7 @@ mod tests {
                 on_unreachable,
                 ..TokenConfig::default()
             };
-            let mut client = TokenClient::new("b", config);
+            let mut client = TokenPurse::new("b", config);
             assert!(client.poll_request(now).is_some());
             assert!(client.poll_request(now).is_none(), "one request at a time");
             client.handle_unreachable(now);

@@ -13,6 +13,8 @@
 
 mod schedule;
 mod sim;
+mod tally;
 
 pub(crate) use schedule::{number, schedules};
 pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather, STRANGER};
+pub(crate) use tally::{rows, Tallies, Trouble};

@@ -45,7 +45,7 @@ pub enum BrokerEvent {
         /// The request, without its extension header.
         body: Message,
     },
-    /// After [`Broker::handle_drain`]: nothing is left to do.
+    /// After [`BrokerEngine::handle_drain`]: nothing is left to do.
     Drained,
 }
 
@@ -55,11 +55,11 @@ pub enum BrokerEvent {
 /// use std::time::Instant;
 /// use sinew::Message;
 /// use sinew_patterns::common::{Engine, PeerId, Port};
-/// use sinew_patterns::mdp::{Broker, BrokerConfig};
+/// use sinew_patterns::mdp::{BrokerEngine, BrokerConfig};
 ///
 /// let (now, port) = (Instant::now(), Port(0));
 /// let (client, worker) = (PeerId::from("client"), PeerId::from("worker"));
-/// let mut broker = Broker::new(BrokerConfig::default());
+/// let mut broker = BrokerEngine::new(BrokerConfig::default());
 /// let request = Message::multipart(["", "MDPC01", "echo", "hello"]);
 /// broker.handle_message(now, port, Some(&client), request);
 /// let ready = Message::multipart(["", "MDPW01", "\x01", "echo"]);
@@ -68,7 +68,7 @@ pub enum BrokerEvent {
 /// assert_eq!(given.to, Some(worker));
 /// assert_eq!(given.message, Message::multipart(["", "MDPW01", "\x02", "client", "", "hello"]));
 /// ```
-pub struct Broker {
+pub struct BrokerEngine {
     config: BrokerConfig,
     authorizer: Option<Box<dyn Authorizer>>,
     policies: BTreeMap<Vec<u8>, ServicePolicy>,
@@ -148,11 +148,11 @@ enum Timer {
     Queue(Vec<u8>),
 }
 
-impl Broker {
+impl BrokerEngine {
     /// A broker that knows nobody yet.
     #[must_use]
     pub fn new(config: BrokerConfig) -> Self {
-        Broker {
+        BrokerEngine {
             config,
             authorizer: None,
             policies: BTreeMap::new(),
@@ -708,7 +708,7 @@ impl Broker {
     }
 }
 
-impl Engine for Broker {
+impl Engine for BrokerEngine {
     type Event = BrokerEvent;
 
     fn handle_message(
@@ -797,9 +797,9 @@ impl Engine for Broker {
     }
 }
 
-impl std::fmt::Debug for Broker {
+impl std::fmt::Debug for BrokerEngine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Broker")
+        f.debug_struct("BrokerEngine")
             .field("services", &self.services.len())
             .field("workers", &self.workers.len())
             .field("requests", &self.requests.len())

@@ -15,7 +15,7 @@ const V1: Dialect = Dialect::V1;
 const BEAT: Duration = Duration::from_millis(100);
 
 struct Bench {
-    broker: Broker,
+    broker: BrokerEngine,
     now: Instant,
 }
 
@@ -40,7 +40,7 @@ fn config() -> BrokerConfig {
 impl Bench {
     fn new(config: BrokerConfig) -> Self {
         Bench {
-            broker: Broker::new(config),
+            broker: BrokerEngine::new(config),
             now: Instant::now(),
         }
     }

@@ -30,7 +30,7 @@ use crate::rpc::{answer_of, request_ext};
 pub struct ClientConfig {
     /// What the brokers speak.
     pub dialect: Dialect,
-    /// Whether the brokers are known to speak the extension header, as [`Broker`](super::Broker) does and
+    /// Whether the brokers are known to speak the extension header, as [`BrokerEngine`](super::BrokerEngine) does and
     /// others do not: they answer `mmi.features` with 501. Default: no.
     pub ext: bool,
     /// Sockets per broker, each for one request at a time; 0 counts as 1. With the extension header, how
@@ -86,10 +86,10 @@ pub enum ClientEvent {
 /// use std::time::Instant;
 /// use sinew::Message;
 /// use sinew_patterns::common::{CallOptions, Engine, PeerEvent, Port};
-/// use sinew_patterns::mdp::{Client, ClientConfig};
+/// use sinew_patterns::mdp::{ClientEngine, ClientConfig};
 ///
 /// let now = Instant::now();
-/// let mut client = Client::new(ClientConfig::default(), 1, 7);
+/// let mut client = ClientEngine::new(ClientConfig::default(), 1, 7);
 /// client.handle_peer(now, Port(0), PeerEvent::Up { peer: None });
 /// client.handle_call(now, "echo", "hello".into(), CallOptions::default())?;
 /// let request = client.poll_transmit().unwrap().message;
@@ -97,7 +97,7 @@ pub enum ClientEvent {
 /// # Ok::<(), sinew_patterns::common::CallError>(())
 /// ```
 #[derive(Debug)]
-pub struct Client {
+pub struct ClientEngine {
     config: ClientConfig,
     calls: Calls<Asked>,
     /// Calls by their names on the wire.
@@ -115,7 +115,7 @@ struct Asked {
     body: Message,
 }
 
-impl Client {
+impl ClientEngine {
     /// A client of so many brokers. Names and pauses follow from `seed` alone.
     #[must_use]
     pub fn new(config: ClientConfig, brokers: u32, seed: u64) -> Self {
@@ -127,7 +127,7 @@ impl Client {
         };
         let pauses = Random::new(random.next_u64());
         let calls = Calls::new(config.retry, bounds, Choice::Sticky, pauses);
-        let mut client = Client {
+        let mut client = ClientEngine {
             config,
             calls,
             names: BTreeMap::new(),
@@ -310,7 +310,7 @@ impl Client {
     }
 }
 
-impl Engine for Client {
+impl Engine for ClientEngine {
     type Event = ClientEvent;
 
     fn handle_message(&mut self, now: Instant, port: Port, _: Option<&PeerId>, message: Message) {

@@ -20,9 +20,9 @@ use crate::common::{CacheConfig, Heartbeat, Limits, PeerId};
 pub struct BrokerConfig {
     /// Heartbeats to and from workers.
     pub heartbeat: Heartbeat,
-    /// What applies to services that have no policy of their own ([`Broker::set_policy`]).
+    /// What applies to services that have no policy of their own ([`BrokerEngine::set_policy`]).
     ///
-    /// [`Broker::set_policy`]: super::Broker::set_policy
+    /// [`BrokerEngine::set_policy`]: super::BrokerEngine::set_policy
     pub policy: ServicePolicy,
     /// The bounds of the whole.
     pub limits: BrokerLimits,

@@ -19,25 +19,34 @@
 //! second worker.
 
 mod broker;
+mod broker_shell;
 #[cfg(test)]
 mod broker_tests;
 mod client;
+mod client_shell;
 mod config;
 #[cfg(test)]
 mod sim_tests;
 mod wire;
 mod worker;
+mod worker_shell;
 
-pub use broker::{Broker, BrokerEvent};
-pub use client::{Client, ClientConfig, ClientEvent};
+pub use crate::shell::{Replies, Request};
+pub use broker::{BrokerEngine, BrokerEvent};
+pub use broker_shell::{Broker, BrokerHandle};
+pub use client::{ClientConfig, ClientEngine, ClientEvent};
+pub use client_shell::Client;
 pub use config::{
     Authorizer, BrokerConfig, BrokerCounters, BrokerLimits, DeadReason, Lease, Partials,
     ServicePolicy, ServiceStats, Verb,
 };
 pub use wire::{Dialect, WireError};
 pub use worker::{
-    Worker, WorkerConfig, WorkerCounters, WorkerEvent, WorkerRequest, WorkerRequestId,
+    WorkerConfig, WorkerCounters, WorkerEngine, WorkerEvent, WorkerRequest, WorkerRequestId,
 };
+pub use worker_shell::{Worker, WorkerHandle};
 
+#[cfg(test)]
+pub(crate) use sim_tests::loss_rows;
 #[cfg(fuzzing)]
 pub(crate) use wire::fuzz_mdp;

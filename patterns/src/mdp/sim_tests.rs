@@ -13,7 +13,7 @@ use crate::common::{
     CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId,
     PeerEvent, PeerId, Port, Random, RetryPolicy, Timers, Transmit,
 };
-use crate::lab::{schedules, Fault, Node, NodeId, Sim, Weather, STRANGER};
+use crate::lab::{rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather, STRANGER};
 
 const HEARTBEAT: Heartbeat = Heartbeat {
     interval: Duration::from_millis(100),
@@ -24,6 +24,7 @@ const HEARTBEAT: Heartbeat = Heartbeat {
 #[derive(Debug, Default)]
 struct World {
     results: BTreeMap<u64, Result<Message, CallError>>,
+    asked: BTreeMap<u64, Idem>,
     executed: BTreeMap<u64, u32>,
 }
 
@@ -60,7 +61,7 @@ macro_rules! forward {
 }
 
 struct BrokerNode {
-    engine: Broker,
+    engine: BrokerEngine,
     bound: usize,
 }
 
@@ -93,7 +94,7 @@ impl Node for BrokerNode {
 }
 
 struct WorkerNode {
-    engine: Worker,
+    engine: WorkerEngine,
     brokers: Vec<NodeId>,
     random: Random,
     world: Shared,
@@ -149,7 +150,7 @@ impl Node for WorkerNode {
 }
 
 struct ClientNode {
-    engine: Client,
+    engine: ClientEngine,
     brokers: Vec<NodeId>,
     random: Random,
     world: Shared,
@@ -200,6 +201,7 @@ impl ClientNode {
             };
             let service = ["echo", "other"][self.random.below(2) as usize];
             let body = Message::from(number.to_be_bytes());
+            self.world.borrow_mut().asked.insert(number, idem);
             match self.engine.handle_call(now, service, body, options) {
                 Ok(call) => {
                     self.calls.insert(call, (number, now + options.deadline));
@@ -284,7 +286,7 @@ fn build(seed: u64, plan: &Plan) -> Town {
     let brokers: Vec<NodeId> = (0..plan.brokers)
         .map(|_| {
             sim.add(move |_| {
-                let mut engine = Broker::new(config);
+                let mut engine = BrokerEngine::new(config);
                 // Nobody gives work to strangers.
                 engine.set_authorizer(|who: &PeerId, verb: Verb, _: &[u8]| {
                     verb == Verb::Call || who.as_bytes() != STRANGER
@@ -312,7 +314,7 @@ fn build(seed: u64, plan: &Plan) -> Town {
                 let mut order = brokers.clone();
                 order.rotate_left(index / 2 % brokers.len());
                 let mut node = WorkerNode {
-                    engine: Worker::new(config, service, order.len(), seed, now),
+                    engine: WorkerEngine::new(config, service, order.len(), seed, now),
                     brokers: order,
                     random: Random::new(seed),
                     world: Rc::clone(&world),
@@ -342,7 +344,7 @@ fn build(seed: u64, plan: &Plan) -> Town {
             },
             ..ClientConfig::default()
         };
-        let engine = Client::new(config, shared.0.len() as u32, seed);
+        let engine = ClientEngine::new(config, shared.0.len() as u32, seed);
         let connections = (0..engine.ports())
             .map(|port| {
                 (
@@ -373,6 +375,21 @@ fn build(seed: u64, plan: &Plan) -> Town {
     }
 }
 
+impl Town {
+    /// Lets time pass until every call is over, at most so long.
+    fn settle(&mut self, most: Duration) -> u64 {
+        let mut until = Duration::ZERO;
+        loop {
+            until = (until + Duration::from_secs(4)).min(most);
+            let trace = self.sim.run(until);
+            let client = self.sim.node::<ClientNode>(self.client).unwrap();
+            if until == most || (client.left == 0 && client.engine.running() == 0) {
+                return trace;
+            }
+        }
+    }
+}
+
 const WEATHER: Weather = Weather {
     pause: Duration::from_millis(300),
     lasts: Duration::from_secs(2),
@@ -398,7 +415,7 @@ fn plan(seed: u64) -> Plan {
 #[test]
 fn every_call_ends_once_in_time_with_its_own_reply() {
     let good = Cell::new(0);
-    schedules(100, |seed| {
+    schedules(300, |seed| {
         let plan = plan(seed);
         let mut town = build(seed, &plan);
         let mut victims = town.workers.clone();
@@ -434,7 +451,7 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
 /// MDP-01: workers are killed and come back; the broker stands. No call is lost.
 #[test]
 fn workers_die_and_no_call_is_lost() {
-    schedules(30, |seed| {
+    schedules(500, |seed| {
         let mut town = build(
             seed,
             &Plan {
@@ -453,7 +470,7 @@ fn workers_die_and_no_call_is_lost() {
                 .fault_at(at + Duration::from_millis(200), Fault::Restart(victim));
             killed += 1;
         }
-        let trace = town.sim.run(Duration::from_secs(60));
+        let trace = town.settle(Duration::from_secs(60));
         let broker = town.sim.node::<BrokerNode>(town.brokers[0]).unwrap();
         let counters = broker.engine.counters();
         assert!(counters.redelivered <= killed, "{counters:?}");
@@ -473,13 +490,13 @@ fn workers_die_and_no_call_is_lost() {
 /// MDP-03, MDP-04: after the storm everybody finds everybody, and calls succeed.
 #[test]
 fn recovery() {
-    schedules(30, |seed| {
+    schedules(300, |seed| {
         let mut town = build(
             seed,
             &Plan {
                 brokers: 1,
                 calls: 20,
-                begin: Duration::from_secs(60),
+                begin: Duration::from_secs(20),
                 patience: Duration::from_secs(10),
                 ..plan(seed)
             },
@@ -487,7 +504,7 @@ fn recovery() {
         let mut victims = town.workers.clone();
         victims.extend(&town.brokers);
         town.sim.weather(WEATHER, &victims);
-        let trace = town.sim.run(Duration::from_secs(150));
+        let trace = town.settle(Duration::from_secs(150));
         let world = town.world.borrow();
         let good = world
             .results
@@ -502,7 +519,7 @@ fn recovery() {
 /// MDP-04: one of two brokers dies for good. Workers and calls move to the other.
 #[test]
 fn a_broker_dies_and_the_other_takes_over() {
-    schedules(30, |seed| {
+    schedules(500, |seed| {
         let mut town = build(
             seed,
             &Plan {
@@ -516,7 +533,7 @@ fn a_broker_dies_and_the_other_takes_over() {
         let dead = town.brokers[(seed % 2) as usize];
         town.sim
             .fault_at(Duration::from_millis(500), Fault::Kill(dead));
-        let trace = town.sim.run(Duration::from_secs(60));
+        let trace = town.settle(Duration::from_secs(60));
         let world = town.world.borrow();
         let good = world
             .results
@@ -531,7 +548,7 @@ fn a_broker_dies_and_the_other_takes_over() {
 /// What a stranger may send: nothing breaks, and calls go on.
 #[test]
 fn strangers_with_rubbish() {
-    schedules(30, |seed| {
+    schedules(400, |seed| {
         let mut town = build(
             seed,
             &Plan {
@@ -544,7 +561,7 @@ fn strangers_with_rubbish() {
             let at = Duration::from_millis(100 + 20 * turn);
             town.sim.fault_at(at, Fault::Rubbish(town.brokers[0]));
         }
-        let trace = town.sim.run(Duration::from_secs(60));
+        let trace = town.settle(Duration::from_secs(60));
         let world = town.world.borrow();
         let good = world
             .results
@@ -566,10 +583,49 @@ fn a_run_without_the_header_has_none() {
             ..plan(1)
         },
     );
-    town.sim.run(Duration::from_secs(30));
+    town.settle(Duration::from_secs(30));
     let world = town.world.borrow();
     assert_eq!(world.results.len(), 60);
     for result in world.results.values().flatten() {
         assert!(!result.frames().iter().any(|frame| Ext::is_ext(frame)));
+    }
+}
+
+/// The rows of the loss table: trouble for the workers, and trouble for the broker.
+pub(crate) fn loss_rows() -> String {
+    let workers = rows("`mdp`, worker", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, |town| town.workers.clone());
+    });
+    let broker = rows("`mdp`, broker", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, |town| town.brokers.clone());
+    });
+    workers + &broker
+}
+
+fn fare(
+    seed: u64,
+    trouble: Trouble,
+    tallies: &mut Tallies,
+    victims: impl Fn(&Town) -> Vec<NodeId>,
+) {
+    let mut town = build(
+        // With leases while heartbeats come, as by default.
+        seed * 3,
+        &Plan {
+            brokers: 1,
+            calls: 100,
+            ext: true,
+            patience: Duration::from_secs(4),
+            ..plan(seed)
+        },
+    );
+    let victims = victims(&town);
+    trouble.befall(&mut town.sim, &victims);
+    town.settle(Duration::from_secs(60));
+    let world = town.world.borrow();
+    assert_eq!(world.results.len(), 100, "each call ends");
+    for (number, result) in &world.results {
+        let times = world.executed.get(number).copied().unwrap_or(0);
+        tallies.note(world.asked[number], result, times);
     }
 }

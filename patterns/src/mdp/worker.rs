@@ -36,7 +36,7 @@ use crate::common::{
 pub struct WorkerConfig {
     /// What the brokers speak.
     pub dialect: Dialect,
-    /// Whether the brokers are known to speak the extension header, as [`Broker`](super::Broker) does and
+    /// Whether the brokers are known to speak the extension header, as [`BrokerEngine`](super::BrokerEngine) does and
     /// others do not: they answer `mmi.features` with 501. Default: no.
     pub ext: bool,
     /// Heartbeats to and from the broker.
@@ -94,7 +94,7 @@ pub enum WorkerEvent {
     },
     /// The handler is to carry this out.
     Request(WorkerRequest),
-    /// After [`Worker::handle_drain`]: nothing is left to do.
+    /// After [`WorkerEngine::handle_drain`]: nothing is left to do.
     Drained,
 }
 
@@ -116,23 +116,35 @@ pub struct WorkerCounters {
     pub malformed: u64,
 }
 
+impl WorkerCounters {
+    /// The sum of both.
+    pub(crate) fn add(&mut self, other: &WorkerCounters) {
+        self.requests += other.requests;
+        self.replies += other.replies;
+        self.undeliverable += other.undeliverable;
+        self.expired += other.expired;
+        self.reconnects += other.reconnects;
+        self.malformed += other.malformed;
+    }
+}
+
 /// A Majordomo worker.
 ///
 /// ```
 /// use std::time::Instant;
 /// use sinew::Message;
 /// use sinew_patterns::common::{Engine, PeerEvent};
-/// use sinew_patterns::mdp::{Worker, WorkerConfig, WorkerEvent};
+/// use sinew_patterns::mdp::{WorkerEngine, WorkerConfig, WorkerEvent};
 ///
 /// let now = Instant::now();
-/// let mut worker = Worker::new(WorkerConfig::default(), "echo", 1, 7, now);
+/// let mut worker = WorkerEngine::new(WorkerConfig::default(), "echo", 1, 7, now);
 /// let Some(WorkerEvent::Open { port, broker: 0 }) = worker.poll_event() else { panic!() };
 /// worker.handle_peer(now, port, PeerEvent::Up { peer: None });
 /// let ready = worker.poll_transmit().unwrap().message;
 /// assert_eq!(ready, Message::multipart(["", "MDPW01", "\x01", "echo"]));
 /// ```
 #[derive(Debug)]
-pub struct Worker {
+pub struct WorkerEngine {
     config: WorkerConfig,
     service: Frame,
     brokers: usize,
@@ -184,7 +196,7 @@ struct Work {
     current: bool,
 }
 
-impl Worker {
+impl WorkerEngine {
     /// A worker for this service, with so many equivalent brokers. Pauses follow from `seed` alone.
     ///
     /// # Panics
@@ -198,7 +210,7 @@ impl Worker {
         now: Instant,
     ) -> Self {
         assert!(brokers > 0, "a worker needs a broker");
-        let mut worker = Worker {
+        let mut worker = WorkerEngine {
             config,
             service: service.into(),
             brokers,
@@ -463,7 +475,7 @@ impl Worker {
     }
 }
 
-impl Engine for Worker {
+impl Engine for WorkerEngine {
     type Event = WorkerEvent;
 
     fn handle_message(&mut self, now: Instant, port: Port, _: Option<&PeerId>, message: Message) {

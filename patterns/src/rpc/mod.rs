@@ -13,9 +13,11 @@
 //! [`maybe_executed`](CallError::maybe_executed) says so.
 
 mod client;
+mod client_shell;
 mod engine;
 mod requester;
 mod server;
+mod server_shell;
 #[cfg(test)]
 mod sim_tests;
 mod wire;
@@ -23,14 +25,21 @@ mod wire;
 pub use crate::common::{
     Backoff, CallCounters, CallError, CallEvent, CallId, CallOptions, Fault, Idem, RetryBudget,
 };
+pub use crate::shell::{Replies, Request};
 pub use client::{ClientConfig, ClientEngine, Dialect, Pick};
+pub use client_shell::Client;
 pub use engine::{Action, Engine, Outcome};
 pub use requester::Requester;
-pub use server::{Request, RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
+pub use server::{
+    RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent, ServerRequest,
+};
+pub use server_shell::{Server, ServerHandle};
 pub use wire::WireError;
 
 pub(crate) use client::{answer_of, request_ext};
 pub(crate) use server::short;
+#[cfg(test)]
+pub(crate) use sim_tests::loss_rows;
 #[cfg(fuzzing)]
 pub(crate) use wire::fuzz_rpc;
 

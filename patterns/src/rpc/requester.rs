@@ -1,7 +1,5 @@
 //! The blocking shell of the engine: one REQ socket per endpoint, kept from call to call.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +7,7 @@ use sinew::{BuildError, Context, Message, ReconnectPolicy, RecvError, Req, ToEnd
 
 use super::engine::{Action, Engine, Outcome};
 use super::{CallError, CallId, CallOptions, Counters, Idem, RequesterConfig};
+use crate::shell::{seed, RECONNECT};
 
 /// Asks servers, and asks again: see [`rpc`](super).
 ///
@@ -75,9 +74,8 @@ impl Requester {
             .iter()
             .map(|endpoint| Lane::open(context, endpoint))
             .collect::<Result<Vec<_>, _>>()?;
-        let seed = RandomState::new().build_hasher().finish();
         Ok(Requester {
-            engine: Engine::new(config, lanes.len(), seed),
+            engine: Engine::new(config, lanes.len(), seed()),
             lanes,
         })
     }
@@ -211,7 +209,3 @@ impl Lane {
         })
     }
 }
-
-/// Somebody waits for the connection, so the pauses are shorter than a socket's default. A server that
-/// is down sees at most one attempt per second and requester.
-const RECONNECT: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));

@@ -66,7 +66,7 @@ pub struct RequestId(pub(crate) u64);
 /// A request for a handler.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Request {
+pub struct ServerRequest {
     /// What to name it by in the reply.
     pub id: RequestId,
     /// Who asks.
@@ -84,7 +84,7 @@ pub struct Request {
 #[non_exhaustive]
 pub enum ServerEvent {
     /// A handler is to carry this out.
-    Request(Request),
+    Request(ServerRequest),
     /// Nobody waits for this reply any more. The handler may stop; it still ends with
     /// [`ServerEngine::handle_reply`] or [`ServerEngine::handle_fault`].
     Cancelled(RequestId),
@@ -501,7 +501,7 @@ impl ServerEngine {
             pending.queued = None;
             self.running += 1;
             self.counters.started += 1;
-            self.events.push_back(ServerEvent::Request(Request {
+            self.events.push_back(ServerEvent::Request(ServerRequest {
                 id: item.value,
                 peer: item.flow,
                 body: pending.body.take().unwrap_or_default(),

@@ -40,7 +40,7 @@ impl Bench {
             .handle_message(self.now, Port(0), Some(&peer), message);
     }
 
-    fn starts(&mut self) -> Option<Request> {
+    fn starts(&mut self) -> Option<ServerRequest> {
         match self.server.poll_event()? {
             ServerEvent::Request(request) => Some(request),
             other => panic!("{other:?}"),

@@ -14,7 +14,7 @@ use crate::common::{
     CacheConfig, CallError, CallEvent, CallId, CallOptions, Engine, Fault as Failure, Idem, Limits,
     MsgId, PeerEvent, PeerId, Port, Random, RetryBudget, RetryPolicy, Timers, Transmit,
 };
-use crate::lab::{schedules, Fault, Node, NodeId, Sim, Weather};
+use crate::lab::{rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
 
 /// What all nodes of a run write down.
 #[derive(Debug, Default)]
@@ -25,6 +25,7 @@ struct World {
     keyed: BTreeMap<(usize, u64, MsgId), u32>,
     lives: BTreeMap<usize, u64>,
     results: BTreeMap<u64, Result<Message, CallError>>,
+    asked: BTreeMap<u64, Idem>,
     partials: BTreeMap<u64, u32>,
     /// Times at which requests were sent that may be sent only once.
     once: BTreeMap<u64, u32>,
@@ -100,6 +101,7 @@ impl Caller {
                 idem,
                 priority: self.random.below(9) as u8,
             };
+            self.world.borrow_mut().asked.insert(number, idem);
             match self.engine.handle_call(now, body(number), options) {
                 Ok(call) => {
                     self.calls
@@ -492,7 +494,7 @@ fn run(seed: u64, servers: u32, dialect: Dialect, hostile: bool) -> (u64, Rc<Ref
 #[test]
 fn every_call_ends_once_in_time_with_its_own_reply() {
     let good = std::cell::Cell::new(0);
-    schedules(400, |seed| {
+    schedules(2500, |seed| {
         let (trace, world) = run(seed, 1 + (seed % 3) as u32, Dialect::Ext, true);
         let world = world.borrow();
         good.set(
@@ -511,7 +513,7 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
 
 #[test]
 fn plain_rep_servers_are_servers() {
-    schedules(150, |seed| {
+    schedules(1000, |seed| {
         run(seed, 1 + (seed % 3) as u32, Dialect::Plain, true).0
     });
 }
@@ -519,7 +521,7 @@ fn plain_rep_servers_are_servers() {
 /// A server that is frozen and one that works: calls go on, and the frozen one is left alone.
 #[test]
 fn half_dead_servers_are_left() {
-    schedules(20, |seed| {
+    schedules(100, |seed| {
         let mut sim = Sim::new(seed);
         let world: Shared = Rc::default();
         let config = ClientConfig {
@@ -587,7 +589,7 @@ fn a_black_hole_does_not_multiply_requests() {
 /// After any weather the sun shines: calls succeed.
 #[test]
 fn recovery() {
-    schedules(100, |seed| {
+    schedules(400, |seed| {
         let mut sim = Sim::new(seed);
         let world: Shared = Rc::default();
         let config = ClientConfig {
@@ -624,4 +626,52 @@ fn recovery() {
         assert_eq!(good, 20, "{:?}", world.results);
         trace
     });
+}
+
+/// The rows of the loss table: a client of two servers.
+pub(crate) fn loss_rows() -> String {
+    rows("`rpc`, server", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies)
+    })
+}
+
+fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies) {
+    let mut sim = Sim::new(seed);
+    let world: Shared = Rc::default();
+    let config = ClientConfig {
+        retry: RetryPolicy {
+            attempt_timeout: Duration::from_secs(1),
+            budget: None,
+            breaker: None,
+            ..RetryPolicy::default()
+        },
+        in_flight: 8,
+        pick: Pick::LeastLoaded,
+        ..client_config(seed, Dialect::Ext)
+    };
+    let shared = Rc::clone(&world);
+    let client = sim.add(move |now| {
+        let mut caller = Caller::new(config, 2, 100, seed, now, Rc::clone(&shared));
+        caller.patience = Duration::from_secs(4);
+        Box::new(caller)
+    });
+    let nodes: Vec<NodeId> = (0..2)
+        .map(|id| {
+            let node = sim.add(server(id, seed, &world));
+            sim.connect(client, Port(id as u32), node, Port(0));
+            node
+        })
+        .collect();
+    trouble.befall(&mut sim, &nodes);
+    sim.run(Duration::from_secs(30));
+    let world = world.borrow();
+    assert_eq!(world.results.len(), 100, "each call ends");
+    for (number, result) in &world.results {
+        let times = world
+            .effects
+            .iter()
+            .filter(|((.., done), _)| done == number);
+        let times = times.map(|(_, count)| count).sum();
+        tallies.note(world.asked[number], result, times);
+    }
 }

@@ -106,6 +106,12 @@ pub(crate) const LAYERS: &[Layer] = &[
         ],
         &["bytes", "futures_core", "futures_sink", "metrics"],
     ),
+    // Forwards between sockets through what `socket` offers for it alone; waits for the events of several.
+    row(
+        "proxy",
+        &["sync", "message", "socket_type", "io", "error", "socket"],
+        &[],
+    ),
     // Re-exports, under `cfg(fuzzing)`, of fuzz bodies that live beside the code they test.
     row(
         "fuzz",

@@ -6,6 +6,7 @@ mod omq;
 mod raw;
 mod rzmq;
 mod sinew;
+mod sinew_other;
 mod zeromq;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,8 @@ pub(crate) fn all() -> Vec<Box<dyn Subject>> {
         Box::new(raw::Raw::Spinning),
         Box::new(sinew::Sinew::Default),
         Box::new(sinew::Sinew::Busy),
+        Box::new(sinew_other::Other::Async),
+        Box::new(sinew_other::Other::Shared),
         Box::new(libzmq::Libzmq),
         Box::new(omq::Omq::Async),
         Box::new(omq::Omq::Blocking),

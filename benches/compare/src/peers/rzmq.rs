@@ -33,7 +33,9 @@ impl Subject for Rzmq {
 
     fn offers(&self, work: &Work) -> Offer {
         match work.pattern {
-            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) => Offer::NoRow,
+            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy => {
+                Offer::NoRow
+            }
             _ => Offer::Yes,
         }
     }
@@ -200,7 +202,7 @@ impl AsyncReceiver for End {
 }
 
 impl AsyncRequester for End {
-    async fn pause(&self) {
+    async fn pause(&mut self) {
         tokio::time::sleep(GAP).await;
     }
 }

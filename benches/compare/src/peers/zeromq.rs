@@ -32,7 +32,9 @@ impl Subject for ZeromqRs {
 
     fn offers(&self, work: &Work) -> Offer {
         match work.pattern {
-            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) => Offer::NoRow,
+            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy => {
+                Offer::NoRow
+            }
             _ if work.transport == Transport::Inproc => Offer::No("no inproc"),
             _ => Offer::Yes,
         }
@@ -142,7 +144,7 @@ impl<S: SocketRecv> AsyncReceiver for End<S> {
 }
 
 impl AsyncRequester for End<ReqSocket> {
-    async fn pause(&self) {
+    async fn pause(&mut self) {
         tokio::time::sleep(GAP).await;
     }
 }

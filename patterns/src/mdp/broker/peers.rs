@@ -7,7 +7,7 @@ use sinew::{Frame, Message};
 
 use super::super::config::{Lease, Verb};
 use super::super::wire::{self, Dialect, ToBroker};
-use super::{Broker, Timer, MMI};
+use super::{BrokerEngine, Timer, MMI};
 use crate::common::{Beat, Liveness, PeerId, Port, Transmit, LONGEST};
 
 /// A worker that is registered.
@@ -65,7 +65,7 @@ impl Banned {
     }
 }
 
-impl Broker {
+impl BrokerEngine {
     /// A worker has sent something.
     pub(super) fn commanded(
         &mut self,

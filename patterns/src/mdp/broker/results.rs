@@ -7,10 +7,10 @@ use sinew::{Frame, Message};
 use super::super::config::{DeadReason, Partials};
 use super::super::wire::Dialect;
 use super::peers::State;
-use super::{Broker, BrokerEvent, Kept};
+use super::{BrokerEngine, BrokerEvent, Kept};
 use crate::common::{Ext, ExtIdem, Item, Op, PeerId, Status, LONGEST};
 
-impl Broker {
+impl BrokerEngine {
     /// A worker is lost with a request: another gets it, or it is dead.
     pub(super) fn requeue(&mut self, now: Instant, id: u64) {
         let Some(request) = self.requests.get_mut(&id) else {

@@ -1,0 +1,193 @@
+//! `sinew proxy`: forwards between two sockets until it is told to stop.
+
+use std::sync::mpsc::{channel, RecvTimeoutError};
+
+use sinew::{CloseReport, Endpoint, Proxy, ProxyError, ProxyReport, ProxySocket, Pub, Push, Rep};
+
+use crate::args::{ProxyArgs, ProxyPair};
+use crate::exit::{Failure, UNSENT};
+use crate::interrupt::Interrupt;
+use crate::report::Reporter;
+use crate::sockets::build;
+
+pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> {
+    // The kinds of the two are types of the library: each pair is its own proxy.
+    macro_rules! forward {
+        ($front:ident, $back:ident) => {
+            forward!($front, $back, |_, _| Ok(()))
+        };
+        ($front:ident, $back:ident, $prepare:expr) => {
+            forward!(
+                sinew::$front::builder(),
+                sinew::$back::builder(),
+                $front,
+                $back,
+                $prepare
+            )
+        };
+        ($front_builder:expr, $back_builder:expr, $front:ident, $back:ident, $prepare:expr) => {{
+            let mut front = build($front_builder, &args.tuning)?;
+            let mut back = build($back_builder, &args.tuning)?;
+            let prepare: fn(&mut sinew::$front, &ProxyArgs) -> Result<(), Failure> = $prepare;
+            prepare(&mut front, args)?;
+            let everywhere = [
+                &args.front_bind,
+                &args.front_connect,
+                &args.back_bind,
+                &args.back_connect,
+            ];
+            check_places(everywhere)?;
+            for endpoint in &args.front_bind {
+                tell(
+                    reporter,
+                    "front",
+                    endpoint,
+                    &front.bind(endpoint).map_err(Failure::new)?,
+                );
+            }
+            for endpoint in &args.front_connect {
+                front.connect(endpoint).map_err(Failure::new)?;
+            }
+            for endpoint in &args.back_bind {
+                tell(
+                    reporter,
+                    "back",
+                    endpoint,
+                    &back.bind(endpoint).map_err(Failure::new)?,
+                );
+            }
+            for endpoint in &args.back_connect {
+                back.connect(endpoint).map_err(Failure::new)?;
+            }
+            let report = serve(Proxy::new(front, back), args, reporter)?;
+            finish([report.front.close(), report.back.close()])
+        }};
+    }
+    match args.pair {
+        ProxyPair::RouterDealer => forward!(Router, Dealer),
+        ProxyPair::XsubXpub => forward!(
+            sinew::XSub::builder(),
+            sinew::XPub::builder().no_drop(args.no_drop),
+            XSub,
+            XPub,
+            |_, _| Ok(())
+        ),
+        ProxyPair::PullPush => forward!(Pull, Push),
+        ProxyPair::SubPub => forward!(
+            sinew::Sub::builder(),
+            sinew::Pub::builder().no_drop(args.no_drop),
+            Sub,
+            Pub,
+            |sub, args| {
+                if args.subscribe.is_empty() {
+                    sub.subscribe("");
+                }
+                args.subscribe.iter().for_each(|topic| sub.subscribe(topic));
+                Ok(())
+            }
+        ),
+        ProxyPair::DealerDealer => forward!(Dealer, Dealer),
+        ProxyPair::PairPair => forward!(Pair, Pair),
+        ProxyPair::GatherScatter => forward!(Gather, Scatter),
+        ProxyPair::ChannelChannel => forward!(Channel, Channel),
+        ProxyPair::DishRadio => forward!(Dish, Radio, |dish, args| {
+            let mut groups = args.group.iter();
+            groups.try_for_each(|group| dish.join(group).map_err(Failure::usage))
+        }),
+        ProxyPair::StreamDealer => forward!(Stream, Dealer),
+    }
+}
+
+fn check_places(places: [&Vec<String>; 4]) -> Result<(), Failure> {
+    let [front_bind, front_connect, back_bind, back_connect] = places;
+    for (side, bind, connect) in [
+        ("front", front_bind, front_connect),
+        ("back", back_bind, back_connect),
+    ] {
+        if bind.is_empty() && connect.is_empty() {
+            return Err(Failure::usage(format!(
+                "the {side} is nowhere, expected --{side}-bind URL or --{side}-connect URL"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Tells where a wildcard was bound.
+fn tell(reporter: &Reporter, what: &str, given: &str, real: &Endpoint) {
+    if given != real.to_string() {
+        let value = serde_json::json!({ "bound": real.to_string(), "side": what });
+        reporter.note(&value, || format!("{what} bound to {real}"));
+    }
+}
+
+fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
+    mut proxy: Proxy<F, B>,
+    args: &ProxyArgs,
+    reporter: &Reporter,
+) -> Result<ProxyReport<F, B>, Failure> {
+    if let Some(endpoint) = &args.capture_bind {
+        let mut capture: Pub = build(Pub::builder(), &args.tuning)?;
+        tell(
+            reporter,
+            "capture",
+            endpoint,
+            &capture.bind(endpoint).map_err(Failure::new)?,
+        );
+        proxy = proxy.capture(capture);
+    }
+    if let Some(endpoint) = &args.capture_connect {
+        let mut capture: Push = build(Push::builder(), &args.tuning)?;
+        capture.connect(endpoint).map_err(Failure::new)?;
+        proxy = proxy.capture(capture);
+    }
+    if let Some(endpoint) = &args.control_bind {
+        let mut control: Rep = build(Rep::builder(), &args.tuning)?;
+        tell(
+            reporter,
+            "control",
+            endpoint,
+            &control.bind(endpoint).map_err(Failure::new)?,
+        );
+        proxy = proxy.control(control);
+    }
+    let handle = proxy.handle();
+    let _interrupt = Interrupt::with({
+        let handle = handle.clone();
+        move |_| handle.terminate()
+    })
+    .map_err(Failure::new)?;
+    let told = args.statistics.map(|every| {
+        let (end, ended) = channel::<()>();
+        let (handle, reporter) = (handle.clone(), *reporter);
+        let thread = std::thread::spawn(move || {
+            while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
+                reporter.statistics(&handle.statistics());
+            }
+        });
+        (end, thread)
+    });
+    let report = proxy
+        .run()
+        .map_err(|error: ProxyError| Failure::usage(error))?;
+    if let Some((end, thread)) = told {
+        drop(end);
+        // It prints and does nothing else that could fail.
+        let _ = thread.join();
+        reporter.statistics(&report.statistics);
+    }
+    Ok(report)
+}
+
+fn finish(closed: [CloseReport; 2]) -> Result<(), Failure> {
+    match closed.map(|report| report.unsent) {
+        [0, 0] => Ok(()),
+        [front, back] => Err(Failure::With(
+            UNSENT,
+            format!(
+                "{} messages were not sent within the linger time",
+                front + back
+            ),
+        )),
+    }
+}

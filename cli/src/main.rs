@@ -1,0 +1,74 @@
+//! The command `sinew`: what the library does, from a shell. See `README.md` beside this crate.
+//!
+//! Each command is a module. They use the library's public API only, print what they receive to standard output
+//! and everything else to standard error, and end with one of the codes in `exit`.
+
+mod args;
+mod bench;
+mod exit;
+mod format;
+mod forward;
+mod inspect;
+mod interrupt;
+mod report;
+mod sockets;
+mod talk;
+mod watch;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use args::{Cli, Command, Kind};
+use exit::Failure;
+use report::Reporter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let reporter = Reporter { json: cli.json };
+    match run(&cli.command, &reporter) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            reporter.failure(&failure);
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn run(command: &Command, reporter: &Reporter) -> Result<(), Failure> {
+    let (kind, args) = match command {
+        Command::Pub(args) => (Kind::Pub, args),
+        Command::Sub(args) => (Kind::Sub, args),
+        Command::Push(args) => (Kind::Push, args),
+        Command::Pull(args) => (Kind::Pull, args),
+        Command::Req(args) => (Kind::Req, args),
+        Command::Rep(args) => (Kind::Rep, args),
+        Command::Dealer(args) => (Kind::Dealer, args),
+        Command::Router(args) => (Kind::Router, args),
+        Command::Pair(args) => (Kind::Pair, args),
+        Command::Xpub(args) => (Kind::Xpub, args),
+        Command::Xsub(args) => (Kind::Xsub, args),
+        Command::Client(args) => (Kind::Client, args),
+        Command::Server(args) => (Kind::Server, args),
+        Command::Peer(args) => (Kind::Peer, args),
+        Command::Channel(args) => (Kind::Channel, args),
+        Command::Scatter(args) => (Kind::Scatter, args),
+        Command::Gather(args) => (Kind::Gather, args),
+        Command::Radio(args) => (Kind::Radio, args),
+        Command::Dish(args) => (Kind::Dish, args),
+        Command::Stream(args) => (Kind::Stream, args),
+        Command::Dgram(args) => (Kind::Dgram, args),
+        Command::Proxy(args) => return forward::run(args, reporter),
+        Command::Monitor(args) => return watch::run(args, reporter),
+        Command::Bench(args) => return bench::run(args, reporter),
+        Command::Inspect(args) => return inspect::run(args, reporter),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "sinew", &mut script);
+            let written = std::io::stdout().write_all(&script);
+            return written.map_err(|error| Failure::output(&error));
+        }
+    };
+    talk::run(kind, args, reporter)
+}

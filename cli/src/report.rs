@@ -1,0 +1,203 @@
+//! What is said beside messages: endpoints, events, failures, statistics; in words or as JSON.
+
+use std::io::{self, Write};
+
+use serde_json::{json, Value};
+use sinew::{DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
+
+use crate::args::Format;
+use crate::exit::Failure;
+use crate::format::json_frame;
+
+/// How to say it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reporter {
+    pub(crate) json: bool,
+}
+
+impl Reporter {
+    /// How messages are written, unless told otherwise.
+    pub(crate) fn format(&self) -> Format {
+        match self.json {
+            true => Format::Json,
+            false => Format::Text,
+        }
+    }
+
+    /// Where a wildcard was bound.
+    pub(crate) fn bound(&self, endpoint: &Endpoint) {
+        self.note(&json!({ "bound": endpoint.to_string() }), || {
+            format!("bound to {endpoint}")
+        });
+    }
+
+    /// Why the programme ends.
+    pub(crate) fn failure(&self, failure: &Failure) {
+        if let Some(message) = failure.message() {
+            let value = json!({ "error": message, "code": failure.code() });
+            self.note(&value, || message.to_owned());
+        }
+    }
+
+    /// What a proxy has forwarded.
+    pub(crate) fn statistics(&self, statistics: &ProxyStatistics) {
+        let json = |side: &SideStatistics| {
+            json!({
+                "received": { "messages": side.received_messages, "frames": side.received_frames, "octets": side.received_octets },
+                "sent": { "messages": side.sent_messages, "frames": side.sent_frames, "octets": side.sent_octets },
+            })
+        };
+        let value = json!({
+            "front": json(&statistics.front),
+            "back": json(&statistics.back),
+            "undeliverable": statistics.undeliverable,
+        });
+        self.note(&value, || {
+            let text = |side: &SideStatistics| {
+                format!(
+                    "{} messages in, {} out",
+                    side.received_messages, side.sent_messages
+                )
+            };
+            format!(
+                "front: {}; back: {}; undeliverable: {}",
+                text(&statistics.front),
+                text(&statistics.back),
+                statistics.undeliverable
+            )
+        });
+    }
+
+    /// Prints a socket's events to standard error from now on.
+    pub(crate) fn follow(&self, monitor: Option<Monitor>) {
+        let reporter = *self;
+        if let Some(mut monitor) = monitor {
+            std::thread::spawn(move || {
+                while let Some(event) = monitor.recv() {
+                    reporter.note(&event_json(&event), || event_text(&event));
+                }
+            });
+        }
+    }
+
+    /// An event, for standard output.
+    pub(crate) fn event(&self, event: &SocketEvent) -> String {
+        match self.json {
+            true => event_json(event).to_string(),
+            false => event_text(event),
+        }
+    }
+
+    /// One line on standard error. If nobody reads it, nobody misses it.
+    pub(crate) fn note(&self, value: &Value, text: impl FnOnce() -> String) {
+        let line = match self.json {
+            true => format!("{value}\n"),
+            false => format!("sinew: {}\n", text()),
+        };
+        let _ = io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// An event as a name and what is known of it.
+fn event_json(event: &SocketEvent) -> Value {
+    let reason = |reason: &DisconnectReason| reason.to_string();
+    match event {
+        SocketEvent::Listening { endpoint } => {
+            json!({ "event": "listening", "endpoint": endpoint.to_string() })
+        }
+        SocketEvent::AcceptFailed {
+            endpoint,
+            reason: why,
+            retry_in,
+        } => json!({
+            "event": "accept_failed", "endpoint": endpoint.to_string(), "reason": reason(why),
+            "retry_in": retry_in.map(|delay| delay.as_secs_f64()),
+        }),
+        SocketEvent::Accepted {
+            connection,
+            endpoint,
+            peer,
+        } => json!({
+            "event": "accepted", "connection": connection.to_string(),
+            "endpoint": endpoint.to_string(), "peer": peer,
+        }),
+        SocketEvent::Connected {
+            connection,
+            endpoint,
+            peer,
+        } => json!({
+            "event": "connected", "connection": connection.to_string(),
+            "endpoint": endpoint.to_string(), "peer": peer,
+        }),
+        SocketEvent::ConnectFailed {
+            endpoint,
+            reason: why,
+        } => json!({
+            "event": "connect_failed", "endpoint": endpoint.to_string(), "reason": reason(why),
+        }),
+        SocketEvent::ConnectRetried { endpoint, delay } => json!({
+            "event": "connect_retried", "endpoint": endpoint.to_string(),
+            "delay": delay.as_secs_f64(),
+        }),
+        SocketEvent::HandshakeSucceeded {
+            connection,
+            endpoint,
+            peer,
+            socket_type,
+            routing_id,
+        } => json!({
+            "event": "handshake_succeeded", "connection": connection.to_string(),
+            "endpoint": endpoint.to_string(), "peer": peer,
+            "socket_type": socket_type.map(|kind| kind.name()),
+            "routing_id": routing_id.as_ref().map(|id| json_frame(id.as_bytes())),
+        }),
+        SocketEvent::HandshakeFailed {
+            connection,
+            endpoint,
+            peer,
+            reason: why,
+        } => json!({
+            "event": "handshake_failed", "connection": connection.to_string(),
+            "endpoint": endpoint.to_string(), "peer": peer, "reason": reason(why),
+        }),
+        SocketEvent::Disconnected {
+            connection,
+            endpoint,
+            peer,
+            routing_id,
+            initiator,
+            reason: why,
+        } => json!({
+            "event": "disconnected", "connection": connection.to_string(),
+            "endpoint": endpoint.to_string(), "peer": peer, "reason": reason(why),
+            "ended_by": initiator.to_string(),
+            "routing_id": routing_id.as_ref().map(|id| json_frame(id.as_bytes())),
+        }),
+        SocketEvent::Closed { endpoint } => {
+            json!({ "event": "closed", "endpoint": endpoint.to_string() })
+        }
+        SocketEvent::Dropped { cause, count } => json!({
+            "event": "dropped", "reason": cause.to_string(), "count": count,
+        }),
+        SocketEvent::Missed { count } => json!({ "event": "missed", "count": count }),
+        // Of a library that is newer than this programme, or not asked for.
+        other => json!({ "event": other.kind(), "detail": other.to_string() }),
+    }
+}
+
+/// The same in a line: the name first, then `key=value`.
+fn event_text(event: &SocketEvent) -> String {
+    let value = event_json(event);
+    let Some(fields) = value.as_object() else {
+        return value.to_string();
+    };
+    let name = fields["event"].as_str().unwrap_or_default().to_owned();
+    let shown = fields
+        .iter()
+        .filter(|(key, value)| *key != "event" && !value.is_null())
+        .map(|(key, value)| match value {
+            Value::String(text) if !text.contains(' ') => format!(" {key}={text}"),
+            other => format!(" {key}={other}"),
+        });
+    name + &shown.collect::<String>()
+}

@@ -1,0 +1,326 @@
+//! The command against itself: every kind, exit codes, signals, completions, measurements.
+
+use serde_json::Value;
+
+use crate::support::{nobody, run, run_with, start, WATCHDOG};
+
+#[test]
+fn a_pipeline_from_standard_input() {
+    let pull = start("pull --bind tcp://127.0.0.1:* --count 3");
+    let sent = run(
+        &format!("push --connect {}", pull.endpoint()),
+        b"one\ntwo\n\n",
+    );
+    assert_eq!(sent.ok(), "");
+    assert_eq!(pull.end().ok(), "one\ntwo\n\n");
+}
+
+#[test]
+fn several_endpoints_of_both_sorts() {
+    let pull = start("pull -b tcp://127.0.0.1:* -b ipc://* -n 4");
+    let ends = [pull.endpoint(), pull.endpoint()];
+    for end in &ends {
+        run(&format!("push -c {end} -d x"), b"").ok();
+    }
+    let both = format!(
+        "push -c {} -c {} --wait-peers 2 -d y -n 2",
+        ends[0], ends[1]
+    );
+    run(&both, b"").ok();
+    assert_eq!(pull.end().ok(), "x\nx\ny\ny\n");
+}
+
+#[test]
+fn publish_subscribe_with_a_filter_and_a_group() {
+    let mut publisher = start("pub --bind tcp://127.0.0.1:* --wait-peers 1 --file -");
+    let sub = start(&format!("sub --connect {} -s a -n 2", publisher.endpoint()));
+    publisher.write(b"c1\na1\nb1\na2\n");
+    assert_eq!(sub.end().ok(), "a1\na2\n");
+    publisher.end().ok();
+
+    let mut radio = start("radio --bind tcp://127.0.0.1:* --wait-peers 1 --group news");
+    let dish = start(&format!("dish --connect {} -g news -n 1", radio.endpoint()));
+    // Membership may come a moment after the peer.
+    let mut tries = 0;
+    let line = loop {
+        radio.write(b"today\n");
+        tries += 1;
+        if let Ok(line) = dish.try_line() {
+            break line;
+        }
+        assert!(tries < 10_000, "nothing comes");
+    };
+    assert_eq!(line, "news\ttoday");
+    dish.end().ok();
+}
+
+#[test]
+fn requests_and_replies() {
+    let rep = start("rep --bind tcp://127.0.0.1:* --echo");
+    let end = rep.endpoint();
+    assert_eq!(run(&format!("req -c {end}"), b"a\nb\n").ok(), "a\nb\n");
+    assert_eq!(
+        run(&format!("req -c {end} -d x -n 3"), b"").ok(),
+        "x\nx\nx\n"
+    );
+    for expected in ["a", "b", "x", "x", "x"] {
+        assert_eq!(rep.line(), expected);
+    }
+    let rep = start("rep --bind tcp://127.0.0.1:* -d yes");
+    let asked = run(&format!("req -c {}", rep.endpoint()), b"1\n2\n3\n");
+    assert_eq!(asked.ok(), "yes\nyes\nyes\n");
+}
+
+/// Kinds that send and receive in any order, and those that name their peers, which echo.
+#[test]
+fn every_other_kind_talks() {
+    for (server, client, sent) in [
+        ("router", "dealer", "hi"),
+        ("router", "req", "hi"),
+        ("server", "client", "hi"),
+        ("peer", "peer", ""),
+        ("dgram", "dgram", ""),
+    ] {
+        let place = if server == "dgram" {
+            "udp://127.0.0.1:*"
+        } else {
+            "tcp://127.0.0.1:*"
+        };
+        let echo = start(&format!("{server} -b {place} --echo -F quoted"));
+        let end = echo.endpoint();
+        if sent.is_empty() {
+            continue;
+        }
+        let talk = run(&format!("{client} -c {end} -d {sent} -n 1 -t 30s"), b"");
+        assert_eq!(talk.ok(), "hi\n", "{client}");
+        assert!(echo.line().ends_with("hi"));
+    }
+    for kind in ["pair", "channel", "dealer"] {
+        let one = start(&format!("{kind} -b ipc://* -n 1 -d there"));
+        let other = start(&format!("{kind} -c {} -n 1 -d back", one.endpoint()));
+        assert_eq!(one.line(), "back");
+        assert_eq!(other.line(), "there");
+    }
+    let gather = start("gather -b tcp://127.0.0.1:* -n 1");
+    run(&format!("scatter -c {} -d x", gather.endpoint()), b"").ok();
+    assert_eq!(gather.end().ok(), "x\n");
+
+    // Subscriptions are printed, and messages go both ways.
+    let mut xpub = start("xpub -b tcp://127.0.0.1:* -F quoted");
+    let mut xsub = start(&format!("xsub -c {} -s topic", xpub.endpoint()));
+    assert_eq!(xpub.line(), "\\x01topic");
+    xpub.write(b"topic 1\n");
+    assert_eq!(xsub.line(), "topic 1");
+    xsub.write(b"up\n");
+    assert_eq!(xpub.line(), "up");
+}
+
+/// Plain octets, from a connection that is no ZeroMQ socket.
+#[test]
+fn a_stream_echoes_plain_octets() {
+    use std::io::{Read, Write};
+    let stream = start("stream -b tcp://127.0.0.1:* --echo -F hex");
+    let address = stream.endpoint().replace("tcp://", "");
+    let mut plain = std::net::TcpStream::connect(address).unwrap();
+    plain.set_read_timeout(Some(WATCHDOG)).unwrap();
+    plain.write_all(b"hello").unwrap();
+    let mut back = [0; 5];
+    plain.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"hello");
+}
+
+#[test]
+fn datagrams_name_their_hosts() {
+    let receiver = start("dgram -b udp://127.0.0.1:* -n 1");
+    let address = receiver.endpoint().replace("udp://", "");
+    let data = format!("{address}\tping");
+    let sent = run_with(
+        &[
+            "dgram",
+            "-b",
+            "udp://127.0.0.1:*",
+            "-m",
+            "-n",
+            "0",
+            "-d",
+            &data,
+        ],
+        b"",
+    );
+    sent.ok();
+    assert!(receiver.end().ok().ends_with("\tping\n"));
+}
+
+#[test]
+fn exit_codes_say_how_it_ended() {
+    // Usage.
+    for wrong in [
+        "push -d x",
+        "nothing",
+        "pull -b tcp://127.0.0.1:* -d x",
+        "push -c tcp://127.0.0.1:1 --echo",
+        "push -c tcp://127.0.0.1:1 -i fast",
+        "bench latency --role send",
+        "proxy pull-push --front-bind ipc://*",
+        "monitor rep",
+    ] {
+        let ended = run(wrong, b"");
+        assert_eq!(ended.code, Some(2), "{wrong}: {ended:?}");
+        assert!(!ended.err.is_empty());
+    }
+    // Failure.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    for (wrong, named) in [
+        (format!("pull -b tcp://{taken}"), taken.to_string()),
+        ("push -c nowhere".into(), "nowhere".into()),
+        (
+            "push -c ipc:///x -f /does/not/exist".into(),
+            "/does/not/exist".into(),
+        ),
+        ("inspect /does/not/exist".into(), "/does/not/exist".into()),
+    ] {
+        let ended = run(&wrong, b"");
+        assert!(ended.err.contains(&named), "{ended:?}");
+        ended.has_code(1);
+    }
+    // Time-outs: nothing comes, nobody takes, nobody is there.
+    run("pull -b ipc://* -t 10ms", b"").has_code(3);
+    run("push -b ipc://* -t 10ms -d x", b"").has_code(3);
+    run("pub -b ipc://* -t 10ms --wait-peers 1 -d x", b"").has_code(3);
+    let nobody = nobody();
+    run(&format!("req -c {nobody} -t 10ms -d x --linger 0"), b"").has_code(3);
+    run("monitor pull -b ipc://* -n 2 -t 10ms", b"").has_code(3);
+    run("bench throughput --role receive -b ipc://* -t 10ms", b"").has_code(3);
+    // What could not be sent.
+    let lost = run(&format!("push -c {nobody} -d x --linger 0"), b"");
+    assert!(lost.err.contains("1 messages were not sent"), "{lost:?}");
+    lost.has_code(4);
+    // In JSON.
+    let ended = run("--json pull -b ipc://* -t 10ms", b"");
+    let said = ended.err.lines().last().unwrap();
+    let error: Value = serde_json::from_str(said).unwrap();
+    assert_eq!(error["code"], 3);
+}
+
+#[test]
+fn a_signal_ends_it_in_order() {
+    for (signal, code) in [("INT", 130), ("TERM", 143)] {
+        let pull = start("pull -b tcp://127.0.0.1:*");
+        let mut push = start(&format!("push -c {}", pull.endpoint()));
+        push.write(b"sent before\n");
+        assert_eq!(pull.line(), "sent before");
+        // Its input stays open: it is not to end because of that.
+        let _input = push.stdin.take();
+        push.signal(signal);
+        push.end().has_code(code);
+        pull.signal(signal);
+        pull.end().has_code(code);
+    }
+    // What is queued is still sent: nobody is there when the signal comes, but in time.
+    let directory = tempfile::tempdir().unwrap();
+    let end = format!("ipc://{}/late", directory.path().display());
+    let mut push = start(&format!("push -c {end} --verbose"));
+    push.write(b"queued\n");
+    while !push.err_line().contains("connect_retried") {}
+    let _input = push.stdin.take();
+    push.signal("INT");
+    let pull = run(&format!("pull -b {end} -n 1 -t 30s"), b"");
+    assert_eq!(pull.ok(), "queued\n");
+    push.end().has_code(130);
+}
+
+#[test]
+fn a_closed_output_ends_it_quietly() {
+    use std::process::{Command, Stdio};
+    let sub = start("push -b tcp://127.0.0.1:* -d x -n 1000000");
+    let end = sub.endpoint();
+    let mut pull = Command::new(env!("CARGO_BIN_EXE_sinew"))
+        .args(["pull", "-c", &end])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(pull.stdout.take());
+    let ended = pull.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(ended.stderr.is_empty(), "{ended:?}");
+}
+
+#[test]
+fn intervals_and_delays_are_kept() {
+    let pull = start("pull -b tcp://127.0.0.1:* -n 3");
+    let start = std::time::Instant::now();
+    let args = format!("push -c {} -d x -n 3 -i 30ms --delay 40ms", pull.endpoint());
+    run(&args, b"").ok();
+    assert!(start.elapsed().as_millis() >= 100);
+    pull.end().ok();
+}
+
+#[test]
+fn events_are_lines_or_json() {
+    let monitor = start("monitor pull -b tcp://127.0.0.1:* -n 4");
+    let listening = monitor.line();
+    let (_, end) = listening.split_once("listening endpoint=").unwrap();
+    run(&format!("push -c {end} -d x --routing-id me"), b"").ok();
+    assert!(monitor.line().starts_with("accepted "));
+    let succeeded = monitor.line();
+    assert!(succeeded.contains("handshake_succeeded") && succeeded.contains("socket_type=PUSH"));
+    assert!(monitor.line().starts_with("disconnected "));
+    monitor.end().ok();
+
+    let monitor = start("--json monitor rep -b tcp://127.0.0.1:* -n 2");
+    let event: Value = serde_json::from_str(&monitor.line()).unwrap();
+    assert_eq!(event["event"], "listening");
+    let end = event["endpoint"].as_str().unwrap();
+    let _req = start(&format!("req -c {end}"));
+    let event: Value = serde_json::from_str(&monitor.line()).unwrap();
+    assert_eq!(event["event"], "accepted");
+}
+
+#[test]
+fn measurements_are_reported() {
+    let report = run("--json bench throughput -s 16 -n 2000", b"").ok();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["messages"], 1999);
+    assert!(report["messages_per_second"].as_f64().unwrap() > 0.0);
+    let report = run("bench latency -n 50 --histogram -b ipc://*", b"").ok();
+    assert!(
+        report.starts_with("50 round trips of 64 octets"),
+        "{report}"
+    );
+    assert!(report.contains("p99 ") && report.contains('#'), "{report}");
+    let report = run("--json bench throughput -d 20ms -b inproc://bench", b"").ok();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert!(report["seconds"].as_f64().unwrap() >= 0.02);
+}
+
+#[test]
+fn both_sides_of_a_measurement_may_be_apart() {
+    let receive = start("bench throughput --role receive -b tcp://127.0.0.1:* -n 500");
+    let send = format!(
+        "bench throughput --role send -c {} -n 500",
+        receive.endpoint()
+    );
+    assert!(run(&send, b"").ok().starts_with("500 messages"));
+    assert!(receive.end().ok().starts_with("499 messages"));
+    let answer = start("bench latency --role answer -b tcp://127.0.0.1:* -n 20");
+    let ask = format!("bench latency --role ask -c {} -n 20", answer.endpoint());
+    assert!(run(&ask, b"").ok().starts_with("20 round trips"));
+    answer.end().ok();
+}
+
+#[test]
+fn completions_and_help() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = run(&format!("completions {shell}"), b"").ok();
+        assert!(
+            script.contains("scatter") && script.contains("sinew"),
+            "{shell}"
+        );
+    }
+    run("completions none", b"").has_code(2);
+    assert!(run("--help", b"").ok().contains("Exit codes"));
+    assert!(run("--version", b"").ok().starts_with("sinew "));
+}

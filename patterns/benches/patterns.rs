@@ -1,0 +1,329 @@
+//! What a pattern costs over bare sockets: calls per second with one and with 64 at a time, beside a bare DEALER and
+//! ROUTER that do the same.
+//!
+//! ```sh
+//! cargo bench -p sinew-patterns --bench patterns                 # prints a table
+//! cargo bench -p sinew-patterns --bench patterns -- --write      # and into patterns/benches/RESULTS.md
+//! cargo bench -p sinew-patterns --bench patterns -- --quick      # 100 ms each, to see that it runs
+//! ```
+//!
+//! Everybody has its turn in each of several rounds, and the medians are told. Over tcp on the loopback; bodies of
+//! 64 octets. Figures of different runs cannot be compared.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use sinew::{Context, Dealer, Endpoint, Message, Router};
+use sinew_patterns::common::{CallOptions, RetryPolicy};
+use sinew_patterns::flow::{CreditReceiver, CreditSender, GateConfig, GatedRouter};
+use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
+use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig};
+
+const BODY: [u8; 64] = [7; 64];
+const FAR: Duration = Duration::from_secs(3600);
+
+/// How long a turn is, and how many rounds there are.
+#[derive(Clone, Copy)]
+struct Plan {
+    turn: Duration,
+    rounds: usize,
+}
+
+/// So many calls at a time for so long; calls per second.
+type Run = fn(usize, Duration) -> f64;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let plan = match has("--quick") {
+        true => Plan {
+            turn: Duration::from_millis(100),
+            rounds: 1,
+        },
+        false => Plan {
+            turn: Duration::from_secs(1),
+            rounds: 5,
+        },
+    };
+    let rows: [(&str, Run); 6] = [
+        ("bare DEALER to ROUTER", bare),
+        ("`flow::GatedRouter`", gated),
+        ("`rpc`, plain", |depth, turn| {
+            rpc(depth, turn, Dialect::Plain)
+        }),
+        ("`rpc`, EXT", |depth, turn| rpc(depth, turn, Dialect::Ext)),
+        ("`mdp`, 7/MDP", |depth, turn| majordomo(depth, turn, false)),
+        ("`mdp`, EXT", |depth, turn| majordomo(depth, turn, true)),
+    ];
+    let mut figures = BTreeMap::<(usize, usize), Vec<f64>>::new();
+    let mut streams = [Vec::new(), Vec::new()];
+    for _ in 0..plan.rounds {
+        for (row, (_, run)) in rows.iter().enumerate() {
+            for depth in [1, 64] {
+                let rate = run(depth, plan.turn);
+                figures.entry((row, depth)).or_default().push(rate);
+            }
+        }
+        streams[0].push(bare_stream(plan.turn));
+        streams[1].push(credit(plan.turn));
+    }
+    let mut table = String::from(
+        "| calls | one at a time | round trip | added | 64 at a time | to bare |\n\
+         | --- | --- | --- | --- | --- | --- |\n",
+    );
+    let mut of = |row, depth| median(figures.get_mut(&(row, depth)).expect("it was run"));
+    let bare = (of(0, 1), of(0, 64));
+    for (row, (name, _)) in rows.iter().enumerate() {
+        let (one, many) = (of(row, 1), of(row, 64));
+        let micros = |rate: f64| 1e6 / rate;
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            table,
+            "| {name} | {one:.0}/s | {:.1} µs | {:+.1} µs | {many:.0}/s | {:.2} × |",
+            micros(one),
+            micros(one) - micros(bare.0),
+            many / bare.1,
+        );
+    }
+    let [bare, credit] = streams.each_mut().map(|figures| median(figures));
+    let _ = writeln!(
+        table,
+        "\n| one way | messages | to bare |\n| --- | --- | --- |\n\
+         | bare DEALER to ROUTER | {bare:.0}/s | 1.00 × |\n\
+         | `flow` credit, window 1 MiB | {credit:.0}/s | {:.2} × |",
+        credit / bare,
+    );
+    println!("{table}");
+    if has("--write") {
+        let head = format!(
+            "# What the patterns cost\n\nMedians of {} rounds of {:?} each, bodies of 64 octets over tcp on the \
+             loopback, {} cores.\nWritten by `cargo bench -p sinew-patterns --bench patterns -- --write`.\n\n",
+            plan.rounds,
+            plan.turn,
+            thread::available_parallelism().map_or(0, usize::from),
+        );
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
+        std::fs::write(path, head + &table).expect("the results can be written");
+    }
+}
+
+fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Something that runs beside until it is told to stop.
+struct Beside {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Beside {
+    fn start(mut turn: impl FnMut() + Send + 'static) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                turn();
+            }
+        });
+        Beside { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("it does not panic");
+    }
+}
+
+/// How long somebody beside waits before it looks whether to stop.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// So many calls at a time for so long, over a DEALER; calls per second.
+fn pump(at: &Endpoint, depth: usize, turn: Duration) -> f64 {
+    let mut dealer = Dealer::builder().connect(at).expect("it connects");
+    let body = Message::multipart([&b""[..], &BODY]);
+    for _ in 0..depth {
+        dealer.send(body.clone()).expect("there is room");
+    }
+    dealer.recv().expect("there is a reply");
+    dealer.send(body.clone()).expect("there is room");
+    let (begin, mut calls) = (Instant::now(), 0u64);
+    while begin.elapsed() < turn {
+        dealer.recv().expect("there is a reply");
+        dealer.send(body.clone()).expect("there is room");
+        calls += 1;
+    }
+    calls as f64 / begin.elapsed().as_secs_f64()
+}
+
+fn bare(depth: usize, turn: Duration) -> f64 {
+    let mut router = Router::new();
+    let at = router.bind("tcp://127.0.0.1:*").expect("it binds");
+    let beside = Beside::start(move || {
+        if let Ok((from, message)) = router.recv_from_timeout(LOOK) {
+            // The other side may be gone.
+            let _ = router.send_to(&from, message);
+        }
+    });
+    let rate = pump(&at, depth, turn);
+    beside.stop();
+    rate
+}
+
+fn gated(depth: usize, turn: Duration) -> f64 {
+    let mut router = Router::new();
+    let at = router.bind("tcp://127.0.0.1:*").expect("it binds");
+    let mut gated = GatedRouter::new(router, GateConfig::default(), None, |_, _| None);
+    let beside = Beside::start(move || {
+        if let Some(request) = gated.recv_deadline(Instant::now() + LOOK) {
+            gated.done(request.ticket, Some(request.message));
+        }
+    });
+    let rate = pump(&at, depth, turn);
+    beside.stop();
+    rate
+}
+
+/// So many threads that call for so long; calls per second.
+fn threads(depth: usize, turn: Duration, call: impl Fn() + Sync) -> f64 {
+    call();
+    let begin = Instant::now();
+    let calls: u64 = thread::scope(|scope| {
+        let work = || {
+            let mut calls = 0;
+            while begin.elapsed() < turn {
+                call();
+                calls += 1;
+            }
+            calls
+        };
+        let others: Vec<_> = (1..depth).map(|_| scope.spawn(work)).collect();
+        let own: u64 = work();
+        own + others
+            .into_iter()
+            .map(|thread| thread.join().expect("it does not panic"))
+            .sum::<u64>()
+    });
+    calls as f64 / begin.elapsed().as_secs_f64()
+}
+
+/// Nothing is asked twice.
+fn options() -> (CallOptions, RetryPolicy) {
+    let options = CallOptions {
+        deadline: FAR,
+        ..CallOptions::default()
+    };
+    let retry = RetryPolicy {
+        attempt_timeout: FAR,
+        ..RetryPolicy::default()
+    };
+    (options, retry)
+}
+
+fn rpc(depth: usize, turn: Duration, dialect: Dialect) -> f64 {
+    let (options, retry) = options();
+    let context = Context::default();
+    let config = ServerConfig {
+        concurrency: 1,
+        ..ServerConfig::default()
+    };
+    let server = Server::bind(&context, &["tcp://127.0.0.1:*"], config).expect("it binds");
+    let (at, handle) = (server.endpoints().to_vec(), server.handle());
+    let thread = thread::spawn(move || server.serve(|request| Ok(request.take_body())));
+    let config = ClientConfig {
+        dialect,
+        retry,
+        ..ClientConfig::default()
+    };
+    let client = Client::connect(&context, &at, config).expect("it connects");
+    let rate = threads(depth, turn, || {
+        client.call(BODY, &options).expect("there is a reply");
+    });
+    client.close();
+    handle.stop();
+    let ended = thread.join().expect("it does not panic");
+    ended.expect("there was a thread");
+    rate
+}
+
+fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
+    let (options, retry) = options();
+    let context = Context::default();
+    let engine = BrokerEngine::new(BrokerConfig::default());
+    let broker = Broker::bind(&context, &["tcp://127.0.0.1:*"], engine).expect("it binds");
+    let at = broker.endpoints().to_vec();
+    let config = WorkerConfig {
+        ext,
+        ..WorkerConfig::default()
+    };
+    let worker = Worker::connect_slots(&context, &at, "echo", config, 4).expect("it connects");
+    let handle = worker.handle();
+    let thread = thread::spawn(move || worker.serve(|request| Ok(request.take_body())));
+    let config = mdp::ClientConfig {
+        ext,
+        retry,
+        lanes: 64,
+        ..mdp::ClientConfig::default()
+    };
+    let client = mdp::Client::connect(&context, &at, config).expect("it connects");
+    let rate = threads(depth, turn, || {
+        let reply = client.call("echo", BODY, &options);
+        reply.expect("there is a reply");
+    });
+    client.close();
+    handle.stop();
+    let ended = thread.join().expect("it does not panic");
+    ended.expect("there was a thread");
+    rate
+}
+
+fn bare_stream(turn: Duration) -> f64 {
+    let mut router = Router::new();
+    let at = router.bind("tcp://127.0.0.1:*").expect("it binds");
+    let mut dealer = Dealer::builder().connect(&at).expect("it connects");
+    let beside = Beside::start(move || {
+        // If there is no room it waits; whether to stop is asked between two messages.
+        let _ = dealer.send_timeout(BODY, LOOK);
+    });
+    router.recv().expect("there is a message");
+    let (begin, mut count) = (Instant::now(), 0u64);
+    while begin.elapsed() < turn {
+        count += u64::from(router.recv_from_timeout(LOOK).is_ok());
+    }
+    let rate = count as f64 / begin.elapsed().as_secs_f64();
+    beside.stop();
+    rate
+}
+
+fn credit(turn: Duration) -> f64 {
+    let context = Context::default();
+    let mut receiver =
+        CreditReceiver::bind(&context, &["tcp://127.0.0.1:*"], 1 << 20).expect("it binds");
+    let at = receiver.endpoints()[0].clone();
+    let mut sender = CreditSender::connect(&context, at).expect("it connects");
+    let beside = Beside::start(move || {
+        // Without credit it waits; whether to stop is asked between two messages.
+        let _ = sender.send_deadline(BODY, Instant::now() + LOOK);
+    });
+    let mut take = || {
+        let delivery = receiver.recv_deadline(Instant::now() + LOOK);
+        if let Some(delivery) = &delivery {
+            receiver.consumed(delivery);
+        }
+        u64::from(delivery.is_some())
+    };
+    while take() == 0 {}
+    let (begin, mut count) = (Instant::now(), 0u64);
+    while begin.elapsed() < turn {
+        count += take();
+    }
+    let rate = count as f64 / begin.elapsed().as_secs_f64();
+    beside.stop();
+    rate
+}

@@ -1,0 +1,167 @@
+//! Credit on sockets.
+
+use std::time::{Duration, Instant};
+
+use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
+
+use super::{CreditCounters, CreditInlet, CreditOutlet, Delivery, InletEvent, OutletEvent};
+use crate::common::Port;
+use crate::shell::{endpoints, Driver, RouterShell, Sockets, StartError, Turn, LINGER};
+
+/// Sends to a [`CreditReceiver`], and no more than that has room for: a slow receiver makes `send` wait, and
+/// nothing piles up on the way. It is driven by whoever sends with it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use sinew::Context;
+/// use sinew_patterns::flow::{CreditReceiver, CreditSender};
+///
+/// let (context, soon) = (Context::default(), Instant::now() + Duration::from_secs(60));
+/// let mut receiver = CreditReceiver::bind(&context, &["tcp://127.0.0.1:*"], 1 << 20)?;
+/// let at = receiver.endpoints()[0].clone();
+/// let sender = std::thread::spawn(move || {
+///     let mut sender = CreditSender::connect(&context, at).unwrap();
+///     sender.send_deadline("hello", soon).unwrap();
+///     sender.close();
+/// });
+/// let delivery = receiver.recv_deadline(soon).unwrap();
+/// assert_eq!(delivery.message, "hello".into());
+/// receiver.consumed(&delivery);
+/// # sender.join().unwrap();
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct CreditSender(Driver<CreditOutlet, std::convert::Infallible>);
+
+impl CreditSender {
+    /// A sender to this receiver, which need not be there yet.
+    ///
+    /// # Errors
+    /// If the endpoint is malformed, or the socket cannot be made.
+    pub fn connect(context: &Context, receiver: impl ToEndpoint) -> Result<Self, StartError> {
+        let receiver = endpoints(&[receiver])?.remove(0);
+        let mut sockets = Sockets::new(context, LINGER);
+        sockets.open(Port(0), &receiver)?;
+        Ok(CreditSender(Driver::new(CreditOutlet::new(), sockets)))
+    }
+
+    /// Sends a message, waiting for credit at most until then. What was sent over a connection that is lost
+    /// afterwards may have been received or not.
+    ///
+    /// # Errors
+    /// With the message, if there was no credit by then. It was not sent.
+    pub fn send_deadline(
+        &mut self,
+        message: impl Into<Message>,
+        until: Instant,
+    ) -> Result<(), Message> {
+        let mut message = message.into();
+        loop {
+            message = match self.0.engine.try_send(message) {
+                Ok(()) => {
+                    self.0.flush();
+                    match self.returned() {
+                        Some(message) => message,
+                        None => return Ok(()),
+                    }
+                }
+                Err(message) => message,
+            };
+            // Also what says that there is no connection any more.
+            match self.0.next(Some(until)) {
+                Turn::Event(_) => {}
+                Turn::Over => return Err(message),
+                Turn::Command(never) => match never {},
+            }
+        }
+    }
+
+    /// Octets that may be sent now, as far as is known without looking.
+    #[must_use]
+    pub fn credit(&self) -> u64 {
+        self.0.engine.credit()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> CreditCounters {
+        self.0.engine.counters()
+    }
+
+    /// Closes the socket, and waits at most a second for what is left to be sent.
+    pub fn close(mut self) {
+        self.0.sockets.close_all();
+    }
+
+    /// The message, if the socket did not take it.
+    fn returned(&mut self) -> Option<Message> {
+        use crate::common::Engine;
+        while let Some(event) = self.0.engine.poll_event() {
+            if let OutletEvent::Returned(message) = event {
+                return Some(message);
+            }
+        }
+        None
+    }
+}
+
+/// Receives from any number of [`CreditSender`]s, and holds at most a window of each. It is driven by whoever
+/// receives from it.
+#[derive(Debug)]
+pub struct CreditReceiver {
+    shell: RouterShell<CreditInlet>,
+    endpoints: Vec<Endpoint>,
+}
+
+impl CreditReceiver {
+    /// A receiver that is bound to these endpoints; `window` is how many octets of each sender it holds at most.
+    /// One message that is larger than the window may come alone.
+    ///
+    /// # Errors
+    /// If there is no endpoint, one cannot be bound, or the socket cannot be made.
+    pub fn bind<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        window: u64,
+    ) -> Result<Self, StartError> {
+        let mut router = Router::builder()
+            .context(context)
+            .linger(Duration::ZERO)
+            .build()?;
+        let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
+        let endpoints = bound.collect::<Result<_, _>>()?;
+        Ok(CreditReceiver {
+            shell: RouterShell::new(router, CreditInlet::new(window)),
+            endpoints,
+        })
+    }
+
+    /// Where it is bound to, with real ports.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// Waits for the next message, at most until then.
+    pub fn recv_deadline(&mut self, until: Instant) -> Option<Delivery> {
+        match self.shell.next_event(until)? {
+            InletEvent::Delivery(delivery) => Some(delivery),
+        }
+    }
+
+    /// A message was consumed: its sender may send others.
+    pub fn consumed(&mut self, delivery: &Delivery) {
+        self.shell.engine().handle_consumed(delivery);
+        self.shell.flush();
+    }
+
+    /// Octets held of all senders: what came and was not consumed.
+    pub fn held(&mut self) -> u64 {
+        self.shell.engine().held()
+    }
+
+    /// What was done so far.
+    pub fn counters(&mut self) -> CreditCounters {
+        self.shell.engine().counters()
+    }
+}

@@ -1,0 +1,195 @@
+//! A gate in front of a ROUTER, as a value: requests wait at the gate, and whoever is turned away is answered.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use sinew::Message;
+
+use super::{GateConfig, GateCounters, GateEngine, GateEvent, Rejected, TicketId};
+use crate::common::{Engine, PeerEvent, PeerId, Port, Transmit};
+
+/// A request that got in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Admitted {
+    /// What to name it by when it is done.
+    pub ticket: TicketId,
+    /// Who asks.
+    pub peer: PeerId,
+    /// The message as it came.
+    pub message: Message,
+}
+
+/// What whoever is turned away is sent; nothing, if this returns `None`.
+type Refuse = Box<dyn Fn(&Message, Rejected) -> Option<Message> + Send>;
+
+/// A gate in front of a ROUTER.
+///
+/// ```
+/// use std::time::Instant;
+/// use sinew_patterns::common::{Engine, PeerId, Port};
+/// use sinew_patterns::flow::{GateConfig, GatedEngine};
+///
+/// let (now, peer) = (Instant::now(), PeerId::from("peer"));
+/// let mut gated = GatedEngine::new(GateConfig::default(), None, |_, why| Some(why.to_string().into()));
+/// gated.handle_message(now, Port(0), Some(&peer), "work".into());
+/// let admitted = gated.poll_event().unwrap();
+/// gated.handle_done(now, admitted.ticket, Some("done".into()));
+/// assert_eq!(gated.poll_transmit().unwrap().message, "done".into());
+/// ```
+pub struct GatedEngine {
+    gate: GateEngine,
+    /// How long a request waits at most.
+    patience: Option<Duration>,
+    refuse: Refuse,
+    /// Those who wait, and those inside, without their message.
+    here: BTreeMap<TicketId, (Port, PeerId, Option<Message>)>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Admitted>,
+}
+
+impl GatedEngine {
+    /// A gate at which a request waits at most so long; `refuse` makes the answer to those turned away.
+    #[must_use]
+    pub fn new(
+        config: GateConfig,
+        patience: Option<Duration>,
+        refuse: impl Fn(&Message, Rejected) -> Option<Message> + Send + 'static,
+    ) -> Self {
+        GatedEngine {
+            gate: GateEngine::new(config),
+            patience,
+            refuse: Box::new(refuse),
+            here: BTreeMap::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// A request is done, and this is the reply, if there is one. Nothing happens if it is done already.
+    pub fn handle_done(&mut self, now: Instant, ticket: TicketId, reply: Option<Message>) {
+        if let Some((port, peer, _)) = self.here.remove(&ticket) {
+            if let Some(message) = reply {
+                self.transmits.push_back(Transmit {
+                    port,
+                    to: Some(peer),
+                    message,
+                });
+            }
+            self.gate.handle_leave(now, ticket);
+            self.settle(now);
+        }
+    }
+
+    /// How many are inside, how many wait, and with how many octets.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize, usize) {
+        self.gate.load()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn counters(&self) -> GateCounters {
+        self.gate.counters()
+    }
+
+    fn turn_away(&mut self, port: Port, peer: PeerId, message: &Message, why: Rejected) {
+        if let Some(message) = (self.refuse)(message, why) {
+            self.transmits.push_back(Transmit {
+                port,
+                to: Some(peer),
+                message,
+            });
+        }
+    }
+
+    fn settle(&mut self, now: Instant) {
+        while let Some(event) = self.gate.poll_event() {
+            match event {
+                GateEvent::Admitted(ticket) => {
+                    let here = self.here.get_mut(&ticket);
+                    let taken = here.and_then(|(_, peer, message)| Some((peer, message.take()?)));
+                    match taken {
+                        Some((peer, message)) => self.events.push_back(Admitted {
+                            ticket,
+                            peer: peer.clone(),
+                            message,
+                        }),
+                        // Its peer is gone.
+                        None => self.gate.handle_leave(now, ticket),
+                    }
+                }
+                GateEvent::Rejected(ticket, why) => {
+                    if let Some((port, peer, Some(message))) = self.here.remove(&ticket) {
+                        self.turn_away(port, peer, &message, why);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Engine for GatedEngine {
+    type Event = Admitted;
+
+    fn handle_message(
+        &mut self,
+        now: Instant,
+        port: Port,
+        from: Option<&PeerId>,
+        message: Message,
+    ) {
+        let Some(peer) = from else {
+            return;
+        };
+        let deadline = self.patience.and_then(|patience| now.checked_add(patience));
+        let bytes = message.byte_len();
+        match self.gate.handle_enter(now, peer.clone(), bytes, deadline) {
+            Ok(ticket) => {
+                self.here
+                    .insert(ticket, (port, peer.clone(), Some(message)));
+            }
+            Err(why) => self.turn_away(port, peer.clone(), &message, why),
+        }
+        self.settle(now);
+    }
+
+    fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
+        if let PeerEvent::Down { peer: Some(gone) } = event {
+            // Those inside go on; what waits is let through and forgotten.
+            self.here
+                .retain(|_, (_, peer, message)| *peer != gone || message.is_none());
+        }
+        self.settle(now);
+    }
+
+    fn handle_refused(&mut self, _: Instant, _: Transmit) {
+        // Whoever cannot be answered is gone, or does not read: nobody waits for it.
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.gate.handle_timeout(now);
+        self.settle(now);
+    }
+
+    fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<Admitted> {
+        self.events.pop_front()
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.gate.poll_timeout()
+    }
+}
+
+impl fmt::Debug for GatedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GatedEngine")
+            .field("gate", &self.gate)
+            .finish_non_exhaustive()
+    }
+}

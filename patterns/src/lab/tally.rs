@@ -1,0 +1,199 @@
+//! What becomes of calls under one kind of trouble: the figures of `docs/loss-table.md`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::time::Duration;
+
+use sinew::Message;
+
+use super::{number, Fault, NodeId, Sim};
+use crate::common::{CallError, Idem};
+
+/// One kind of trouble, again and again for six seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    Nothing,
+    Kill,
+    Freeze,
+    Partition,
+    OneWay,
+    Reset,
+    Replay,
+}
+
+impl Trouble {
+    pub(crate) const ALL: [(Trouble, &'static str); 7] = [
+        (Trouble::Nothing, "none"),
+        (Trouble::Kill, "killed, and back after 300 ms"),
+        (Trouble::Freeze, "frozen for 600 ms"),
+        (Trouble::Partition, "cut off for 600 ms"),
+        (Trouble::OneWay, "its replies held back for 600 ms"),
+        (Trouble::Reset, "its connections broken"),
+        (Trouble::Replay, "an old message repeated to it"),
+    ];
+
+    /// Befalls these nodes in turn.
+    pub(crate) fn befall(self, sim: &mut Sim, victims: &[NodeId]) {
+        for turn in 0..10usize {
+            let node = victims[turn % victims.len()];
+            let at = Duration::from_millis(100 + 600 * turn as u64);
+            let later = |ms| at + Duration::from_millis(ms);
+            match self {
+                Trouble::Nothing => {}
+                Trouble::Kill => {
+                    sim.fault_at(at, Fault::Kill(node));
+                    sim.fault_at(later(300), Fault::Restart(node));
+                }
+                Trouble::Freeze => {
+                    sim.fault_at(at, Fault::Freeze(node));
+                    sim.fault_at(later(600), Fault::Thaw(node));
+                }
+                Trouble::Partition => {
+                    sim.fault_at(at, Fault::Deafen(node));
+                    sim.fault_at(at, Fault::Mute(node));
+                    sim.fault_at(later(600), Fault::Heal(node));
+                }
+                Trouble::OneWay => {
+                    sim.fault_at(at, Fault::Mute(node));
+                    sim.fault_at(later(600), Fault::Heal(node));
+                }
+                Trouble::Reset => sim.fault_at(at, Fault::Reset(node)),
+                Trouble::Replay => sim.fault_at(at, Fault::Replay(node)),
+            }
+        }
+    }
+}
+
+/// How calls of one kind fared.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    calls: u64,
+    replies: u64,
+    /// They ended with an error that says that nothing was done.
+    declined: u64,
+    /// They ended with an error that says that it may have been done.
+    unknown: u64,
+    /// They were carried out more than once.
+    again: u64,
+}
+
+/// How all calls fared, by kind.
+#[derive(Debug, Default)]
+pub(crate) struct Tallies(BTreeMap<&'static str, Tally>);
+
+impl Tallies {
+    /// A call has ended so, and was carried out so often.
+    pub(crate) fn note(
+        &mut self,
+        idem: Idem,
+        result: &Result<Message, CallError>,
+        carried_out: u32,
+    ) {
+        let kind = match idem {
+            Idem::Safe => "`Safe`",
+            Idem::Key(_) => "`Key`",
+            Idem::Once => "`Once`",
+        };
+        let tally = self.0.entry(kind).or_default();
+        tally.calls += 1;
+        tally.again += u64::from(carried_out > 1);
+        match result {
+            Ok(_) => {
+                assert!(carried_out > 0, "a reply to what nobody did");
+                tally.replies += 1;
+            }
+            Err(error) if error.maybe_executed() => tally.unknown += 1,
+            Err(error) => {
+                assert_eq!(carried_out, 0, "{error} says that it was not done");
+                tally.declined += 1;
+            }
+        }
+    }
+
+    /// What must be so whatever the trouble, and what with none.
+    fn check(&self, trouble: Trouble) {
+        for (kind, tally) in &self.0 {
+            let ended = tally.replies + tally.declined + tally.unknown;
+            assert_eq!(tally.calls, ended, "{kind}: each ends once");
+            if trouble == Trouble::Nothing {
+                assert_eq!((tally.replies, tally.again), (tally.calls, 0), "{kind}");
+            }
+            if *kind == "`Once`" && trouble != Trouble::Replay {
+                assert_eq!(tally.again, 0, "{trouble:?}");
+            }
+        }
+    }
+
+    fn rows(&self, pattern: &str, trouble: &str) -> String {
+        self.0.iter().fold(String::new(), |mut rows, (kind, t)| {
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                rows,
+                "| {pattern} | {trouble} | {kind} | {} | {} | {} | {} | {} |",
+                t.calls, t.replies, t.declined, t.unknown, t.again
+            );
+            rows
+        })
+    }
+}
+
+/// Runs some seeds of each trouble and checks what must be so; with `PATTERNS_LOSS_TABLE`, as many as that says,
+/// and returns the rows of the table.
+pub(crate) fn rows(pattern: &str, run: impl Fn(u64, Trouble, &mut Tallies)) -> String {
+    let seeds = number("PATTERNS_LOSS_TABLE").unwrap_or(8);
+    let mut table = String::new();
+    for (trouble, name) in Trouble::ALL {
+        let mut tallies = Tallies::default();
+        for seed in 0..seeds {
+            run(seed, trouble, &mut tallies);
+        }
+        tallies.check(trouble);
+        table += &tallies.rows(pattern, name);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// What is lost, and what is done twice, as the table has it. See the head of the table for how to write it.
+    #[test]
+    fn loss_table() {
+        let mut table = crate::rpc::loss_rows();
+        table += &crate::mdp::loss_rows();
+        let Some(seeds) = number("PATTERNS_LOSS_TABLE") else {
+            return;
+        };
+        let text = HEAD.replace("SEEDS", &seeds.to_string()) + &table;
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/loss-table.md");
+        fs::write(path, text).unwrap();
+    }
+
+    const HEAD: &str = "# What is lost, and what is done twice
+
+Measured in the fault laboratory of `sinew-patterns` (`patterns/src/lab`), in virtual time, with the seeds 0 to
+SEEDS - 1 of each row. Written by
+
+```sh
+PATTERNS_LOSS_TABLE=SEEDS cargo test --release -p sinew-patterns --lib loss_table
+```
+
+The same seeds make the same figures. Each row is one kind of trouble, ten times in six seconds, in turn to each
+of those it is about: two servers of `rpc`, four workers or the one broker of `mdp`, all of which speak the
+extension header. The one broker, which is frozen or cut off ten times for 600 ms, is so for all six seconds. Calls
+have deadlines of 4 to 12 s.
+
+*Reply*: the call ended with its reply. *Not done*: it ended with an error that says that nothing was done; that
+is checked for each of them. *Unknown*: it ended with an error that says that it may have been done. Nothing else
+happens: a call without an end, or with another one's reply, fails the test. *Done again*: how many of all
+calls, of whatever end, were carried out more than once. A key holds as long as the server or broker that knows it,
+so repetitions are done again after that is killed, and when another server is asked.
+
+| pattern | trouble | calls | number | reply | not done | unknown | done again |
+| --- | --- | --- | --- | --- | --- | --- | --- |
+";
+}

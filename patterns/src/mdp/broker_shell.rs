@@ -1,0 +1,199 @@
+//! The broker on a socket: a ROUTER with a thread of its own.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Instant;
+
+use sinew::{Context, Endpoint, Router, ToEndpoint};
+
+use super::{BrokerCounters, BrokerEngine, BrokerEvent, ServicePolicy, ServiceStats};
+use crate::shell::{behind, endpoints, Desk, Driver, Running, StartError, With, LINGER};
+
+/// A broker that runs on a thread of its own from the beginning, until it is drained, stopped or dropped. See
+/// [`Client`](super::Client) for an example.
+///
+/// What it is to allow, and the policies of its services, are set on the engine beforehand:
+///
+/// ```
+/// use sinew::Context;
+/// use sinew_patterns::common::PeerId;
+/// use sinew_patterns::mdp::{Broker, BrokerConfig, BrokerEngine, ServicePolicy, Verb};
+///
+/// let mut engine = BrokerEngine::new(BrokerConfig::default());
+/// engine.set_policy("slow", ServicePolicy { max_deliveries: 1, ..ServicePolicy::default() });
+/// engine.set_authorizer(|_: &PeerId, verb: Verb, service: &[u8]| {
+///     verb == Verb::Call || service != b"secret"
+/// });
+/// let broker = Broker::bind(&Context::default(), &["tcp://127.0.0.1:*"], engine)?;
+/// assert_eq!(broker.handle().counters().requests, 0);
+/// # Ok::<(), sinew_patterns::StartError>(())
+/// ```
+#[derive(Debug)]
+pub struct Broker {
+    handle: BrokerHandle,
+    endpoints: Vec<Endpoint>,
+}
+
+/// What any thread controls a [`Broker`] with.
+#[derive(Debug, Clone)]
+pub struct BrokerHandle {
+    running: Arc<Running<Command>>,
+}
+
+impl Broker {
+    /// A broker that is bound to these endpoints. Requests that are dead are counted.
+    ///
+    /// # Errors
+    /// If there is no endpoint, one cannot be bound, or a socket or the thread cannot be made.
+    pub fn bind<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        engine: BrokerEngine,
+    ) -> Result<Self, StartError> {
+        Broker::bind_with(context, at, engine, drop)
+    }
+
+    /// The same; this is called with each request that is dead, on the broker's thread, which waits for it.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_with<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        engine: BrokerEngine,
+        on_dead: impl FnMut(BrokerEvent) + Send + 'static,
+    ) -> Result<Self, StartError> {
+        let mut router = Router::builder().context(context).linger(LINGER).build()?;
+        let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
+        let endpoints = bound.collect::<Result<_, _>>()?;
+        let desk = Counter {
+            on_dead: Box::new(on_dead),
+        };
+        let running = Running::start("sinew-mdp-broker", behind(router, engine), desk)?;
+        let handle = BrokerHandle {
+            running: Arc::new(running),
+        };
+        Ok(Broker { handle, endpoints })
+    }
+
+    /// Where it is bound to, with real ports.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// What any thread controls it with.
+    #[must_use]
+    pub fn handle(&self) -> BrokerHandle {
+        self.handle.clone()
+    }
+
+    /// Waits until the broker has ended: somebody drains or stops it.
+    pub fn run(self) {
+        self.handle.join();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        self.handle.stop();
+    }
+}
+
+impl BrokerHandle {
+    /// What was done so far; all zero once the broker has ended.
+    #[must_use]
+    pub fn counters(&self) -> BrokerCounters {
+        self.ask(|engine| engine.counters()).unwrap_or_default()
+    }
+
+    /// What a service is doing. `None` if it has neither workers nor requests.
+    #[must_use]
+    pub fn service(&self, name: impl AsRef<[u8]>) -> Option<ServiceStats> {
+        let name = name.as_ref().to_vec();
+        self.ask(move |engine| engine.service(name))?
+    }
+
+    /// The names of all services that have workers or requests, in order.
+    #[must_use]
+    pub fn services(&self) -> Vec<Vec<u8>> {
+        let services = self.ask(|engine| engine.services().map(<[u8]>::to_vec).collect());
+        services.unwrap_or_default()
+    }
+
+    /// A policy for one service: see [`BrokerEngine::set_policy`].
+    pub fn set_policy(&self, service: impl AsRef<[u8]>, policy: ServicePolicy) {
+        let name = service.as_ref().to_vec();
+        let _ = self.ask(move |engine| engine.set_policy(name, policy));
+    }
+
+    /// From now on requests are declined; what workers have is finished, and what waits is declined. Then the
+    /// broker ends. Does not wait for that: [`join`](Self::join) does.
+    pub fn drain(&self) {
+        let _ = self.running.sender().send(Command::Drain);
+    }
+
+    /// Ends the broker now. What it holds is lost; clients ask again.
+    pub fn stop(&self) {
+        let _ = self.running.sender().send(Command::Stop);
+    }
+
+    /// Waits until the broker has ended and its socket is closed, at most a second after its last message.
+    pub fn join(&self) {
+        self.running.join();
+    }
+
+    fn ask<R: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut BrokerEngine) -> R + Send + 'static,
+    ) -> Option<R> {
+        self.running.sender().ask(Command::With, question)
+    }
+}
+
+enum Command {
+    With(With<BrokerEngine>),
+    Drain,
+    Stop,
+}
+
+struct Counter {
+    on_dead: Box<dyn FnMut(BrokerEvent) + Send>,
+}
+
+impl Desk for Counter {
+    type Engine = BrokerEngine;
+    type Command = Command;
+
+    fn handle_event(
+        &mut self,
+        _: &mut Driver<BrokerEngine, Command>,
+        event: BrokerEvent,
+    ) -> ControlFlow<()> {
+        match event {
+            BrokerEvent::Drained => return ControlFlow::Break(()),
+            dead @ BrokerEvent::Dead { .. } => (self.on_dead)(dead),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn handle_command(
+        &mut self,
+        driver: &mut Driver<BrokerEngine, Command>,
+        command: Command,
+    ) -> ControlFlow<()> {
+        match command {
+            Command::With(with) => with(&mut driver.engine),
+            Command::Drain => driver.engine.handle_drain(Instant::now()),
+            Command::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Command")
+    }
+}

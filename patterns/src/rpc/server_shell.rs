@@ -1,0 +1,189 @@
+//! The server on a socket: a ROUTER with a thread of its own, and handlers on others.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
+
+use super::{RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
+use crate::common::{Fault, MsgId};
+use crate::shell::{
+    behind, endpoints, Asked, Clerk, Driver, Popped, Request, Requests, Running, ServeCommand,
+    ServeEngine, ServeTold, StartError, LINGER,
+};
+
+type Thread = Running<ServeCommand<ServerEngine>>;
+
+/// A server of REQ, DEALER and [`Client`](super::Client), of this or any other library.
+///
+/// A bounded, fair queue is in front of the handlers, deadlines are kept, and with
+/// [`ServerConfig::cache`] requests of the same idempotence key are carried out once. It begins at once, and
+/// ends when it is drained, stopped or dropped. See [`Client`](super::Client) for an example.
+#[derive(Debug)]
+pub struct Server {
+    running: Arc<Thread>,
+    requests: Arc<Requests>,
+    endpoints: Vec<Endpoint>,
+    concurrency: usize,
+}
+
+/// What other threads control a [`Server`] with.
+#[derive(Debug, Clone)]
+pub struct ServerHandle {
+    running: Arc<Thread>,
+}
+
+impl Server {
+    /// A server that is bound to these endpoints.
+    ///
+    /// # Errors
+    /// If there is no endpoint, one cannot be bound, or a socket or the thread cannot be made.
+    pub fn bind<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        config: ServerConfig,
+    ) -> Result<Self, StartError> {
+        let mut router = Router::builder().context(context).linger(LINGER).build()?;
+        let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
+        let endpoints = bound.collect::<Result<_, _>>()?;
+        let driver: Driver<_, _> = behind(router, ServerEngine::new(config));
+        let requests = Arc::default();
+        let clerk = Clerk::new(&driver, &requests, Vec::new());
+        Ok(Server {
+            running: Arc::new(Running::start("sinew-rpc-server", driver, clerk)?),
+            requests,
+            endpoints,
+            concurrency: config.concurrency.max(1),
+        })
+    }
+
+    /// Where it is bound to, with real ports.
+    #[must_use]
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// The next request, at most until then. `None` if there is none by then, too.
+    pub fn next_deadline(&mut self, until: Instant) -> Option<Request> {
+        match self.requests.next(Some(until)) {
+            Popped::Item(request) => Some(request),
+            Popped::Closed | Popped::Late => None,
+        }
+    }
+
+    /// Runs this handler on [`ServerConfig::concurrency`] threads, the caller's included, until the server is
+    /// drained or stopped. A handler that panics fails its request, and no other.
+    ///
+    /// # Errors
+    /// If a thread cannot be started.
+    pub fn serve<H>(self, handler: H) -> Result<(), StartError>
+    where
+        H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
+    {
+        self.requests.serve(self.concurrency, &handler)
+    }
+
+    /// What other threads control it with.
+    #[must_use]
+    pub fn handle(&self) -> ServerHandle {
+        ServerHandle {
+            running: Arc::clone(&self.running),
+        }
+    }
+}
+
+/// Waits for the next request, for handlers on threads of the caller's. Ends when the server is drained or stopped.
+impl Iterator for Server {
+    type Item = Request;
+
+    fn next(&mut self) -> Option<Request> {
+        match self.requests.next(None) {
+            Popped::Item(request) => Some(request),
+            Popped::Closed | Popped::Late => None,
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.running.sender().send(ServeCommand::Stop);
+    }
+}
+
+impl ServerHandle {
+    /// What was done so far; all zero once the server has ended.
+    #[must_use]
+    pub fn counters(&self) -> ServerCounters {
+        let sender = self.running.sender();
+        let counters = sender.ask(ServeCommand::With, |engine: &mut ServerEngine| {
+            engine.counters()
+        });
+        counters.unwrap_or_default()
+    }
+
+    /// Requests that wait, their octets, and requests that are being carried out.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize, usize) {
+        let sender = self.running.sender();
+        let load = sender.ask(ServeCommand::With, |engine: &mut ServerEngine| {
+            engine.load()
+        });
+        load.unwrap_or_default()
+    }
+
+    /// From now on requests are declined; what is here is finished. Then the server ends. Does not wait for
+    /// that: [`join`](Self::join) does.
+    pub fn drain(&self) {
+        let _ = self.running.sender().send(ServeCommand::Drain);
+    }
+
+    /// Ends the server now. Requests that are here get no reply.
+    pub fn stop(&self) {
+        let _ = self.running.sender().send(ServeCommand::Stop);
+    }
+
+    /// Waits until the server has ended and its socket is closed, at most a second after its last reply.
+    pub fn join(&self) {
+        self.running.join();
+    }
+}
+
+impl ServeEngine for ServerEngine {
+    type Id = RequestId;
+
+    fn reply(&mut self, now: Instant, id: RequestId, reply: Message) {
+        self.handle_reply(now, id, reply);
+    }
+
+    fn fault(&mut self, now: Instant, id: RequestId, fault: Fault) {
+        self.handle_fault(now, id, fault);
+    }
+
+    fn partial(&mut self, _: Instant, id: RequestId, part: Message) -> bool {
+        self.handle_partial(id, &part)
+    }
+
+    fn progress(&mut self, _: Instant, _: RequestId) {}
+
+    fn drain(&mut self, _: Instant) {
+        self.handle_drain();
+    }
+
+    fn told(event: ServerEvent) -> ServeTold<RequestId> {
+        match event {
+            ServerEvent::Request(request) => {
+                let key: Option<MsgId> = request.key;
+                let asked = Asked {
+                    body: request.body,
+                    peer: Some(request.peer),
+                    deadline: request.deadline,
+                    id: key,
+                    delivery: None,
+                };
+                ServeTold::Request(request.id, asked)
+            }
+            ServerEvent::Cancelled(id) => ServeTold::Cancelled(id),
+            ServerEvent::Drained => ServeTold::Drained,
+        }
+    }
+}

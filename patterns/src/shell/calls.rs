@@ -1,0 +1,465 @@
+//! The shell of clients: many threads call, one thread drives the engine.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+use std::time::Instant;
+
+use sinew::Message;
+
+use super::driver::{Driver, Sender, With};
+use super::inbox::{Inbox, Popped};
+use super::thread::{Desk, Running, StartError};
+use crate::common::{CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Port};
+
+/// An engine that makes calls.
+pub(crate) trait CallEngine: Engine + Send + 'static {
+    /// What is asked.
+    type Ask: Send + 'static;
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        ask: Self::Ask,
+        options: CallOptions,
+    ) -> Result<CallId, CallError>;
+    fn cancel(&mut self, now: Instant, call: CallId);
+    fn read(&mut self, call: CallId);
+    fn close(&mut self, now: Instant);
+    fn count(&mut self) -> CallCounters;
+    fn told(event: Self::Event) -> Told;
+}
+
+/// What such an engine has to tell.
+pub(crate) enum Told {
+    Call(CallEvent),
+    /// This socket is to be made anew.
+    Reset(Port),
+}
+
+/// Makes a socket anew.
+pub(crate) type Reopen<E> = Box<dyn FnMut(&mut Driver<E, Command<E>>, Port) + Send>;
+
+/// See the module. Clones are the same client; the last one that is dropped ends it.
+pub(crate) struct Caller<E: CallEngine>(Arc<Shared<E>>);
+
+impl<E: CallEngine> Clone for Caller<E> {
+    fn clone(&self) -> Self {
+        Caller(Arc::clone(&self.0))
+    }
+}
+
+struct Shared<E: CallEngine> {
+    running: Running<Command<E>>,
+    next: AtomicU64,
+    /// Calls begun and not over, those that the engine does not know yet included.
+    calls: Arc<AtomicUsize>,
+    most: usize,
+}
+
+pub(crate) enum Command<E: CallEngine> {
+    Begin {
+        token: u64,
+        ask: E::Ask,
+        options: CallOptions,
+        promise: Promise,
+    },
+    /// A part was read.
+    Read(u64),
+    Cancel(u64),
+    With(With<E>),
+    Stop,
+}
+
+enum Update {
+    Part(Message),
+    Done(Result<Message, CallError>),
+}
+
+/// The end of a call that owes a result. If it is dropped without, the caller is told that the client was closed.
+pub(crate) struct Promise {
+    to: Option<To>,
+    calls: Arc<AtomicUsize>,
+}
+
+enum To {
+    /// Somebody waits, or will.
+    Waiter(Arc<Inbox<Update>>),
+    /// This is done with the result, on the driver's thread.
+    Then(Then),
+}
+
+/// See [`Caller::begin_then`].
+pub(crate) type Then = Box<dyn FnOnce(Result<Message, CallError>) + Send>;
+
+impl Promise {
+    fn part(&self, part: Message) {
+        if let Some(To::Waiter(updates)) = &self.to {
+            let _ = updates.push(Update::Part(part));
+        }
+    }
+
+    fn done(mut self, result: Result<Message, CallError>) {
+        match self.to.take() {
+            Some(To::Waiter(updates)) => {
+                let _ = updates.push(Update::Done(result));
+                updates.close();
+            }
+            Some(To::Then(then)) => then(result),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        self.calls.fetch_sub(1, Ordering::Relaxed);
+        match self.to.take() {
+            Some(To::Waiter(updates)) => updates.close(),
+            Some(To::Then(then)) => then(Err(CLOSED)),
+            None => {}
+        }
+    }
+}
+
+impl<E: CallEngine> Caller<E> {
+    /// `most` calls at once at most.
+    pub(crate) fn start(
+        name: &str,
+        driver: Driver<E, Command<E>>,
+        most: usize,
+        reopen: Reopen<E>,
+    ) -> Result<Self, StartError> {
+        let desk = Table {
+            reopen,
+            promises: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+        };
+        Ok(Caller(Arc::new(Shared {
+            running: Running::start(name, driver, desk)?,
+            next: AtomicU64::new(0),
+            calls: Arc::new(AtomicUsize::new(0)),
+            most,
+        })))
+    }
+
+    pub(crate) fn begin(&self, ask: E::Ask, options: &CallOptions) -> Pending<E> {
+        let updates = Arc::<Inbox<Update>>::default();
+        let (token, begun) = self.launch(ask, options, To::Waiter(Arc::clone(&updates)));
+        Pending {
+            updates,
+            sender: self.0.running.sender().clone(),
+            token,
+            over: false,
+            begun,
+        }
+    }
+
+    /// A call whose last reply, or error, goes to this function, on the driver's thread.
+    pub(crate) fn begin_then(&self, ask: E::Ask, options: &CallOptions, then: Then) {
+        self.launch(ask, options, To::Then(then));
+    }
+
+    /// The call's token, and whether the engine is to know it.
+    fn launch(&self, ask: E::Ask, options: &CallOptions, to: To) -> (u64, bool) {
+        let shared = &self.0;
+        let token = shared.next.fetch_add(1, Ordering::Relaxed);
+        let calls = shared.calls.fetch_add(1, Ordering::Relaxed);
+        let promise = Promise {
+            to: Some(to),
+            calls: Arc::clone(&shared.calls),
+        };
+        // Those on their way to the engine take memory, too.
+        if calls >= shared.most {
+            promise.done(Err(CallError::TooMany { calls, bytes: 0 }));
+            return (token, false);
+        }
+        // If nobody takes it, the promise is dropped, and that ends the call.
+        let _ = shared.running.sender().send(Command::Begin {
+            token,
+            ask,
+            options: *options,
+            promise,
+        });
+        (token, true)
+    }
+
+    /// All zero once it is closed.
+    pub(crate) fn counters(&self) -> CallCounters {
+        let sender = self.0.running.sender();
+        sender.ask(Command::With, E::count).unwrap_or_default()
+    }
+
+    /// Ends all calls, and waits for the thread.
+    pub(crate) fn close(&self) {
+        let _ = self.0.running.sender().send(Command::Stop);
+        self.0.running.join();
+    }
+}
+
+impl<E: CallEngine> Drop for Shared<E> {
+    fn drop(&mut self) {
+        // Does not wait: the thread ends by itself.
+        let _ = self.running.sender().send(Command::Stop);
+    }
+}
+
+/// A call that is running. Dropping it cancels the call.
+pub(crate) struct Pending<E: CallEngine> {
+    updates: Arc<Inbox<Update>>,
+    sender: Sender<Command<E>>,
+    token: u64,
+    over: bool,
+    /// The engine knows it, or will.
+    begun: bool,
+}
+
+/// The replies to one call, in order: parts, if the server sends any, and then the last one; or an error, which
+/// is the end. Dropping it gives the call up, and tells the server so if that speaks the extension header.
+///
+/// It waits for each reply. To wait in a task instead, there is [`next_async`](Replies::next_async).
+pub struct Replies(Box<dyn Parts>);
+
+trait Parts: Send {
+    fn next(&mut self) -> Option<Reply>;
+    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Option<Reply>>;
+}
+
+impl<E: CallEngine> Parts for Pending<E> {
+    fn next(&mut self) -> Option<Reply> {
+        Pending::next(self)
+    }
+
+    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Option<Reply>> {
+        Pending::poll_next(self, context)
+    }
+}
+
+impl Replies {
+    /// The next reply; `None` after the last one. Dropping the future loses nothing.
+    pub fn next_async(
+        &mut self,
+    ) -> impl Future<Output = Option<Result<Message, CallError>>> + Send + '_ {
+        std::future::poll_fn(|context| {
+            self.0
+                .poll_next(context)
+                .map(|reply| reply.map(Reply::into))
+        })
+    }
+}
+
+impl Iterator for Replies {
+    type Item = Result<Message, CallError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(Reply::into)
+    }
+}
+
+impl<E: CallEngine> From<Pending<E>> for Replies {
+    fn from(pending: Pending<E>) -> Self {
+        Replies(Box::new(pending))
+    }
+}
+
+impl fmt::Debug for Replies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replies").finish_non_exhaustive()
+    }
+}
+
+impl From<Reply> for Result<Message, CallError> {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Part(message) => Ok(message),
+            Reply::Last(result) => result,
+        }
+    }
+}
+
+/// What comes next of a call.
+enum Reply {
+    Part(Message),
+    Last(Result<Message, CallError>),
+}
+
+impl<E: CallEngine> Pending<E> {
+    /// Waits for the next part; `None` after the last one.
+    fn next(&mut self) -> Option<Reply> {
+        if self.over {
+            return None;
+        }
+        let update = match self.updates.pop(None) {
+            Popped::Item(update) => Some(update),
+            Popped::Closed | Popped::Late => None,
+        };
+        Some(self.take(update))
+    }
+
+    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Option<Reply>> {
+        if self.over {
+            return Poll::Ready(None);
+        }
+        match self.updates.poll_pop(context) {
+            Poll::Ready(update) => Poll::Ready(Some(self.take(update))),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// The parts together, the last one at the end.
+    pub(crate) fn whole(mut self) -> Result<Message, CallError> {
+        let mut whole = Whole::default();
+        while let Some(reply) = self.next() {
+            if let Some(result) = whole.add(reply) {
+                return result;
+            }
+        }
+        Err(CLOSED)
+    }
+
+    pub(crate) fn whole_async(mut self) -> impl Future<Output = Result<Message, CallError>> + Send {
+        let mut whole = Whole::default();
+        std::future::poll_fn(move |context| loop {
+            match self.poll_next(context) {
+                Poll::Ready(Some(reply)) => {
+                    if let Some(result) = whole.add(reply) {
+                        return Poll::Ready(result);
+                    }
+                }
+                Poll::Ready(None) => return Poll::Ready(Err(CLOSED)),
+                Poll::Pending => return Poll::Pending,
+            }
+        })
+    }
+
+    fn take(&mut self, update: Option<Update>) -> Reply {
+        match update {
+            Some(Update::Part(message)) => {
+                let _ = self.sender.send(Command::Read(self.token));
+                Reply::Part(message)
+            }
+            Some(Update::Done(result)) => {
+                self.over = true;
+                Reply::Last(result)
+            }
+            None => {
+                self.over = true;
+                Reply::Last(Err(CLOSED))
+            }
+        }
+    }
+}
+
+/// The thread has ended without a word about this call.
+const CLOSED: CallError = CallError::Closed {
+    maybe_executed: true,
+};
+
+impl<E: CallEngine> Drop for Pending<E> {
+    fn drop(&mut self) {
+        if self.begun && !self.over {
+            let _ = self.sender.send(Command::Cancel(self.token));
+        }
+    }
+}
+
+/// The frames of all parts.
+#[derive(Default)]
+struct Whole(Vec<sinew::Frame>);
+
+impl Whole {
+    fn add(&mut self, reply: Reply) -> Option<Result<Message, CallError>> {
+        match reply {
+            Reply::Part(part) => {
+                self.0.extend(part);
+                None
+            }
+            Reply::Last(Ok(last)) if self.0.is_empty() => Some(Ok(last)),
+            Reply::Last(Ok(last)) => {
+                self.0.extend(last);
+                Some(Ok(Message::multipart(std::mem::take(&mut self.0))))
+            }
+            Reply::Last(Err(error)) => Some(Err(error)),
+        }
+    }
+}
+
+/// Which call is whose.
+struct Table<E: CallEngine> {
+    reopen: Reopen<E>,
+    promises: BTreeMap<CallId, (u64, Promise)>,
+    tokens: BTreeMap<u64, CallId>,
+}
+
+impl<E: CallEngine> Desk for Table<E> {
+    type Engine = E;
+    type Command = Command<E>;
+
+    fn handle_event(
+        &mut self,
+        driver: &mut Driver<E, Command<E>>,
+        event: E::Event,
+    ) -> ControlFlow<()> {
+        match E::told(event) {
+            Told::Call(CallEvent::Partial { call, message }) => {
+                if let Some((_, promise)) = self.promises.get(&call) {
+                    promise.part(message);
+                }
+            }
+            Told::Call(CallEvent::Done { call, result }) => {
+                if let Some((token, promise)) = self.promises.remove(&call) {
+                    self.tokens.remove(&token);
+                    promise.done(result);
+                }
+            }
+            Told::Reset(port) => (self.reopen)(driver, port),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn handle_command(
+        &mut self,
+        driver: &mut Driver<E, Command<E>>,
+        command: Command<E>,
+    ) -> ControlFlow<()> {
+        let now = Instant::now();
+        match command {
+            Command::Begin {
+                token,
+                ask,
+                options,
+                promise,
+            } => match driver.engine.begin(now, ask, options) {
+                Ok(call) => {
+                    self.tokens.insert(token, call);
+                    self.promises.insert(call, (token, promise));
+                }
+                Err(error) => promise.done(Err(error)),
+            },
+            Command::Read(token) => {
+                if let Some(call) = self.tokens.get(&token) {
+                    driver.engine.read(*call);
+                }
+            }
+            Command::Cancel(token) => {
+                if let Some(call) = self.tokens.get(&token) {
+                    driver.engine.cancel(now, *call);
+                }
+            }
+            Command::With(with) => with(&mut driver.engine),
+            Command::Stop => {
+                driver.engine.close(now);
+                // Each call ends with a word about whether it was sent.
+                while let Some(event) = driver.engine.poll_event() {
+                    let _ = self.handle_event(driver, event);
+                }
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    }
+}

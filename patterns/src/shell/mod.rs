@@ -1,0 +1,52 @@
+//! What drives engines on sockets: one loop ([`driver`]), on the caller's thread or on one of its own, and what
+//! clients and servers have in common around it. The only part of this crate that reads a clock, opens sockets
+//! or starts threads.
+
+mod calls;
+mod driver;
+mod inbox;
+mod router;
+mod serving;
+mod sockets;
+mod thread;
+
+pub use calls::Replies;
+pub use router::RouterShell;
+pub use serving::Request;
+pub use thread::StartError;
+
+pub(crate) use calls::{CallEngine, Caller, Pending, Told as CallTold};
+pub(crate) use driver::{Driver, Turn, With};
+pub(crate) use inbox::Popped;
+pub(crate) use router::behind;
+pub(crate) use serving::{
+    Asked, Clerk, Command as ServeCommand, Requests, ServeEngine, Told as ServeTold,
+};
+pub(crate) use sockets::{Sockets, RECONNECT};
+pub(crate) use thread::{Desk, Running};
+
+use std::hash::{BuildHasher, Hasher};
+use std::time::Duration;
+
+use sinew::{ConnectError, Endpoint, ToEndpoint};
+
+/// A number that nobody can foresee, for names and pauses.
+pub(crate) fn seed() -> u64 {
+    std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish()
+}
+
+/// The endpoints that these name.
+pub(crate) fn endpoints<T: ToEndpoint>(texts: &[T]) -> Result<Vec<Endpoint>, StartError> {
+    if texts.is_empty() {
+        return Err(StartError::NoEndpoint);
+    }
+    let parsed = texts.iter().map(|text| text.to_endpoint());
+    Ok(parsed
+        .collect::<Result<_, _>>()
+        .map_err(ConnectError::from)?)
+}
+
+/// How long those who reply may take to send what is left when they end.
+pub(crate) const LINGER: Duration = Duration::from_secs(1);

@@ -1,0 +1,328 @@
+//! The shell of those who carry requests out: one thread drives the engine, others run handlers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use sinew::{Endpoint, Message};
+
+use super::driver::{Driver, Owed, Sender, With};
+use super::inbox::{Inbox, Popped};
+use super::thread::{Desk, StartError};
+use crate::common::{Engine, Fault, MsgId, PeerId, Port};
+
+/// An engine that has requests carried out.
+pub(crate) trait ServeEngine: Engine + Send + 'static {
+    /// What a request is named by.
+    type Id: Ord + Copy + Send + Sync + 'static;
+
+    fn reply(&mut self, now: Instant, id: Self::Id, reply: Message);
+    fn fault(&mut self, now: Instant, id: Self::Id, fault: Fault);
+    fn partial(&mut self, now: Instant, id: Self::Id, part: Message) -> bool;
+    fn progress(&mut self, now: Instant, id: Self::Id);
+    fn drain(&mut self, now: Instant);
+    fn told(event: Self::Event) -> Told<Self::Id>;
+}
+
+/// What such an engine has to tell.
+pub(crate) enum Told<I> {
+    Request(I, Asked),
+    Cancelled(I),
+    Drained,
+    /// A DEALER is to be opened at this port, to the peer of this number.
+    Open(Port, usize),
+    Close(Port),
+}
+
+/// A request as the engine has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) body: Message,
+    pub(crate) peer: Option<PeerId>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) id: Option<MsgId>,
+    pub(crate) delivery: Option<u16>,
+}
+
+/// A request to be carried out, and to be answered once: with [`reply`](Request::reply) or
+/// [`fail`](Request::fail). One that is dropped without fails.
+pub struct Request {
+    asked: Asked,
+    cancelled: Arc<AtomicBool>,
+    /// Gone once it is answered.
+    answer: Option<Box<dyn Answer>>,
+}
+
+trait Answer: Send + Sync {
+    fn end(&self, result: Result<Message, Fault>);
+    fn part(&self, part: Message) -> bool;
+    fn progress(&self);
+}
+
+impl Request {
+    /// What is asked.
+    #[must_use]
+    pub fn body(&self) -> &Message {
+        &self.asked.body
+    }
+
+    /// The same, to be kept; an empty message is left in its place.
+    pub fn take_body(&mut self) -> Message {
+        std::mem::take(&mut self.asked.body)
+    }
+
+    /// Who asks, if that is known: a worker behind a broker does not know.
+    #[must_use]
+    pub fn peer(&self) -> Option<&PeerId> {
+        self.asked.peer.as_ref()
+    }
+
+    /// When nobody waits for the reply any more, if the client said so.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        self.asked.deadline
+    }
+
+    /// At a server, the idempotence key; at a worker, what the client calls the request. `None` if it has
+    /// none.
+    #[must_use]
+    pub fn id(&self) -> Option<MsgId> {
+        self.asked.id
+    }
+
+    /// To how many workers it was given, this one included, if that is known.
+    #[must_use]
+    pub fn delivery(&self) -> Option<u16> {
+        self.asked.delivery
+    }
+
+    /// Whether nobody waits for the reply any more: the client has given up, or is gone.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        let late = (self.asked.deadline).is_some_and(|deadline| Instant::now() >= deadline);
+        late || self.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Sends a part of the reply; others follow, and the last with [`reply`](Self::reply). Waits until the
+    /// socket has it. False if nobody will read it.
+    pub fn partial(&mut self, part: impl Into<Message>) -> bool {
+        let answer = self.answer.as_ref();
+        answer.is_some_and(|answer| answer.part(part.into()))
+    }
+
+    /// Says that work goes on. With [`Scope::Progress`](crate::common::Scope::Progress) a worker's heartbeats
+    /// depend on it.
+    pub fn progress(&mut self) {
+        if let Some(answer) = &self.answer {
+            answer.progress();
+        }
+    }
+
+    /// Answers it.
+    pub fn reply(mut self, reply: impl Into<Message>) {
+        self.end(Ok(reply.into()));
+    }
+
+    /// Says that it failed. Clients that do not speak the extension header get no reply from a server, and
+    /// an empty one from a worker.
+    pub fn fail(mut self, fault: Fault) {
+        self.end(Err(fault));
+    }
+
+    fn end(&mut self, result: Result<Message, Fault>) {
+        if let Some(answer) = self.answer.take() {
+            answer.end(result);
+        }
+    }
+}
+
+impl Drop for Request {
+    fn drop(&mut self) {
+        self.end(Err(Fault::failed("the handler gave no reply")));
+    }
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request")
+            .field("asked", &self.asked)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) enum Command<E: ServeEngine> {
+    End(E::Id, Result<Message, Fault>),
+    Part(E::Id, Message, Owed<bool>),
+    Progress(E::Id),
+    With(With<E>),
+    Drain,
+    Stop,
+}
+
+/// Answers one request.
+struct Way<E: ServeEngine> {
+    sender: Sender<Command<E>>,
+    id: E::Id,
+}
+
+impl<E: ServeEngine> Answer for Way<E> {
+    // If the driver is gone, so is whoever could be answered.
+    fn end(&self, result: Result<Message, Fault>) {
+        let _ = self.sender.send(Command::End(self.id, result));
+    }
+
+    fn part(&self, part: Message) -> bool {
+        let inbox = Arc::<Inbox<bool>>::default();
+        let owed = Owed(Arc::clone(&inbox));
+        let _ = self.sender.send(Command::Part(self.id, part, owed));
+        inbox.pop(None) == Popped::Item(true)
+    }
+
+    fn progress(&self) {
+        let _ = self.sender.send(Command::Progress(self.id));
+    }
+}
+
+/// The desk of such an engine.
+pub(crate) struct Clerk<E: ServeEngine> {
+    sender: Sender<Command<E>>,
+    requests: Arc<Requests>,
+    cancelled: BTreeMap<E::Id, Arc<AtomicBool>>,
+    /// Where DEALERs connect to.
+    peers: Vec<Endpoint>,
+}
+
+/// Requests for whoever has time, of one or several engines.
+#[derive(Debug, Default)]
+pub(crate) struct Requests {
+    inbox: Inbox<Request>,
+    engines: AtomicUsize,
+}
+
+impl Requests {
+    /// The next one; `None` once no engine is left.
+    pub(crate) fn next(&self, until: Option<Instant>) -> Popped<Request> {
+        self.inbox.pop(until)
+    }
+
+    /// Runs the handler on so many threads, this one included, until no engine is left.
+    pub(crate) fn serve<H>(&self, threads: usize, handler: &H) -> Result<(), StartError>
+    where
+        H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
+    {
+        let work = || {
+            while let Popped::Item(mut request) = self.next(None) {
+                // One request that makes a handler panic must not take those after it with it.
+                let call = AssertUnwindSafe(|| handler(&mut request));
+                let result = panic::catch_unwind(call)
+                    .unwrap_or_else(|_| Err(Fault::failed("the handler panicked")));
+                request.end(result);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                let name = thread::Builder::new().name("sinew-handler".into());
+                if let Err(error) = name.spawn_scoped(scope, work) {
+                    self.inbox.discard();
+                    return Err(StartError::Thread(error));
+                }
+            }
+            work();
+            Ok(())
+        })
+    }
+}
+
+impl<E: ServeEngine> Clerk<E> {
+    pub(crate) fn new(
+        driver: &Driver<E, Command<E>>,
+        requests: &Arc<Requests>,
+        peers: Vec<Endpoint>,
+    ) -> Self {
+        requests.engines.fetch_add(1, Ordering::Relaxed);
+        Clerk {
+            sender: driver.sender(),
+            requests: Arc::clone(requests),
+            cancelled: BTreeMap::new(),
+            peers,
+        }
+    }
+}
+
+impl<E: ServeEngine> Drop for Clerk<E> {
+    fn drop(&mut self) {
+        if self.requests.engines.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.requests.inbox.close();
+        }
+    }
+}
+
+impl<E: ServeEngine> Desk for Clerk<E> {
+    type Engine = E;
+    type Command = Command<E>;
+
+    fn handle_event(
+        &mut self,
+        driver: &mut Driver<E, Command<E>>,
+        event: E::Event,
+    ) -> ControlFlow<()> {
+        match E::told(event) {
+            Told::Request(id, asked) => {
+                let cancelled = Arc::<AtomicBool>::default();
+                self.cancelled.insert(id, Arc::clone(&cancelled));
+                let sender = self.sender.clone();
+                // If nobody is there to take it, it is dropped, which answers it.
+                let _ = self.requests.inbox.push(Request {
+                    asked,
+                    cancelled,
+                    answer: Some(Box::new(Way { sender, id })),
+                });
+            }
+            Told::Cancelled(id) => {
+                if let Some(cancelled) = self.cancelled.get(&id) {
+                    cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            Told::Drained => return ControlFlow::Break(()),
+            Told::Open(port, peer) => {
+                if let Some(endpoint) = self.peers.get(peer) {
+                    driver.sockets.open_soon(port, endpoint);
+                }
+            }
+            Told::Close(port) => driver.sockets.close(port),
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn handle_command(
+        &mut self,
+        driver: &mut Driver<E, Command<E>>,
+        command: Command<E>,
+    ) -> ControlFlow<()> {
+        let now = Instant::now();
+        match command {
+            Command::End(id, result) => {
+                self.cancelled.remove(&id);
+                match result {
+                    Ok(reply) => driver.engine.reply(now, id, reply),
+                    Err(fault) => driver.engine.fault(now, id, fault),
+                }
+            }
+            Command::Part(id, part, owed) => {
+                let read = driver.engine.partial(now, id, part);
+                driver.flush();
+                owed.pay(read);
+            }
+            Command::Progress(id) => driver.engine.progress(now, id),
+            Command::With(with) => with(&mut driver.engine),
+            Command::Drain => driver.engine.drain(now),
+            Command::Stop => return ControlFlow::Break(()),
+        }
+        ControlFlow::Continue(())
+    }
+}

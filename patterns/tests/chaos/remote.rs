@@ -1,0 +1,187 @@
+//! The other processes: this very programme, started again in a role.
+
+use std::env;
+use std::io::{self, BufRead, Write};
+use std::process::Command;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use sinew::{Context, Endpoint, Message};
+use sinew_patterns::common::{CacheConfig, Fault, Heartbeat};
+use sinew_patterns::mdp::{
+    Broker, BrokerConfig, BrokerEngine, Lease, ServicePolicy, Worker, WorkerConfig,
+};
+use sinew_patterns::rpc::{Server, ServerConfig};
+use sinew_patterns::Request;
+
+use crate::process::Running;
+
+/// A process in a role.
+pub(crate) struct Remote(Running);
+
+impl Remote {
+    fn start(role: &str, at: &[Endpoint]) -> Self {
+        let at: Vec<String> = at.iter().map(Endpoint::to_string).collect();
+        let mut command = Command::new(env::current_exe().unwrap());
+        command
+            .args(["--exact", "remote::role", "--nocapture"])
+            .env("PATTERNS_ROLE", role)
+            .env("PATTERNS_AT", at.join(" "));
+        Remote(Running::start_talking(&mut command))
+    }
+
+    /// A worker of the service "work" at these brokers.
+    pub(crate) fn worker(brokers: &[Endpoint]) -> Self {
+        Remote::start("worker", brokers)
+    }
+
+    /// A server, and where it is bound to.
+    pub(crate) fn server() -> (Self, Endpoint) {
+        let remote = Remote::start("server", &["tcp://127.0.0.1:*".parse().unwrap()]);
+        let at = remote.says("bound").parse().unwrap();
+        (remote, at)
+    }
+
+    /// A broker, and where it is bound to.
+    pub(crate) fn broker(at: &Endpoint) -> (Self, Endpoint) {
+        let remote = Remote::start("broker", std::slice::from_ref(at));
+        let at = remote.says("bound").parse().unwrap();
+        (remote, at)
+    }
+
+    /// Waits until it says this, and returns what follows the word.
+    pub(crate) fn says(&self, word: &str) -> String {
+        loop {
+            let line = self.0.line();
+            if let Some(rest) = line.strip_prefix(word) {
+                return rest.trim().to_owned();
+            }
+        }
+    }
+
+    /// What it has carried out, until it says that it has done this.
+    pub(crate) fn did_until(&self, last: &str) -> Vec<String> {
+        let mut did = Vec::new();
+        while did.last().map(String::as_str) != Some(last) {
+            did.push(self.says("did"));
+        }
+        did
+    }
+
+    /// The number of the process.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// A request that it hangs on may go on.
+    pub(crate) fn go_on(&mut self) {
+        self.0.tell("go on");
+    }
+
+    pub(crate) fn freeze(&self) {
+        self.signal("STOP");
+    }
+
+    pub(crate) fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    /// It is gone when this returns, by SIGKILL.
+    pub(crate) fn kill(self) {}
+
+    fn signal(&self, name: &str) {
+        let status = Command::new("kill")
+            .args([format!("-{name}"), self.0.id().to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+pub(crate) fn heartbeat() -> Heartbeat {
+    Heartbeat {
+        interval: Duration::from_millis(100),
+        ..Heartbeat::default()
+    }
+}
+
+/// A broker that gives a worker up when it has been silent for three heartbeats.
+pub(crate) fn broker(context: &Context, at: &Endpoint) -> Broker {
+    let config = BrokerConfig {
+        heartbeat: heartbeat(),
+        policy: ServicePolicy {
+            lease: Lease::WhileHeartbeating(heartbeat().patience()),
+            ..ServicePolicy::default()
+        },
+        cache: Some(CacheConfig::default()),
+        ..BrokerConfig::default()
+    };
+    Broker::bind(context, &[at], BrokerEngine::new(config)).unwrap()
+}
+
+/// Carries a request out: its body, and who did it. One that says "hang" is hung on, the first time it is given
+/// to anybody.
+fn carry_out(request: &mut Request) -> Result<Message, Fault> {
+    let body = request.body().as_bytes().escape_ascii().to_string();
+    if body.starts_with("hang") && request.delivery().unwrap_or(1) == 1 {
+        say(&format!("hangs on {body}"));
+        // Until it is told to go on, or is killed.
+        let _ = io::stdin().lock().lines().next();
+    }
+    say(&format!("did {body}"));
+    match body.as_str() {
+        "who" => Ok(Message::from(std::process::id().to_string())),
+        _ => Ok(request.take_body()),
+    }
+}
+
+fn say(line: &str) {
+    let mut out = io::stdout().lock();
+    // Whoever does not listen any more has killed us already.
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+}
+
+/// Not a test of its own: what other processes do. Alone it does nothing.
+#[test]
+fn role() {
+    let (Ok(role), Ok(at)) = (env::var("PATTERNS_ROLE"), env::var("PATTERNS_AT")) else {
+        return;
+    };
+    // Should the one who started us be gone without a word.
+    thread::spawn(|| {
+        let (keep, ended) = mpsc::channel::<()>();
+        let _ = ended.recv_timeout(Duration::from_secs(120));
+        drop(keep);
+        std::process::exit(1);
+    });
+    let at: Vec<Endpoint> = at.split(' ').map(|at| at.parse().unwrap()).collect();
+    let context = Context::default();
+    // The harness does not end its own line.
+    say("");
+    match role.as_str() {
+        "worker" => {
+            let config = WorkerConfig {
+                ext: true,
+                heartbeat: heartbeat(),
+                ..WorkerConfig::default()
+            };
+            let worker = Worker::connect(&context, &at, "work", config).unwrap();
+            worker.serve(carry_out).unwrap();
+        }
+        "server" => {
+            let config = ServerConfig {
+                cache: Some(CacheConfig::default()),
+                ..ServerConfig::default()
+            };
+            let server = Server::bind(&context, &at, config).unwrap();
+            say(&format!("bound {}", server.endpoints()[0]));
+            server.serve(carry_out).unwrap();
+        }
+        "broker" => {
+            let broker = broker(&context, &at[0]);
+            say(&format!("bound {}", broker.endpoints()[0]));
+            broker.run();
+        }
+        other => panic!("no role {other:?}"),
+    }
+}

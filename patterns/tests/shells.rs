@@ -1,0 +1,475 @@
+//! Clients, servers, workers and brokers on real sockets, as a user writes them.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{mpsc, Arc, Mutex};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use sinew::{Context, Endpoint, Message};
+use sinew_patterns::common::{
+    CacheConfig, CallError, CallOptions, Fault, Heartbeat, Idem, Limits, MsgId, Random, RetryPolicy,
+};
+use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
+use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig, ServerHandle};
+use sinew_patterns::{Request, StartError};
+
+/// Long enough for any machine; no test waits for it unless something is broken.
+const LONG: CallOptions = CallOptions {
+    deadline: Duration::from_secs(60),
+    idem: Idem::Safe,
+    priority: 0,
+};
+
+fn ext() -> ClientConfig {
+    ClientConfig {
+        dialect: Dialect::Ext,
+        ..ClientConfig::default()
+    }
+}
+
+/// A server on a thread.
+struct Serving {
+    at: Endpoint,
+    handle: ServerHandle,
+    thread: JoinHandle<Result<(), StartError>>,
+}
+
+fn serve(
+    at: &str,
+    config: ServerConfig,
+    handler: impl Fn(&mut Request) -> Result<Message, Fault> + Send + Sync + 'static,
+) -> Serving {
+    let server = Server::bind(&Context::default(), &[at], config).unwrap();
+    let at = server.endpoints()[0].clone();
+    let handle = server.handle();
+    let thread = thread::spawn(move || server.serve(handler));
+    Serving { at, handle, thread }
+}
+
+impl Serving {
+    fn drain(self) {
+        self.handle.drain();
+        self.thread.join().unwrap().unwrap();
+        self.handle.join();
+    }
+}
+
+fn echo(request: &mut Request) -> Result<Message, Fault> {
+    Ok(request.take_body())
+}
+
+fn connect(at: &[&Endpoint], config: ClientConfig) -> Client {
+    let at: Vec<Endpoint> = at.iter().copied().cloned().collect();
+    Client::connect(&Context::default(), &at, config).unwrap()
+}
+
+#[test]
+fn many_threads_call_over_each_transport() {
+    for at in ["tcp://127.0.0.1:*", "ipc://*", "inproc://shells-rpc"] {
+        for config in [ClientConfig::default(), ext()] {
+            let server = serve(at, ServerConfig::default(), echo);
+            let client = connect(&[&server.at], config);
+            let threads: Vec<_> = (0..4)
+                .map(|thread| {
+                    let client = client.clone();
+                    thread::spawn(move || {
+                        for turn in 0..100 {
+                            let body = Message::from(format!("{thread} {turn}"));
+                            assert_eq!(client.call(body.clone(), &LONG).unwrap(), body);
+                        }
+                    })
+                })
+                .collect();
+            threads.into_iter().for_each(|t| t.join().unwrap());
+            let counters = client.counters();
+            assert_eq!((counters.calls, counters.replies), (400, 400), "{at}");
+            assert_eq!(server.handle.counters().replies, 400);
+            client.close();
+            server.drain();
+        }
+    }
+}
+
+#[test]
+fn another_server_when_one_ends() {
+    let (first, second) = (
+        serve("tcp://127.0.0.1:*", ServerConfig::default(), |_| {
+            Ok("first".into())
+        }),
+        serve("tcp://127.0.0.1:*", ServerConfig::default(), |_| {
+            Ok("second".into())
+        }),
+    );
+    let client = connect(&[&first.at, &second.at], ext());
+    let ask = |client: &Client| client.call("who?", &LONG).unwrap();
+    let here = ask(&client);
+    let (stays, goes) = match here == Message::from("first") {
+        true => (second, first),
+        false => (first, second),
+    };
+    goes.handle.stop();
+    goes.thread.join().unwrap().unwrap();
+    goes.handle.join();
+    for _ in 0..10 {
+        assert_ne!(ask(&client), here);
+    }
+    assert_eq!(client.counters().failures, 0);
+    stays.drain();
+}
+
+/// RPC-02 on sockets: two calls with one key, one after the other and at once.
+#[test]
+fn one_key_is_carried_out_once() {
+    let effects = Arc::new(AtomicU32::new(0));
+    let counted = Arc::clone(&effects);
+    let config = ServerConfig {
+        cache: Some(CacheConfig::default()),
+        ..ServerConfig::default()
+    };
+    let server = serve("tcp://127.0.0.1:*", config, move |request| {
+        assert!(request.id().is_some());
+        let count = counted.fetch_add(1, Ordering::Relaxed);
+        Ok(Message::from(count.to_string()))
+    });
+    let key = CallOptions {
+        idem: Idem::Key(MsgId::random(&mut Random::new(1))),
+        ..LONG
+    };
+    let clients = [connect(&[&server.at], ext()), connect(&[&server.at], ext())];
+    let replies: Vec<_> = clients
+        .iter()
+        .map(|client| client.call_streaming("pay", &key))
+        .collect();
+    for replies in replies {
+        for reply in replies {
+            assert_eq!(reply.unwrap(), Message::from("0"));
+        }
+    }
+    assert_eq!(clients[0].call("pay", &key).unwrap(), Message::from("0"));
+    assert_eq!(effects.load(Ordering::Relaxed), 1);
+    let plain = connect(&[&server.at], ClientConfig::default());
+    assert_eq!(plain.call("pay", &key), Err(CallError::NeedsExt));
+    server.drain();
+}
+
+/// RPC-10: parts in order, and a reader that goes away is noticed by the handler.
+#[test]
+fn parts_of_a_reply() {
+    let server = serve("tcp://127.0.0.1:*", ServerConfig::default(), |request| {
+        let mut part = 0u32;
+        let endless = request.body().as_bytes() == b"endless";
+        while endless || part < 1000 {
+            if !request.partial(part.to_string()) {
+                assert!(request.is_cancelled() || !endless);
+                return Err(Fault::failed("nobody reads"));
+            }
+            part += 1;
+        }
+        Ok("end".into())
+    });
+    // None may be lost because the reader is slower than the writer.
+    let config = ClientConfig {
+        unread: 2000,
+        ..ext()
+    };
+    let client = connect(&[&server.at], config);
+    let replies: Vec<_> = client.call_streaming("1000", &LONG).collect();
+    assert_eq!(replies.len(), 1001);
+    for (number, reply) in replies[..1000].iter().enumerate() {
+        assert_eq!(reply, &Ok(Message::from(number.to_string())));
+    }
+    assert_eq!(replies[1000], Ok("end".into()));
+    assert_eq!(client.call("1000", &LONG).unwrap().frame_count(), 1001);
+    let mut endless = client.call_streaming("endless", &LONG);
+    assert_eq!(endless.next(), Some(Ok("0".into())));
+    drop(endless);
+    // The handler ends, or this would wait for ever.
+    server.drain();
+    assert_eq!(client.counters().failures, 1);
+}
+
+#[test]
+fn handlers_that_fail_panic_or_forget() {
+    let server = serve(
+        "tcp://127.0.0.1:*",
+        ServerConfig::default(),
+        |request| match request.body().as_bytes() {
+            b"fail" => Err(Fault::failed("no luck")),
+            b"panic" => panic!("a handler of this test panics"),
+            _ => echo(request),
+        },
+    );
+    let client = connect(&[&server.at], ext());
+    let fault = |reply: Result<Message, CallError>| match reply {
+        Err(CallError::Remote(fault)) => fault.reason,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(fault(client.call("fail", &LONG)), "no luck");
+    assert_eq!(fault(client.call("panic", &LONG)), "the handler panicked");
+    assert_eq!(client.call("hello", &LONG).unwrap(), Message::from("hello"));
+    server.drain();
+
+    let mut server = Server::bind(
+        &Context::default(),
+        &["tcp://127.0.0.1:*"],
+        ServerConfig::default(),
+    )
+    .unwrap();
+    let client = connect(&[&server.endpoints()[0].clone()], ext());
+    let replies = client.call_streaming("forget me", &LONG);
+    drop(server.next().unwrap());
+    for reply in replies {
+        assert_eq!(fault(reply), "the handler gave no reply");
+    }
+}
+
+/// RPC-07, RPC-09 and the end of a client, without any waiting for time.
+#[test]
+fn too_much_too_late_and_closed() {
+    let (go, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let config = ServerConfig {
+        concurrency: 1,
+        queue: Limits {
+            messages: 1,
+            ..Limits::default()
+        },
+        ..ServerConfig::default()
+    };
+    let server = serve("tcp://127.0.0.1:*", config, move |request| {
+        gate.lock().unwrap().recv().unwrap();
+        echo(request)
+    });
+    let hasty = RetryPolicy {
+        max_attempts: 1,
+        breaker: None,
+        ..RetryPolicy::default()
+    };
+    let client = connect(
+        &[&server.at],
+        ClientConfig {
+            retry: hasty,
+            calls: 4,
+            ..ext()
+        },
+    );
+    let mut calls: Vec<_> = (0..3).map(|_| client.call_streaming("x", &LONG)).collect();
+    // One runs, one waits, one is declined; which of them came first is known, for all go one way.
+    let declined = calls.pop().unwrap().next().unwrap();
+    assert!(
+        matches!(
+            declined,
+            Err(CallError::Rejected {
+                retry_after: Some(_),
+                maybe_executed: false
+            })
+        ),
+        "{declined:?}"
+    );
+    let at_once = CallOptions {
+        deadline: Duration::ZERO,
+        ..LONG
+    };
+    assert!(matches!(
+        client.call("late", &at_once),
+        Err(CallError::Disconnected { attempts: 0, .. } | CallError::TimedOut { .. })
+    ));
+    let more: Vec<_> = (0..3).map(|_| client.call_streaming("y", &LONG)).collect();
+    let ends: Vec<_> = more.into_iter().flatten().collect();
+    assert!(
+        ends.iter()
+            .any(|end| matches!(end, Err(CallError::TooMany { .. }))),
+        "{ends:?}"
+    );
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    for call in calls {
+        assert_eq!(call.last().unwrap().unwrap(), Message::from("x"));
+    }
+    let left = client.call_streaming("left", &LONG);
+    client.close();
+    let end = left.last().unwrap();
+    assert!(matches!(end, Err(CallError::Closed { .. })), "{end:?}");
+    // It may have reached the server.
+    let _ = go.send(());
+    server.drain();
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+/// An executor of a few lines.
+fn block_on<F: Future>(future: F) -> F::Output {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut TaskContext::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// RPC-11: futures that are dropped half-way leave nothing behind and touch no other call.
+#[test]
+fn tasks_call_too_and_may_be_dropped() {
+    let server = serve("tcp://127.0.0.1:*", ServerConfig::default(), echo);
+    let config = ClientConfig {
+        calls: 100_000,
+        ..ext()
+    };
+    let client = connect(&[&server.at], config);
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    for turn in 0..1000 {
+        let mut dropped = Box::pin(client.call_async("dropped", &LONG));
+        if turn % 2 == 0 {
+            let _ = dropped.as_mut().poll(&mut TaskContext::from_waker(&waker));
+        }
+        drop(dropped);
+        if turn % 10 == 0 {
+            let reply = block_on(client.call_async("kept", &LONG));
+            assert_eq!(reply.unwrap(), Message::from("kept"));
+        }
+    }
+    let counters = client.counters();
+    assert_eq!(counters.calls, 1100);
+    // Some had their reply before they were dropped.
+    assert!(counters.replies >= 100 && counters.replies + counters.failures == 1100);
+    client.close();
+    server.drain();
+}
+
+/// A broker for a test.
+fn broker() -> Broker {
+    let config = BrokerConfig {
+        heartbeat: Heartbeat {
+            interval: Duration::from_millis(500),
+            ..Heartbeat::default()
+        },
+        cache: Some(CacheConfig::default()),
+        ..BrokerConfig::default()
+    };
+    Broker::bind(
+        &Context::default(),
+        &["tcp://127.0.0.1:*"],
+        BrokerEngine::new(config),
+    )
+    .unwrap()
+}
+
+fn worker_config(ext: bool) -> WorkerConfig {
+    WorkerConfig {
+        ext,
+        heartbeat: Heartbeat {
+            interval: Duration::from_millis(500),
+            ..Heartbeat::default()
+        },
+        ..WorkerConfig::default()
+    }
+}
+
+#[test]
+fn services_behind_a_broker() {
+    for ext in [false, true] {
+        let broker = broker();
+        let at = broker.endpoints().to_vec();
+        let worker =
+            Worker::connect_slots(&Context::default(), &at, "echo", worker_config(ext), 3).unwrap();
+        let handle = worker.handle();
+        let thread = thread::spawn(move || worker.serve(echo));
+        let config = mdp::ClientConfig {
+            ext,
+            ..mdp::ClientConfig::default()
+        };
+        let client = mdp::Client::connect(&Context::default(), &at, config).unwrap();
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let client = client.clone();
+                thread::spawn(move || {
+                    for turn in 0..50 {
+                        let body = Message::from(format!("{thread} {turn}"));
+                        assert_eq!(client.call("echo", body.clone(), &LONG).unwrap(), body);
+                    }
+                })
+            })
+            .collect();
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert!(client.available("echo", &LONG).unwrap());
+        assert!(!client.available("nothing", &LONG).unwrap());
+        let counters = broker.handle().counters();
+        assert_eq!((counters.requests, counters.replies), (200, 200));
+        assert_eq!(broker.handle().services(), [b"echo".to_vec()]);
+        assert_eq!(handle.counters().replies, 200);
+        // MDP-13: the workers end, and the broker knows at once.
+        handle.drain();
+        thread.join().unwrap().unwrap();
+        handle.join();
+        while broker.handle().service("echo").is_some() {
+            thread::yield_now();
+        }
+        client.close();
+        broker.handle().drain();
+        broker.run();
+    }
+}
+
+/// MDP-04: two brokers, one of which ends; workers and clients go on with the other.
+#[test]
+fn another_broker_when_one_ends() {
+    let context = Context::default();
+    let brokers = [broker(), broker()];
+    let at: Vec<Endpoint> = brokers.iter().map(|b| b.endpoints()[0].clone()).collect();
+    // A worker at each of them, and one that changes over.
+    let orders = [vec![&at[0], &at[1]], vec![&at[1], &at[0]]];
+    let workers: Vec<_> = orders
+        .iter()
+        .map(|order| {
+            let order: Vec<Endpoint> = order.iter().copied().cloned().collect();
+            let worker = Worker::connect(&context, &order, "echo", worker_config(true)).unwrap();
+            let handle = worker.handle();
+            (handle, thread::spawn(move || worker.serve(echo)))
+        })
+        .collect();
+    let config = mdp::ClientConfig {
+        ext: true,
+        ..mdp::ClientConfig::default()
+    };
+    let client = mdp::Client::connect(&context, &at, config).unwrap();
+    assert_eq!(client.call("echo", "1", &LONG).unwrap(), Message::from("1"));
+    let [first, second] = brokers;
+    first.handle().stop();
+    first.run();
+    for turn in 0..20 {
+        let body = Message::from(turn.to_string());
+        assert_eq!(client.call("echo", body.clone(), &LONG).unwrap(), body);
+    }
+    for (handle, thread) in workers {
+        handle.drain();
+        thread.join().unwrap().unwrap();
+    }
+    client.close();
+    second.handle().drain();
+    second.run();
+}
+
+#[test]
+fn no_endpoint_and_no_sense() {
+    let context = Context::default();
+    let none: [&str; 0] = [];
+    let error = Client::connect(&context, &none, ClientConfig::default()).unwrap_err();
+    assert!(matches!(error, StartError::NoEndpoint));
+    let error = Client::connect(&context, &["tcp://"], ClientConfig::default()).unwrap_err();
+    assert!(error.to_string().contains("tcp://"), "{error}");
+    let server = Server::bind(&context, &["tcp://127.0.0.1:*"], ServerConfig::default()).unwrap();
+    let taken = &server.endpoints()[..1];
+    let error = Server::bind(&context, taken, ServerConfig::default()).unwrap_err();
+    assert!(matches!(error, StartError::Bind(_)), "{error}");
+}

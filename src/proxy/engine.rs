@@ -1,0 +1,294 @@
+//! The loop of a proxy.
+
+use std::sync::Arc;
+
+use super::statistics::{add_owned, measure};
+use super::steering::{ProxyState, Steering, Wake};
+use super::{receives, sends};
+use crate::message::Message;
+use crate::socket::{forward, Relay};
+use crate::socket_type::SocketType;
+use crate::sync::{Event, Unpark};
+
+/// Messages of one direction before the other has its turn. Large enough for its cost to vanish.
+const BURST: u64 = 1000;
+
+/// Commands in a row before messages have their turn.
+const COMMANDS: usize = 16;
+
+/// See the module. The first socket is the front, the second the back.
+pub(super) struct Engine<'a> {
+    sides: [&'a mut dyn Relay; 2],
+    capture: Option<Box<dyn Relay>>,
+    control: Option<Box<dyn Relay>>,
+    steering: &'a Steering,
+    /// From the front to the back, and the other way.
+    ways: [Way; 2],
+}
+
+/// One direction.
+struct Way {
+    is_open: bool,
+    held: Option<Held>,
+}
+
+/// A message that was received and could not be sent yet.
+struct Held {
+    message: Message,
+    size: (u64, u64),
+    is_captured: bool,
+}
+
+/// Why a turn of a direction ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There may be more to do.
+    Busy,
+    /// There is nothing to receive.
+    Empty,
+    /// The other side has no room, or none for the message that is held.
+    Full,
+    /// The capture socket has none.
+    CaptureFull,
+}
+
+impl<'a> Engine<'a> {
+    pub(super) fn new(
+        sides: [&'a mut dyn Relay; 2],
+        capture: Option<Box<dyn Relay>>,
+        control: Option<Box<dyn Relay>>,
+        steering: &'a Steering,
+    ) -> Self {
+        let kinds = [0, 1].map(|side| sides[side].port().socket_type);
+        let ways = [0, 1].map(|from: usize| Way {
+            is_open: receives(kinds[from]) && sends(kinds[1 - from]),
+            held: None,
+        });
+        Engine {
+            sides,
+            capture,
+            control,
+            steering,
+            ways,
+        }
+    }
+
+    /// Forwards until the end is asked for. What could not be sent by then, by direction.
+    pub(super) fn run(mut self) -> [Option<Message>; 2] {
+        // Also if a panic ends it: who waits for the end must not wait for ever.
+        let _stopped = StoppedOnDrop(self.steering);
+        self.each(|socket| socket.release_links());
+        let mut state = None;
+        loop {
+            self.each(|socket| socket.tend());
+            let is_idle = self.obey();
+            let wanted = self.steering.wanted();
+            if wanted == ProxyState::Stopped {
+                return self.ways.map(|way| way.held.map(|held| held.message));
+            }
+            if state.replace(wanted) != Some(wanted) {
+                self.steering.enter(wanted);
+            }
+            let turns = match wanted {
+                ProxyState::Paused => [None; 2],
+                _ => [0, 1].map(|from| self.ways[from].is_open.then(|| self.turn(from))),
+            };
+            if is_idle && !turns.contains(&Some(Turn::Busy)) && !self.arm(turns) {
+                self.sleep();
+            }
+        }
+    }
+
+    /// Carries out what the control socket has received; whether that was everything.
+    fn obey(&mut self) -> bool {
+        let Some(control) = self.control.as_deref_mut() else {
+            return true;
+        };
+        let is_rep = control.port().socket_type == SocketType::Rep;
+        for _ in 0..COMMANDS {
+            let Some(command) = control.take() else {
+                return true;
+            };
+            let command = match command.frames() {
+                [only] => &only[..],
+                _ => &[],
+            };
+            let wanted = match command {
+                b"PAUSE" => Some(ProxyState::Paused),
+                b"RESUME" => Some(ProxyState::Running),
+                b"TERMINATE" => Some(ProxyState::Stopped),
+                _ => None,
+            };
+            if let Some(wanted) = wanted {
+                // This thread forwards nothing before it looks at what is wanted: it is in effect now.
+                self.steering.ask(wanted);
+                self.steering.enter(self.steering.wanted());
+            }
+            let answer = match command {
+                b"STATISTICS" => self.steering.counts.message(),
+                _ if is_rep => Message::default(),
+                _ => continue,
+            };
+            // Dropped if there is no room: steering must not wait for anyone.
+            let _ = control.give(answer);
+        }
+        false
+    }
+
+    /// Forwards up to a burst of messages in one direction.
+    fn turn(&mut self, from: usize) -> Turn {
+        let to = 1 - from;
+        let mut left = BURST;
+        if let Some(held) = self.ways[from].held.take() {
+            if let Err(turn) = self.deliver(from, held) {
+                return turn;
+            }
+            left -= 1;
+        }
+        while left > 0 {
+            if !self.sides[to].has_room() {
+                return Turn::Full;
+            }
+            if let Some(capture) = &mut self.capture {
+                if !capture.has_room() {
+                    return Turn::CaptureFull;
+                }
+            } else {
+                let run = self.forward_run(from, left);
+                if run > 0 {
+                    left -= run;
+                    continue;
+                }
+            }
+            let Some(message) = self.sides[from].take() else {
+                return Turn::Empty;
+            };
+            let size = measure(&message);
+            self.steering.counts.received(from).add_message(size);
+            let held = Held {
+                message,
+                size,
+                is_captured: false,
+            };
+            if let Err(turn) = self.deliver(from, held) {
+                return turn;
+            }
+            left -= 1;
+        }
+        Turn::Busy
+    }
+
+    /// Hands messages on as they are on the wire, if that is possible; how many.
+    fn forward_run(&mut self, from: usize, most: u64) -> u64 {
+        let [front, back] = &mut self.sides;
+        let run = match from {
+            0 => forward(*front, *back, most),
+            _ => forward(*back, *front, most),
+        };
+        if run.messages > 0 {
+            let counts = &self.steering.counts;
+            let (received, sent) = (counts.received(from), counts.sent(1 - from));
+            received.add(run.messages, run.frames, run.octets);
+            sent.add(run.messages, run.frames, run.octets);
+        }
+        run.messages
+    }
+
+    /// Sends one message, and a copy of it to the capture socket. It is held if there is no room.
+    #[inline]
+    fn deliver(&mut self, from: usize, mut held: Held) -> Result<(), Turn> {
+        let to = 1 - from;
+        if let Some(capture) = self.capture.as_deref_mut().filter(|_| !held.is_captured) {
+            match capture.give(held.message.clone()) {
+                Err(error) if error.is_timeout() => {
+                    self.ways[from].held = Some(held);
+                    return Err(Turn::CaptureFull);
+                }
+                _ => held.is_captured = true,
+            }
+        }
+        let counts = &self.steering.counts;
+        match self.sides[to].give(held.message) {
+            Ok(()) => counts.sent(to).add_message(held.size),
+            Err(error) if error.is_timeout() => {
+                self.ways[from].held = Some(Held {
+                    message: error.into_message(),
+                    ..held
+                });
+                return Err(Turn::Full);
+            }
+            // For a peer that is gone, or in no form that the other side sends.
+            Err(_) => add_owned(&counts.undeliverable, 1),
+        }
+        Ok(())
+    }
+
+    /// Before sleep: has the events of all sockets tell of what is waited for. Whether something is there after
+    /// all.
+    fn arm(&mut self, turns: [Option<Turn>; 2]) -> bool {
+        for (from, turn) in turns.into_iter().enumerate() {
+            let held = self.ways[from].held.as_ref().map(|held| &held.message);
+            // Without a message at hand the look for room has arranged for the event already.
+            let ready = match (turn, held) {
+                (Some(Turn::Empty), _) => self.sides[from].arm_in(),
+                (Some(Turn::Full), Some(held)) => self.sides[1 - from].arm_out(held),
+                (Some(Turn::CaptureFull), Some(held)) => {
+                    let capture = self.capture.as_deref_mut();
+                    capture.is_some_and(|capture| capture.arm_out(held))
+                }
+                _ => false,
+            };
+            if ready {
+                return true;
+            }
+        }
+        let control = self.control.as_deref_mut();
+        control.is_some_and(|control| control.arm_in())
+    }
+
+    /// Sleeps until there is something for any of the sockets, or the proxy is told something.
+    fn sleep(&self) {
+        let sides = self.sides.iter().map(|side| &**side);
+        let others = [self.capture.as_deref(), self.control.as_deref()];
+        let sockets = sides.chain(others.into_iter().flatten());
+        let events = sockets.flat_map(|socket| {
+            let port = socket.port();
+            [port.inbound.event(), port.outbound.event()]
+        });
+        sleep_on(events, &self.steering.wake);
+    }
+
+    fn each(&mut self, mut act: impl FnMut(&mut dyn Relay)) {
+        self.sides.iter_mut().for_each(|side| act(*side));
+        if let Some(capture) = self.capture.as_deref_mut() {
+            act(capture);
+        }
+        if let Some(control) = self.control.as_deref_mut() {
+            act(control);
+        }
+    }
+}
+
+/// Sleeps until one of the events, or the wake itself, is notified. Returns at once if one has been.
+fn sleep_on<'e>(events: impl Iterator<Item = &'e Event> + Clone, wake: &Arc<Wake>) {
+    let begun = events
+        .clone()
+        .take_while(|event| event.begin_custom(Arc::clone(wake) as Arc<dyn Unpark>))
+        .count();
+    if events.clone().count() == begun {
+        wake.0.wait(None);
+    }
+    for event in events.take(begun) {
+        // Whichever it was, everything is looked at now.
+        event.end_custom();
+    }
+}
+
+struct StoppedOnDrop<'a>(&'a Steering);
+
+impl Drop for StoppedOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.ask(ProxyState::Stopped);
+        self.0.enter(ProxyState::Stopped);
+    }
+}

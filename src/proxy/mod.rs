@@ -1,0 +1,373 @@
+//! A proxy: what arrives at one socket leaves through another, both ways, until it is told to stop.
+//!
+//! One thread serves both directions, and waits for all sockets at once: for messages where there is room
+//! for them, and for room where there is not. It never waits *in* a send or a receive, so it can be steered in any
+//! state (L-67). Where nothing is added to messages or taken away, and there is one peer on either side, they are
+//! handed on as wire octets: nobody decodes them, and long runs are not copied.
+
+mod engine;
+mod statistics;
+mod steering;
+
+pub use statistics::{ProxyStatistics, SideStatistics};
+pub use steering::{ProxyHandle, ProxyState};
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crate::error::ProxyError;
+use crate::message::Message;
+use crate::socket::{ProxySocket, Relay};
+use crate::socket_type::SocketType;
+use engine::Engine;
+use steering::Steering;
+
+/// Forwards between two sockets: what the one receives, the other sends, as far as they can. The usual pairs are
+/// ROUTER and DEALER (requests to many workers), XSUB and XPUB (publish-subscribe; subscriptions go the
+/// other way by themselves), and PULL and PUSH.
+///
+/// # What is forwarded, and when
+/// Whole messages, in order per peer. A message is received only when the other side has room for it, in each
+/// direction by itself: so high-water marks hold all the way, and a proxy loses nothing and stores nothing. (Who
+/// publishes still leaves out a subscriber that is full, unless built with
+/// [`no_drop`](crate::SocketBuilder::no_drop).) Which peer of a ROUTER or STREAM a message is for is seen when it
+/// is there: one for a peer that is full waits in the proxy, and its direction with it
+/// ([`mandatory(false)`](crate::SocketBuilder::mandatory) drops it instead); one for a peer that is gone is
+/// dropped and counted ([`ProxyStatistics::undeliverable`]).
+///
+/// # Which sockets
+/// Those that send and receive whole messages in any order: PAIR, PUB, SUB, DEALER, ROUTER, PULL, PUSH, XPUB,
+/// XSUB and STREAM with each other; GATHER, SCATTER and CHANNEL with those and with each other, if no message
+/// of several frames can reach one that sends single frames; RADIO and DISH. At least one way must be open:
+/// two PULL sockets have nothing to tell each other.
+///
+/// ```
+/// use sinew::{Dealer, Proxy, Rep, Req, Router};
+///
+/// let mut front = Router::new();
+/// let mut back = Dealer::new();
+/// let clients = front.bind("tcp://127.0.0.1:*")?;
+/// let workers = back.bind("inproc://proxy-doc-workers")?;
+/// let proxy = Proxy::new(front, back).spawn()?;
+///
+/// let mut worker = Rep::builder().connect(&workers)?;
+/// let worker = std::thread::spawn(move || {
+///     let request = worker.recv().unwrap();
+///     worker.send([request.as_bytes(), b" world"].concat()).unwrap();
+///     worker.close();
+/// });
+/// let mut client = Req::builder().connect(&clients)?;
+/// assert_eq!(client.request("hello")?.as_bytes(), b"hello world");
+/// worker.join().unwrap();
+///
+/// let report = proxy.stop();
+/// assert_eq!(report.statistics.front.received_messages, 1);
+/// assert_eq!(report.statistics.back.received_messages, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use]
+pub struct Proxy<F, B> {
+    front: F,
+    back: B,
+    capture: Option<Box<dyn Relay>>,
+    control: Option<Box<dyn Relay>>,
+    steering: Arc<Steering>,
+}
+
+/// What a proxy leaves behind: its sockets as they are, with what they hold.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ProxyReport<F, B> {
+    /// The first socket.
+    pub front: F,
+    /// The second.
+    pub back: B,
+    /// What the proxy has forwarded.
+    pub statistics: ProxyStatistics,
+    /// A message that the first socket had received and the second had no room for: at most one.
+    pub for_back: Option<Message>,
+    /// The same in the other direction.
+    pub for_front: Option<Message>,
+}
+
+impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
+    /// A proxy between these two. Nothing happens before [`run`](Self::run) or [`spawn`](Self::spawn).
+    pub fn new(front: F, back: B) -> Self {
+        Proxy {
+            front,
+            back,
+            capture: None,
+            control: None,
+            steering: Arc::new(Steering::new()),
+        }
+    }
+
+    /// Sends a copy of every message, of both directions, to this socket: a PUSH, PUB, XPUB, DEALER or PAIR.
+    /// A copy is never left out for lack of room (but a PUB leaves out subscribers as it always does):
+    /// while this socket has none, nothing is forwarded. Default: none.
+    pub fn capture(mut self, capture: impl ProxySocket + 'static) -> Self {
+        self.capture = Some(Box::new(capture));
+        self
+    }
+
+    /// Steers the proxy by messages of a single frame that this socket, a PAIR or REP, receives, as other
+    /// implementations do: `PAUSE`, `RESUME`, `TERMINATE` and `STATISTICS`. The last is answered by eight frames
+    /// of eight octets, in the byte order of this machine: frames and octets received at the front, then sent
+    /// there, then the same four of the back. A REP answers everything else with an empty message, after it has
+    /// taken effect; a PAIR does not answer. What is no command is ignored. An answer that the other side
+    /// has no room for is dropped. Default: none; see also [`handle`](Self::handle).
+    pub fn control(mut self, control: impl ProxySocket + 'static) -> Self {
+        self.control = Some(Box::new(control));
+        self
+    }
+
+    /// Steers the proxy from another thread, also before it runs.
+    #[must_use]
+    pub fn handle(&self) -> ProxyHandle {
+        ProxyHandle::of(&self.steering)
+    }
+
+    /// Forwards on this thread until the proxy is told to stop, and gives the sockets back.
+    ///
+    /// # Errors
+    /// If no message can go between these sockets, or one is of no use as capture or control.
+    pub fn run(self) -> Result<ProxyReport<F, B>, ProxyError> {
+        self.check()?;
+        Ok(self.forward())
+    }
+
+    /// Forwards on a thread of its own.
+    ///
+    /// # Errors
+    /// As for [`run`](Self::run), and if the system has no thread.
+    pub fn spawn(self) -> Result<RunningProxy<F, B>, ProxyError>
+    where
+        F: 'static,
+        B: 'static,
+    {
+        self.check()?;
+        let handle = self.handle();
+        let thread = std::thread::Builder::new()
+            .name("sinew-proxy".into())
+            .spawn(move || self.forward())
+            .map_err(|source: io::Error| ProxyError::Thread { source })?;
+        Ok(RunningProxy {
+            handle,
+            thread: Some(thread),
+        })
+    }
+
+    fn forward(mut self) -> ProxyReport<F, B> {
+        let engine = Engine::new(
+            [&mut self.front, &mut self.back],
+            self.capture.take(),
+            self.control.take(),
+            &self.steering,
+        );
+        let [for_back, for_front] = engine.run();
+        ProxyReport {
+            statistics: self.steering.statistics(),
+            front: self.front,
+            back: self.back,
+            for_back,
+            for_front,
+        }
+    }
+
+    fn check(&self) -> Result<(), ProxyError> {
+        let type_of = |socket: &dyn Relay| socket.port().socket_type;
+        let (front, back) = (type_of(&self.front), type_of(&self.back));
+        if let Err(expected) = check_pair(front, back) {
+            return Err(ProxyError::Pair {
+                front,
+                back,
+                expected,
+            });
+        }
+        use SocketType::{Dealer, Pair, Pub, Push, Rep, XPub};
+        if let Some(given) = self.capture.as_deref().map(type_of) {
+            if !matches!(given, Push | Pub | XPub | Dealer | Pair) {
+                return Err(ProxyError::Capture { given });
+            }
+        }
+        if let Some(given) = self.control.as_deref().map(type_of) {
+            if !matches!(given, Pair | Rep) {
+                return Err(ProxyError::Control { given });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F: fmt::Debug, B: fmt::Debug> fmt::Debug for Proxy<F, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("front", &self.front)
+            .field("back", &self.back)
+            .field("captures", &self.capture.is_some())
+            .field("is_controlled", &self.control.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A proxy on a thread of its own. Dropping it tells it to stop and does not wait; its sockets are dropped
+/// then.
+#[derive(Debug)]
+pub struct RunningProxy<F, B> {
+    handle: ProxyHandle,
+    /// Taken when it is joined.
+    thread: Option<JoinHandle<ProxyReport<F, B>>>,
+}
+
+impl<F, B> RunningProxy<F, B> {
+    /// Steers it, from any thread.
+    #[must_use]
+    pub fn handle(&self) -> &ProxyHandle {
+        &self.handle
+    }
+
+    /// Tells it to stop, and waits until it has.
+    ///
+    /// # Panics
+    /// As [`join`](Self::join).
+    pub fn stop(self) -> ProxyReport<F, B> {
+        self.handle.terminate();
+        self.join()
+    }
+
+    /// Waits until it has been told to stop, by its [`handle`](Self::handle) or its control socket.
+    ///
+    /// # Panics
+    /// If its thread has panicked, with what it panicked with.
+    pub fn join(mut self) -> ProxyReport<F, B> {
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(report)) => report,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
+            None => unreachable!("it is taken here only, and this consumes the proxy"),
+        }
+    }
+}
+
+impl<F, B> Drop for RunningProxy<F, B> {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.handle.ask_to_terminate();
+        }
+    }
+}
+
+/// Whether messages can go between two kinds; if not, what was expected.
+fn check_pair(front: SocketType, back: SocketType) -> Result<(), &'static str> {
+    for kind in [front, back] {
+        if !(receives(kind) || sends(kind)) {
+            return Err("sockets that send and receive in any order, and no lock-step");
+        }
+    }
+    if has_groups(front) != has_groups(back) {
+        return Err("RADIO and DISH with each other, and with nobody else");
+    }
+    let ways = [(front, back), (back, front)];
+    let mut open = ways
+        .into_iter()
+        .filter(|(from, to)| receives(*from) && sends(*to))
+        .peekable();
+    if open.peek().is_none() {
+        return Err("one that receives and one that sends");
+    }
+    if open.any(|(from, to)| is_single(to) && !is_single(from)) {
+        return Err("no way for messages of several frames to a socket that sends single frames");
+    }
+    Ok(())
+}
+
+fn receives(kind: SocketType) -> bool {
+    use SocketType as T;
+    matches!(
+        kind,
+        T::Pair
+            | T::Channel
+            | T::Dealer
+            | T::Router
+            | T::Pull
+            | T::Gather
+            | T::Sub
+            | T::XSub
+            | T::XPub
+            | T::Stream
+            | T::Dish
+    )
+}
+
+fn sends(kind: SocketType) -> bool {
+    use SocketType as T;
+    matches!(
+        kind,
+        T::Pair
+            | T::Channel
+            | T::Dealer
+            | T::Router
+            | T::Push
+            | T::Scatter
+            | T::Pub
+            | T::XSub
+            | T::XPub
+            | T::Stream
+            | T::Radio
+    )
+}
+
+fn is_single(kind: SocketType) -> bool {
+    matches!(
+        kind,
+        SocketType::Channel | SocketType::Gather | SocketType::Scatter
+    )
+}
+
+fn has_groups(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Radio | SocketType::Dish)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_checked_both_ways_round() {
+        use SocketType as T;
+        let legal = [
+            (T::Router, T::Dealer),
+            (T::XSub, T::XPub),
+            (T::Sub, T::Pub),
+            (T::Pull, T::Push),
+            (T::Dealer, T::Dealer),
+            (T::Router, T::Router),
+            (T::Pair, T::Pair),
+            (T::Stream, T::Dealer),
+            (T::Gather, T::Scatter),
+            (T::Gather, T::Push),
+            (T::Channel, T::Channel),
+            (T::Dish, T::Radio),
+        ];
+        let illegal = [
+            (T::Push, T::Push),
+            (T::Pull, T::Pull),
+            (T::Pull, T::Sub),
+            (T::Rep, T::Dealer),
+            (T::Req, T::Rep),
+            (T::Pull, T::Scatter),
+            (T::Channel, T::Dealer),
+            (T::Dish, T::Pub),
+            (T::Server, T::Client),
+        ];
+        for (one, other) in legal {
+            assert_eq!(check_pair(one, other), Ok(()), "{one} {other}");
+            assert_eq!(check_pair(other, one), Ok(()), "{other} {one}");
+        }
+        for (one, other) in illegal {
+            assert!(check_pair(one, other).is_err(), "{one} {other}");
+            assert!(check_pair(other, one).is_err(), "{other} {one}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! What a proxy does with a socket: take a message without waiting, give one, and say what it would
+//! wait for. Every kind that can stand beside a proxy has it.
+
+use std::sync::Arc;
+
+use super::inbound::RecvHalf;
+use super::outbound::SendHalf;
+use crate::error::{SendError, SendFailure};
+use crate::io::Port;
+use crate::message::Message;
+use crate::pipe::Run;
+
+/// A kind of socket that a [`Proxy`](crate::Proxy) can use. Implemented by the sockets of this crate whose
+/// messages say by themselves where they go, and by nothing else. Which of them go together is checked when the
+/// proxy is made.
+pub trait ProxySocket: Relay {}
+
+impl<S: Relay> ProxySocket for S {}
+
+/// See the module. Out of reach of other crates.
+#[allow(
+    unreachable_pub,
+    private_interfaces,
+    reason = "a sealed trait is public so that it can bound a public one, and not nameable"
+)]
+pub trait Relay: Send {
+    fn port(&self) -> &Arc<Port>;
+
+    /// Takes note of who has come and gone.
+    fn tend(&mut self);
+
+    /// Reading of connections is left to I/O threads: who waits for several sockets cannot wait for the
+    /// descriptors of one.
+    fn release_links(&mut self) {}
+
+    /// Takes the next message, if one is there.
+    fn take(&mut self) -> Option<Message> {
+        None
+    }
+
+    /// After [`Relay::take`] has found nothing: arranges for the event of what is received to tell of the next
+    /// message. Whether there is one after all.
+    fn arm_in(&mut self) -> bool {
+        false
+    }
+
+    /// Whether a message can be given, whichever it is, as far as this can be known. If not, the event of
+    /// what is sent tells when that changes.
+    fn has_room(&mut self) -> bool {
+        false
+    }
+
+    /// Gives a message, without waiting.
+    fn give(&mut self, message: Message) -> Result<(), SendError> {
+        Err(SendError::new(SendFailure::WouldBlock, message))
+    }
+
+    /// After [`Relay::give`] had no room for this message: arranges for the event of what is sent to tell of
+    /// room. Whether there may be some after all.
+    fn arm_out(&mut self, _: &Message) -> bool {
+        self.has_room()
+    }
+
+    /// What is received, if nothing is added to it, taken away or filtered.
+    fn wire_in(&mut self) -> Option<&mut RecvHalf> {
+        None
+    }
+
+    /// What is sent, if nothing is added to it or taken away, and it goes to whoever's turn it is.
+    fn wire_out(&mut self) -> Option<&mut SendHalf> {
+        None
+    }
+}
+
+/// Moves whole messages from one socket to another as wire octets, as long as there is one peer on either side
+/// that can be received from, or sent to. None if these are not such sockets, or a closer look is needed.
+pub(crate) fn forward(from: &mut dyn Relay, to: &mut dyn Relay, most: u64) -> Run {
+    match (from.wire_in(), to.wire_out()) {
+        (Some(from), Some(to)) => from.forward(to, most),
+        _ => Run::default(),
+    }
+}
+
+/// Implements [`Relay`] for a kind with a shell: which half receives and which sends.
+macro_rules! relay {
+    ($kind:ident: $($way:ident $half:ident $(. $part:ident)?),+) => {
+        impl crate::socket::relay::Relay for $kind {
+            fn port(&self) -> &std::sync::Arc<crate::io::Port> {
+                &self.shell.port
+            }
+
+            fn tend(&mut self) {
+                $(self.$half$(.$part)?.refresh();)+
+            }
+
+            $(relay!(@$way $half $(. $part)?);)+
+        }
+    };
+    (@receives $half:ident $(. $part:ident)?) => {
+        fn release_links(&mut self) {
+            self.$half$(.$part)?.release_links();
+        }
+
+        fn take(&mut self) -> Option<crate::message::Message> {
+            self.recv_by(crate::socket::deadline::Deadline::Now).ok()
+        }
+
+        fn arm_in(&mut self) -> bool {
+            self.$half$(.$part)?.arm_for_event()
+        }
+    };
+    // As it comes.
+    (@receives_wire $half:ident $(. $part:ident)?) => {
+        relay!(@receives $half $(. $part)?);
+
+        fn wire_in(&mut self) -> Option<&mut crate::socket::inbound::RecvHalf> {
+            Some(&mut self.$half$(.$part)?)
+        }
+    };
+    // To whoever's turn it is, waiting for one who has room.
+    (@deals $half:ident $(. $part:ident)?) => {
+        relay!(@gives);
+
+        fn has_room(&mut self) -> bool {
+            self.$half$(.$part)?.is_ready(crate::socket::deadline::Deadline::Now)
+        }
+    };
+    (@deals_wire $half:ident $(. $part:ident)?) => {
+        relay!(@deals $half $(. $part)?);
+
+        fn wire_out(&mut self) -> Option<&mut crate::socket::outbound::SendHalf> {
+            self.$half$(.$part)?.wire()
+        }
+    };
+    // To everyone who wants it, leaving out who is full, or waiting for them.
+    (@publishes $half:ident) => {
+        relay!(@gives);
+
+        fn has_room(&mut self) -> bool {
+            true
+        }
+
+        fn arm_out(&mut self, _: &crate::message::Message) -> bool {
+            self.$half.arm_matched()
+        }
+    };
+    // To everyone, leaving out who is full.
+    (@tells $half:ident) => {
+        relay!(@gives);
+
+        fn has_room(&mut self) -> bool {
+            true
+        }
+    };
+    (@gives) => {
+        fn give(
+            &mut self,
+            message: crate::message::Message,
+        ) -> Result<(), crate::error::SendError> {
+            self.send_by(message, crate::socket::deadline::Deadline::Now)
+        }
+    };
+}
+
+pub(super) use relay;
