@@ -126,17 +126,7 @@ macro_rules! shell_methods {
             self.shell.endpoints(false)
         }
 
-        /// A stream of what happens to this socket's connections from now on.
-        #[must_use]
-        pub fn monitor(&self) -> crate::io::Monitor {
-            self.shell.monitor()
-        }
-
-        /// What this socket has done so far.
-        #[must_use]
-        pub fn stats(&self) -> super::SocketStats {
-            self.shell.stats()
-        }
+        super::common::watch_methods!(self => self.shell.port);
 
         /// Waits until there are at least this many peers with a completed handshake. Peers over inproc
         /// count as soon as both sides are there.
@@ -175,6 +165,42 @@ macro_rules! shell_methods {
         }
 
         super::common::close_methods!($kind, $($half),+);
+    };
+}
+
+/// What a socket tells about itself and its peers, with its port found like this.
+macro_rules! watch_methods {
+    ($this:ident => $port:expr) => {
+        /// Names this socket in a [`ContextSnapshot`](crate::ContextSnapshot).
+        #[must_use]
+        pub fn id(&$this) -> crate::io::SocketId {
+            $port.id
+        }
+
+        /// A stream of what happens to this socket's connections from now on.
+        #[must_use]
+        pub fn monitor(&$this) -> crate::io::Monitor {
+            $port.monitor(crate::io::MonitorOptions::default())
+        }
+
+        /// As [`monitor`](Self::monitor), of what the options ask for.
+        #[must_use]
+        pub fn monitor_with(&$this, options: crate::io::MonitorOptions) -> crate::io::Monitor {
+            $port.monitor(options)
+        }
+
+        /// What this socket has done so far.
+        #[must_use]
+        pub fn stats(&$this) -> super::SocketStats {
+            super::SocketStats::of(&$port)
+        }
+
+        /// Who is connected now, in the order of their connections, each with what has gone through its connection.
+        /// Takes time and memory for each of them. Waits for no peer, and holds none up.
+        #[must_use]
+        pub fn connections(&$this) -> Vec<crate::io::ConnectionSnapshot> {
+            $port.connections()
+        }
     };
 }
 
@@ -564,4 +590,5 @@ macro_rules! peer_methods {
 pub(super) use {close_methods, conflate_option, peer_methods, pollable};
 pub(super) use {
     publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+    watch_methods,
 };

@@ -11,7 +11,9 @@ use super::shell::Ending;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, DisconnectReason, Half, Inbound, Link, Port, MEMORY_IDLE};
+use crate::io::{
+    CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port, MEMORY_IDLE,
+};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Run, Tuning};
 use crate::routing::{PeerKey, Rotation};
@@ -342,7 +344,7 @@ impl RecvHalf {
                 continue;
             };
             let unread = pipe.reader.queued_messages();
-            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.port.dropped(DropCause::PeerLost, unread);
             self.wake(key);
             self.release(key);
         }

@@ -8,12 +8,13 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
+use super::common::watch_methods;
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::shell::{CloseReport, Ending, Shell};
 use super::task;
-use super::{SocketBuilder, SocketStats};
+use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
@@ -21,7 +22,7 @@ use crate::error::{
     BindError, ConnectError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint,
     WaitTimeout,
 };
-use crate::io::{random, Counters, Monitor, NoHooks, Port};
+use crate::io::{random, DropCause, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::{Outcome, Outstanding, PeerKey, Terms};
 use crate::socket_type::SocketType;
@@ -341,17 +342,7 @@ impl Requester {
         lock(&self.handle.shell).endpoints(true)
     }
 
-    /// A stream of what happens to its connections from now on.
-    #[must_use]
-    pub fn monitor(&self) -> Monitor {
-        lock(&self.handle.shell).monitor()
-    }
-
-    /// What it has done so far.
-    #[must_use]
-    pub fn stats(&self) -> SocketStats {
-        lock(&self.handle.shell).stats()
-    }
+    watch_methods!(self => self.handle.core.port);
 
     /// Waits until there are at least this many peers with a completed handshake.
     ///
@@ -489,10 +480,11 @@ impl Core {
             if state.closed {
                 return;
             }
+            let mut unexpected = 0;
             for (from, message) in received.drain(..) {
                 match state.requests.accept(from, message) {
                     Some(tag) => ended.push(tag),
-                    None => Counters::add(&self.port.counters.dropped_unexpected, 1),
+                    None => unexpected += 1,
                 }
             }
             for peer in lost.drain(..) {
@@ -506,6 +498,8 @@ impl Core {
             let due = state.requests.next_due();
             state.sleeps_until = due;
             drop(state);
+            // A monitor may be woken, as those who asked may: without the lock.
+            self.port.dropped(DropCause::Unexpected, unexpected);
             wake_all(ended);
             if !again {
                 // Late or early, the loop looks at everything.

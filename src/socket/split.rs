@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::sealed::{Assemble, Sealed};
-use super::common::{recv_methods, send_methods};
+use super::common::{recv_methods, send_methods, watch_methods};
 use super::deadline::Deadline;
 use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
@@ -13,10 +13,10 @@ use super::outbound::SendHalf;
 use super::readiness::{Interest, Pollable, Readiness};
 use super::roles::{Receiver, Sender};
 use super::shell::Shell;
-use super::{Peer, Router, Server, SocketStats, Stream, SubscriptionEvent, XPub, XSub};
+use super::{Peer, Router, Server, Stream, SubscriptionEvent, XPub, XSub};
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{BindError, ConnectError, ManualError, RecvError, SendError, UnknownEndpoint};
-use crate::io::{Half, Monitor, Port};
+use crate::io::{Half, Port};
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 use crate::sync::{lock, Mutex};
 
@@ -286,17 +286,7 @@ macro_rules! part_methods {
             self.shell.with(|shell| shell.endpoints(true))
         }
 
-        /// A stream of what happens to the socket's connections from now on.
-        #[must_use]
-        pub fn monitor(&self) -> Monitor {
-            self.shell.port.monitors.subscribe()
-        }
-
-        /// What the socket has done so far, in both directions.
-        #[must_use]
-        pub fn stats(&self) -> SocketStats {
-            SocketStats::of(&self.shell.port)
-        }
+        watch_methods!(self => self.shell.port);
 
         /// The socket, with what this part has.
         fn socket(&mut self) -> &mut S {

@@ -26,7 +26,7 @@ use super::{pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
-use crate::io::{Counters, Hooks, Port};
+use crate::io::{DropCause, Hooks, Port};
 use crate::message::{Frame, IntoMessage, Message, PeerProperties};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
@@ -409,7 +409,7 @@ impl XPub {
             let rest = split_subscriptions(message, usize::MAX, |subscribe, topic| {
                 let done = self.topics.subscription(from, subscribe, topic);
                 if done.is_err() {
-                    Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+                    self.shell.port.dropped(DropCause::Unexpected, 1);
                 }
             });
             if let Some(message) = rest {
@@ -561,11 +561,11 @@ impl XSub {
             },
         );
         if let Some(message) = rest {
-            let counters = &self.shell.port.counters;
+            let port = &self.shell.port;
             self.out.give_all(&message, |given| match given {
                 Given::Done => {}
-                Given::Full => Counters::add(&counters.dropped_full, 1),
-                Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),
+                Given::Full => port.dropped(DropCause::Full, 1),
+                Given::Gone => port.dropped(DropCause::PeerLost, 1),
             });
         }
         Ok(())
