@@ -15,6 +15,7 @@ mod mailbox;
 mod noted;
 #[cfg(sinew_sharing)]
 pub mod sharing;
+mod sleep;
 mod token;
 
 pub use affinity::ThreadScheduling;
@@ -22,6 +23,7 @@ pub(crate) use affinity::{pin_thread, schedule_thread};
 pub(crate) use alarm::Alarm;
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;
+pub use sleep::{sleep_until, Sleep};
 pub(crate) use token::Token;
 
 #[cfg(not(loom))]
