@@ -12,17 +12,21 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::FutureExt;
 use sinew::{Context, Dealer, Endpoint, Message, Router};
 use sinew_patterns::common::{CallOptions, RetryPolicy};
 use sinew_patterns::flow::{CreditReceiver, CreditSender, GateConfig, GatedRouter};
 use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
 use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig};
+use sinew_patterns::Request;
 
 const BODY: [u8; 64] = [7; 64];
 const FAR: Duration = Duration::from_secs(3600);
@@ -190,27 +194,21 @@ fn gated(depth: usize, turn: Duration) -> f64 {
     rate
 }
 
-/// So many threads that call for so long; calls per second.
-fn threads(depth: usize, turn: Duration, call: impl Fn() + Sync) -> f64 {
-    call();
-    let begin = Instant::now();
-    let calls: u64 = thread::scope(|scope| {
-        let work = || {
-            let mut calls = 0;
-            while begin.elapsed() < turn {
-                call();
-                calls += 1;
-            }
-            calls
-        };
-        let others: Vec<_> = (1..depth).map(|_| scope.spawn(work)).collect();
-        let own: u64 = work();
-        own + others
-            .into_iter()
-            .map(|thread| thread.join().expect("it does not panic"))
-            .sum::<u64>()
-    });
-    calls as f64 / begin.elapsed().as_secs_f64()
+/// So many calls at a time for so long, in one task, which begins the next call when one has ended; calls per second.
+fn pipelined<F: Future<Output = ()>>(depth: usize, turn: Duration, call: impl Fn() -> F) -> f64 {
+    futures::executor::block_on(async {
+        call().await;
+        let mut running: FuturesUnordered<F> = (0..depth).map(|_| call()).collect();
+        let (begin, mut calls) = (Instant::now(), 0u64);
+        while begin.elapsed() < turn {
+            running.next().await;
+            running.push(call());
+            calls += 1;
+        }
+        let rate = calls as f64 / begin.elapsed().as_secs_f64();
+        while running.next().await.is_some() {}
+        rate
+    })
 }
 
 /// Nothing is asked twice.
@@ -226,29 +224,35 @@ fn options() -> (CallOptions, RetryPolicy) {
     (options, retry)
 }
 
+async fn echo(mut request: Request) {
+    let body = request.take_body();
+    request.reply(body);
+}
+
 fn rpc(depth: usize, turn: Duration, dialect: Dialect) -> f64 {
     let (options, retry) = options();
     let context = Context::default();
     let config = ServerConfig {
-        concurrency: 1,
+        concurrency: depth,
         ..ServerConfig::default()
     };
     let server = Server::bind(&context, &["tcp://127.0.0.1:*"], config).expect("it binds");
     let (at, handle) = (server.endpoints().to_vec(), server.handle());
-    let thread = thread::spawn(move || server.serve(|request| Ok(request.take_body())));
+    let thread = thread::spawn(|| futures::executor::block_on(server.serve_async(echo)));
     let config = ClientConfig {
         dialect,
         retry,
         ..ClientConfig::default()
     };
     let client = Client::connect(&context, &at, config).expect("it connects");
-    let rate = threads(depth, turn, || {
-        client.call(BODY, &options).expect("there is a reply");
+    let rate = pipelined(depth, turn, || {
+        client.call_async(BODY, &options).map(|reply| {
+            reply.expect("there is a reply");
+        })
     });
     client.close();
     handle.stop();
-    let ended = thread.join().expect("it does not panic");
-    ended.expect("there was a thread");
+    thread.join().expect("it does not panic");
     rate
 }
 
@@ -262,9 +266,9 @@ fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
         ext,
         ..WorkerConfig::default()
     };
-    let worker = Worker::connect_slots(&context, &at, "echo", config, 4).expect("it connects");
+    let worker = Worker::connect_slots(&context, &at, "echo", config, depth).expect("it connects");
     let handle = worker.handle();
-    let thread = thread::spawn(move || worker.serve(|request| Ok(request.take_body())));
+    let thread = thread::spawn(|| futures::executor::block_on(worker.serve_async(echo)));
     let config = mdp::ClientConfig {
         ext,
         retry,
@@ -272,14 +276,14 @@ fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
         ..mdp::ClientConfig::default()
     };
     let client = mdp::Client::connect(&context, &at, config).expect("it connects");
-    let rate = threads(depth, turn, || {
-        let reply = client.call("echo", BODY, &options);
-        reply.expect("there is a reply");
+    let rate = pipelined(depth, turn, || {
+        client.call_async("echo", BODY, &options).map(|reply| {
+            reply.expect("there is a reply");
+        })
     });
     client.close();
     handle.stop();
-    let ended = thread.join().expect("it does not panic");
-    ended.expect("there was a thread");
+    thread.join().expect("it does not panic");
     rate
 }
 
