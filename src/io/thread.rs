@@ -26,7 +26,7 @@ use super::port::{Lease, PipeKey, Port};
 use super::reading::Look;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
-use super::{CALLER_GONE, MEMORY_IDLE};
+use super::{CALLER_LOOK, CALLER_LOOK_MOST, MEMORY_IDLE};
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -230,6 +230,7 @@ pub(super) fn start(
         unread: Vec::new(),
         with_caller: Vec::new(),
         next_caller_look: None,
+        caller_look: CALLER_LOOK,
         buffers: BufferPool::default(),
         next_sweep: None,
         stopped: false,
@@ -277,6 +278,8 @@ pub(super) struct IoThread {
     /// Connections that a socket's `recv` reads itself.
     with_caller: Vec<Arc<Link>>,
     next_caller_look: Option<Instant>,
+    /// The time between two such looks.
+    caller_look: Duration,
     pub(super) buffers: BufferPool,
     /// When to look for memory to give back, if there may be any.
     next_sweep: Option<Instant>,
@@ -475,9 +478,10 @@ impl IoThread {
                     if link.reading.enlist() {
                         self.with_caller.push(link);
                     }
-                    if self.next_caller_look.is_none() {
-                        self.next_caller_look = Some(clock::now() + CALLER_GONE);
-                    }
+                    self.caller_look = CALLER_LOOK;
+                    let soon = clock::now() + CALLER_LOOK;
+                    let next = self.next_caller_look.map_or(soon, |next| next.min(soon));
+                    self.next_caller_look = Some(next);
                 }
             }
             Command::CloseEndpoint { id, linger, done } => {
@@ -531,12 +535,16 @@ impl IoThread {
             }
             look == Look::Present
         });
+        self.caller_look = match gone.is_empty() {
+            true => (self.caller_look * 2).min(CALLER_LOOK_MOST),
+            false => CALLER_LOOK,
+        };
         for link in gone {
             if link.reading.take(&link) && self.link(link.slot, link.id).is_some() {
                 self.read_link(link.slot, true);
             }
         }
-        self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + CALLER_GONE);
+        self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + self.caller_look);
     }
 
     fn handle_unread(&mut self) -> bool {

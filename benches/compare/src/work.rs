@@ -16,6 +16,8 @@ pub(crate) enum Pattern {
     ReqRep,
     /// Lock-step, and a pause of a millisecond before each request.
     Gap,
+    /// One way, through a proxy in a thread of its own.
+    Proxy,
     /// One publisher, this many subscribers: deliveries per second.
     PubSub(usize),
     /// One publisher and one subscriber to everything, while another holds this many topics.
@@ -113,6 +115,7 @@ impl fmt::Display for Pattern {
             Pattern::ByReference => f.write_str("byref"),
             Pattern::ReqRep => f.write_str("reqrep"),
             Pattern::Gap => f.write_str("gap"),
+            Pattern::Proxy => f.write_str("proxy"),
             Pattern::PubSub(subscribers) => write!(f, "pubsub{subscribers}"),
             Pattern::Topics(topics) => write!(f, "topics{topics}"),
             Pattern::IdleReqRep(idle) => write!(f, "idle{idle}-reqrep"),
@@ -133,7 +136,7 @@ impl fmt::Display for Transport {
 
 /// Every work, in the order of the table.
 pub(crate) fn all() -> Vec<Work> {
-    use Pattern::{ByReference, Flow, Gap, IdleFlow, IdleReqRep, PubSub, ReqRep, Topics};
+    use Pattern::{ByReference, Flow, Gap, IdleFlow, IdleReqRep, Proxy, PubSub, ReqRep, Topics};
     use Transport::{Inproc, Ipc, Tcp};
     let mut works = Vec::new();
     for transport in [Tcp, Ipc, Inproc] {
@@ -157,6 +160,9 @@ pub(crate) fn all() -> Vec<Work> {
     }
     for (senders, receivers) in [(4, 1), (1, 4), (4, 4)] {
         works.push(Work::new(Flow(senders, receivers), Tcp, 64));
+    }
+    for size in [64, 16 << 10] {
+        works.push(Work::new(Proxy, Tcp, size));
     }
     works.push(Work::new(IdleReqRep(10_000), Tcp, 64));
     works.push(Work::new(IdleFlow(10_000), Tcp, 64));

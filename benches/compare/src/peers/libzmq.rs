@@ -61,6 +61,15 @@ impl Subject for Libzmq {
                 let body = vec![0x5a; plan.size].leak();
                 flow(Shared(push, body), Shared(pull, body), &numbers(plan))
             }
+            Pattern::Proxy => {
+                let (front, back) = (context.socket(zmq::PULL)?, context.socket(zmq::PUSH)?);
+                let (to, from) = (bind(&front, work.transport)?, bind(&back, work.transport)?);
+                std::thread::spawn(move || zmq::proxy(&front, &back));
+                let (push, pull) = (context.socket(zmq::PUSH)?, context.socket(zmq::PULL)?);
+                push.connect(&to)?;
+                pull.connect(&from)?;
+                flow(End::new(push), End::new(pull), plan)
+            }
             Pattern::ReqRep | Pattern::Gap => {
                 let (req, rep, _) = pair(zmq::REQ, zmq::REP)?;
                 let gap = (work.pattern == Pattern::Gap).then_some(GAP);

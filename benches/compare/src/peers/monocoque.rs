@@ -44,7 +44,10 @@ impl Subject for Monocoque {
 
     fn offers(&self, work: &Work) -> Offer {
         match (work.pattern, work.transport) {
-            (Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_), _) => Offer::NoRow,
+            (
+                Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy,
+                _,
+            ) => Offer::NoRow,
             (Pattern::Flow(..), Transport::Tcp | Transport::Ipc) => match work.pattern {
                 Pattern::Flow(4, 4) => {
                     Offer::No("PUSH and PULL with many peers both only accept, and cannot meet")

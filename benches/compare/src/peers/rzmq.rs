@@ -33,7 +33,9 @@ impl Subject for Rzmq {
 
     fn offers(&self, work: &Work) -> Offer {
         match work.pattern {
-            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) => Offer::NoRow,
+            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy => {
+                Offer::NoRow
+            }
             _ => Offer::Yes,
         }
     }

@@ -83,6 +83,16 @@ impl Subject for Sinew {
                 let body = Bytes::from(vec![0x5a; plan.size]);
                 flow(PushShared(push, body), PullShared(pull), &numbers(plan))
             }
+            Pattern::Proxy => {
+                let (mut front, mut back) = (sinew::Pull::new(), sinew::Push::new());
+                let to: sinew::Endpoint = front.bind(at.as_str())?;
+                let from: sinew::Endpoint = back.bind(fresh(work.transport).as_str())?;
+                let _running = sinew::Proxy::new(front, back).spawn()?;
+                let (mut push, mut pull) = (sinew::Push::new(), sinew::Pull::new());
+                push.connect(&to)?;
+                pull.connect(&from)?;
+                flow(Push(push), Pull(pull), plan)
+            }
             Pattern::ReqRep | Pattern::Gap => {
                 let (req, rep, _) = self.lock_step(&at)?;
                 let gap = (work.pattern == Pattern::Gap).then_some(GAP);
