@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Everybody has its turn in each of several rounds, and the medians are told. Over tcp on the loopback; bodies of
-//! 64 octets. Figures of different runs cannot be compared.
+//! 64 octets. Figures of different runs cannot be compared. *Processor* is the time of all threads, of both sides, per
+//! call with 64 at a time (Linux): what others do on the machine changes it least.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -65,11 +66,18 @@ fn main() {
         ("`mdp`, EXT", |depth, turn| majordomo(depth, turn, true)),
     ];
     let mut figures = BTreeMap::<(usize, usize), Vec<f64>>::new();
+    let mut costs = BTreeMap::<usize, Vec<f64>>::new();
     let mut streams = [Vec::new(), Vec::new()];
     for _ in 0..plan.rounds {
         for (row, (_, run)) in rows.iter().enumerate() {
             for depth in [1, 64] {
+                let (begin, before) = (Instant::now(), processor_time());
                 let rate = run(depth, plan.turn);
+                if depth > 1 {
+                    let calls = rate * begin.elapsed().as_secs_f64();
+                    let spent = processor_time() - before;
+                    costs.entry(row).or_default().push(spent / calls * 1e6);
+                }
                 figures.entry((row, depth)).or_default().push(rate);
             }
         }
@@ -77,21 +85,24 @@ fn main() {
         streams[1].push(credit(plan.turn));
     }
     let mut table = String::from(
-        "| calls | one at a time | round trip | added | 64 at a time | to bare |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
+        "| calls | one at a time | round trip | added | 64 at a time | to bare | processor | to bare |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut of = |row, depth| median(figures.get_mut(&(row, depth)).expect("it was run"));
     let bare = (of(0, 1), of(0, 64));
+    let costs: Vec<f64> = costs.values_mut().map(|costs| median(costs)).collect();
     for (row, (name, _)) in rows.iter().enumerate() {
         let (one, many) = (of(row, 1), of(row, 64));
         let micros = |rate: f64| 1e6 / rate;
         // Writing to a string does not fail.
         let _ = writeln!(
             table,
-            "| {name} | {one:.0}/s | {:.1} µs | {:+.1} µs | {many:.0}/s | {:.2} × |",
+            "| {name} | {one:.0}/s | {:.1} µs | {:+.1} µs | {many:.0}/s | {:.2} × | {:.2} µs | {:.1} × |",
             micros(one),
             micros(one) - micros(bare.0),
             many / bare.1,
+            costs[row],
+            costs[row] / costs[0],
         );
     }
     let [bare, credit] = streams.each_mut().map(|figures| median(figures));
@@ -114,6 +125,19 @@ fn main() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
         std::fs::write(path, head + &table).expect("the results can be written");
     }
+}
+
+/// Seconds of processor time that this process has taken; nothing where there is no `/proc`.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may have anything in it, user and system time are the 12th and 13th field, in
+    // hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }
 
 fn median(figures: &mut [f64]) -> f64 {
