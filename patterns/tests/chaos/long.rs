@@ -91,11 +91,11 @@ fn servers_are_killed_for_a_minute() {
     let (first, at_first) = Remote::server();
     let (second, at_second) = Remote::server();
     let client = requests::client(&[&at_first, &at_second], OPTIONS.deadline);
-    let mut servers = [(first, at_first), (second, at_second)];
+    let mut servers = vec![(first, at_first), (second, at_second)];
     let kill = move || {
-        servers[0].0.kill();
-        servers[0].0 = Remote::server_at(&servers[0].1);
-        servers.swap(0, 1);
+        let (server, at) = servers.remove(0);
+        server.kill();
+        servers.push((Remote::server_at(&at), at));
     };
     storm("rpc", |body| client.call_async(body, &OPTIONS), kill);
 }
@@ -109,8 +109,7 @@ fn workers_are_killed_for_a_minute() {
     let mut workers: Vec<Remote> = (0..4).map(|_| Remote::worker(&brokers)).collect();
     let client = majordomo::client(&brokers, OPTIONS.deadline);
     let kill = move || {
-        let mut dead = workers.remove(0);
-        dead.kill();
+        workers.remove(0).kill();
         workers.push(Remote::worker(&brokers));
     };
     storm(
