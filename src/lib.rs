@@ -213,6 +213,8 @@ pub use socket::{
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;
+#[cfg(not(loom))]
+pub use sync::{sleep_until, Sleep};
 
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.
 #[cfg(fuzzing)]

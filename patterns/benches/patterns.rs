@@ -8,21 +8,26 @@
 //! ```
 //!
 //! Everybody has its turn in each of several rounds, and the medians are told. Over tcp on the loopback; bodies of
-//! 64 octets. Figures of different runs cannot be compared.
+//! 64 octets. Figures of different runs cannot be compared. *Processor* is the time of all threads, of both sides, per
+//! call with 64 at a time (Linux): what others do on the machine changes it least.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::future::Future;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use futures::stream::{FuturesUnordered, StreamExt};
+use futures::FutureExt;
 use sinew::{Context, Dealer, Endpoint, Message, Router};
 use sinew_patterns::common::{CallOptions, RetryPolicy};
 use sinew_patterns::flow::{CreditReceiver, CreditSender, GateConfig, GatedRouter};
 use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
 use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig};
+use sinew_patterns::Request;
 
 const BODY: [u8; 64] = [7; 64];
 const FAR: Duration = Duration::from_secs(3600);
@@ -61,11 +66,18 @@ fn main() {
         ("`mdp`, EXT", |depth, turn| majordomo(depth, turn, true)),
     ];
     let mut figures = BTreeMap::<(usize, usize), Vec<f64>>::new();
+    let mut costs = BTreeMap::<usize, Vec<f64>>::new();
     let mut streams = [Vec::new(), Vec::new()];
     for _ in 0..plan.rounds {
         for (row, (_, run)) in rows.iter().enumerate() {
             for depth in [1, 64] {
+                let (begin, before) = (Instant::now(), processor_time());
                 let rate = run(depth, plan.turn);
+                if depth > 1 {
+                    let calls = rate * begin.elapsed().as_secs_f64();
+                    let spent = processor_time() - before;
+                    costs.entry(row).or_default().push(spent / calls * 1e6);
+                }
                 figures.entry((row, depth)).or_default().push(rate);
             }
         }
@@ -73,21 +85,24 @@ fn main() {
         streams[1].push(credit(plan.turn));
     }
     let mut table = String::from(
-        "| calls | one at a time | round trip | added | 64 at a time | to bare |\n\
-         | --- | --- | --- | --- | --- | --- |\n",
+        "| calls | one at a time | round trip | added | 64 at a time | to bare | processor | to bare |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     let mut of = |row, depth| median(figures.get_mut(&(row, depth)).expect("it was run"));
     let bare = (of(0, 1), of(0, 64));
+    let costs: Vec<f64> = costs.values_mut().map(|costs| median(costs)).collect();
     for (row, (name, _)) in rows.iter().enumerate() {
         let (one, many) = (of(row, 1), of(row, 64));
         let micros = |rate: f64| 1e6 / rate;
         // Writing to a string does not fail.
         let _ = writeln!(
             table,
-            "| {name} | {one:.0}/s | {:.1} µs | {:+.1} µs | {many:.0}/s | {:.2} × |",
+            "| {name} | {one:.0}/s | {:.1} µs | {:+.1} µs | {many:.0}/s | {:.2} × | {:.2} µs | {:.1} × |",
             micros(one),
             micros(one) - micros(bare.0),
             many / bare.1,
+            costs[row],
+            costs[row] / costs[0],
         );
     }
     let [bare, credit] = streams.each_mut().map(|figures| median(figures));
@@ -110,6 +125,19 @@ fn main() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/RESULTS.md");
         std::fs::write(path, head + &table).expect("the results can be written");
     }
+}
+
+/// Seconds of processor time that this process has taken; nothing where there is no `/proc`.
+fn processor_time() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may have anything in it, user and system time are the 12th and 13th field, in
+    // hundredths of a second.
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    ticks
+        .filter_map(|field| field.parse::<f64>().ok())
+        .sum::<f64>()
+        / 100.0
 }
 
 fn median(figures: &mut [f64]) -> f64 {
@@ -190,27 +218,21 @@ fn gated(depth: usize, turn: Duration) -> f64 {
     rate
 }
 
-/// So many threads that call for so long; calls per second.
-fn threads(depth: usize, turn: Duration, call: impl Fn() + Sync) -> f64 {
-    call();
-    let begin = Instant::now();
-    let calls: u64 = thread::scope(|scope| {
-        let work = || {
-            let mut calls = 0;
-            while begin.elapsed() < turn {
-                call();
-                calls += 1;
-            }
-            calls
-        };
-        let others: Vec<_> = (1..depth).map(|_| scope.spawn(work)).collect();
-        let own: u64 = work();
-        own + others
-            .into_iter()
-            .map(|thread| thread.join().expect("it does not panic"))
-            .sum::<u64>()
-    });
-    calls as f64 / begin.elapsed().as_secs_f64()
+/// So many calls at a time for so long, in one task, which begins the next call when one has ended; calls per second.
+fn pipelined<F: Future<Output = ()>>(depth: usize, turn: Duration, call: impl Fn() -> F) -> f64 {
+    futures::executor::block_on(async {
+        call().await;
+        let mut running: FuturesUnordered<F> = (0..depth).map(|_| call()).collect();
+        let (begin, mut calls) = (Instant::now(), 0u64);
+        while begin.elapsed() < turn {
+            running.next().await;
+            running.push(call());
+            calls += 1;
+        }
+        let rate = calls as f64 / begin.elapsed().as_secs_f64();
+        while running.next().await.is_some() {}
+        rate
+    })
 }
 
 /// Nothing is asked twice.
@@ -226,29 +248,35 @@ fn options() -> (CallOptions, RetryPolicy) {
     (options, retry)
 }
 
+async fn echo(mut request: Request) {
+    let body = request.take_body();
+    request.reply(body);
+}
+
 fn rpc(depth: usize, turn: Duration, dialect: Dialect) -> f64 {
     let (options, retry) = options();
     let context = Context::default();
     let config = ServerConfig {
-        concurrency: 1,
+        concurrency: depth,
         ..ServerConfig::default()
     };
     let server = Server::bind(&context, &["tcp://127.0.0.1:*"], config).expect("it binds");
     let (at, handle) = (server.endpoints().to_vec(), server.handle());
-    let thread = thread::spawn(move || server.serve(|request| Ok(request.take_body())));
+    let thread = thread::spawn(|| futures::executor::block_on(server.serve_async(echo)));
     let config = ClientConfig {
         dialect,
         retry,
         ..ClientConfig::default()
     };
     let client = Client::connect(&context, &at, config).expect("it connects");
-    let rate = threads(depth, turn, || {
-        client.call(BODY, &options).expect("there is a reply");
+    let rate = pipelined(depth, turn, || {
+        client.call_async(BODY, &options).map(|reply| {
+            reply.expect("there is a reply");
+        })
     });
     client.close();
     handle.stop();
-    let ended = thread.join().expect("it does not panic");
-    ended.expect("there was a thread");
+    thread.join().expect("it does not panic");
     rate
 }
 
@@ -262,9 +290,9 @@ fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
         ext,
         ..WorkerConfig::default()
     };
-    let worker = Worker::connect_slots(&context, &at, "echo", config, 4).expect("it connects");
+    let worker = Worker::connect_slots(&context, &at, "echo", config, depth).expect("it connects");
     let handle = worker.handle();
-    let thread = thread::spawn(move || worker.serve(|request| Ok(request.take_body())));
+    let thread = thread::spawn(|| futures::executor::block_on(worker.serve_async(echo)));
     let config = mdp::ClientConfig {
         ext,
         retry,
@@ -272,14 +300,14 @@ fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
         ..mdp::ClientConfig::default()
     };
     let client = mdp::Client::connect(&context, &at, config).expect("it connects");
-    let rate = threads(depth, turn, || {
-        let reply = client.call("echo", BODY, &options);
-        reply.expect("there is a reply");
+    let rate = pipelined(depth, turn, || {
+        client.call_async("echo", BODY, &options).map(|reply| {
+            reply.expect("there is a reply");
+        })
     });
     client.close();
     handle.stop();
-    let ended = thread.join().expect("it does not panic");
-    ended.expect("there was a thread");
+    thread.join().expect("it does not panic");
     rate
 }
 

@@ -328,21 +328,21 @@ fn tasks_call_too_and_may_be_dropped() {
     };
     let client = connect(&[&server.at], config);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    for turn in 0..1000 {
+    for turn in 0..10_000 {
         let mut dropped = Box::pin(client.call_async("dropped", &LONG));
         if turn % 2 == 0 {
             let _ = dropped.as_mut().poll(&mut TaskContext::from_waker(&waker));
         }
         drop(dropped);
-        if turn % 10 == 0 {
+        if turn % 100 == 0 {
             let reply = block_on(client.call_async("kept", &LONG));
             assert_eq!(reply.unwrap(), Message::from("kept"));
         }
     }
     let counters = client.counters();
-    assert_eq!(counters.calls, 1100);
+    assert_eq!(counters.calls, 10_100);
     // Some had their reply before they were dropped.
-    assert!(counters.replies >= 100 && counters.replies + counters.failures == 1100);
+    assert!(counters.replies >= 100 && counters.replies + counters.failures == 10_100);
     client.close();
     server.drain();
 }

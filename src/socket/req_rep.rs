@@ -252,8 +252,16 @@ impl Req {
         while self.inbound.take_lost().is_some() {}
         if !self.correlated {
             // A late reply could not be told from the one to come.
+            let mut discarded = Discarded::default();
             while let Ok(message) = self.inbound.try_recv() {
                 self.discard(ReqState::check_late(&message));
+                if let Err(over) = discarded.one(deadline) {
+                    let reason = match over {
+                        RecvError::WouldBlock => SendFailure::WouldBlock,
+                        _ => SendFailure::Timeout,
+                    };
+                    return Err(SendError::new(reason, self.state.take_back(begun)));
+                }
             }
         }
         match self.out.send(begun, deadline) {

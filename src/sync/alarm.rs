@@ -49,6 +49,10 @@ impl Alarm {
         Alarm { at, set: None }
     }
 
+    pub(crate) fn at(&self) -> Instant {
+        self.at
+    }
+
     /// Whether the time has come. If not, the task is woken when it has.
     pub(crate) fn poll(&mut self, waker: &Waker) -> bool {
         if clock::now() >= self.at {

@@ -18,6 +18,7 @@ mod mailbox;
 mod noted;
 #[cfg(sinew_sharing)]
 pub mod sharing;
+mod sleep;
 mod token;
 
 pub use affinity::ThreadScheduling;
@@ -25,6 +26,7 @@ pub(crate) use affinity::{pin_thread, schedule_thread};
 pub(crate) use alarm::Alarm;
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;
+pub use sleep::{sleep_until, Sleep};
 pub(crate) use token::Token;
 
 #[cfg(not(loom))]

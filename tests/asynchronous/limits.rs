@@ -1,6 +1,8 @@
 //! Options that limit a wait, and the end of a socket, for tasks.
 
-use std::time::Duration;
+use std::future::Future;
+use std::pin::{pin, Pin};
+use std::time::{Duration, Instant};
 
 use sinew::{Pull, Push, RecvError, Rep, Req, RequestError, SendFailure};
 
@@ -54,6 +56,31 @@ fn no_time_at_all_is_one_attempt() {
     push.send("there").unwrap();
     let (message, ()) = EXECUTORS[3].run(async move { pull.recv_async().await }, async {});
     assert_eq!(message.unwrap().as_bytes(), b"there");
+}
+
+#[test]
+fn a_sleep_is_over_at_its_time_and_can_be_given_up() {
+    for executor in EXECUTORS {
+        let (woken, ()) = executor.run(
+            async {
+                let end = Instant::now() + SHORT;
+                // Given up after a poll, which leaves nothing behind that would keep or wake anybody.
+                let mut long = pin!(sinew::sleep_until(Instant::now() + LONG));
+                let mut short = sinew::sleep_until(end);
+                assert_eq!(short.deadline(), end);
+                std::future::poll_fn(|cx| {
+                    assert!(long.as_mut().poll(cx).is_pending());
+                    Pin::new(&mut short).poll(cx)
+                })
+                .await;
+                let woken = Instant::now();
+                sinew::sleep_until(end).await;
+                woken.checked_duration_since(end)
+            },
+            async {},
+        );
+        assert!(woken.is_some(), "{executor:?}: it was woken too early");
+    }
 }
 
 #[test]

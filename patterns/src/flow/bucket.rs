@@ -99,6 +99,18 @@ impl Pace {
         let wait = if n > self.burst { u64::MAX } else { wait };
         Err(RetryAfter(Duration::from_nanos(wait)))
     }
+
+    /// The same from what other threads take from, too.
+    fn take_from(&self, word: &impl Word, now: u64, n: u32) -> Result<(), RetryAfter> {
+        let mut empty_at = word.load();
+        loop {
+            let next = self.take(empty_at, now, n)?;
+            match word.replace(empty_at, next) {
+                Ok(()) => return Ok(()),
+                Err(other) => empty_at = other,
+            }
+        }
+    }
 }
 
 impl Bucket {
@@ -161,20 +173,25 @@ impl TokenBucket {
     /// If there are not so many; it says when there will be.
     pub fn try_take(&self, now: Instant, n: u32) -> Result<(), RetryAfter> {
         let now = self.pace.time(self.start, now);
-        let mut empty_at = self.empty_at.load(Ordering::Relaxed);
-        loop {
-            let next = self.pace.take(empty_at, now, n)?;
-            let swapped = self.empty_at.compare_exchange_weak(
-                empty_at,
-                next,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
-            match swapped {
-                Ok(_) => return Ok(()),
-                Err(other) => empty_at = other,
-            }
-        }
+        self.pace.take_from(&self.empty_at, now, n)
+    }
+}
+
+/// A number that threads share; a model in tests decides which of them has its turn.
+trait Word {
+    fn load(&self) -> u64;
+    /// Puts another in its place; what is there instead, if it is not the expected one.
+    fn replace(&self, expected: u64, next: u64) -> Result<(), u64>;
+}
+
+impl Word for AtomicU64 {
+    fn load(&self) -> u64 {
+        AtomicU64::load(self, Ordering::Relaxed)
+    }
+
+    fn replace(&self, expected: u64, next: u64) -> Result<(), u64> {
+        self.compare_exchange_weak(expected, next, Ordering::Relaxed, Ordering::Relaxed)
+            .map(drop)
     }
 }
 
@@ -183,6 +200,9 @@ const LONGEST_PACE: u64 = 3_000_000_000_000_000_000;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::{Condvar, Mutex};
+
     use super::*;
     use crate::common::Random;
 
@@ -251,6 +271,120 @@ mod tests {
             bucket.give(u32::MAX);
             assert!(bucket.level(now) <= 1);
         }
+    }
+
+    /// A number that is accessed when a schedule says so.
+    struct Stage {
+        state: Mutex<Scene>,
+        changed: Condvar,
+    }
+
+    struct Scene {
+        value: u64,
+        /// Who may access it now.
+        turn: Option<usize>,
+        waiting: BTreeSet<usize>,
+        running: usize,
+    }
+
+    struct Actor<'a>(&'a Stage, usize);
+
+    impl Actor<'_> {
+        fn access<R>(&self, access: impl FnOnce(&mut u64) -> R) -> R {
+            let Actor(stage, who) = self;
+            let mut scene = stage.state.lock().unwrap();
+            scene.waiting.insert(*who);
+            stage.changed.notify_all();
+            let waits = |scene: &mut Scene| scene.turn != Some(*who);
+            scene = stage.changed.wait_while(scene, waits).unwrap();
+            scene.turn = None;
+            scene.waiting.remove(who);
+            access(&mut scene.value)
+        }
+    }
+
+    impl Word for Actor<'_> {
+        fn load(&self) -> u64 {
+            self.access(|value| *value)
+        }
+
+        fn replace(&self, expected: u64, next: u64) -> Result<(), u64> {
+            self.access(|value| match *value == expected {
+                true => {
+                    *value = next;
+                    Ok(())
+                }
+                false => Err(*value),
+            })
+        }
+    }
+
+    /// Runs so many threads that take one token each from two, by this schedule as far as it goes, and then the first
+    /// that can. Returns how many got one, and of each step the choice and how many there were.
+    fn play(threads: usize, schedule: &[usize]) -> (usize, Vec<(usize, usize)>) {
+        let pace = Pace::new(1.0, 2);
+        let stage = Stage {
+            state: Mutex::new(Scene {
+                value: 0,
+                turn: None,
+                waiting: BTreeSet::new(),
+                running: threads,
+            }),
+            changed: Condvar::new(),
+        };
+        let mut steps = Vec::new();
+        let taken = std::thread::scope(|scope| {
+            let (stage, pace) = (&stage, &pace);
+            let actors: Vec<_> = (0..threads)
+                .map(|who| {
+                    scope.spawn(move || {
+                        let taken = pace.take_from(&Actor(stage, who), pace.full, 1);
+                        stage.state.lock().unwrap().running -= 1;
+                        stage.changed.notify_all();
+                        taken.is_ok()
+                    })
+                })
+                .collect();
+            loop {
+                let unsettled =
+                    |scene: &mut Scene| scene.turn.is_some() || scene.waiting.len() < scene.running;
+                let scene = stage.state.lock().unwrap();
+                let mut scene = stage.changed.wait_while(scene, unsettled).unwrap();
+                if scene.running == 0 {
+                    break;
+                }
+                let choice = schedule.get(steps.len()).copied().unwrap_or(0);
+                steps.push((choice, scene.waiting.len()));
+                scene.turn = scene.waiting.iter().nth(choice).copied();
+                drop(scene);
+                stage.changed.notify_all();
+            }
+            let taken = actors.into_iter().map(|actor| actor.join().unwrap());
+            taken.filter(|taken| *taken).count()
+        });
+        (taken, steps)
+    }
+
+    /// FLW-02: in every order in which three threads can access a bucket of two tokens, two of them get one.
+    #[test]
+    fn every_order_of_three_threads() {
+        let mut schedule = Vec::new();
+        let mut orders = 0;
+        loop {
+            let (taken, mut steps) = play(3, &schedule);
+            assert_eq!(taken, 2, "{steps:?}");
+            orders += 1;
+            // The next one: the last choice that can be another is.
+            while steps.last().is_some_and(|(choice, of)| choice + 1 == *of) {
+                steps.pop();
+            }
+            let Some((choice, _)) = steps.last_mut() else {
+                break;
+            };
+            *choice += 1;
+            schedule = steps.iter().map(|(choice, _)| *choice).collect();
+        }
+        assert!(orders > 90, "{orders}: six accesses alone have that many");
     }
 
     /// FLW-02: threads together take no more than one would.

@@ -57,14 +57,8 @@ impl CreditSender {
     ) -> Result<(), Message> {
         let mut message = message.into();
         loop {
-            message = match self.0.engine.try_send(message) {
-                Ok(()) => {
-                    self.0.flush();
-                    match self.returned() {
-                        Some(message) => message,
-                        None => return Ok(()),
-                    }
-                }
+            message = match self.attempt(message) {
+                Ok(()) => return Ok(()),
                 Err(message) => message,
             };
             // Also what says that there is no connection any more.
@@ -73,6 +67,29 @@ impl CreditSender {
                 Turn::Over => return Err(message),
                 Turn::Command(never) => match never {},
             }
+        }
+    }
+
+    /// The same for a task of any executor, without a time. If the future is dropped before it is ready, the message
+    /// was not sent.
+    pub async fn send_async(&mut self, message: impl Into<Message>) {
+        let mut message = message.into();
+        while let Err(unsent) = self.attempt(message) {
+            message = unsent;
+            match self.0.next_async().await {
+                // Also what says that there is no connection any more.
+                Turn::Event(_) | Turn::Over => {}
+                Turn::Command(never) => match never {},
+            }
+        }
+    }
+
+    fn attempt(&mut self, message: Message) -> Result<(), Message> {
+        self.0.engine.try_send(message)?;
+        self.0.flush();
+        match self.returned() {
+            Some(message) => Err(message),
+            None => Ok(()),
         }
     }
 
@@ -146,6 +163,13 @@ impl CreditReceiver {
     pub fn recv_deadline(&mut self, until: Instant) -> Option<Delivery> {
         match self.shell.next_event(until)? {
             InletEvent::Delivery(delivery) => Some(delivery),
+        }
+    }
+
+    /// The same for a task of any executor, without a time. Dropping the future loses nothing.
+    pub async fn recv_async(&mut self) -> Delivery {
+        match self.shell.next_event_async().await {
+            InletEvent::Delivery(delivery) => delivery,
         }
     }
 

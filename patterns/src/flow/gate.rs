@@ -1,12 +1,12 @@
 //! The gate: so many are inside at once, a bounded number wait in front, and everybody else is told so
 //! instead of being left in silence.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::common::{FairQueue, Item, Limits, PeerId, Pushed, LONGEST};
+use crate::common::{FairQueue, Item, Limits, PeerId, Pushed, Ticket, LONGEST};
 
 /// In which order those who wait get in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -129,6 +129,8 @@ pub struct GateCounters {
 pub struct GateEngine {
     config: GateConfig,
     inside: BTreeSet<TicketId>,
+    /// Those in the queue.
+    waiting: BTreeMap<TicketId, Ticket>,
     queue: FairQueue<Option<PeerId>, (TicketId, Instant)>,
     codel: CoDel,
     next_id: u64,
@@ -148,6 +150,7 @@ impl GateEngine {
         GateEngine {
             config,
             inside: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             queue: FairQueue::new(limits),
             codel: CoDel::default(),
             next_id: 0,
@@ -181,8 +184,8 @@ impl GateEngine {
             retry_after: self.config.retry_after,
         };
         let free = self.inside.len() < self.config.inside.max(1) && self.queue.is_empty();
-        if free {
-            self.queue.push_front(item);
+        let ticket = if free {
+            self.queue.push_front(item)
         } else if self.config.admission == Admission::Lifo {
             let limits = self.config.queue;
             let fits = self.queue.len() < limits.messages
@@ -191,30 +194,37 @@ impl GateEngine {
                 self.counters.full += 1;
                 return Err(full);
             }
-            self.queue.push_front(item);
+            self.queue.push_front(item)
         } else {
             match self.queue.push(item) {
-                Pushed::Queued(_) => {}
-                Pushed::Replaced(_, dropped) => {
+                Pushed::Queued(ticket) => ticket,
+                Pushed::Replaced(ticket, dropped) => {
                     for (id, _) in dropped {
+                        self.waiting.remove(&id);
                         self.counters.full += 1;
                         self.events.push_back(GateEvent::Rejected(id, full));
                     }
+                    ticket
                 }
                 Pushed::Refused(_) => {
                     self.counters.full += 1;
                     return Err(full);
                 }
             }
-        }
+        };
+        self.waiting.insert(id, ticket);
         self.next_id += 1;
         self.admit(now);
         Ok(id)
     }
 
-    /// Somebody leaves, or gives up waiting having been admitted. Whoever is not inside is not counted.
+    /// Somebody leaves, or gives up waiting; nothing more is told of it. Nothing happens if it is neither inside nor in
+    /// the queue.
     pub fn handle_leave(&mut self, now: Instant, id: TicketId) {
         self.inside.remove(&id);
+        if let Some(ticket) = self.waiting.remove(&id) {
+            self.queue.remove(ticket);
+        }
         self.handle_timeout(now);
     }
 
@@ -222,6 +232,7 @@ impl GateEngine {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(item) = self.queue.expire(now) {
             self.counters.late += 1;
+            self.waiting.remove(&item.value.0);
             self.events
                 .push_back(GateEvent::Rejected(item.value.0, Rejected::Late));
         }
@@ -258,6 +269,7 @@ impl GateEngine {
                 return;
             };
             let (id, since) = item.value;
+            self.waiting.remove(&id);
             if let Admission::CoDel { target, interval } = self.config.admission {
                 let waited = now.saturating_duration_since(since);
                 if self

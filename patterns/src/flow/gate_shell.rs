@@ -1,11 +1,12 @@
 //! The gate between threads: permits that are given back when they are dropped.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{GateConfig, GateCounters, GateEngine, GateEvent, Rejected, TicketId};
 use crate::common::{Fault, PeerId, Status};
+use crate::shell::{Locked, Watched};
 
 /// A gate for threads: so many are inside at once, a bounded number wait, and others are told so. Clones are the
 /// same gate.
@@ -43,8 +44,7 @@ pub struct Gate(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    state: Mutex<State>,
-    told: Condvar,
+    state: Watched<State>,
     config: GateConfig,
 }
 
@@ -67,11 +67,10 @@ impl Gate {
     #[must_use]
     pub fn new(config: GateConfig) -> Self {
         Gate(Arc::new(Shared {
-            state: Mutex::new(State {
+            state: Watched::new(State {
                 engine: GateEngine::new(config),
                 results: BTreeMap::new(),
             }),
-            told: Condvar::new(),
             config,
         }))
     }
@@ -86,30 +85,45 @@ impl Gate {
         bytes: usize,
         timeout: Duration,
     ) -> Result<Permit, Rejected> {
+        let (permit, deadline) = self.begin(who.into(), bytes, timeout)?;
+        let result = (self.0.state).wait(deadline, |state| permit.look(state));
+        result.unwrap_or(Err(Rejected::Late)).map(|()| permit)
+    }
+
+    /// The same for a task of any executor. Its place in the queue is that of the first poll; if the future is dropped,
+    /// that place, or the one inside, is free again.
+    ///
+    /// # Errors
+    /// As [`enter`](Self::enter).
+    pub async fn enter_async(
+        &self,
+        who: impl Into<PeerId>,
+        bytes: usize,
+        timeout: Duration,
+    ) -> Result<Permit, Rejected> {
+        let (permit, deadline) = self.begin(who.into(), bytes, timeout)?;
+        let result = (self.0.state).wait_async(deadline, |state| permit.look(state));
+        result.await.unwrap_or(Err(Rejected::Late)).map(|()| permit)
+    }
+
+    /// What will be a permit. Dropped before, it gives up waiting.
+    fn begin(
+        &self,
+        who: PeerId,
+        bytes: usize,
+        timeout: Duration,
+    ) -> Result<(Permit, Option<Instant>), Rejected> {
         let now = Instant::now();
         let deadline = now.checked_add(timeout);
-        let mut state = self.lock();
-        let id = state
-            .engine
-            .handle_enter(now, who.into(), bytes, deadline)?;
-        loop {
-            self.tell(&mut state);
-            if let Some(result) = state.results.remove(&id) {
-                return result.map(|()| Permit {
-                    gate: self.clone(),
-                    id,
-                });
-            }
-            state = match deadline {
-                None => (self.0.told.wait(state)).unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    let waited = self.0.told.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-            state.engine.handle_timeout(Instant::now());
-        }
+        let mut state = self.0.state.lock();
+        let entered = state.engine.handle_enter(now, who, bytes, deadline);
+        // Others may have got in, or be late, whatever became of this one.
+        tell(&mut state);
+        let permit = Permit {
+            gate: self.clone(),
+            id: entered?,
+        };
+        Ok((permit, deadline))
     }
 
     /// Gets in if there is room and nobody waits.
@@ -118,9 +132,9 @@ impl Gate {
     /// [`Rejected::Full`] if not.
     pub fn try_enter(&self, who: impl Into<PeerId>, bytes: usize) -> Result<Permit, Rejected> {
         let now = Instant::now();
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         state.engine.handle_timeout(now);
-        self.tell(&mut state);
+        tell(&mut state);
         let (inside, waiting, _) = state.engine.load();
         if inside >= self.0.config.inside.max(1) || waiting > 0 {
             return Err(Rejected::Full {
@@ -128,7 +142,7 @@ impl Gate {
             });
         }
         let id = state.engine.handle_enter(now, who.into(), bytes, None)?;
-        self.tell(&mut state);
+        tell(&mut state);
         // There was room, so this one is inside.
         state.results.remove(&id);
         Ok(Permit {
@@ -140,40 +154,42 @@ impl Gate {
     /// How many are inside, how many wait, and with how many octets.
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
-        self.lock().engine.load()
+        self.0.state.lock().engine.load()
     }
 
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> GateCounters {
-        self.lock().engine.counters()
+        self.0.state.lock().engine.counters()
     }
+}
 
-    /// Passes on what the engine tells.
-    fn tell(&self, state: &mut State) {
-        let mut any = false;
-        while let Some(event) = state.engine.poll_event() {
-            any = true;
-            match event {
-                GateEvent::Admitted(id) => state.results.insert(id, Ok(())),
-                GateEvent::Rejected(id, why) => state.results.insert(id, Err(why)),
-            };
-        }
-        if any {
-            self.0.told.notify_all();
-        }
+/// Passes on what the engine tells.
+fn tell(state: &mut Locked<'_, State>) {
+    while let Some(event) = state.engine.poll_event() {
+        match event {
+            GateEvent::Admitted(id) => state.results.insert(id, Ok(())),
+            GateEvent::Rejected(id, why) => state.results.insert(id, Err(why)),
+        };
+        state.tell_all();
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        (self.0.state.lock()).unwrap_or_else(PoisonError::into_inner)
+impl Permit {
+    /// What has become of this one, if that is known.
+    fn look(&self, state: &mut Locked<'_, State>) -> Option<Result<(), Rejected>> {
+        state.engine.handle_timeout(Instant::now());
+        tell(state);
+        state.results.remove(&self.id)
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut state = self.gate.lock();
+        let mut state = self.gate.0.state.lock();
         state.engine.handle_leave(Instant::now(), self.id);
-        self.gate.tell(&mut state);
+        tell(&mut state);
+        state.results.remove(&self.id);
     }
 }
 

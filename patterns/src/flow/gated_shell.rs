@@ -51,6 +51,11 @@ impl GatedRouter {
         self.0.next_event(until)
     }
 
+    /// The same for a task of any executor, without a time. Dropping the future loses nothing.
+    pub async fn recv_async(&mut self) -> Admitted {
+        self.0.next_event_async().await
+    }
+
     /// A request is done: its place is free, and this is sent to whoever asked, if it is there to take it.
     pub fn done(&mut self, ticket: TicketId, reply: Option<Message>) {
         self.0.engine().handle_done(Instant::now(), ticket, reply);

@@ -22,6 +22,9 @@ mod sim_tests;
 mod token_shell;
 mod tokens;
 
+#[cfg(test)]
+pub(crate) use sim_tests::loss_rows;
+
 pub use bucket::{Bucket, RetryAfter, TokenBucket};
 pub use credit::{CreditError, CreditRx, CreditTx};
 pub use credit_link::{

@@ -1,15 +1,16 @@
 //! The token server and its clients on sockets.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sinew::{Context, Endpoint, Frame, Message, ToEndpoint};
 
 use super::{RetryAfter, TokenConfig, TokenMint, TokenPurse};
-use crate::common::{CallError, CallOptions, Idem, RetryPolicy};
+use crate::common::{CallError, CallOptions, Idem, RetryPolicy, LONGEST};
 use crate::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig, ServerHandle};
+use crate::shell::{Locked, Watched};
 use crate::StartError;
 
 /// Buckets that many processes share. It begins at once, and ends when it is dropped.
@@ -100,7 +101,7 @@ impl Drop for TokenServer {
 pub struct TokenClient(Arc<Shared>);
 
 struct Shared {
-    purse: Arc<(Mutex<TokenPurse>, Condvar)>,
+    purse: Arc<Watched<TokenPurse>>,
     client: Client,
     options: CallOptions,
 }
@@ -125,7 +126,7 @@ impl TokenClient {
             ..ClientConfig::default()
         };
         Ok(TokenClient(Arc::new(Shared {
-            purse: Arc::new((Mutex::new(TokenPurse::new(bucket, config)), Condvar::new())),
+            purse: Arc::new(Watched::new(TokenPurse::new(bucket, config))),
             client: Client::connect(context, servers, calls)?,
             options: CallOptions {
                 deadline: config.timeout,
@@ -141,7 +142,7 @@ impl TokenClient {
     /// # Errors
     /// If there are not so many here.
     pub fn try_take(&self, n: u32) -> Result<(), RetryAfter> {
-        let mut purse = lock(&self.0.purse.0);
+        let mut purse = self.0.purse.lock();
         let taken = purse.try_take(Instant::now(), n);
         self.fetch(&mut purse);
         taken
@@ -153,30 +154,59 @@ impl TokenClient {
     /// # Errors
     /// If there were not so many in that time.
     pub fn take(&self, n: u32, timeout: Duration) -> Result<(), RetryAfter> {
-        let end = Instant::now().checked_add(timeout);
-        let mut purse = lock(&self.0.purse.0);
+        let (mut until, end) = begin(timeout);
         loop {
-            let now = Instant::now();
-            let Err(RetryAfter(wait)) = purse.try_take(now, n) else {
-                self.fetch(&mut purse);
-                return Ok(());
-            };
-            if end.is_some_and(|end| now >= end) {
-                return Err(RetryAfter(wait));
+            let attempt = |purse: &mut Locked<'_, _>| self.attempt(purse, n, until, end);
+            match self.0.purse.wait(Some(until), attempt) {
+                Some(Attempt::Over(taken)) => return taken,
+                Some(Attempt::Again(at)) => until = at,
+                None => {}
             }
-            self.fetch(&mut purse);
-            let left = end.map_or(Duration::MAX, |end| end - now);
-            // A reply wakes it; if none is awaited, the time to ask again does.
-            let waited =
-                (self.0.purse.1).wait_timeout(purse, left.min(wait.max(Duration::from_millis(1))));
-            purse = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+    }
+
+    /// The same for a task of any executor. If the future is dropped before it is ready, no tokens were taken; those it
+    /// had fetched are here for others.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    pub async fn take_async(&self, n: u32, timeout: Duration) -> Result<(), RetryAfter> {
+        let (mut until, end) = begin(timeout);
+        loop {
+            let attempt = |purse: &mut Locked<'_, _>| self.attempt(purse, n, until, end);
+            match self.0.purse.wait_async(Some(until), attempt).await {
+                Some(Attempt::Over(taken)) => return taken,
+                Some(Attempt::Again(at)) => until = at,
+                None => {}
+            }
+        }
+    }
+
+    /// One attempt of who waits until then, in vain at the end. `None`: it goes on waiting.
+    fn attempt(
+        &self,
+        purse: &mut Locked<'_, TokenPurse>,
+        n: u32,
+        until: Instant,
+        end: Option<Instant>,
+    ) -> Option<Attempt> {
+        let now = Instant::now();
+        let taken = purse.try_take(now, n);
+        self.fetch(purse);
+        let wait = match taken {
+            Err(RetryAfter(wait)) if end.map_or(true, |end| now < end) => wait,
+            over => return Some(Attempt::Over(over)),
+        };
+        // A reply wakes it; if none is awaited, the time to ask again does.
+        let at = now + wait.clamp(Duration::from_millis(1), LONGEST);
+        let at = end.map_or(at, |end| at.min(end));
+        (until <= now || at < until).then_some(Attempt::Again(at))
     }
 
     /// Tokens here.
     #[must_use]
     pub fn tokens(&self) -> u32 {
-        lock(&self.0.purse.0).tokens()
+        self.0.purse.lock().tokens()
     }
 
     /// Asks for tokens if that is due.
@@ -187,14 +217,13 @@ impl TokenClient {
         let purse = Arc::clone(&self.0.purse);
         let settle = move |reply: Result<Message, CallError>| {
             let now = Instant::now();
-            let mut locked = lock(&purse.0);
+            let mut locked = purse.lock();
             match reply {
                 // Whatever is no reply counts as none, and is told by nothing else.
                 Ok(reply) => drop(locked.handle_reply(now, &reply)),
                 Err(_) => locked.handle_unreachable(now),
             }
-            drop(locked);
-            purse.1.notify_all();
+            locked.tell_all();
         };
         self.0.client.call_then(request, &self.0.options, settle);
     }
@@ -202,7 +231,7 @@ impl TokenClient {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        let give = lock(&self.purse.0).give_back(Instant::now());
+        let give = self.purse.lock().give_back(Instant::now());
         if let Some(give) = give {
             // The client ends with its last call, or this one would be given up with it.
             let client = self.client.clone();
@@ -216,6 +245,19 @@ impl fmt::Debug for TokenClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenClient").finish_non_exhaustive()
     }
+}
+
+/// What comes of an attempt to take tokens.
+enum Attempt {
+    Over(Result<(), RetryAfter>),
+    /// It is worth while again at this time, and not only when the wait was to end.
+    Again(Instant),
+}
+
+/// The time of the first attempt, and of the last; `None` for never.
+fn begin(timeout: Duration) -> (Instant, Option<Instant>) {
+    let now = Instant::now();
+    (now, now.checked_add(timeout))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

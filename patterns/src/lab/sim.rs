@@ -153,6 +153,11 @@ impl Sim {
         }
     }
 
+    /// When it began.
+    pub(crate) fn start(&self) -> Instant {
+        self.start
+    }
+
     /// A node, made anew at each restart.
     pub(crate) fn add(&mut self, make: impl Fn(Instant) -> Box<dyn Node> + 'static) -> NodeId {
         let node = make(self.now);

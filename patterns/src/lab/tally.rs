@@ -110,6 +110,16 @@ impl Tallies {
         }
     }
 
+    /// So many messages that go one way were sent, came, and were given back.
+    pub(crate) fn note_messages(&mut self, sent: u64, came: u64, returned: u64) {
+        let tally = self.0.entry("messages").or_default();
+        assert!(came + returned <= sent, "each comes once or not at all");
+        tally.calls += sent;
+        tally.replies += came;
+        tally.declined += returned;
+        tally.unknown += sent - came - returned;
+    }
+
     /// What must be so whatever the trouble, and what with none.
     fn check(&self, trouble: Trouble) {
         for (kind, tally) in &self.0 {
@@ -165,6 +175,7 @@ mod tests {
     fn loss_table() {
         let mut table = crate::rpc::loss_rows();
         table += &crate::mdp::loss_rows();
+        table += &crate::flow::loss_rows();
         let Some(seeds) = number("PATTERNS_LOSS_TABLE") else {
             return;
         };
@@ -192,6 +203,10 @@ is checked for each of them. *Unknown*: it ended with an error that says that it
 happens: a call without an end, or with another one's reply, fails the test. *Done again*: how many of all
 calls, of whatever end, were carried out more than once. A key holds as long as the server or broker that knows it,
 so repetitions are done again after that is killed, and when another server is asked.
+
+`flow`'s credit is for messages that go one way: *reply* is those that came, each once and in order, which is checked
+for each; *not done* those that were given back, for there was no connection; *unknown* those that were lost with a
+connection, or with the receiver. What is repeated to a receiver by a stranger is not tried.
 
 | pattern | trouble | calls | number | reply | not done | unknown | done again |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -144,6 +144,11 @@ impl BrokerHandle {
         self.running.join();
     }
 
+    /// The same as [`join`](Self::join) for a task of any executor.
+    pub async fn join_async(&self) {
+        self.running.join_async().await;
+    }
+
     fn ask<R: Send + 'static>(
         &self,
         question: impl FnOnce(&mut BrokerEngine) -> R + Send + 'static,

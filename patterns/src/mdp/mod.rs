@@ -27,6 +27,7 @@ mod client_shell;
 mod config;
 #[cfg(test)]
 mod sim_tests;
+mod slots;
 mod wire;
 mod worker;
 mod worker_shell;

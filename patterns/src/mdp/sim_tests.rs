@@ -26,6 +26,9 @@ struct World {
     results: BTreeMap<u64, Result<Message, CallError>>,
     asked: BTreeMap<u64, Idem>,
     executed: BTreeMap<u64, u32>,
+    begun: BTreeMap<u64, Instant>,
+    /// How long calls took that ended with a reply, by when they were begun.
+    took: Vec<(Instant, Duration)>,
 }
 
 type Shared = Rc<RefCell<World>>;
@@ -175,6 +178,9 @@ impl ClientNode {
                     assert!(now <= deadline, "too late");
                     if let Ok(reply) = &result {
                         assert_eq!(*reply, answer(number), "somebody else's reply");
+                        let mut world = self.world.borrow_mut();
+                        let begun = world.begun[&number];
+                        world.took.push((begun, now - begun));
                     }
                     let before = self.world.borrow_mut().results.insert(number, result);
                     assert!(before.is_none(), "it ends once");
@@ -202,6 +208,7 @@ impl ClientNode {
             let service = ["echo", "other"][self.random.below(2) as usize];
             let body = Message::from(number.to_be_bytes());
             self.world.borrow_mut().asked.insert(number, idem);
+            self.world.borrow_mut().begun.insert(number, now);
             match self.engine.handle_call(now, service, body, options) {
                 Ok(call) => {
                     self.calls.insert(call, (number, now + options.deadline));
@@ -543,6 +550,48 @@ fn a_broker_dies_and_the_other_takes_over() {
         assert_eq!(good, 60, "{:?}", world.results);
         trace
     });
+}
+
+/// MDP-04: of the calls that run while one of two brokers dies, or are made just after it, 99 in 100 take no longer than
+/// 99 in 100 of the others, and two heartbeats.
+#[test]
+fn a_broker_that_dies_costs_no_more_than_two_heartbeats() {
+    let (mut before, mut during) = (Vec::new(), Vec::new());
+    for seed in 0..300 {
+        let mut town = build(
+            seed,
+            &Plan {
+                brokers: 2,
+                ext: true,
+                begin: Duration::from_secs(2),
+                patience: Duration::from_secs(10),
+                ..plan(seed)
+            },
+        );
+        let dead = town.brokers[(seed % 2) as usize];
+        // When half of the calls have been made.
+        let span = Duration::from_millis(3500);
+        town.sim.fault_at(span, Fault::Kill(dead));
+        let kill = town.sim.start() + span;
+        town.settle(Duration::from_secs(60));
+        for (begun, took) in &town.world.borrow().took {
+            if *begun + *took < kill {
+                before.push(*took);
+            } else if *begun < kill + HEARTBEAT.interval {
+                during.push(*took);
+            }
+        }
+    }
+    let p99 = |took: &mut Vec<Duration>| {
+        took.sort_unstable();
+        took[took.len() * 99 / 100]
+    };
+    assert!(before.len() > 1000 && during.len() > 500);
+    let (before, during) = (p99(&mut before), p99(&mut during));
+    assert!(
+        during <= before + HEARTBEAT.interval * 2,
+        "{during:?} while a broker dies, {before:?} before it"
+    );
 }
 
 /// What a stranger may send: nothing breaks, and calls go on.

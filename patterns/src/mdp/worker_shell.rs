@@ -1,18 +1,20 @@
-//! The worker on sockets: per slot one DEALER at a time with a thread of its own, and handlers on others.
+//! The worker on sockets: one DEALER at a time per slot, a thread for all of them, and handlers on others.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
 use sinew::{Context, Frame, Message, ToEndpoint};
 
+use super::slots::{SlotEvent, Slots};
 use super::{WorkerConfig, WorkerCounters, WorkerEngine, WorkerEvent, WorkerRequestId};
 use crate::common::Fault;
 use crate::shell::{
-    endpoints, seed, Asked, Clerk, Driver, Popped, Request, Requests, Running, ServeCommand,
-    ServeEngine, ServeTold, Sockets, StartError, LINGER,
+    endpoints, seed, Asked, Clerk, Driver, Request, Requests, Running, ServeCommand, ServeEngine,
+    ServeTold, Sockets, StartError, LINGER,
 };
 
-type Thread = Running<ServeCommand<WorkerEngine>>;
+type Thread = Running<ServeCommand<Slots>>;
 
 /// A worker that offers a service to one of several equivalent brokers. See [`Client`](super::Client) for an
 /// example.
@@ -22,14 +24,15 @@ type Thread = Running<ServeCommand<WorkerEngine>>;
 /// drained or dropped.
 #[derive(Debug)]
 pub struct Worker {
-    slots: Arc<[Thread]>,
+    running: Arc<Thread>,
+    slots: usize,
     requests: Arc<Requests>,
 }
 
 /// What other threads control a [`Worker`] with.
 #[derive(Debug, Clone)]
 pub struct WorkerHandle {
-    slots: Arc<[Thread]>,
+    running: Arc<Thread>,
 }
 
 impl Worker {
@@ -59,23 +62,16 @@ impl Worker {
     ) -> Result<Self, StartError> {
         let brokers = endpoints(brokers)?;
         let service = service.into();
+        let slots = slots.max(1);
+        let now = Instant::now();
+        let engines = (0..slots)
+            .map(|_| WorkerEngine::new(config, service.clone(), brokers.len(), seed(), now));
+        let driver = Driver::new(Slots::new(engines.collect()), Sockets::new(context, LINGER));
         let requests = Arc::default();
-        let mut started: Vec<Thread> = Vec::new();
-        for _ in 0..slots.max(1) {
-            let now = Instant::now();
-            let engine = WorkerEngine::new(config, service.clone(), brokers.len(), seed(), now);
-            let driver = Driver::new(engine, Sockets::new(context, LINGER));
-            let clerk = Clerk::new(&driver, &requests, brokers.clone());
-            match Running::start("sinew-mdp-worker", driver, clerk) {
-                Ok(running) => started.push(running),
-                Err(error) => {
-                    stop(&started);
-                    return Err(error);
-                }
-            }
-        }
+        let clerk = Clerk::new(&driver, &requests, brokers);
         Ok(Worker {
-            slots: started.into(),
+            running: Arc::new(Running::start("sinew-mdp-worker", driver, clerk)?),
+            slots,
             requests,
         })
     }
@@ -89,14 +85,45 @@ impl Worker {
     where
         H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
     {
-        self.requests.serve(self.slots.len(), &handler)
+        self.requests.serve(self.slots, &handler)
+    }
+
+    /// The same for a task of any executor: the next request, or `None` when the worker has ended. Dropping the future loses
+    /// none.
+    pub fn next_async(&mut self) -> impl Future<Output = Option<Request>> + Send + '_ {
+        self.requests.next_async()
+    }
+
+    /// Serves in a task of any executor: the futures that the handler makes of requests run side by side in it, at
+    /// most one per slot, until the worker is drained or stopped. Each answers its request with
+    /// [`reply`](Request::reply) or [`fail`](Request::fail). One that panics fails its request, and no other; if the future
+    /// of this method is dropped, so do all that are here, and the worker ends.
+    ///
+    /// ```
+    /// use sinew_patterns::mdp::{Worker, WorkerConfig};
+    ///
+    /// # async fn run(context: sinew::Context) -> Result<(), sinew_patterns::StartError> {
+    /// let worker = Worker::connect(&context, &["tcp://10.0.0.1:5555"], "echo", WorkerConfig::default())?;
+    /// worker.serve_async(|mut request| async move {
+    ///     let body = request.take_body();
+    ///     request.reply(body);
+    /// }).await;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn serve_async<H, F>(self, handler: H)
+    where
+        H: Fn(Request) -> F,
+        F: Future<Output = ()>,
+    {
+        self.requests.serve_async(self.slots, handler).await;
     }
 
     /// What other threads control it with.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
         WorkerHandle {
-            slots: Arc::clone(&self.slots),
+            running: Arc::clone(&self.running),
         }
     }
 }
@@ -106,10 +133,7 @@ impl Iterator for Worker {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        match self.requests.next(None) {
-            Popped::Item(request) => Some(request),
-            Popped::Closed | Popped::Late => None,
-        }
+        self.requests.next(None)
     }
 }
 
@@ -120,72 +144,65 @@ impl Drop for Worker {
 }
 
 impl WorkerHandle {
-    /// What all slots together have done so far; those that have ended do not count.
+    /// What all slots together have done so far; all zero once the worker has ended.
     #[must_use]
     pub fn counters(&self) -> WorkerCounters {
-        let mut sum = WorkerCounters::default();
-        for slot in self.slots.iter() {
-            let question = |engine: &mut WorkerEngine| engine.counters();
-            if let Some(counters) = slot.sender().ask(ServeCommand::With, question) {
-                sum.add(&counters);
-            }
-        }
-        sum
+        let sender = self.running.sender();
+        let counters = sender.ask(ServeCommand::With, |slots: &mut Slots| slots.counters());
+        counters.unwrap_or_default()
     }
 
     /// Takes no more requests, finishes those that are here, says goodbye to the broker, and ends. Does not
     /// wait for that: [`join`](Self::join) does.
     pub fn drain(&self) {
-        for slot in self.slots.iter() {
-            let _ = slot.sender().send(ServeCommand::Drain);
-        }
+        let _ = self.running.sender().send(ServeCommand::Drain);
     }
 
     /// Ends now. Requests that are here get no reply; the broker gives them to others.
     pub fn stop(&self) {
-        stop(&self.slots);
+        let _ = self.running.sender().send(ServeCommand::Stop);
     }
 
     /// Waits until the worker has ended and its sockets are closed, at most a second after its last reply.
     pub fn join(&self) {
-        self.slots.iter().for_each(Running::join);
+        self.running.join();
+    }
+
+    /// The same as [`join`](Self::join) for a task of any executor.
+    pub async fn join_async(&self) {
+        self.running.join_async().await;
     }
 }
 
-fn stop(slots: &[Thread]) {
-    for slot in slots {
-        let _ = slot.sender().send(ServeCommand::Stop);
-    }
-}
+impl ServeEngine for Slots {
+    type Id = (usize, WorkerRequestId);
 
-impl ServeEngine for WorkerEngine {
-    type Id = WorkerRequestId;
-
-    fn reply(&mut self, now: Instant, id: WorkerRequestId, reply: Message) {
-        self.handle_reply(now, id, reply);
+    fn reply(&mut self, now: Instant, (slot, id): Self::Id, reply: Message) {
+        self.with(slot, |engine| engine.handle_reply(now, id, reply));
     }
 
-    fn fault(&mut self, now: Instant, id: WorkerRequestId, fault: Fault) {
-        self.handle_fault(now, id, fault);
+    fn fault(&mut self, now: Instant, (slot, id): Self::Id, fault: Fault) {
+        self.with(slot, |engine| engine.handle_fault(now, id, fault));
     }
 
-    fn partial(&mut self, now: Instant, id: WorkerRequestId, part: Message) -> bool {
-        self.handle_partial(now, id, part)
+    fn partial(&mut self, now: Instant, (slot, id): Self::Id, part: Message) -> bool {
+        self.with(slot, |engine| engine.handle_partial(now, id, part))
+            .unwrap_or(false)
     }
 
-    fn progress(&mut self, now: Instant, id: WorkerRequestId) {
-        self.handle_progress(now, id);
+    fn progress(&mut self, now: Instant, (slot, id): Self::Id) {
+        self.with(slot, |engine| engine.handle_progress(now, id));
     }
 
     fn drain(&mut self, now: Instant) {
-        self.handle_drain(now);
+        Slots::drain(self, now);
     }
 
-    fn told(event: WorkerEvent) -> ServeTold<WorkerRequestId> {
+    fn told(event: SlotEvent) -> ServeTold<Self::Id> {
         match event {
-            WorkerEvent::Open { port, broker } => ServeTold::Open(port, broker),
-            WorkerEvent::Close { port } => ServeTold::Close(port),
-            WorkerEvent::Request(request) => {
+            SlotEvent::Of(_, WorkerEvent::Open { port, broker }) => ServeTold::Open(port, broker),
+            SlotEvent::Of(_, WorkerEvent::Close { port }) => ServeTold::Close(port),
+            SlotEvent::Of(slot, WorkerEvent::Request(request)) => {
                 let asked = Asked {
                     body: request.body,
                     peer: None,
@@ -193,9 +210,9 @@ impl ServeEngine for WorkerEngine {
                     id: request.name,
                     delivery: request.delivery,
                 };
-                ServeTold::Request(request.id, asked)
+                ServeTold::Request((slot, request.id), asked)
             }
-            WorkerEvent::Drained => ServeTold::Drained,
+            SlotEvent::Of(_, WorkerEvent::Drained) | SlotEvent::Drained => ServeTold::Drained,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The server on a socket: a ROUTER with a thread of its own, and handlers on others.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -8,8 +9,8 @@ use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
 use super::{RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
 use crate::common::{Fault, MsgId};
 use crate::shell::{
-    behind, endpoints, Asked, Clerk, Driver, Popped, Request, Requests, Running, ServeCommand,
-    ServeEngine, ServeTold, StartError, LINGER,
+    behind, endpoints, Asked, Clerk, Driver, Request, Requests, Running, ServeCommand, ServeEngine,
+    ServeTold, StartError, LINGER,
 };
 
 type Thread = Running<ServeCommand<ServerEngine>>;
@@ -65,10 +66,7 @@ impl Server {
 
     /// The next request, at most until then. `None` if there is none by then, too.
     pub fn next_deadline(&mut self, until: Instant) -> Option<Request> {
-        match self.requests.next(Some(until)) {
-            Popped::Item(request) => Some(request),
-            Popped::Closed | Popped::Late => None,
-        }
+        self.requests.next(Some(until))
     }
 
     /// Runs this handler on [`ServerConfig::concurrency`] threads, the caller's included, until the server is
@@ -81,6 +79,46 @@ impl Server {
         H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
     {
         self.requests.serve(self.concurrency, &handler)
+    }
+
+    /// The same for a task of any executor: the next request, or `None` when the server has ended. Dropping the future loses
+    /// none.
+    pub fn next_async(&mut self) -> impl Future<Output = Option<Request>> + Send + '_ {
+        self.requests.next_async()
+    }
+
+    /// Serves in a task of any executor: the futures that the handler makes of requests run side by side in it, at
+    /// most [`ServerConfig::concurrency`], until the server is drained or stopped. Each answers its request with
+    /// [`reply`](Request::reply) or [`fail`](Request::fail). One that panics fails its request, and no other; if the future
+    /// of this method is dropped, so do all that are here, and the server ends.
+    ///
+    /// ```
+    /// use sinew::Context;
+    /// use sinew_patterns::rpc::{CallOptions, Client, ClientConfig, Server, ServerConfig};
+    ///
+    /// let context = Context::default();
+    /// let server = Server::bind(&context, &["tcp://127.0.0.1:*"], ServerConfig::default())?;
+    /// let client = Client::connect(&context, server.endpoints(), ClientConfig::default())?;
+    /// let handle = server.handle();
+    /// let serving = server.serve_async(|mut request| async move {
+    ///     let body = request.take_body();
+    ///     request.reply(body);
+    /// });
+    /// let calling = async {
+    ///     let reply = client.call_async("hello", &CallOptions::default()).await;
+    ///     handle.drain();
+    ///     reply
+    /// };
+    /// let ((), reply) = futures::executor::block_on(futures::future::join(serving, calling));
+    /// assert_eq!(reply?.as_bytes(), b"hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub async fn serve_async<H, F>(self, handler: H)
+    where
+        H: Fn(Request) -> F,
+        F: Future<Output = ()>,
+    {
+        self.requests.serve_async(self.concurrency, handler).await;
     }
 
     /// What other threads control it with.
@@ -97,10 +135,7 @@ impl Iterator for Server {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        match self.requests.next(None) {
-            Popped::Item(request) => Some(request),
-            Popped::Closed | Popped::Late => None,
-        }
+        self.requests.next(None)
     }
 }
 
@@ -145,6 +180,11 @@ impl ServerHandle {
     /// Waits until the server has ended and its socket is closed, at most a second after its last reply.
     pub fn join(&self) {
         self.running.join();
+    }
+
+    /// The same as [`join`](Self::join) for a task of any executor.
+    pub async fn join_async(&self) {
+        self.running.join_async().await;
     }
 }
 

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
 use sinew::Message;
 
 use super::driver::{Driver, Sender, With};
-use super::inbox::{Inbox, Popped};
+use super::inbox::Inbox;
 use super::thread::{Desk, Running, StartError};
 use crate::common::{CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Port};
 
@@ -106,8 +106,7 @@ impl Promise {
     fn done(mut self, result: Result<Message, CallError>) {
         match self.to.take() {
             Some(To::Waiter(updates)) => {
-                let _ = updates.push(Update::Done(result));
-                updates.close();
+                updates.push_last(Update::Done(result));
             }
             Some(To::Then(then)) => then(result),
             None => {}
@@ -226,7 +225,7 @@ pub struct Replies(Box<dyn Parts>);
 
 trait Parts: Send {
     fn next(&mut self) -> Option<Reply>;
-    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Option<Reply>>;
+    fn next_async(&mut self) -> Pin<Box<dyn Future<Output = Option<Reply>> + Send + '_>>;
 }
 
 impl<E: CallEngine> Parts for Pending<E> {
@@ -234,21 +233,15 @@ impl<E: CallEngine> Parts for Pending<E> {
         Pending::next(self)
     }
 
-    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Option<Reply>> {
-        Pending::poll_next(self, context)
+    fn next_async(&mut self) -> Pin<Box<dyn Future<Output = Option<Reply>> + Send + '_>> {
+        Box::pin(Pending::next_async(self))
     }
 }
 
 impl Replies {
     /// The next reply; `None` after the last one. Dropping the future loses nothing.
-    pub fn next_async(
-        &mut self,
-    ) -> impl Future<Output = Option<Result<Message, CallError>>> + Send + '_ {
-        std::future::poll_fn(|context| {
-            self.0
-                .poll_next(context)
-                .map(|reply| reply.map(Reply::into))
-        })
+    pub async fn next_async(&mut self) -> Option<Result<Message, CallError>> {
+        self.0.next_async().await.map(Reply::into)
     }
 }
 
@@ -293,21 +286,17 @@ impl<E: CallEngine> Pending<E> {
         if self.over {
             return None;
         }
-        let update = match self.updates.pop(None) {
-            Popped::Item(update) => Some(update),
-            Popped::Closed | Popped::Late => None,
-        };
+        let update = self.updates.pop(None).item();
         Some(self.take(update))
     }
 
-    fn poll_next(&mut self, context: &mut TaskContext<'_>) -> Poll<Option<Reply>> {
+    /// Dropping the future loses nothing.
+    async fn next_async(&mut self) -> Option<Reply> {
         if self.over {
-            return Poll::Ready(None);
+            return None;
         }
-        match self.updates.poll_pop(context) {
-            Poll::Ready(update) => Poll::Ready(Some(self.take(update))),
-            Poll::Pending => Poll::Pending,
-        }
+        let update = self.updates.pop_async().await;
+        Some(self.take(update))
     }
 
     /// The parts together, the last one at the end.
@@ -321,19 +310,14 @@ impl<E: CallEngine> Pending<E> {
         Err(CLOSED)
     }
 
-    pub(crate) fn whole_async(mut self) -> impl Future<Output = Result<Message, CallError>> + Send {
+    pub(crate) async fn whole_async(mut self) -> Result<Message, CallError> {
         let mut whole = Whole::default();
-        std::future::poll_fn(move |context| loop {
-            match self.poll_next(context) {
-                Poll::Ready(Some(reply)) => {
-                    if let Some(result) = whole.add(reply) {
-                        return Poll::Ready(result);
-                    }
-                }
-                Poll::Ready(None) => return Poll::Ready(Err(CLOSED)),
-                Poll::Pending => return Poll::Pending,
+        while let Some(reply) = self.next_async().await {
+            if let Some(result) = whole.add(reply) {
+                return result;
             }
-        })
+        }
+        Err(CLOSED)
     }
 
     fn take(&mut self, update: Option<Update>) -> Reply {

@@ -1,12 +1,13 @@
 //! The one loop that drives engines on sockets.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
-use super::inbox::{Inbox, Popped};
+use super::inbox::Inbox;
 use super::sockets::Sockets;
-use crate::common::{Engine, Port};
+use crate::common::Engine;
 
 /// An engine, its sockets, and what other threads want of it.
 #[derive(Debug)]
@@ -14,6 +15,8 @@ pub(crate) struct Driver<E, C> {
     pub(crate) engine: E,
     pub(crate) sockets: Sockets,
     commands: Arc<Inbox<C>>,
+    /// Commands that were taken, and have their turn next.
+    taken: VecDeque<C>,
 }
 
 /// What a driver stops for.
@@ -67,10 +70,7 @@ impl<C> Sender<C> {
         let with: With<E> = Box::new(move |engine| owed.pay(question(engine)));
         // If nobody takes it, what is owed is dropped with it.
         let _ = self.send(command(with));
-        match inbox.pop(None) {
-            Popped::Item(answer) => Some(answer),
-            Popped::Closed | Popped::Late => None,
-        }
+        inbox.pop(None).item()
     }
 }
 
@@ -80,7 +80,7 @@ pub(crate) struct Owed<T>(pub(crate) Arc<Inbox<T>>);
 
 impl<T> Owed<T> {
     pub(crate) fn pay(self, answer: T) {
-        let _ = self.0.push(answer);
+        self.0.push_last(answer);
     }
 }
 
@@ -96,6 +96,7 @@ impl<E: Engine, C> Driver<E, C> {
             engine,
             sockets,
             commands: Arc::default(),
+            taken: VecDeque::new(),
         }
     }
 
@@ -110,21 +111,11 @@ impl<E: Engine, C> Driver<E, C> {
     /// past it does what can be done without waiting.
     pub(crate) fn next(&mut self, until: Option<Instant>) -> Turn<E::Event, C> {
         loop {
-            self.flush();
-            if let Some(event) = self.engine.poll_event() {
-                return Turn::Event(event);
+            let (turn, busy) = self.turn();
+            if let Some(turn) = turn {
+                return turn;
             }
-            if let Some(command) = self.commands.try_pop() {
-                return Turn::Command(command);
-            }
-            let busy = self.receive();
-            let now = Instant::now();
-            self.engine.handle_timeout(now);
-            self.flush();
-            if let Some(event) = self.engine.poll_event() {
-                return Turn::Event(event);
-            }
-            if until.is_some_and(|until| now >= until) {
+            if until.is_some_and(|until| Instant::now() >= until) {
                 return Turn::Over;
             }
             if !busy {
@@ -134,10 +125,42 @@ impl<E: Engine, C> Driver<E, C> {
         }
     }
 
+    /// The same for a task, without a time. What was not told is told next time, so the future may be dropped.
+    pub(crate) async fn next_async(&mut self) -> Turn<E::Event, C> {
+        loop {
+            let (turn, busy) = self.turn();
+            if let Some(turn) = turn {
+                return turn;
+            }
+            if !busy {
+                let wake = self.engine.poll_timeout();
+                self.sockets.wait_async(wake).await;
+            }
+        }
+    }
+
+    /// Does what can be done without waiting, as far as the next thing to tell; and whether there was anything.
+    fn turn(&mut self) -> (Option<Turn<E::Event, C>>, bool) {
+        self.flush();
+        if let Some(event) = self.engine.poll_event() {
+            return (Some(Turn::Event(event)), true);
+        }
+        if self.taken.is_empty() {
+            self.commands.take_all(&mut self.taken);
+        }
+        if let Some(command) = self.taken.pop_front() {
+            return (Some(Turn::Command(command)), true);
+        }
+        let busy = self.receive();
+        self.engine.handle_timeout(Instant::now());
+        self.flush();
+        (self.engine.poll_event().map(Turn::Event), busy)
+    }
+
     /// Sends what the engine wants sent. Never waits: what a peer cannot take now goes back to the engine.
     pub(crate) fn flush(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
-            if !self.sockets.send(&transmit) {
+            if let Err(transmit) = self.sockets.send(transmit) {
                 self.engine.handle_refused(Instant::now(), transmit);
             }
         }
@@ -148,26 +171,26 @@ impl<E: Engine, C> Driver<E, C> {
         // What a lost peer had sent before is there when its loss is told, and is taken first.
         let events = self.sockets.take_events();
         let mut busy = !events.is_empty();
-        let mut port = Port(0);
-        let mut rounds = 0;
-        for _ in 0..AT_ONCE {
-            let Some((from, peer, message)) = self.sockets.try_recv(port) else {
-                // Those before it may have got something meanwhile.
-                if port == Port(0) || rounds == ROUNDS {
-                    break;
-                }
-                (port, rounds) = (Port(0), rounds + 1);
-                continue;
-            };
-            busy = true;
-            self.engine
-                .handle_message(Instant::now(), from, peer.as_ref(), message);
-            self.flush();
-            // The next port has its turn.
-            port = Port(from.0.saturating_add(1));
+        let mut ports = self.sockets.awake();
+        // That of all of them: they were there when it was.
+        let now = Instant::now();
+        let mut room = AT_ONCE;
+        // Each port has its turn, until none has anything.
+        while room > 0 && !ports.is_empty() {
+            ports.retain(|&port| {
+                let Some((peer, message)) = self.sockets.try_recv(port) else {
+                    return false;
+                };
+                room = room.saturating_sub(1);
+                self.engine
+                    .handle_message(now, port, peer.as_ref(), message);
+                self.flush();
+                true
+            });
+            busy |= room < AT_ONCE;
         }
         for (port, event) in events {
-            self.engine.handle_peer(Instant::now(), port, event);
+            self.engine.handle_peer(now, port, event);
             self.flush();
         }
         busy
@@ -176,7 +199,8 @@ impl<E: Engine, C> Driver<E, C> {
 
 impl<E, C> Driver<E, C> {
     /// From here on whoever wants something learns that it will not be done.
-    pub(crate) fn refuse_commands(&self) {
+    pub(crate) fn refuse_commands(&mut self) {
+        self.taken.clear();
         self.commands.discard();
     }
 }
@@ -187,8 +211,5 @@ impl<E, C> Drop for Driver<E, C> {
     }
 }
 
-/// Messages between two looks at comings and goings.
+/// Messages between two looks at comings and goings, and at what else is wanted; at most one more per port.
 const AT_ONCE: usize = 256;
-
-/// How often all ports have their turn between two looks.
-const ROUNDS: usize = 16;

@@ -1,23 +1,19 @@
 //! A queue between threads, or between a thread and a task.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::future::Future;
 use std::time::Instant;
+
+use super::watched::{Locked, Watched};
 
 /// Anyone may push and anyone may pop, each item once. It has no bound of its own: whoever pushes has one.
 #[derive(Debug)]
-pub(crate) struct Inbox<T> {
-    state: Mutex<State<T>>,
-    ready: Condvar,
-}
+pub(crate) struct Inbox<T>(Watched<State<T>>);
 
 #[derive(Debug)]
 struct State<T> {
     items: VecDeque<T>,
     closed: bool,
-    /// Tasks that wait.
-    wakers: Vec<Waker>,
 }
 
 /// What a pop brings.
@@ -30,103 +26,93 @@ pub(crate) enum Popped<T> {
     Late,
 }
 
+impl<T> Popped<T> {
+    pub(crate) fn item(self) -> Option<T> {
+        match self {
+            Popped::Item(item) => Some(item),
+            Popped::Closed | Popped::Late => None,
+        }
+    }
+}
+
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
-        Inbox {
-            state: Mutex::new(State {
-                items: VecDeque::new(),
-                closed: false,
-                wakers: Vec::new(),
-            }),
-            ready: Condvar::new(),
-        }
+        Inbox(Watched::new(State {
+            items: VecDeque::new(),
+            closed: false,
+        }))
     }
 }
 
 impl<T> Inbox<T> {
     /// Gives the item back if it is closed.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
-        let wakers = {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(item);
-            }
-            state.items.push_back(item);
-            std::mem::take(&mut state.wakers)
-        };
-        self.ready.notify_one();
-        wakers.into_iter().for_each(Waker::wake);
+        let mut state = self.0.lock();
+        if state.closed {
+            return Err(item);
+        }
+        state.items.push_back(item);
+        state.tell_one();
         Ok(())
     }
 
-    pub(crate) fn try_pop(&self) -> Option<T> {
-        self.lock().items.pop_front()
+    /// The last item: it is closed with it.
+    pub(crate) fn push_last(&self, item: T) {
+        let mut state = self.0.lock();
+        if !state.closed {
+            state.items.push_back(item);
+            state.closed = true;
+            state.tell_all();
+        }
+    }
+
+    /// All there is, behind what is in `items`.
+    pub(crate) fn take_all(&self, items: &mut VecDeque<T>) {
+        let mut state = self.0.lock();
+        match items.is_empty() {
+            // What was emptied is filled next.
+            true => std::mem::swap(&mut state.items, items),
+            false => items.append(&mut state.items),
+        }
     }
 
     /// Waits until then, or for ever.
     pub(crate) fn pop(&self, until: Option<Instant>) -> Popped<T> {
-        let mut state = self.lock();
-        loop {
-            if let Some(item) = state.items.pop_front() {
-                return Popped::Item(item);
-            }
-            if state.closed {
-                return Popped::Closed;
-            }
-            state = match until {
-                None => self
-                    .ready
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Popped::Late;
-                    }
-                    let waited = self.ready.wait_timeout(state, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
-        }
+        self.0.wait(until, next).unwrap_or(Popped::Late)
     }
 
-    /// The same for a task; `None` once it is closed and empty.
-    pub(crate) fn poll_pop(&self, context: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut state = self.lock();
-        if let Some(item) = state.items.pop_front() {
-            return Poll::Ready(Some(item));
-        }
-        if state.closed {
-            return Poll::Ready(None);
-        }
-        let waker = context.waker();
-        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
-            state.wakers.push(waker.clone());
-        }
-        Poll::Pending
+    /// The same for a task; `None` once it is closed and empty. An item is taken when the future is ready, and not
+    /// before.
+    pub(crate) fn pop_async(&self) -> impl Future<Output = Option<T>> + Send + Unpin + '_
+    where
+        T: Send,
+    {
+        let popped = self.0.wait_async(None, next);
+        futures_util::FutureExt::map(popped, |popped| popped.and_then(Popped::item))
     }
 
     /// No more will come. What is in it can still be popped.
     pub(crate) fn close(&self) {
-        let wakers = {
-            let mut state = self.lock();
+        let mut state = self.0.lock();
+        if !state.closed {
             state.closed = true;
-            std::mem::take(&mut state.wakers)
-        };
-        self.ready.notify_all();
-        wakers.into_iter().for_each(Waker::wake);
+            state.tell_all();
+        }
     }
 
     /// No more will come, and what is in it is of no use any more.
     pub(crate) fn discard(&self) {
         self.close();
-        let items = std::mem::take(&mut self.lock().items);
+        let items = std::mem::take(&mut self.0.lock().items);
         // Not under the lock: dropping an item may do anything.
         drop(items);
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+fn next<T>(state: &mut Locked<'_, State<T>>) -> Option<Popped<T>> {
+    match state.items.pop_front() {
+        Some(item) => Some(Popped::Item(item)),
+        None => state.closed.then_some(Popped::Closed),
     }
 }
 
@@ -166,6 +152,13 @@ mod tests {
     fn the_time_is_over() {
         let inbox = Inbox::<u8>::default();
         assert_eq!(inbox.pop(Some(Instant::now())), Popped::Late);
-        assert_eq!(inbox.try_pop(), None);
+        let mut all = VecDeque::from([1]);
+        inbox.push(2).unwrap();
+        inbox.take_all(&mut all);
+        inbox.push_last(3);
+        inbox.push_last(4);
+        inbox.take_all(&mut all);
+        assert_eq!(all, [1, 2, 3]);
+        assert_eq!(inbox.pop(None), Popped::Closed);
     }
 }

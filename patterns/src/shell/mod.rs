@@ -9,6 +9,7 @@ mod router;
 mod serving;
 mod sockets;
 mod thread;
+mod watched;
 
 pub use calls::Replies;
 pub use router::RouterShell;
@@ -17,13 +18,13 @@ pub use thread::StartError;
 
 pub(crate) use calls::{CallEngine, Caller, Pending, Told as CallTold};
 pub(crate) use driver::{Driver, Turn, With};
-pub(crate) use inbox::Popped;
 pub(crate) use router::behind;
 pub(crate) use serving::{
     Asked, Clerk, Command as ServeCommand, Requests, ServeEngine, Told as ServeTold,
 };
 pub(crate) use sockets::{Sockets, RECONNECT};
 pub(crate) use thread::{Desk, Running};
+pub(crate) use watched::{Locked, Watched};
 
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;

@@ -76,6 +76,21 @@ impl<E: Engine> RouterShell<E> {
             Turn::Command(never) => match never {},
         }
     }
+
+    /// The same for a task of any executor, without a time; [`sinew::sleep_until`] is one to race it with. Dropping the
+    /// future loses nothing: what the engine has to tell it tells next time.
+    pub async fn next_event_async(&mut self) -> E::Event
+    where
+        E: Send,
+    {
+        loop {
+            match self.0.next_async().await {
+                Turn::Event(event) => return event,
+                Turn::Over => {}
+                Turn::Command(never) => match never {},
+            }
+        }
+    }
 }
 
 /// A driver of an engine behind this ROUTER.

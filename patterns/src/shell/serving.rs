@@ -2,17 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::Future;
 use std::ops::ControlFlow;
 use std::panic::{self, AssertUnwindSafe};
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::Instant;
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use futures_util::FutureExt;
 use sinew::{Endpoint, Message};
 
 use super::driver::{Driver, Owed, Sender, With};
-use super::inbox::{Inbox, Popped};
+use super::inbox::Inbox;
 use super::thread::{Desk, StartError};
 use crate::common::{Engine, Fault, MsgId, PeerId, Port};
 
@@ -60,7 +65,8 @@ pub struct Request {
 
 trait Answer: Send + Sync {
     fn end(&self, result: Result<Message, Fault>);
-    fn part(&self, part: Message) -> bool;
+    /// Where it is told whether somebody will read it, once the socket has it.
+    fn part(&self, part: Message) -> Arc<Inbox<bool>>;
     fn progress(&self);
 }
 
@@ -112,7 +118,19 @@ impl Request {
     /// socket has it. False if nobody will read it.
     pub fn partial(&mut self, part: impl Into<Message>) -> bool {
         let answer = self.answer.as_ref();
-        answer.is_some_and(|answer| answer.part(part.into()))
+        let told = answer.and_then(|answer| answer.part(part.into()).pop(None).item());
+        told.unwrap_or(false)
+    }
+
+    /// The same for a task of any executor. The part is sent now; dropping the future takes it back no more.
+    pub fn partial_async(&mut self, part: impl Into<Message>) -> impl Future<Output = bool> + Send {
+        let told = self.answer.as_ref().map(|answer| answer.part(part.into()));
+        async move {
+            match told {
+                Some(told) => told.pop_async().await.unwrap_or(false),
+                None => false,
+            }
+        }
     }
 
     /// Says that work goes on. With [`Scope::Progress`](crate::common::Scope::Progress) a worker's heartbeats
@@ -176,11 +194,11 @@ impl<E: ServeEngine> Answer for Way<E> {
         let _ = self.sender.send(Command::End(self.id, result));
     }
 
-    fn part(&self, part: Message) -> bool {
+    fn part(&self, part: Message) -> Arc<Inbox<bool>> {
         let inbox = Arc::<Inbox<bool>>::default();
         let owed = Owed(Arc::clone(&inbox));
         let _ = self.sender.send(Command::Part(self.id, part, owed));
-        inbox.pop(None) == Popped::Item(true)
+        inbox
     }
 
     fn progress(&self) {
@@ -206,8 +224,53 @@ pub(crate) struct Requests {
 
 impl Requests {
     /// The next one; `None` once no engine is left.
-    pub(crate) fn next(&self, until: Option<Instant>) -> Popped<Request> {
-        self.inbox.pop(until)
+    pub(crate) fn next(&self, until: Option<Instant>) -> Option<Request> {
+        self.inbox.pop(until).item()
+    }
+
+    /// The same for a task. A request is taken when the future is ready, and not before.
+    pub(crate) fn next_async(&self) -> impl Future<Output = Option<Request>> + Send + Unpin + '_ {
+        self.inbox.pop_async()
+    }
+
+    /// Runs the futures of so many handlers at once, all in this task, until no engine is left.
+    pub(crate) async fn serve_async<H, F>(&self, most: usize, handler: H)
+    where
+        H: Fn(Request) -> F,
+        F: Future<Output = ()>,
+    {
+        enum Now {
+            Next(Option<Request>),
+            Done,
+        }
+        let mut running = FuturesUnordered::new();
+        let mut open = true;
+        while open || !running.is_empty() {
+            let room = open && running.len() < most;
+            let mut next = pin!(self.next_async());
+            let now = std::future::poll_fn(|context| {
+                if room {
+                    if let Poll::Ready(next) = next.as_mut().poll(context) {
+                        return Poll::Ready(Now::Next(next));
+                    }
+                }
+                match running.poll_next_unpin(context) {
+                    Poll::Ready(Some(())) => Poll::Ready(Now::Done),
+                    // With none running there is room.
+                    Poll::Ready(None) | Poll::Pending => Poll::Pending,
+                }
+            });
+            match now.await {
+                Now::Next(Some(request)) => {
+                    let call = async { handler(request).await };
+                    // One request that makes a handler panic must not take the others with it. It is dropped by
+                    // the panic, which answers it.
+                    running.push(AssertUnwindSafe(call).catch_unwind().map(drop));
+                }
+                Now::Next(None) => open = false,
+                Now::Done => {}
+            }
+        }
     }
 
     /// Runs the handler on so many threads, this one included, until no engine is left.
@@ -216,7 +279,7 @@ impl Requests {
         H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
     {
         let work = || {
-            while let Popped::Item(mut request) = self.next(None) {
+            while let Some(mut request) = self.next(None) {
                 // One request that makes a handler panic must not take those after it with it.
                 let call = AssertUnwindSafe(|| handler(&mut request));
                 let result = panic::catch_unwind(call)

@@ -1,8 +1,8 @@
 //! The sockets of an engine: a ROUTER, or a DEALER per port, all waited for at once.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use sinew::{
@@ -10,6 +10,7 @@ use sinew::{
     Router, SocketEvent, Transport,
 };
 
+use super::watched::{Locked, Watched};
 use crate::common::{PeerEvent, PeerId, Port, Transmit};
 
 /// See the module.
@@ -21,14 +22,17 @@ pub(crate) struct Sockets {
     wires: BTreeMap<Port, Wire>,
     /// What could not be opened, to be tried again.
     unopened: BTreeMap<Port, (Endpoint, Instant)>,
+    /// Those that may have something; the others ring the bell when they do.
+    awake: BTreeSet<Port>,
     bell: Arc<Bell>,
-    waker: Waker,
 }
 
 #[derive(Debug)]
 struct Wire {
     socket: Socket,
     monitor: Monitor,
+    /// Rings for it.
+    waker: Waker,
     /// Over inproc nobody tells of connections: there is one from the beginning.
     begins_up: bool,
 }
@@ -41,29 +45,36 @@ enum Socket {
 
 impl Sockets {
     pub(crate) fn new(context: &Context, linger: Duration) -> Self {
-        let bell = Arc::<Bell>::default();
         Sockets {
             context: context.clone(),
             linger,
             wires: BTreeMap::new(),
             unopened: BTreeMap::new(),
-            waker: Waker::from(Arc::clone(&bell)),
-            bell,
+            awake: BTreeSet::new(),
+            bell: Arc::default(),
         }
     }
 
     /// Ends a wait.
     pub(crate) fn waker(&self) -> Waker {
-        self.waker.clone()
+        Waker::from(Arc::clone(&self.bell))
     }
 
     pub(crate) fn add_router(&mut self, port: Port, router: Router) {
+        let monitor = router.monitor();
+        self.add(port, Socket::Router(Box::new(router)), monitor, false);
+    }
+
+    fn add(&mut self, port: Port, socket: Socket, monitor: Monitor, begins_up: bool) {
+        let bell = Arc::clone(&self.bell);
         let wire = Wire {
-            monitor: router.monitor(),
-            socket: Socket::Router(Box::new(router)),
-            begins_up: false,
+            socket,
+            monitor,
+            waker: Waker::from(Arc::new(Clapper { bell, port })),
+            begins_up,
         };
         self.wires.insert(port, wire);
+        self.awake.insert(port);
     }
 
     pub(crate) fn router(&mut self, port: Port) -> Option<&mut Router> {
@@ -87,12 +98,8 @@ impl Sockets {
         // Before there can be anything to tell.
         let monitor = dealer.monitor();
         dealer.connect(endpoint)?;
-        let wire = Wire {
-            monitor,
-            begins_up: endpoint.transport() == Transport::Inproc,
-            socket: Socket::Dealer(Box::new(dealer)),
-        };
-        self.wires.insert(port, wire);
+        let begins_up = endpoint.transport() == Transport::Inproc;
+        self.add(port, Socket::Dealer(Box::new(dealer)), monitor, begins_up);
         Ok(())
     }
 
@@ -120,26 +127,34 @@ impl Sockets {
         }
     }
 
-    /// Never waits. False if the peer is not there, or has no room.
-    pub(crate) fn send(&mut self, transmit: &Transmit) -> bool {
-        let Some(wire) = self.wires.get_mut(&transmit.port) else {
-            return false;
-        };
-        let message = transmit.message.clone();
-        match (&mut wire.socket, &transmit.to) {
-            (Socket::Dealer(dealer), None) => dealer.try_send(message).is_ok(),
-            (Socket::Router(router), Some(to)) => {
-                router.try_send_to(to.as_bytes(), message).is_ok()
+    /// Never waits. Gives it back if the peer is not there, or has no room.
+    pub(crate) fn send(&mut self, transmit: Transmit) -> Result<(), Transmit> {
+        let Transmit { port, to, message } = transmit;
+        let message = match (self.wires.get_mut(&port).map(|wire| &mut wire.socket), &to) {
+            (Some(Socket::Dealer(dealer)), None) => match dealer.try_send(message) {
+                Ok(()) => return Ok(()),
+                Err(error) => error.into_message(),
+            },
+            (Some(Socket::Router(router)), Some(to)) => {
+                match router.try_send_to(to.as_bytes(), message) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => error.into_message(),
+                }
             }
-            _ => false,
-        }
+            _ => message,
+        };
+        Err(Transmit { port, to, message })
     }
 
     /// Who has come and gone since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<(Port, PeerEvent)> {
         self.reopen();
+        self.awake.append(&mut self.bell.0.lock().ports);
         let mut events = Vec::new();
-        for (port, wire) in &mut self.wires {
+        for port in &self.awake {
+            let Some(wire) = self.wires.get_mut(port) else {
+                continue;
+            };
             if std::mem::take(&mut wire.begins_up) {
                 events.push((*port, PeerEvent::Up { peer: None }));
             }
@@ -166,54 +181,63 @@ impl Sockets {
         events
     }
 
-    /// Takes a message from the first port from this one on that has one. Returns that port, too.
-    pub(crate) fn try_recv(&mut self, from: Port) -> Option<(Port, Option<PeerId>, Message)> {
-        for (port, wire) in self.wires.range_mut(from..) {
-            let received = match &mut wire.socket {
-                Socket::Dealer(dealer) => dealer.try_recv().ok().map(|message| (None, message)),
-                Socket::Router(router) => router
-                    .try_recv_from()
-                    .ok()
-                    .map(|(id, message)| (Some(PeerId::from(id.as_bytes())), message)),
-            };
-            if let Some((peer, message)) = received {
-                return Some((*port, peer, message));
-            }
+    /// The ports at which there may be messages.
+    pub(crate) fn awake(&self) -> Vec<Port> {
+        self.awake.iter().copied().collect()
+    }
+
+    /// Takes a message.
+    pub(crate) fn try_recv(&mut self, port: Port) -> Option<(Option<PeerId>, Message)> {
+        match &mut self.wires.get_mut(&port)?.socket {
+            Socket::Dealer(dealer) => dealer.try_recv().ok().map(|message| (None, message)),
+            Socket::Router(router) => router
+                .try_recv_from()
+                .ok()
+                .map(|(id, message)| (Some(PeerId::from(id.as_bytes())), message)),
         }
-        None
     }
 
     /// Waits until something may have come, or until then.
     pub(crate) fn wait(&mut self, until: Option<Instant>) {
-        let reopen = self.unopened.values().map(|(_, at)| *at);
-        let until = reopen.chain(until).min();
-        let waker = self.waker.clone();
-        if self
-            .poll_ready(&mut TaskContext::from_waker(&waker))
-            .is_pending()
-        {
-            self.bell.wait(until);
+        let until = self.wake_at(until);
+        if self.fall_asleep() {
+            let _ = self.bell.0.wait(until, heard);
         }
     }
 
-    /// Whether something has come; otherwise the task is woken when it may have.
-    fn poll_ready(&mut self, context: &mut TaskContext<'_>) -> Poll<()> {
-        for wire in self.wires.values_mut() {
+    /// The same for a task. Dropping the future loses nothing: a ring that nobody heard is heard next time.
+    pub(crate) async fn wait_async(&mut self, until: Option<Instant>) {
+        let until = self.wake_at(until);
+        if self.fall_asleep() {
+            let _ = self.bell.0.wait_async(until, heard).await;
+        }
+    }
+
+    /// This time, or that of a socket that is to be opened, if that is before it.
+    fn wake_at(&self, until: Option<Instant>) -> Option<Instant> {
+        let reopen = self.unopened.values().map(|(_, at)| *at);
+        reopen.chain(until).min()
+    }
+
+    /// Whether nothing has come anywhere. From then on the sockets ring when something does.
+    fn fall_asleep(&mut self) -> bool {
+        let wires = &mut self.wires;
+        self.awake.retain(|port| {
+            let Some(wire) = wires.get_mut(port) else {
+                return false;
+            };
             let socket: &mut dyn Pollable = match &mut wire.socket {
                 Socket::Dealer(dealer) => &mut **dealer,
                 Socket::Router(router) => &mut **router,
             };
-            let message = socket.poll_ready(context, Interest::READABLE);
-            if message.is_ready()
-                || wire
-                    .monitor
+            let context = &mut TaskContext::from_waker(&wire.waker);
+            let ready = socket.poll_ready(context, Interest::READABLE).is_ready()
+                || (wire.monitor)
                     .poll_ready(context, Interest::READABLE)
-                    .is_ready()
-            {
-                return Poll::Ready(());
-            }
-        }
-        Poll::Pending
+                    .is_ready();
+            ready
+        });
+        self.awake.is_empty()
     }
 
     fn reopen(&mut self) {
@@ -235,39 +259,53 @@ impl Sockets {
 
 /// What a driver sleeps on. A ring is remembered, so none is missed.
 #[derive(Debug, Default)]
-struct Bell {
-    rung: Mutex<bool>,
-    told: Condvar,
+struct Bell(Watched<Rung>);
+
+#[derive(Debug, Default)]
+struct Rung {
+    rung: bool,
+    /// By which sockets.
+    ports: BTreeSet<Port>,
+}
+
+fn heard(bell: &mut Locked<'_, Rung>) -> Option<()> {
+    std::mem::take(&mut bell.rung).then_some(())
 }
 
 impl Bell {
-    fn wait(&self, until: Option<Instant>) {
-        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
-        while !*rung {
-            rung = match until {
-                None => self.told.wait(rung).unwrap_or_else(PoisonError::into_inner),
-                Some(until) => {
-                    let left = until.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        break;
-                    }
-                    let waited = self.told.wait_timeout(rung, left);
-                    waited.unwrap_or_else(PoisonError::into_inner).0
-                }
-            };
+    fn ring(&self, port: Option<Port>) {
+        let mut bell = self.0.lock();
+        bell.ports.extend(port);
+        if !bell.rung {
+            bell.rung = true;
+            bell.tell_one();
         }
-        *rung = false;
     }
 }
 
 impl Wake for Bell {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        self.ring(None);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.told.notify_one();
+        self.ring(None);
+    }
+}
+
+/// Rings for one socket.
+struct Clapper {
+    bell: Arc<Bell>,
+    port: Port,
+}
+
+impl Wake for Clapper {
+    fn wake(self: Arc<Self>) {
+        self.bell.ring(Some(self.port));
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.bell.ring(Some(self.port));
     }
 }
 

@@ -1,15 +1,17 @@
 //! A driver on a thread of its own, told what is wanted through commands.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use sinew::{BindError, BuildError, ConnectError};
 use thiserror::Error;
 
-use super::driver::{Driver, Sender, Turn};
+use super::driver::{Driver, Owed, Sender, Turn};
+use super::inbox::Inbox;
 use crate::common::Engine;
 
 /// What is done with the events of an engine, and with commands.
@@ -33,6 +35,8 @@ pub(crate) trait Desk: Send + 'static {
 /// The thread. Dropping this does not end it: a command does.
 pub(crate) struct Running<C> {
     sender: Sender<C>,
+    /// Closed by the thread when it ends, by a panic, too.
+    ended: Arc<Inbox<Infallible>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -46,7 +50,10 @@ impl<C: Send + 'static> Running<C> {
         D::Engine: 'static,
     {
         let sender = driver.sender();
+        let ended = Arc::<Inbox<Infallible>>::default();
+        let end = Owed(Arc::clone(&ended));
         let run = move || {
+            let _end = end;
             loop {
                 let flow = match driver.next(None) {
                     Turn::Event(event) => desk.handle_event(&mut driver, event),
@@ -67,12 +74,19 @@ impl<C: Send + 'static> Running<C> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(run);
         Ok(Running {
             sender,
+            ended,
             thread: Mutex::new(Some(thread.map_err(StartError::Thread)?)),
         })
     }
 
     pub(crate) fn sender(&self) -> &Sender<C> {
         &self.sender
+    }
+
+    /// The same as [`join`](Self::join) for a task.
+    pub(crate) async fn join_async(&self) {
+        let _ = self.ended.pop_async().await;
+        self.join();
     }
 
     /// Waits until the thread has ended.

@@ -8,6 +8,7 @@
 #[allow(dead_code, reason = "shared; not all of it is needed here")]
 mod process;
 
+mod long;
 mod majordomo;
 mod network;
 mod proxy;

@@ -16,11 +16,11 @@ const LONG: CallOptions = CallOptions {
     priority: 0,
 };
 
-fn any_port() -> Endpoint {
+pub(crate) fn any_port() -> Endpoint {
     "tcp://127.0.0.1:*".parse().unwrap()
 }
 
-fn client(at: &[Endpoint], attempt_timeout: Duration) -> Client {
+pub(crate) fn client(at: &[Endpoint], attempt_timeout: Duration) -> Client {
     let config = ClientConfig {
         ext: true,
         retry: RetryPolicy {

@@ -43,6 +43,13 @@ impl Remote {
         (remote, at)
     }
 
+    /// A server that is bound here.
+    pub(crate) fn server_at(at: &Endpoint) -> Self {
+        let remote = Remote::start("server", std::slice::from_ref(at));
+        remote.says("bound");
+        remote
+    }
+
     /// A broker, and where it is bound to.
     pub(crate) fn broker(at: &Endpoint) -> (Self, Endpoint) {
         let remote = Remote::start("broker", std::slice::from_ref(at));

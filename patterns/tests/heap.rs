@@ -1,0 +1,110 @@
+//! What the broker takes of memory, counted by the allocator of this process.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use sinew::{Frame, Message};
+use sinew_patterns::common::{Engine, Ext, Limits, PeerId, Port, Transmit};
+use sinew_patterns::mdp::{BrokerConfig, BrokerEngine, ServicePolicy};
+
+#[path = "../../tests/hostile/heap.rs"]
+mod heap;
+
+#[global_allocator]
+static ALLOCATOR: heap::Counting = heap::Counting;
+
+/// There is one count for all tests of this file.
+static ALONE: Mutex<()> = Mutex::new(());
+
+const MIB: usize = 1 << 20;
+
+/// A message of 7/MDP from this peer.
+fn from(broker: &mut BrokerEngine, peer: &str, frames: Vec<Frame>) -> Vec<Transmit> {
+    let (now, peer) = (Instant::now(), PeerId::from(peer));
+    broker.handle_message(now, Port(0), Some(&peer), Message::multipart(frames));
+    std::iter::from_fn(|| broker.poll_transmit()).collect()
+}
+
+fn call(service: &str, body: Frame) -> Vec<Frame> {
+    vec!["".into(), "MDPC01".into(), service.into(), body]
+}
+
+fn ready(service: &str) -> Vec<Frame> {
+    vec!["".into(), "MDPW01".into(), [1].into(), service.into()]
+}
+
+fn reply(client: &str, body: Frame) -> Vec<Frame> {
+    let empty = Frame::default;
+    vec![
+        empty(),
+        "MDPW01".into(),
+        [3].into(),
+        client.into(),
+        empty(),
+        body,
+    ]
+}
+
+/// MDP-12: what is forwarded is the memory that came, both ways, and nothing of its size is taken beside it.
+#[test]
+fn forwarding_copies_no_payload() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut broker = BrokerEngine::new(BrokerConfig::default());
+    from(&mut broker, "worker", ready("echo"));
+    let body = Frame::from(vec![7; MIB]);
+    let (peak, ()) = heap::peak_of(|| {
+        for _ in 0..50 {
+            let sent = from(&mut broker, "client", call("echo", body.clone()));
+            let forwarded = sent[0].message.frames().last().unwrap().clone();
+            assert_eq!(forwarded.as_ptr(), body.as_ptr());
+            let sent = from(&mut broker, "worker", reply("client", forwarded));
+            assert_eq!(sent[0].to, Some(PeerId::from("client")));
+            let back = sent[0].message.frames().last().unwrap();
+            assert_eq!((back.as_ptr(), back.len()), (body.as_ptr(), MIB));
+        }
+    });
+    assert!(peak < MIB / 16, "{peak} octets for messages of {MIB}");
+    assert_eq!(broker.counters().replies, 50);
+}
+
+/// MDP-05: a queue at its limit takes no more memory however many are declined, and another service is not kept
+/// waiting.
+#[test]
+fn a_full_queue_takes_no_more() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let config = BrokerConfig {
+        policy: ServicePolicy {
+            queue: Limits {
+                messages: 100,
+                per_flow: 100,
+                ..Limits::default()
+            },
+            ..ServicePolicy::default()
+        },
+        ..BrokerConfig::default()
+    };
+    let mut broker = BrokerEngine::new(config);
+    from(&mut broker, "quick", ready("quick"));
+    from(&mut broker, "slow", ready("slow"));
+    let header = Ext::default().encode().unwrap();
+    let mut flood = |calls: usize| {
+        for _ in 0..calls {
+            let mut frames = call("slow", header.clone());
+            frames.push(vec![1; 1000].into());
+            let answers = from(&mut broker, "client", frames);
+            assert!(answers.len() <= 1);
+        }
+    };
+    flood(200);
+    let full = heap::live();
+    let (peak, ()) = heap::peak_of(|| flood(20_000));
+    let grown = heap::live().saturating_sub(full);
+    assert!(
+        peak < 16 << 10 && grown < 4 << 10,
+        "{peak} at once, {grown} for good"
+    );
+    let counters = broker.counters();
+    assert_eq!((counters.dispatched, counters.rejected), (1, 20_200 - 101));
+    let sent = from(&mut broker, "other", call("quick", "x".into()));
+    assert_eq!(sent[0].to, Some(PeerId::from("quick")));
+}
