@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll, Waker};
+use std::task::{Context as TaskContext, Poll};
 use std::time::{Duration, Instant};
 
 use sinew::{Context, Dealer, Message, Router};
@@ -58,7 +58,7 @@ fn everywhere<F: Future<Output = ()> + Send + 'static>(task: impl Fn() -> F) {
 
 /// Polls once, with a waker that nobody listens to, and gives up.
 fn given_up<F: Future>(future: F) -> Option<F::Output> {
-    match pin!(future).poll(&mut TaskContext::from_waker(Waker::noop())) {
+    match pin!(future).poll(&mut TaskContext::from_waker(futures::task::noop_waker_ref())) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,
     }

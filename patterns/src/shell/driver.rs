@@ -160,7 +160,7 @@ impl<E: Engine, C> Driver<E, C> {
     /// Sends what the engine wants sent. Never waits: what a peer cannot take now goes back to the engine.
     pub(crate) fn flush(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
-            if let Err(transmit) = self.sockets.send(transmit) {
+            if let Some(transmit) = self.sockets.send(transmit) {
                 self.engine.handle_refused(Instant::now(), transmit);
             }
         }

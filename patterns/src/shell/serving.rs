@@ -239,36 +239,33 @@ impl Requests {
         H: Fn(Request) -> F,
         F: Future<Output = ()>,
     {
-        enum Now {
-            Next(Option<Request>),
-            Done,
-        }
         let mut running = FuturesUnordered::new();
         let mut open = true;
         while open || !running.is_empty() {
             let room = open && running.len() < most;
             let mut next = pin!(self.next_async());
-            let now = std::future::poll_fn(|context| {
+            // What comes of waiting for a request, or `None`: a handler has ended.
+            let turn = std::future::poll_fn(|context| {
                 if room {
                     if let Poll::Ready(next) = next.as_mut().poll(context) {
-                        return Poll::Ready(Now::Next(next));
+                        return Poll::Ready(Some(next));
                     }
                 }
                 match running.poll_next_unpin(context) {
-                    Poll::Ready(Some(())) => Poll::Ready(Now::Done),
+                    Poll::Ready(Some(())) => Poll::Ready(None),
                     // With none running there is room.
                     Poll::Ready(None) | Poll::Pending => Poll::Pending,
                 }
             });
-            match now.await {
-                Now::Next(Some(request)) => {
+            match turn.await {
+                Some(Some(request)) => {
                     let call = async { handler(request).await };
                     // One request that makes a handler panic must not take the others with it. It is dropped by
                     // the panic, which answers it.
                     running.push(AssertUnwindSafe(call).catch_unwind().map(drop));
                 }
-                Now::Next(None) => open = false,
-                Now::Done => {}
+                Some(None) => open = false,
+                None => {}
             }
         }
     }

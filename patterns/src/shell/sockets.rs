@@ -128,22 +128,23 @@ impl Sockets {
     }
 
     /// Never waits. Gives it back if the peer is not there, or has no room.
-    pub(crate) fn send(&mut self, transmit: Transmit) -> Result<(), Transmit> {
+    #[must_use]
+    pub(crate) fn send(&mut self, transmit: Transmit) -> Option<Transmit> {
         let Transmit { port, to, message } = transmit;
         let message = match (self.wires.get_mut(&port).map(|wire| &mut wire.socket), &to) {
             (Some(Socket::Dealer(dealer)), None) => match dealer.try_send(message) {
-                Ok(()) => return Ok(()),
+                Ok(()) => return None,
                 Err(error) => error.into_message(),
             },
             (Some(Socket::Router(router)), Some(to)) => {
                 match router.try_send_to(to.as_bytes(), message) {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => return None,
                     Err(error) => error.into_message(),
                 }
             }
             _ => message,
         };
-        Err(Transmit { port, to, message })
+        Some(Transmit { port, to, message })
     }
 
     /// Who has come and gone since the last call.
@@ -231,11 +232,10 @@ impl Sockets {
                 Socket::Router(router) => &mut **router,
             };
             let context = &mut TaskContext::from_waker(&wire.waker);
-            let ready = socket.poll_ready(context, Interest::READABLE).is_ready()
+            socket.poll_ready(context, Interest::READABLE).is_ready()
                 || (wire.monitor)
                     .poll_ready(context, Interest::READABLE)
-                    .is_ready();
-            ready
+                    .is_ready()
         });
         self.awake.is_empty()
     }

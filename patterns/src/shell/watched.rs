@@ -286,7 +286,7 @@ mod tests {
         let watched = Watched::new(0u32);
         assert_eq!(watched.wait(Some(Instant::now()), take), None);
         let mut task = watched.wait_async(Some(Instant::now()), take);
-        let mut context = Context::from_waker(Waker::noop());
+        let mut context = Context::from_waker(futures::task::noop_waker_ref());
         assert_eq!(Pin::new(&mut task).poll(&mut context), Poll::Ready(None));
         // What is there is taken, however late.
         *watched.lock() = 1;
