@@ -117,8 +117,9 @@
 //! wanted, and a [`ProxyHandle`] to pause, resume and end it.
 //!
 //! # What happens inside
-//! [`Monitor`] is a stream of typed events (connected, refused and why, lost and why), and
-//! [`SocketStats`] counts what was sent, received, and dropped by cause.
+//! [`Monitor`] is a stream of typed events (connected, refused and why, lost, by whom and why), and
+//! [`SocketStats`] counts what was sent, received, and dropped by cause. `connections()` of each socket says who is
+//! connected and what has gone through each connection; [`Context::snapshot`] says all of it of every socket.
 #![cfg_attr(
     loom,
     allow(
@@ -180,7 +181,10 @@ pub use error::{
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
-pub use io::{ConnectionId, DisconnectReason, Monitor, ProxyFailure, SocketEvent};
+pub use io::{
+    ConnectionId, ConnectionSnapshot, DisconnectReason, DropCause, Initiator, Monitor,
+    MonitorOptions, ProxyFailure, SocketEvent, SocketId, Subscription, ThreadSnapshot, Traffic,
+};
 pub use message::{
     Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,
     InvalidRoutingId, Message, MessageBuilder, PeerId, PeerProperties, RoutingId,
@@ -200,11 +204,12 @@ pub use routing::DuplicateId;
 pub use socket::Messages;
 #[cfg(not(loom))]
 pub use socket::{
-    Channel, Client, CloseReport, Datagram, Dealer, Dgram, Dish, EventFd, Gather, Interest, Pair,
-    Peer, PeerState, PendingRequest, PollEvents, PollItem, Pollable, Poller, ProxySocket, Pub,
-    Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req, RequestOptions, Requester, Router,
-    Scatter, SendPart, Sender, Server, Shared, SocketBuilder, SocketKind, SocketStats, Split,
-    Stream, Sub, SubscriptionEvent, TimerId, XPub, XSub,
+    Channel, Client, CloseReport, ContextSnapshot, Datagram, Dealer, Dgram, Dish, EventFd, Figure,
+    FigureKind, Gather, Interest, Pair, Peer, PeerState, PendingRequest, PollEvents, PollItem,
+    Pollable, Poller, ProxySocket, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
+    RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shared, SocketBuilder,
+    SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent, TimerId, XPub,
+    XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

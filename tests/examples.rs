@@ -43,6 +43,7 @@ fn every_example_prints_what_its_readme_says() {
     let longer = [
         "asyncsrv",
         "chat_room",
+        "metrics_http",
         "missing_messages",
         "pubsub_proxy",
         "rrbroker",

@@ -142,11 +142,12 @@ fn event_json(event: &SocketEvent) -> Value {
         SocketEvent::HandshakeSucceeded {
             connection,
             endpoint,
+            peer,
             socket_type,
             routing_id,
         } => json!({
             "event": "handshake_succeeded", "connection": connection.to_string(),
-            "endpoint": endpoint.to_string(),
+            "endpoint": endpoint.to_string(), "peer": peer,
             "socket_type": socket_type.map(|kind| kind.name()),
             "routing_id": routing_id.as_ref().map(|id| json_frame(id.as_bytes())),
         }),
@@ -164,17 +165,23 @@ fn event_json(event: &SocketEvent) -> Value {
             endpoint,
             peer,
             routing_id,
+            initiator,
             reason: why,
         } => json!({
             "event": "disconnected", "connection": connection.to_string(),
             "endpoint": endpoint.to_string(), "peer": peer, "reason": reason(why),
+            "ended_by": initiator.to_string(),
             "routing_id": routing_id.as_ref().map(|id| json_frame(id.as_bytes())),
         }),
         SocketEvent::Closed { endpoint } => {
             json!({ "event": "closed", "endpoint": endpoint.to_string() })
         }
-        // Of a library that is newer than this programme.
-        other => json!({ "event": "other", "detail": format!("{other:?}") }),
+        SocketEvent::Dropped { cause, count } => json!({
+            "event": "dropped", "reason": cause.to_string(), "count": count,
+        }),
+        SocketEvent::Missed { count } => json!({ "event": "missed", "count": count }),
+        // Of a library that is newer than this programme, or not asked for.
+        other => json!({ "event": other.kind(), "detail": other.to_string() }),
     }
 }
 

@@ -41,17 +41,7 @@ impl Timeline {
     fn until(&mut self, last: impl Fn(&SocketEvent) -> bool) -> Result {
         loop {
             let event = self.0.recv_timeout(PATIENCE).ok_or("no event")?;
-            let what = match &event {
-                SocketEvent::Connected { peer, .. } => format!("connected to {peer}"),
-                SocketEvent::HandshakeSucceeded { socket_type, .. } => {
-                    format!("peer is {socket_type:?}")
-                }
-                SocketEvent::Disconnected { reason, .. } => format!("lost: {reason}"),
-                SocketEvent::ConnectFailed { reason, .. } => format!("not connected: {reason}"),
-                SocketEvent::ConnectRetried { delay, .. } => format!("next attempt in {delay:?}"),
-                other => format!("{other:?}"),
-            };
-            println!("{:>6.1} ms  {what}", self.1.elapsed().as_secs_f64() * 1e3);
+            println!("{:>6.1} ms  {event}", self.1.elapsed().as_secs_f64() * 1e3);
             if last(&event) {
                 return Ok(());
             }

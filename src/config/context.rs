@@ -60,6 +60,10 @@ impl ContextConfig {
         Ok(())
     }
 
+    pub(crate) fn thread_name(&self, index: usize) -> String {
+        format!("{}/io/{index}", self.thread_name_prefix)
+    }
+
     /// The cores that thread `index` may run on; empty for all.
     pub(crate) fn cores_of_thread(&self, index: usize) -> Vec<usize> {
         match (self.pin_threads, self.thread_cores.as_slice()) {

@@ -14,8 +14,9 @@ use std::time::Instant;
 use mio::{Interest, Token as MioToken};
 
 use super::dialing::release_ends;
+use super::drops::DropCause;
+use super::events::SocketEvent;
 use super::linking::new_ends;
-use super::monitor::SocketEvent;
 use super::octets::LinkOctets;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
@@ -286,7 +287,7 @@ impl IoThread {
                 let endpoint = search.endpoint.clone();
                 let delay = search.backoff.next_delay(random());
                 search.retry_at = delay.map(|delay| clock::now() + delay);
-                this.port.monitors.report(|| SocketEvent::ConnectFailed {
+                this.port.report(|| SocketEvent::ConnectFailed {
                     endpoint,
                     reason: error.into(),
                 });
@@ -387,7 +388,8 @@ impl DatagramSlot {
         };
         let mut writer = self.ends.as_mut().and_then(|ends| ends.writer.as_mut());
         let (form, octets) = (self.form, &self.octets);
-        let counters = &self.port.counters;
+        let port = &self.port;
+        let counters = &port.counters;
         // One more than may come: what fills it was longer.
         let mut buffer = [0; MAX_DATAGRAM + 1];
         for _ in 0..TURN {
@@ -399,11 +401,11 @@ impl DatagramSlot {
                         continue;
                     };
                     let Some((head, body)) = form.parse(&buffer[..length], from) else {
-                        Counters::add(&counters.dropped_malformed, 1);
+                        port.dropped(DropCause::Malformed, 1);
                         continue;
                     };
                     if !writer.has_credit() {
-                        Counters::add(&counters.dropped_full, 1);
+                        port.dropped(DropCause::Full, 1);
                         continue;
                     }
                     writer.append_frame(&head, true);
@@ -532,7 +534,7 @@ mod tests {
 
     use super::*;
     use crate::config::{ContextConfig, SocketConfig};
-    use crate::io::monitor::Monitor;
+    use crate::io::monitor::{Monitor, MonitorOptions};
     use crate::io::pool::IoPool;
     use crate::io::port::{Inbound, NoHooks, Outbound};
     use crate::transport::Resolver;
@@ -658,8 +660,7 @@ mod tests {
             };
             assert_eq!(message, Message::multipart(expected));
         }
-        let malformed = &port.counters.dropped_malformed;
-        assert_eq!(malformed.load(std::sync::atomic::Ordering::Relaxed), 5);
+        assert_eq!(port.counters.drops.count(DropCause::Malformed), 5);
         close(&port, &pool);
     }
 
@@ -682,7 +683,7 @@ mod tests {
             0 | 1 => Err(io::ErrorKind::TimedOut.into()),
             _ => Ok(vec![at]),
         });
-        let mut monitor = port.monitors.subscribe();
+        let mut monitor = port.monitor(MonitorOptions::default());
         let home = pool.place(0).unwrap();
         connect_datagrams(
             &"udp://a.name:1".parse().unwrap(),

@@ -13,7 +13,7 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
-use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, SocketEvent};
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
@@ -347,7 +347,7 @@ impl IoThread {
     fn attempt_failed(&mut self, slot: usize, reason: DisconnectReason) {
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Resolving;
-            dialer.port.monitors.report(|| SocketEvent::ConnectFailed {
+            dialer.port.report(|| SocketEvent::ConnectFailed {
                 endpoint: dialer.endpoint.clone(),
                 reason: reason.clone(),
             });
@@ -382,7 +382,7 @@ impl IoThread {
                 dialer.state = State::Waiting {
                     until: clock::now() + delay,
                 };
-                dialer.port.monitors.report(|| SocketEvent::ConnectRetried {
+                dialer.port.report(|| SocketEvent::ConnectRetried {
                     endpoint: dialer.endpoint.clone(),
                     delay,
                 });
@@ -524,7 +524,7 @@ impl IoThread {
         }
         // Who hears of it can connect again.
         drop(alive);
-        dialer.port.monitors.report(|| SocketEvent::Closed {
+        dialer.port.report(|| SocketEvent::Closed {
             endpoint: dialer.endpoint.clone(),
         });
     }
@@ -635,7 +635,8 @@ mod tests {
     use crate::config::{ContextConfig, ReconnectPolicy, SocketConfig};
     use crate::endpoint::Endpoint;
     use crate::io::dial_ends;
-    use crate::io::monitor::{Monitor, SocketEvent};
+    use crate::io::events::SocketEvent;
+    use crate::io::monitor::{Monitor, MonitorOptions};
     use crate::io::pool::IoPool;
     use crate::io::port::{NoHooks, Port};
     use crate::io::thread::{next_id, Command, EndpointId};
@@ -662,7 +663,7 @@ mod tests {
             Arc::new(NoHooks),
             Arc::clone(&pool),
         );
-        let monitor = port.monitors.subscribe();
+        let monitor = port.monitor(MonitorOptions::default());
         let endpoint: Endpoint = text.parse().unwrap();
         pool.place(0).unwrap().post(Command::Dial {
             port: Arc::clone(&port),

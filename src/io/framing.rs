@@ -9,7 +9,7 @@ use std::io;
 use bytes::{Buf, BytesMut};
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
-use super::monitor::DisconnectReason;
+use super::events::DisconnectReason;
 use crate::pipe::Reader;
 use crate::proto::{Decode, Encode, ProtocolError, Room};
 use crate::transport::Stream;

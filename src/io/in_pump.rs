@@ -8,9 +8,10 @@
 use std::io::{self, IoSliceMut};
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
+use super::drops::DropCause;
+use super::events::DisconnectReason;
 use super::framing::{Fault, Filled, FramedInput};
 use super::link::Link;
-use super::monitor::DisconnectReason;
 use super::port::{Counters, Port};
 use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
@@ -214,6 +215,16 @@ impl InPump {
         }
     }
 
+    /// Messages that have gone into the pipe, whatever connection they came from.
+    fn messages(&self) -> u64 {
+        self.sink.writer().map_or(0, Writer::messages_written)
+    }
+
+    /// Messages that wait for the application.
+    pub(super) fn queued_messages(&self) -> u64 {
+        self.sink.writer().map_or(0, Writer::queued_messages)
+    }
+
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
         self.failure.take().map(|reason| *reason)
     }
@@ -246,6 +257,7 @@ impl InPump {
             Phase::Handshake | Phase::Traffic => {}
         }
         let before = link.octets.read.load(Ordering::Relaxed);
+        let messages = self.messages();
         let outcome = match self.run_inner(link, pool, budget, until_empty) {
             Ok(outcome) => outcome,
             Err(reason) => {
@@ -253,6 +265,11 @@ impl InPump {
                 InOutcome::Closed
             }
         };
+        // None, if this run has found that nobody reads the pipe any more.
+        let messages = self.messages().saturating_sub(messages);
+        if messages > 0 {
+            Counters::add_owned(&link.octets.messages_read, messages);
+        }
         self.buffer.release(pool);
         if let Some(framed) = &mut self.framed {
             framed.release(pool);
@@ -740,7 +757,7 @@ impl InPump {
             // With frames before it that were none, it ended a message of no use.
             false => {
                 if self.message_frames > 0 {
-                    Counters::add(&link.port.counters.dropped_unexpected, 1);
+                    link.port.dropped(DropCause::Unexpected, 1);
                 }
                 self.end_frame(false);
             }
@@ -754,7 +771,7 @@ impl InPump {
             self.message_frames += 1;
             self.message_bytes += header.body_len as u64;
         } else {
-            Counters::add(&link.port.counters.dropped_unexpected, 1);
+            link.port.dropped(DropCause::Unexpected, 1);
         }
         self.end_frame(header.more);
         self.buffer.skip(header.header_len);
@@ -821,9 +838,11 @@ fn notify(link: &Link, event: &Event) -> Result<(), DisconnectReason> {
         Event::HandshakeDone => return Ok(()),
     };
     match key {
-        Some(key) => link.port.hooks.subscription(key, subscribe, topic),
-        None => Ok(()),
+        Some(key) => link.port.hooks.subscription(key, subscribe, topic)?,
+        None => return Ok(()),
     }
+    link.report_subscription(subscribe, topic);
+    Ok(())
 }
 
 #[cold]

@@ -7,18 +7,20 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::monitor::{DisconnectReason, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::peers::ConnectionSnapshot;
 use super::port::{Arrival, Flow, PipeKey, Port};
-use super::thread::PipeEnds;
+use super::thread::{next_id, PipeEnds};
 use crate::endpoint::Endpoint;
 use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{conflate, pipe, Limits, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
-use crate::sync::{lock, Mutex};
+use crate::sync::{clock, lock, Mutex};
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.
@@ -60,7 +62,12 @@ pub(crate) enum InprocError {
 pub(crate) struct InprocPeers(Mutex<HashMap<PipeKey, Peer>>);
 
 #[derive(Debug, Clone)]
-struct Peer {
+pub(super) struct Peer {
+    pub(super) id: ConnectionId,
+    pub(super) endpoint: Endpoint,
+    /// What it is called.
+    pub(super) routing_id: Option<RoutingId>,
+    since: Instant,
     port: Weak<Port>,
     key: PipeKey,
     /// It has connected to this socket, and not the other way round.
@@ -82,7 +89,7 @@ impl Names {
             .0
             .bind(name, Arc::downgrade(port))
             .map_err(|_| InprocError::NameTaken)?;
-        port.monitors.report(|| SocketEvent::Listening {
+        port.report(|| SocketEvent::Listening {
             endpoint: endpoint.clone(),
         });
         for (_, waiting) in bound.waiting {
@@ -179,28 +186,37 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     let key = binder.new_key();
     let peer_key = ends.key;
-    let admitted = admit(&connector, peer_key, binder).and_then(|_| admit(binder, key, &connector));
-    if let Err(reason) = admitted {
-        refuse(&connector, &endpoint, &reason);
-        refuse(binder, &endpoint, &reason);
-        binder.abandon_key(key);
-        drop(ends);
-        down(&connector, peer_key, None);
-        return match reason {
-            DisconnectReason::DuplicateRoutingId { routing_id } => {
-                Err(InprocError::DuplicateRoutingId(routing_id))
-            }
-            DisconnectReason::Occupied => Err(InprocError::Occupied),
-            // These are all the reasons not to admit a peer.
-            _ => Ok(()),
-        };
-    }
+    let admitted = admit(&connector, peer_key, binder)
+        .and_then(|binder_name| Ok((binder_name, admit(binder, key, &connector)?)));
+    let (binder_name, connector_name) = match admitted {
+        Ok(names) => names,
+        Err(reason) => {
+            refuse(&connector, &endpoint, &reason);
+            refuse(binder, &endpoint, &reason);
+            binder.abandon_key(key);
+            drop(ends);
+            down(&connector, peer_key, None);
+            return match reason {
+                DisconnectReason::DuplicateRoutingId { routing_id } => {
+                    Err(InprocError::DuplicateRoutingId(routing_id))
+                }
+                DisconnectReason::Occupied => Err(InprocError::Occupied),
+                // These are all the reasons not to admit a peer.
+                _ => Ok(()),
+            };
+        }
+    };
     // Before anything can be received through it.
     connector.hooks.settled(peer_key);
+    let since = clock::now();
     // Each knows the other before either can send, so that an end is never missed.
     lock(&connector.inproc.0).insert(
         peer_key,
         Peer {
+            id: ConnectionId(next_id()),
+            endpoint: endpoint.clone(),
+            routing_id: binder_name,
+            since,
             port: Arc::downgrade(binder),
             key,
             accepted: false,
@@ -209,6 +225,10 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     lock(&binder.inproc.0).insert(
         key,
         Peer {
+            id: ConnectionId(next_id()),
+            endpoint,
+            routing_id: connector_name,
+            since,
             port: Arc::downgrade(&connector),
             key: peer_key,
             accepted: true,
@@ -313,7 +333,7 @@ fn incompatible(ours: SocketType, theirs: SocketType) -> DisconnectReason {
 }
 
 fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
-    port.monitors.report(|| SocketEvent::ConnectFailed {
+    port.report(|| SocketEvent::ConnectFailed {
         endpoint: endpoint.clone(),
         reason: reason.clone(),
     });
@@ -330,7 +350,30 @@ fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
     }
 }
 
+impl Peer {
+    fn snapshot(&self) -> ConnectionSnapshot {
+        ConnectionSnapshot {
+            connection: self.id,
+            endpoint: self.endpoint.clone(),
+            peer: String::new(),
+            routing_id: self.routing_id.clone(),
+            socket_type: self.port.upgrade().map(|port| port.socket_type),
+            since: self.since,
+            traffic: None,
+        }
+    }
+}
+
 impl InprocPeers {
+    pub(super) fn peer(&self, key: PipeKey) -> Option<Peer> {
+        lock(&self.0).get(&key).cloned()
+    }
+
+    /// Who is connected over inproc.
+    pub(super) fn snapshots(&self) -> Vec<ConnectionSnapshot> {
+        lock(&self.0).values().map(Peer::snapshot).collect()
+    }
+
     /// Ends one connection, for both sides.
     pub(crate) fn disconnect(&self, port: &Arc<Port>, key: PipeKey) {
         let Some(peer) = lock(&self.0).remove(&key) else {

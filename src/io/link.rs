@@ -15,14 +15,15 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
 
 use super::buffer::BufferPool;
+use super::events::{ConnectionId, DisconnectReason, SocketEvent};
 use super::in_pump::InPump;
-use super::monitor::{ConnectionId, DisconnectReason};
 use super::octets::LinkOctets;
 use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
 use super::reading::{InOutcome, Interests, Polls, Reading};
 use super::room::Room;
 use super::thread::{Command, IoHandle};
+use super::trace::Span;
 use super::writing::{self, OutOutcome, Output, Writing};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -43,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) stream: Stream,
     pub(crate) endpoint: Endpoint,
     pub(crate) peer: String,
+    /// From its beginning to its end.
+    span: Span,
     pub(crate) home: IoHandle,
     /// Where the I/O thread keeps it.
     pub(crate) slot: usize,
@@ -82,12 +85,14 @@ impl Link {
     ) -> Arc<Link> {
         let proto = Connection::new(Arc::clone(&port.protocol), opening, now);
         let octets = port.octets.join();
+        let span = Span::of(&port, id, &endpoint, &peer);
         Arc::new(Link {
             id,
             port,
             stream,
             endpoint,
             peer,
+            span,
             home,
             slot,
             octets,
@@ -101,6 +106,11 @@ impl Link {
             input: OwnLine(Token::new(InPump::new())),
             reading: Reading::new(),
         })
+    }
+
+    /// Reports an event of this connection to whoever listens.
+    pub(super) fn report(&self, event: impl FnOnce() -> SocketEvent) {
+        self.port.report_in(&self.span, event);
     }
 
     /// The key of its pipes, once the handshake is done.

@@ -8,10 +8,11 @@ use bytes::BytesMut;
 use mio::event::Event as MioEvent;
 
 use super::dialing::{release_ends, Lost};
+use super::drops::DropCause;
+use super::events::{ConnectionId, DisconnectReason, Initiator, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
-use super::monitor::{ConnectionId, DisconnectReason, SocketEvent};
 use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
@@ -114,7 +115,7 @@ impl IoThread {
         };
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
         refuse_if_full(&link);
-        link.port.monitors.report(|| SocketEvent::Accepted {
+        link.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
             peer: link.peer.clone(),
@@ -515,9 +516,11 @@ impl IoThread {
         };
         link.input.lock().open(sink);
         Counters::add(&port.counters.handshakes, 1);
-        port.monitors.report(|| SocketEvent::HandshakeSucceeded {
+        port.links.enter(&link, clock::now());
+        link.report(|| SocketEvent::HandshakeSucceeded {
             connection: link.id,
             endpoint: link.endpoint.clone(),
+            peer: link.peer.clone(),
             socket_type: known.socket_type(),
             routing_id,
         });
@@ -710,7 +713,7 @@ impl IoThread {
                 true => DisconnectReason::Occupied,
                 false => reason,
             };
-            self.report_end(&link, state, &reason);
+            report_failure(&link, &reason);
             if let Origin::Dialed { slot: dialer } = origin {
                 let lost = Lost {
                     reason: &reason,
@@ -727,12 +730,13 @@ impl IoThread {
             Some((reader, lost)) => (Some(reader), u64::from(lost)),
             None => (None, 0),
         };
-        Counters::add(&port.counters.dropped_peer_lost, lost);
+        port.dropped(DropCause::PeerLost, lost);
         let mut ends = PipeEnds {
             key,
             reader,
             writer,
         };
+        port.links.leave(link.id);
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
@@ -760,7 +764,11 @@ impl IoThread {
             release_ends(&port, ends, false);
         }
         port.peer_down();
-        self.report_end(&link, state, &reason);
+        let initiator = match closing {
+            Some(_) => Initiator::Us,
+            None => reason.initiator(),
+        };
+        report_end(&link, initiator, &reason);
         if let Origin::Dialed { slot: dialer } = origin {
             match (closing, state) {
                 // Its dialer ended when everything was written.
@@ -776,28 +784,6 @@ impl IoThread {
             }
         }
         drop(lease);
-    }
-
-    fn report_end(&self, link: &Link, state: State, reason: &DisconnectReason) {
-        let port = &link.port;
-        if state == State::Handshake {
-            Counters::add(&port.counters.handshake_failures, 1);
-            port.monitors.report(|| SocketEvent::HandshakeFailed {
-                connection: link.id,
-                endpoint: link.endpoint.clone(),
-                peer: link.peer.clone(),
-                reason: reason.clone(),
-            });
-        } else {
-            Counters::add(&port.counters.disconnects, 1);
-            port.monitors.report(|| SocketEvent::Disconnected {
-                connection: link.id,
-                endpoint: link.endpoint.clone(),
-                peer: link.peer.clone(),
-                routing_id: link.routing_id(),
-                reason: reason.clone(),
-            });
-        }
     }
 }
 
@@ -835,10 +821,34 @@ fn refuse_if_full(link: &Link) {
 }
 
 fn report_connected(link: &Link) {
-    link.port.monitors.report(|| SocketEvent::Connected {
+    link.report(|| SocketEvent::Connected {
         connection: link.id,
         endpoint: link.endpoint.clone(),
         peer: link.peer.clone(),
+    });
+}
+
+/// The handshake has failed.
+fn report_failure(link: &Link, reason: &DisconnectReason) {
+    Counters::add(&link.port.counters.handshake_failures, 1);
+    link.report(|| SocketEvent::HandshakeFailed {
+        connection: link.id,
+        endpoint: link.endpoint.clone(),
+        peer: link.peer.clone(),
+        reason: reason.clone(),
+    });
+}
+
+/// A connection has ended that was open.
+fn report_end(link: &Link, initiator: Initiator, reason: &DisconnectReason) {
+    Counters::add(&link.port.counters.disconnects, 1);
+    link.report(|| SocketEvent::Disconnected {
+        connection: link.id,
+        endpoint: link.endpoint.clone(),
+        peer: link.peer.clone(),
+        routing_id: link.routing_id(),
+        initiator,
+        reason: reason.clone(),
     });
 }
 

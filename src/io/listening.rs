@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mio::{Interest, Token as MioToken};
 
-use super::monitor::{DisconnectReason, SocketEvent};
+use super::events::{DisconnectReason, SocketEvent};
 use super::port::{Counters, Lease, Port};
 use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
 use super::{ACCEPT_PAUSE, ACCEPT_TURN};
@@ -123,11 +123,11 @@ impl IoThread {
             self.handle
                 .registry()
                 .register(&mut listener, MioToken(slot), Interest::READABLE);
-        port.monitors.report(|| SocketEvent::Listening {
+        port.report(|| SocketEvent::Listening {
             endpoint: endpoint.clone(),
         });
         if let Err(error) = &registered {
-            port.monitors.report(|| SocketEvent::AcceptFailed {
+            port.report(|| SocketEvent::AcceptFailed {
                 endpoint: endpoint.clone(),
                 reason: DisconnectReason::Io {
                     kind: error.kind(),
@@ -176,7 +176,7 @@ impl IoThread {
             };
             let port = &listening.port;
             Counters::add(&port.counters.accept_failures, 1);
-            port.monitors.report(|| SocketEvent::AcceptFailed {
+            port.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
                 reason,
                 retry_in: pause,
@@ -202,7 +202,7 @@ impl IoThread {
         let limit = port.config.max_pending_handshakes;
         if listening.pending.load(Ordering::Acquire) >= limit {
             Counters::add(&port.counters.accept_failures, 1);
-            port.monitors.report(|| SocketEvent::AcceptFailed {
+            port.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
                 reason: DisconnectReason::TooManyHandshakes { limit },
                 retry_in: None,
@@ -236,7 +236,7 @@ impl IoThread {
     pub(super) fn close_listener(&mut self, slot: usize) {
         if let Slot::Listener(mut listening) = self.free_slot(slot) {
             let _ = self.handle.registry().deregister(&mut listening.listener);
-            listening.port.monitors.report(|| SocketEvent::Closed {
+            listening.port.report(|| SocketEvent::Closed {
                 endpoint: listening.endpoint.clone(),
             });
         }

@@ -1,278 +1,135 @@
-//! What happens to a socket's connections, as typed events that a user can read.
+//! Who hears what happens to a socket: monitors, each a queue of events that is bounded and shows its gaps.
 //!
 //! Events are made by I/O threads and read by whoever holds a [`Monitor`]. A monitor that is not read
-//! costs bounded memory and holds nobody up: when its queue is full the newest event is dropped and
-//! counted ([`Monitor::dropped`]).
+//! costs bounded memory and holds nobody up: what does not fit is counted, and told in its place
+//! ([`SocketEvent::Missed`]).
 
 use std::collections::VecDeque;
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use thiserror::Error;
-
-use crate::endpoint::Endpoint;
-use crate::message::RoutingId;
-use crate::proto::{Misbehaved, ProtocolError};
-use crate::socket_type::SocketType;
+use super::drops::{Drops, Told};
+use super::events::SocketEvent;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{clock, Event as Wakeup, Mutex, MutexGuard};
-use crate::transport::ProxyFailure;
-
-/// Names one connection of this process, for its whole life and never again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub(crate) u64);
-
-impl fmt::Display for ConnectionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "#{}", self.0)
-    }
-}
-
-/// Something that happened to an endpoint or a connection of a socket.
-///
-/// The events of one connection come in order: `Accepted` or `Connected`, then `HandshakeSucceeded`
-/// or `HandshakeFailed`, then, after a success, `Disconnected`.
-///
-/// Over inproc there are no connections to tell of: `Listening` is reported, and `ConnectFailed` for a
-/// peer of the wrong kind, but nothing else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SocketEvent {
-    /// An endpoint was bound.
-    Listening {
-        /// The real endpoint: wildcards replaced.
-        endpoint: Endpoint,
-    },
-    /// A connection could not be accepted. The listener stays; if descriptors have run out it pauses
-    /// for `retry_in`.
-    AcceptFailed {
-        /// The listening endpoint.
-        endpoint: Endpoint,
-        /// Why.
-        reason: DisconnectReason,
-        /// How long the listener waits before it accepts again, if it does.
-        retry_in: Option<Duration>,
-    },
-    /// A peer connected to a bound endpoint; its handshake begins.
-    Accepted {
-        /// The new connection.
-        connection: ConnectionId,
-        /// The listening endpoint.
-        endpoint: Endpoint,
-        /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc.
-        peer: String,
-    },
-    /// A connection to a peer was made; its handshake begins.
-    Connected {
-        /// The new connection.
-        connection: ConnectionId,
-        /// The endpoint given to `connect`.
-        endpoint: Endpoint,
-        /// The peer's address.
-        peer: String,
-    },
-    /// An attempt to connect failed.
-    ConnectFailed {
-        /// The endpoint given to `connect`.
-        endpoint: Endpoint,
-        /// Why.
-        reason: DisconnectReason,
-    },
-    /// The next attempt to connect will be made after a delay.
-    ConnectRetried {
-        /// The endpoint given to `connect`.
-        endpoint: Endpoint,
-        /// Until the next attempt.
-        delay: Duration,
-    },
-    /// The handshake is complete: messages flow.
-    HandshakeSucceeded {
-        /// The connection.
-        connection: ConnectionId,
-        /// The endpoint bound or connected to.
-        endpoint: Endpoint,
-        /// The type of the peer's socket. `None` if nothing told it: the peer speaks ZMTP 1.0, or
-        /// WebSocket without a mechanism, or is no ZeroMQ socket at all.
-        socket_type: Option<SocketType>,
-        /// What the peer is called here: for a ROUTER, the routing id that its messages begin with;
-        /// for others, what the peer announced, if it did.
-        routing_id: Option<RoutingId>,
-    },
-    /// The handshake failed; the connection is closed.
-    HandshakeFailed {
-        /// The connection.
-        connection: ConnectionId,
-        /// The endpoint bound or connected to.
-        endpoint: Endpoint,
-        /// The peer's address.
-        peer: String,
-        /// Why.
-        reason: DisconnectReason,
-    },
-    /// An established connection ended.
-    Disconnected {
-        /// The connection.
-        connection: ConnectionId,
-        /// The endpoint bound or connected to.
-        endpoint: Endpoint,
-        /// The peer's address.
-        peer: String,
-        /// What the peer was called here, as in `HandshakeSucceeded`.
-        routing_id: Option<RoutingId>,
-        /// Why.
-        reason: DisconnectReason,
-    },
-    /// An endpoint is no longer bound, or no longer connected to.
-    Closed {
-        /// The endpoint.
-        endpoint: Endpoint,
-    },
-}
-
-/// Why a connection ended, or was not made.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum DisconnectReason {
-    /// The peer closed the connection.
-    #[error("the peer closed the connection")]
-    PeerClosed,
-    /// The system reported an error.
-    #[error("{message}")]
-    Io {
-        /// The kind of the error.
-        kind: io::ErrorKind,
-        /// The system's words for it.
-        message: Box<str>,
-    },
-    /// The peer broke the protocol, or speaks another.
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    /// A frame or message exceeds what this socket accepts.
-    #[error("a {what} announces {size}, at most {limit} are accepted")]
-    TooLarge {
-        /// What is too large, and in which unit.
-        what: &'static str,
-        /// The announced size.
-        size: u64,
-        /// The limit.
-        limit: u64,
-    },
-    /// The peer subscribed to more than this socket accepts.
-    #[error("the peer exceeds the limits on subscriptions of this socket")]
-    SubscriptionLimit,
-    /// The peer may not connect to this socket: none of the accept filters (tcp) or process filters (ipc)
-    /// names it.
-    #[error("no filter allows the peer `{peer}`")]
-    Filtered {
-        /// Its address, or `:uid:gid:pid` over ipc; empty if the system does not know.
-        peer: String,
-    },
-    /// The SOCKS proxy did not make the connection.
-    #[error(transparent)]
-    Proxy(#[from] ProxyFailure),
-    /// The way through the SOCKS proxy was not made within the `handshake_timeout`.
-    #[error("the SOCKS proxy made no connection within {timeout:?}")]
-    ProxyTimeout {
-        /// The configured limit.
-        timeout: Duration,
-    },
-    /// The socket has as many connections as its `max_connections` allows.
-    #[error("the socket has its maximum of {limit} connections")]
-    TooManyConnections {
-        /// The limit.
-        limit: u32,
-    },
-    /// The listener has as many unfinished handshakes as its `max_pending_handshakes` allows.
-    #[error("the listener has its maximum of {limit} unfinished handshakes")]
-    TooManyHandshakes {
-        /// The limit.
-        limit: u32,
-    },
-    /// So many peers have come and gone without the application making any use of the socket that no
-    /// more are accepted before it does: what they left waits for it.
-    #[error("{limit} peers have gone without the application taking note, none is accepted before it does")]
-    Unattended {
-        /// The most that may be gone unnoticed.
-        limit: usize,
-    },
-    /// The connection could not be made within the `connect_timeout`.
-    #[error("no connection within {timeout:?}")]
-    ConnectTimeout {
-        /// The configured limit.
-        timeout: Duration,
-    },
-    /// The peer's routing id is that of another peer of this ROUTER.
-    #[error("another peer has the routing id \"{}\", expected one that is free", .routing_id.as_bytes().escape_ascii())]
-    DuplicateRoutingId {
-        /// What both want to be called.
-        routing_id: RoutingId,
-    },
-    /// This socket takes one peer at a time (PAIR, CHANNEL), and has one.
-    #[error("the socket has a peer, and takes one at a time")]
-    Occupied,
-    /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
-    #[error("another peer has taken over the routing id")]
-    Replaced,
-    /// This side closed the connection.
-    #[error("closed by this side")]
-    ClosedLocally,
-}
-
-impl DisconnectReason {
-    /// An end in good order is one, whatever the words that the format has for it.
-    pub(super) fn in_general(self) -> Self {
-        match self {
-            DisconnectReason::Protocol(ProtocolError::Closed { code: Some(1000) }) => {
-                DisconnectReason::PeerClosed
-            }
-            other => other,
-        }
-    }
-
-    /// A REQ socket was sent what is no reply.
-    pub(crate) fn no_reply() -> Self {
-        DisconnectReason::Protocol(Misbehaved::NoReply.into())
-    }
-}
-
-impl From<io::Error> for DisconnectReason {
-    fn from(error: io::Error) -> Self {
-        DisconnectReason::Io {
-            kind: error.kind(),
-            message: error.to_string().into(),
-        }
-    }
-}
 
 /// How many events a monitor holds for a reader that is away. Enough for every connection of a
 /// hundred-peer socket to come and go twice.
 const CAPACITY: usize = 1024;
 
+/// Room for so many events is kept when all have been read.
+const KEPT: usize = 64;
+
+/// How many octets the topics may have together that a monitor holds.
+const TOPIC_OCTETS: usize = 1024 * 1024;
+
 /// A stream of [`SocketEvent`]s of one socket, from the moment it was made. It holds up to 1024 events
-/// that were not read; further ones are dropped and counted.
+/// that were not read, with at most 1 MiB of topics: below 2 MiB of memory. Where further ones would be it has
+/// an event that says how many are missing ([`SocketEvent::Missed`]).
+///
+/// ```
+/// use std::time::Duration;
+/// use sinew::{Pull, Push, SocketEvent};
+///
+/// let mut pull = Pull::new();
+/// let mut monitor = pull.monitor();
+/// let endpoint = pull.bind("tcp://127.0.0.1:*")?;
+/// let push = Push::builder().connect(&endpoint)?;
+/// let ready = |event: &SocketEvent| matches!(event, SocketEvent::HandshakeSucceeded { .. });
+/// let event = monitor.wait_for(Duration::from_secs(10), ready).expect("a peer");
+/// println!("{event}"); // #3: ready at tcp://127.0.0.1:44321, peer 127.0.0.1:39276, PUSH
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Monitor(Arc<Queue>);
 
+/// What a [`Monitor`] tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MonitorOptions {
+    subscriptions: bool,
+}
+
+impl MonitorOptions {
+    /// Whether each subscription that a peer adds or removes is an event: on PUB, XPUB and RADIO. There may be
+    /// very many. Default: no.
+    #[must_use]
+    pub fn subscriptions(mut self, told: bool) -> Self {
+        self.subscriptions = told;
+        self
+    }
+}
+
 #[derive(Debug)]
 struct Queue {
+    options: MonitorOptions,
+    drops: Arc<Drops>,
     state: Mutex<QueueState>,
     wakeup: Wakeup,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct QueueState {
     events: VecDeque<SocketEvent>,
-    dropped: u64,
+    /// Of the topics in them.
+    octets: usize,
+    /// Events that were not taken since the last one that was.
+    gap: u64,
+    /// All that were not taken.
+    missed: u64,
+    told: Told,
     closed: bool,
+}
+
+impl QueueState {
+    fn push(&mut self, event: SocketEvent) {
+        // The gap is an event too, before the one that ends it.
+        let needed = 1 + usize::from(self.gap > 0);
+        let octets = self.octets + event.octets();
+        if self.events.len() + needed > CAPACITY || octets > TOPIC_OCTETS {
+            self.gap += 1;
+            self.missed += 1;
+            return;
+        }
+        let gap = self.take_gap();
+        self.events.extend(gap);
+        self.octets = octets;
+        self.events.push_back(event);
+    }
+
+    fn pop(&mut self, drops: &Drops) -> Option<SocketEvent> {
+        if let Some(event) = self.events.pop_front() {
+            self.octets -= event.octets();
+            if self.events.is_empty() && self.events.capacity() > KEPT {
+                // Who fell behind once need not keep the memory.
+                self.events = VecDeque::new();
+            }
+            return Some(event);
+        }
+        self.take_gap().or_else(|| {
+            let (cause, count) = self.told.take(drops)?;
+            Some(SocketEvent::Dropped { cause, count })
+        })
+    }
+
+    fn take_gap(&mut self) -> Option<SocketEvent> {
+        match std::mem::take(&mut self.gap) {
+            0 => None,
+            count => Some(SocketEvent::Missed { count }),
+        }
+    }
+
+    /// Whether there is something to read, or nothing will ever be. If not, what comes next wakes.
+    fn is_ready(&self, drops: &Drops) -> bool {
+        !self.events.is_empty() || self.gap > 0 || self.told.has_more(drops) || self.closed
+    }
 }
 
 impl Monitor {
     /// Takes the next event if there is one.
     #[must_use]
     pub fn try_recv(&mut self) -> Option<SocketEvent> {
-        self.0.lock().events.pop_front()
+        self.0.lock().pop(&self.0.drops)
     }
 
     /// Waits for the next event. `None` once the socket is gone (closed or dropped, and done with what it
@@ -315,8 +172,7 @@ impl Monitor {
     }
 
     pub(crate) fn has_event_or_end(&self) -> bool {
-        let state = self.0.lock();
-        state.closed || !state.events.is_empty()
+        self.0.lock().is_ready(&self.0.drops)
     }
 
     /// Waits, at most this long, for an event that satisfies `wanted`, and discards those before it.
@@ -334,21 +190,19 @@ impl Monitor {
         }
     }
 
-    /// Events that were dropped because nobody read this monitor for too long.
+    /// Events that are missing so far because this monitor was not read for too long: the sum of all
+    /// [`SocketEvent::Missed`], those included that are still to be read.
     #[must_use]
-    pub fn dropped(&self) -> u64 {
-        self.0.lock().dropped
+    pub fn missed(&self) -> u64 {
+        self.0.lock().missed
     }
 
     fn recv_until(&mut self, deadline: Option<Instant>) -> Option<SocketEvent> {
         loop {
             {
                 let mut state = self.0.lock();
-                if let Some(event) = state.events.pop_front() {
-                    return Some(event);
-                }
-                if state.closed {
-                    return None;
+                if state.is_ready(&self.0.drops) {
+                    return state.pop(&self.0.drops);
                 }
             }
             if !self.0.wakeup.wait(deadline) {
@@ -366,48 +220,204 @@ impl Queue {
 
 /// Where the I/O threads report to; one per socket.
 #[derive(Debug, Default)]
-pub(crate) struct Monitors(Mutex<Vec<Weak<Queue>>>);
+pub(crate) struct Monitors {
+    queues: Mutex<Vec<Weak<Queue>>>,
+    /// Some monitor wants to hear of subscriptions.
+    subscriptions: AtomicBool,
+}
 
 impl Monitors {
-    pub(crate) fn subscribe(&self) -> Monitor {
+    pub(super) fn subscribe(&self, options: MonitorOptions, drops: &Arc<Drops>) -> Monitor {
         let queue = Arc::new(Queue {
-            state: Mutex::new(QueueState::default()),
+            options,
+            drops: Arc::clone(drops),
+            state: Mutex::new(QueueState {
+                events: VecDeque::new(),
+                octets: 0,
+                gap: 0,
+                missed: 0,
+                told: Told::by_now(drops),
+                closed: false,
+            }),
             wakeup: Wakeup::new(),
         });
-        crate::sync::lock(&self.0).push(Arc::downgrade(&queue));
+        let mut queues = crate::sync::lock(&self.queues);
+        // One that is made again and again leaves nothing behind.
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.push(Arc::downgrade(&queue));
+        if options.subscriptions {
+            self.subscriptions.store(true, Ordering::Relaxed);
+        }
         Monitor(queue)
     }
 
     /// Reports an event; built only if somebody listens.
-    pub(crate) fn report(&self, event: impl FnOnce() -> SocketEvent) {
-        let mut queues = crate::sync::lock(&self.0);
+    pub(super) fn report(&self, event: impl FnOnce() -> SocketEvent) {
+        self.report_if(|_| true, event);
+    }
+
+    /// Whether anybody wants to hear of subscriptions.
+    pub(super) fn want_subscriptions(&self) -> bool {
+        self.subscriptions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn report_subscription(&self, event: impl FnOnce() -> SocketEvent) {
+        if !self.report_if(|options| options.subscriptions, event) {
+            let queues = crate::sync::lock(&self.queues);
+            // Looked at again: one may have come meanwhile.
+            let mut living = queues.iter().filter_map(Weak::upgrade);
+            if !living.any(|queue| queue.options.subscriptions) {
+                self.subscriptions.store(false, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Reports to those who want it, if there are any.
+    fn report_if(
+        &self,
+        wanted: impl Fn(MonitorOptions) -> bool,
+        event: impl FnOnce() -> SocketEvent,
+    ) -> bool {
+        let mut queues = crate::sync::lock(&self.queues);
         if queues.is_empty() {
-            return;
+            return false;
         }
         queues.retain(|queue| queue.strong_count() > 0);
+        let mut living = living(&queues);
+        living.retain(|queue| wanted(queue.options));
+        if living.is_empty() {
+            return false;
+        }
         let event = event();
-        let told: Vec<Arc<Queue>> = queues.iter().filter_map(Weak::upgrade).collect();
-        for queue in &told {
-            let mut state = queue.lock();
-            if state.events.len() < CAPACITY {
-                state.events.push_back(event.clone());
-            } else {
-                state.dropped += 1;
-            }
+        for queue in &living {
+            queue.lock().push(event.clone());
         }
         // Without the lock: who is woken may be a task that makes another monitor.
         drop(queues);
-        for queue in told {
-            queue.wakeup.notify();
-        }
+        wake(living);
+        true
+    }
+
+    /// Something has changed that monitors find out themselves.
+    pub(super) fn wake(&self) {
+        let living = living(&crate::sync::lock(&self.queues));
+        wake(living);
+    }
+}
+impl Drop for Monitors {
+    fn drop(&mut self) {
+        let living = living(&crate::sync::lock(&self.queues));
+        living.iter().for_each(|queue| queue.lock().closed = true);
+        wake(living);
     }
 }
 
-impl Drop for Monitors {
-    fn drop(&mut self) {
-        for queue in crate::sync::lock(&self.0).iter().filter_map(Weak::upgrade) {
-            queue.lock().closed = true;
-            queue.wakeup.notify();
+fn living(queues: &[Weak<Queue>]) -> Vec<Arc<Queue>> {
+    queues.iter().filter_map(Weak::upgrade).collect()
+}
+
+fn wake(queues: Vec<Arc<Queue>>) {
+    queues.iter().for_each(|queue| queue.wakeup.notify());
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::drops::DropCause;
+    use super::super::events::{ConnectionId, Subscription};
+    use super::*;
+
+    fn event(n: u64) -> SocketEvent {
+        topic_event(n, 0)
+    }
+
+    fn topic_event(n: u64, octets: usize) -> SocketEvent {
+        SocketEvent::SubscriptionAdded(Subscription {
+            connection: ConnectionId(n),
+            endpoint: "inproc://a".parse().unwrap(),
+            peer: String::new(),
+            routing_id: None,
+            topic: Bytes::from(vec![0; octets]),
+        })
+    }
+
+    #[test]
+    fn a_gap_is_seen_where_it_is() {
+        let (monitors, drops) = (Monitors::default(), Arc::default());
+        let mut monitor = monitors.subscribe(MonitorOptions::default(), &drops);
+        let all = CAPACITY as u64;
+        (0..all + 5).for_each(|n| monitors.report(|| event(n)));
+        assert_eq!(monitor.try_recv(), Some(event(0)));
+        // Room for one: not for the gap and what ends it.
+        monitors.report(|| event(all + 5));
+        assert_eq!(monitor.try_recv(), Some(event(1)));
+        monitors.report(|| event(all + 6));
+        (2..all).for_each(|n| assert_eq!(monitor.try_recv(), Some(event(n))));
+        assert_eq!(monitor.try_recv(), Some(SocketEvent::Missed { count: 6 }));
+        assert_eq!(monitor.try_recv(), Some(event(all + 6)));
+        assert_eq!(monitor.try_recv(), None);
+        assert_eq!(monitor.missed(), 6);
+        // Also if nothing comes after it.
+        (0..all + 1).for_each(|n| monitors.report(|| event(n)));
+        (0..all).for_each(|n| assert_eq!(monitor.try_recv(), Some(event(n))));
+        assert_eq!(monitor.try_recv(), Some(SocketEvent::Missed { count: 1 }));
+        assert_eq!(monitor.try_recv(), None);
+    }
+
+    #[test]
+    fn topics_are_bounded_in_octets() {
+        let (monitors, drops) = (Monitors::default(), Arc::default());
+        let options = MonitorOptions::default().subscriptions(true);
+        let mut monitor = monitors.subscribe(options, &drops);
+        for n in 0..20 {
+            monitors.report_subscription(|| topic_event(n, 100_000));
         }
+        (0..10).for_each(|n| assert_eq!(monitor.try_recv(), Some(topic_event(n, 100_000))));
+        assert_eq!(monitor.try_recv(), Some(SocketEvent::Missed { count: 10 }));
+        monitors.report_subscription(|| topic_event(20, TOPIC_OCTETS));
+        assert_eq!(monitor.try_recv(), Some(topic_event(20, TOPIC_OCTETS)));
+    }
+
+    #[test]
+    fn subscriptions_are_told_to_who_asks_for_as_long_as_there_is_one() {
+        let (monitors, drops) = (Monitors::default(), Arc::default());
+        let mut plain = monitors.subscribe(MonitorOptions::default(), &drops);
+        assert!(!monitors.want_subscriptions());
+        let options = MonitorOptions::default().subscriptions(true);
+        let mut asking = monitors.subscribe(options, &drops);
+        assert!(monitors.want_subscriptions());
+        monitors.report_subscription(|| event(1));
+        assert_eq!(asking.try_recv(), Some(event(1)));
+        assert_eq!(plain.try_recv(), None);
+        drop(asking);
+        monitors.report_subscription(|| unreachable!("nobody wants it"));
+        assert!(!monitors.want_subscriptions());
+    }
+
+    #[test]
+    fn a_sleeping_reader_is_woken_by_a_drop() {
+        let (monitors, drops) = (Arc::new(Monitors::default()), Arc::<Drops>::default());
+        let mut monitor = monitors.subscribe(MonitorOptions::default(), &drops);
+        let (dropper, counts) = (Arc::clone(&monitors), Arc::clone(&drops));
+        let thread = std::thread::spawn(move || {
+            for _ in 0..10_000 {
+                if counts.add(DropCause::Full, 3) {
+                    dropper.wake();
+                }
+            }
+        });
+        let mut sum = 0;
+        while sum < 30_000 {
+            match monitor.recv_timeout(Duration::from_secs(60)) {
+                Some(SocketEvent::Dropped { count, .. }) => sum += count,
+                other => panic!("{other:?} after {sum}"),
+            }
+        }
+        thread.join().unwrap();
+        assert_eq!(monitor.try_recv(), None);
+        // The end is told although somebody slept before.
+        drop(monitors);
+        assert_eq!(monitor.recv(), None);
     }
 }

@@ -7,7 +7,8 @@
 
 use bytes::BytesMut;
 
-use super::port::{Counters, Port};
+use super::drops::DropCause;
+use super::port::Port;
 use crate::frame;
 use crate::message::Message;
 use crate::pipe::Writer;
@@ -72,7 +73,7 @@ impl Port {
             writer.append_message(message);
             writer.publish_and_signal();
         } else {
-            Counters::add(&self.counters.dropped_full, 1);
+            self.dropped(DropCause::Full, 1);
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! One count per socket would be a line of memory for which all I/O threads of its connections wait in
 //! turn, with every read and every write. So a connection has a line of its own, which follows whoever runs
-//! its pumps, and who wants to know the sum adds them up.
+//! its pumps, and who wants to know the sum adds them up. Messages are counted beside them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{lock, Mutex, OwnLine};
@@ -20,6 +21,11 @@ pub(crate) type LinkOctets = OwnLine<InAndOut>;
 pub(crate) struct InAndOut {
     pub(crate) read: AtomicU64,
     pub(crate) written: AtomicU64,
+    /// Whole messages, once for each run of a pump.
+    pub(crate) messages_read: AtomicU64,
+    pub(crate) messages_written: AtomicU64,
+    /// When the handshake was done. Here since there is room for it.
+    pub(crate) since: OnceLock<Instant>,
     /// Some arrived since the last look of the heartbeat timer.
     pub(crate) traffic: AtomicBool,
 }

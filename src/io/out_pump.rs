@@ -8,9 +8,9 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, BytesMut};
 
+use super::events::DisconnectReason;
 use super::framing::FramedOutput;
 use super::link::Link;
-use super::monitor::DisconnectReason;
 use super::port::Counters;
 use super::writing::OutOutcome;
 use crate::pipe::{Reader, Writer};
@@ -112,6 +112,11 @@ impl OutPump {
             reader.wake_writer();
         }
         Some((reader, lost))
+    }
+
+    /// Messages that wait to be written.
+    pub(super) fn queued_messages(&self) -> u64 {
+        self.reader.as_ref().map_or(0, Reader::queued_messages)
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
@@ -242,8 +247,13 @@ impl Line {
         }
     }
 
-    fn run(&mut self, link: &Link, reader: Option<&mut Reader>) -> OutOutcome {
-        let outcome = self.write(link, reader);
+    fn run(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
+        let messages = reader.as_deref().map_or(0, Reader::messages_read);
+        let outcome = self.write(link, reader.as_deref_mut());
+        let messages = reader.map_or(0, |reader| reader.messages_read() - messages);
+        if messages > 0 {
+            Counters::add_owned(&link.octets.messages_written, messages);
+        }
         let blocked = outcome == OutOutcome::Blocked;
         if link.blocked.load(Ordering::Relaxed) != blocked {
             link.blocked.store(blocked, Ordering::Relaxed);

@@ -1,8 +1,10 @@
 //! The I/O threads of a context: started when first needed, connections placed by load.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::port::{Port, SocketId};
 use super::thread::{self, Command, IoHandle};
 use crate::config::ContextConfig;
 use crate::sync::{lock, Mutex};
@@ -22,6 +24,20 @@ pub(crate) struct IoPool {
     config: ContextConfig,
     threads: Mutex<Vec<Option<IoHandle>>>,
     resolver: Resolver,
+    /// The sockets that snapshots tell of.
+    sockets: Mutex<BTreeMap<SocketId, Weak<Port>>>,
+}
+
+/// An I/O thread, as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ThreadSnapshot {
+    /// Its name.
+    pub name: String,
+    /// Endpoints and connections that it looks after.
+    pub load: usize,
+    /// How often it had nothing to do and slept, and was woken: by the network, by a socket, or by a timer.
+    pub wakeups: u64,
 }
 
 impl IoPool {
@@ -35,6 +51,7 @@ impl IoPool {
             config,
             threads: Mutex::new((0..count).map(|_| None).collect()),
             resolver,
+            sockets: Mutex::default(),
         })
     }
 
@@ -73,6 +90,37 @@ impl IoPool {
     /// The threads that run.
     pub(crate) fn started(&self) -> Vec<IoHandle> {
         lock(&self.threads).iter().flatten().cloned().collect()
+    }
+
+    /// The threads that run, as they are now.
+    pub(crate) fn thread_snapshots(&self) -> Vec<ThreadSnapshot> {
+        let threads = lock(&self.threads);
+        let started = threads.iter().enumerate();
+        let started = started.filter_map(|(index, handle)| Some((index, handle.as_ref()?)));
+        started
+            .map(|(index, handle)| ThreadSnapshot {
+                name: self.config.thread_name(index),
+                load: handle.load(),
+                wakeups: handle.wakeups(),
+            })
+            .collect()
+    }
+
+    /// From now on snapshots tell of this socket.
+    pub(crate) fn enroll(&self, port: &Arc<Port>) {
+        lock(&self.sockets).insert(port.id, Arc::downgrade(port));
+    }
+
+    /// A socket is gone.
+    pub(super) fn strike(&self, id: SocketId) {
+        lock(&self.sockets).remove(&id);
+    }
+
+    /// The sockets there are.
+    pub(crate) fn sockets(&self) -> Vec<Arc<Port>> {
+        // Let go of without the lock: the last one to do that strikes it off the list.
+        let sockets: Vec<_> = lock(&self.sockets).values().cloned().collect();
+        sockets.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn resolver(&self) -> &Resolver {

@@ -8,12 +8,17 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
 
+use super::drops::{DropCause, Drops};
+use super::events::{DisconnectReason, SocketEvent};
 use super::inproc::InprocPeers;
 use super::link::Link;
-use super::monitor::{DisconnectReason, Monitors};
+use super::monitor::{Monitor, MonitorOptions, Monitors};
 use super::octets::Octets;
+use super::peers::Links;
 use super::pool::IoPool;
 use super::random::random;
+use super::thread::next_id;
+use super::trace::{self, Span};
 use crate::config::SocketConfig;
 use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
@@ -77,6 +82,9 @@ pub(crate) struct LinkChange {
 
 /// A peer, and the message of a pipe from which on it is the one who sends.
 pub(crate) type Introduction = (u64, Arc<PeerProperties>);
+
+/// Takes the mail of a half.
+pub(crate) type Caretaker = Box<dyn FnMut() + Send>;
 
 /// One of the two sides of a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,28 +172,43 @@ impl Hooks for NoHooks {
     }
 }
 
+/// Names one socket of this process, for its whole life and never again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(u64);
+
+impl fmt::Display for SocketId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// See the module.
 pub(crate) struct Port {
+    pub(crate) id: SocketId,
     pub(crate) socket_type: SocketType,
     pub(crate) config: SocketConfig,
     pub(crate) protocol: Arc<ConnectionConfig>,
     pub(crate) hooks: Arc<dyn Hooks>,
     /// The threads live at least as long as what they work for.
-    _pool: Arc<IoPool>,
+    pool: Arc<IoPool>,
     pub(crate) inbound: Mailbox<Inbound>,
     pub(crate) outbound: Mailbox<Outbound>,
-    pub(crate) monitors: Monitors,
+    pub(super) monitors: Monitors,
     pub(crate) counters: Counters,
     /// Octets of all connections.
     pub(crate) octets: Octets,
+    /// The connections that messages can flow through now, but those over inproc.
+    pub(super) links: Links,
     pub(crate) inproc: InprocPeers,
     keys: Mutex<Keys>,
     changes: [Mutex<HashMap<PipeKey, LinkChange>>; 2],
     /// Who is at the other end of pipes that outlive connections, as the receiving half has yet to hear.
     /// Apart from the changes: for most connections there is nothing here.
     introductions: Mutex<HashMap<PipeKey, Vec<Introduction>>>,
-    /// Ends of pipes that the halves have not taken note of yet.
-    unseen_ends: AtomicUsize,
+    /// Ends of pipes that each half has not taken note of yet.
+    unseen_ends: [AtomicUsize; 2],
+    /// What looks after the mail of a half that nobody uses any more.
+    caretakers: [Mutex<Option<Caretaker>>; 2],
     /// Peers with a completed handshake (and inproc peers).
     peers: AtomicUsize,
     /// Endpoints and connections that I/O threads still work on.
@@ -236,16 +259,12 @@ pub(crate) struct Counters {
     pub(crate) messages_sent: CachePadded<AtomicU64>,
     /// By the receiving half, likewise.
     pub(crate) messages_received: CachePadded<AtomicU64>,
-    /// Dropped because the pipe to a peer was full (PUB).
-    pub(crate) dropped_full: AtomicU64,
+    /// What was dropped, and the pattern was not meant to.
+    pub(crate) drops: Arc<Drops>,
     /// Dropped because nobody wanted it (PUB without a matching subscriber).
     pub(crate) dropped_unmatched: AtomicU64,
-    /// Dropped because the peer it was for is gone.
-    pub(crate) dropped_peer_lost: AtomicU64,
     /// Replaced by a newer one, in pipes that conflate.
     pub(crate) dropped_conflated: Arc<AtomicU64>,
-    /// Received where the pattern has no use for it.
-    pub(crate) dropped_unexpected: AtomicU64,
     /// Events of subscriptions that were put together with others, nobody having taken them (XPUB).
     pub(crate) events_left_out: AtomicU64,
     /// Not sent when the linger time was over.
@@ -255,8 +274,6 @@ pub(crate) struct Counters {
     pub(crate) disconnects: AtomicU64,
     pub(crate) reconnects: AtomicU64,
     pub(crate) accept_failures: AtomicU64,
-    /// Datagrams received that are none of this pattern.
-    pub(crate) dropped_malformed: AtomicU64,
     /// Datagrams that the system or another host refused.
     pub(crate) datagram_errors: AtomicU64,
 }
@@ -302,16 +319,18 @@ impl Port {
             ..ConnectionConfig::new(socket_type)
         };
         Arc::new(Port {
+            id: SocketId(next_id()),
             socket_type,
             config,
             protocol: Arc::new(protocol),
             hooks,
-            _pool: pool,
+            pool,
             inbound: Mailbox::new(),
             outbound: Mailbox::new(),
             monitors: Monitors::default(),
             counters: Counters::default(),
             octets: Octets::default(),
+            links: Links::default(),
             inproc: InprocPeers::default(),
             keys: Mutex::new(Keys {
                 // SERVER and PEER call their peers by it: it tells nothing of how many there were.
@@ -320,12 +339,42 @@ impl Port {
             }),
             changes: Default::default(),
             introductions: Mutex::default(),
-            unseen_ends: AtomicUsize::new(0),
+            unseen_ends: Default::default(),
+            caretakers: Default::default(),
             peers: AtomicUsize::new(0),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             released: Event::new(),
         })
+    }
+
+    /// A stream of what happens from now on.
+    pub(crate) fn monitor(&self, options: MonitorOptions) -> Monitor {
+        self.monitors.subscribe(options, &self.counters.drops)
+    }
+
+    /// Reports an event to whoever listens.
+    pub(crate) fn report(&self, event: impl FnOnce() -> SocketEvent) {
+        self.report_in(&Span::none(), event);
+    }
+
+    /// As [`Port::report`], of something that is in this span of time.
+    pub(super) fn report_in(&self, span: &Span, event: impl FnOnce() -> SocketEvent) {
+        if trace::is_wanted() {
+            let event = event();
+            trace::tell(span, self, &event);
+            self.monitors.report(|| event);
+        } else {
+            self.monitors.report(event);
+        }
+    }
+
+    /// Counts messages that were dropped.
+    #[cfg_attr(sinew_sharing, track_caller)]
+    pub(crate) fn dropped(&self, cause: DropCause, messages: u64) {
+        if messages > 0 && self.counters.drops.add(cause, messages) {
+            self.monitors.wake();
+        }
     }
 
     pub(crate) fn flow(&self) -> Flow {
@@ -501,33 +550,49 @@ impl Port {
     /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
     pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
         self.hooks.departed(key);
-        if !self.flow().receives {
-            self.unseen_ends.fetch_add(1, Ordering::AcqRel);
-        }
+        self.unseen_ends[Half::Sending as usize].fetch_add(1, Ordering::AcqRel);
         self.outbound.post(Outbound::Down { key, rest });
     }
 
     /// Tells the receiving half that nothing more comes from a pipe, but for `last`.
     pub(crate) fn end_in(&self, key: PipeKey, last: Option<Message>) {
-        self.unseen_ends.fetch_add(1, Ordering::AcqRel);
+        self.unseen_ends[Half::Receiving as usize].fetch_add(1, Ordering::AcqRel);
         let last = last.map(Box::new);
         self.inbound.post(Inbound::Down { key, last });
     }
 
     /// A half has taken note of an end (of a [`hold_ends`] socket: and has read what was left).
     ///
-    /// [`hold_ends`]: crate::socket The ends of a socket with two halves are counted by the
-    /// receiving one, which looks after the other too.
+    /// [`hold_ends`]: crate::socket
     pub(crate) fn end_seen(&self, half: Half) {
-        if half == Half::Receiving || !self.flow().receives {
-            self.unseen_ends.fetch_sub(1, Ordering::AcqRel);
-        }
+        self.unseen_ends[half as usize].fetch_sub(1, Ordering::AcqRel);
     }
 
     /// Whether so many peers have gone without the application taking note that no more may come: what
     /// they left waits for it, and must not pile up.
     pub(crate) fn has_unseen_ends(&self) -> bool {
-        self.unseen_ends.load(Ordering::Acquire) >= UNSEEN_ENDS
+        let mut unseen = self.unseen_ends.iter();
+        unseen.any(|ends| ends.load(Ordering::Acquire) >= UNSEEN_ENDS)
+    }
+
+    /// Nobody uses a half any more. Whoever uses the other one has this look after its mail, until
+    /// [`Port::dismiss_caretakers`]. It may own the port.
+    pub(crate) fn abandon_half(&self, half: Half, caretaker: Caretaker) {
+        *lock(&self.caretakers[half as usize]) = Some(caretaker);
+    }
+
+    pub(crate) fn dismiss_caretakers(&self) {
+        for caretaker in &self.caretakers {
+            let caretaker = lock(caretaker).take();
+            drop(caretaker);
+        }
+    }
+
+    /// Looks after the mail of a half, if nobody uses that any more.
+    pub(crate) fn look_after(&self, half: Half) {
+        if let Some(caretaker) = &mut *lock(&self.caretakers[half as usize]) {
+            caretaker();
+        }
     }
 
     /// Peers that messages can flow to or from now.
@@ -565,6 +630,12 @@ impl Port {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for Port {
+    fn drop(&mut self) {
+        self.pool.strike(self.id);
     }
 }
 

@@ -17,12 +17,12 @@ use slab::Slab;
 use super::buffer::BufferPool;
 use super::datagram::{DatagramSlot, Way};
 use super::dialing::DialerSlot;
+use super::events::{ConnectionId, DisconnectReason};
 use super::link::Link;
 use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
-use super::monitor::{ConnectionId, DisconnectReason};
 use super::pool::IoPool;
-use super::port::{Lease, PipeKey, Port};
+use super::port::{Counters, Lease, PipeKey, Port};
 use super::reading::Look;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
@@ -167,6 +167,8 @@ struct Shared {
     waker: Arc<MioWaker>,
     /// Endpoints and connections on this thread.
     load: AtomicUsize,
+    /// How often the thread slept, or was about to.
+    wakeups: AtomicU64,
 }
 
 struct MioWaker(Waker);
@@ -189,6 +191,10 @@ impl IoHandle {
 
     pub(crate) fn load(&self) -> usize {
         self.0.load.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn wakeups(&self) -> u64 {
+        self.0.wakeups.load(Ordering::Relaxed)
     }
 
     /// Whether both are the same thread.
@@ -218,6 +224,7 @@ pub(super) fn start(
         registry: poll.registry().try_clone()?,
         waker,
         load: AtomicUsize::new(0),
+        wakeups: AtomicU64::new(0),
     }));
     let thread = IoThread {
         handle: handle.clone(),
@@ -238,7 +245,7 @@ pub(super) fn start(
     let cores = config.cores_of_thread(index);
     let scheduling = config.thread_scheduling;
     std::thread::Builder::new()
-        .name(format!("{}/io/{index}", config.thread_name_prefix))
+        .name(config.thread_name(index))
         .spawn(move || {
             if !cores.is_empty() {
                 crate::sync::pin_thread(&cores);
@@ -322,6 +329,7 @@ impl IoThread {
                     .min();
                 let timeout = wakeup.map(|at| round_up(at.saturating_duration_since(clock::now())));
                 self.poll_events(events, timeout);
+                Counters::add_owned(&self.handle.0.wakeups, 1);
                 self.handle.0.mailbox.event().end_custom();
             } else {
                 self.poll_events(events, Some(Duration::ZERO));

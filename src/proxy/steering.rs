@@ -99,6 +99,10 @@ impl Steering {
             });
         if asked.is_ok() {
             self.wake.0.notify();
+            // Somebody may wait for what is not wanted any more, and will never be.
+            let state = lock(&self.state);
+            self.changed.notify_all();
+            drop(state);
         }
     }
 
@@ -140,5 +144,37 @@ pub(super) struct Wake(pub(super) Event);
 impl Unpark for Wake {
     fn unpark(&self) {
         self.0.notify();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::mpsc::channel;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_taken_back_before_it_begins_is_over() {
+        for _ in 0..20 {
+            let steering = Arc::new(Steering::new());
+            // The proxy is busy and looks at nothing.
+            steering.enter(ProxyState::Running);
+            let handle = ProxyHandle::of(&steering);
+            let (done, over) = channel();
+            let pausing = std::thread::spawn(move || {
+                handle.pause();
+                let _ = done.send(());
+            });
+            while steering.wanted() != ProxyState::Paused {
+                std::thread::yield_now();
+            }
+            // So that the other thread sleeps by now, as a rule.
+            (0..1000).for_each(|_| std::thread::yield_now());
+            ProxyHandle::of(&steering).resume();
+            let outcome = over.recv_timeout(Duration::from_secs(60));
+            assert!(outcome.is_ok(), "it waits for ever");
+            pausing.join().unwrap();
+        }
     }
 }

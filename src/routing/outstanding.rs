@@ -205,7 +205,9 @@ impl<T: Default> Outstanding<T> {
     pub(crate) fn take(&mut self, id: u64) -> Option<Outcome> {
         self.requests.get(&id)?.outcome.as_ref()?;
         self.ended -= 1;
-        self.requests.remove(&id)?.outcome
+        let outcome = self.requests.remove(&id)?.outcome;
+        self.prune_unsent();
+        outcome
     }
 
     /// What is kept with a request that has not ended.
@@ -213,15 +215,22 @@ impl<T: Default> Outstanding<T> {
         self.requests.get_mut(&id).map(|request| &mut request.tag)
     }
 
-    /// Forgets a request, however it stands.
-    pub(crate) fn cancel(&mut self, id: u64) {
+    /// Forgets a request, however it stands. What was kept with it, for the caller to drop.
+    #[must_use]
+    pub(crate) fn cancel(&mut self, id: u64) -> Option<T> {
         self.set_due(id, None);
-        if let Some(request) = self.requests.remove(&id) {
-            self.ended -= usize::from(request.outcome.is_some());
-            if request.waits_to_be_sent && self.unsent.len() > 2 * self.requests.len() + 64 {
-                let requests = &self.requests;
-                self.unsent.retain(|id| requests.contains_key(id));
-            }
+        let request = self.requests.remove(&id)?;
+        self.ended -= usize::from(request.outcome.is_some());
+        self.prune_unsent();
+        Some(request.tag)
+    }
+
+    /// Those that have ended need not wait behind one that cannot be sent, once they are the greater part.
+    fn prune_unsent(&mut self) {
+        if self.unsent.len() > 2 * self.requests.len() + 64 {
+            let requests = &self.requests;
+            let waits = |id: &u64| requests.get(id).is_some_and(|of| of.waits_to_be_sent);
+            self.unsent.retain(waits);
         }
     }
 
@@ -421,14 +430,35 @@ mod tests {
         };
         for _ in 0..1000 {
             let id = begin(&mut table, 1, terms);
-            table.cancel(id);
+            assert_eq!(table.cancel(id), Some(1));
         }
         assert!(table.unsent.len() < 100);
         assert!(table.next_unsent().is_none());
         assert_eq!((table.len(), table.next_due()), (0, None));
         let id = begin(&mut table, 5, ONCE);
         assert_eq!(table.close(), [5]);
-        table.cancel(id);
+        assert!(table.cancel(id).is_some());
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn what_ends_behind_one_that_waits_leaves_nothing_behind() {
+        let start = Instant::now();
+        let mut table = Outstanding::new(7);
+        let first = begin(&mut table, 1, ONCE);
+        let terms = Terms {
+            deadline: Some(start),
+            ..ONCE
+        };
+        for _ in 0..1000 {
+            let id = begin(&mut table, 2, terms);
+            let mut ended = Vec::new();
+            table.expire(start, &mut ended);
+            assert_eq!(ended, [2]);
+            let outcome = table.take(id);
+            assert_eq!(outcome, Some(Outcome::Unsent(Message::from("body"))));
+        }
+        assert!(table.unsent.len() < 100, "{}", table.unsent.len());
+        assert_eq!(table.next_unsent().map(|(id, _)| id), Some(first));
     }
 }

@@ -87,6 +87,10 @@ macro_rules! shell_methods {
         /// accepted through it once what is queued for them is sent, at most after the linger time.
         /// The address is free when this returns. Over inproc, connections live on.
         ///
+        /// Does not wait for those connections: a peer may be sent to for a moment longer, and receives
+        /// that. What peers send until they notice is dropped and counted
+        /// ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
+        ///
         /// # Errors
         /// If this socket is not bound to it.
         pub fn unbind(
@@ -97,7 +101,9 @@ macro_rules! shell_methods {
         }
 
         /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
-        /// linger time. Does not wait for that. Messages that were received before can still be read.
+        /// linger time. Does not wait for that: a peer may be sent to for a moment longer, and receives
+        /// that. Messages that were received before can still be read; what peers send until they notice
+        /// is dropped and counted ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
         ///
         /// # Errors
         /// If this socket is not connected to it.
@@ -120,17 +126,7 @@ macro_rules! shell_methods {
             self.shell.endpoints(false)
         }
 
-        /// A stream of what happens to this socket's connections from now on.
-        #[must_use]
-        pub fn monitor(&self) -> crate::io::Monitor {
-            self.shell.monitor()
-        }
-
-        /// What this socket has done so far.
-        #[must_use]
-        pub fn stats(&self) -> super::SocketStats {
-            self.shell.stats()
-        }
+        super::common::watch_methods!(self => self.shell.port);
 
         /// Waits until there are at least this many peers with a completed handshake. Peers over inproc
         /// count as soon as both sides are there.
@@ -162,7 +158,49 @@ macro_rules! shell_methods {
             .await;
         }
 
+        /// Takes note of who has come and gone, in both directions: they must not pile up in one of them while
+        /// the application uses the other.
+        pub(super) fn take_note(&mut self) {
+            $(self.$half.refresh();)+
+        }
+
         super::common::close_methods!($kind, $($half),+);
+    };
+}
+
+/// What a socket tells about itself and its peers, with its port found like this.
+macro_rules! watch_methods {
+    ($this:ident => $port:expr) => {
+        /// Names this socket in a [`ContextSnapshot`](crate::ContextSnapshot).
+        #[must_use]
+        pub fn id(&$this) -> crate::io::SocketId {
+            $port.id
+        }
+
+        /// A stream of what happens to this socket's connections from now on.
+        #[must_use]
+        pub fn monitor(&$this) -> crate::io::Monitor {
+            $port.monitor(crate::io::MonitorOptions::default())
+        }
+
+        /// As [`monitor`](Self::monitor), of what the options ask for.
+        #[must_use]
+        pub fn monitor_with(&$this, options: crate::io::MonitorOptions) -> crate::io::Monitor {
+            $port.monitor(options)
+        }
+
+        /// What this socket has done so far.
+        #[must_use]
+        pub fn stats(&$this) -> super::SocketStats {
+            super::SocketStats::of(&$port)
+        }
+
+        /// Who is connected now, in the order of their connections, each with what has gone through its connection.
+        /// Takes time and memory for each of them. Waits for no peer, and holds none up.
+        #[must_use]
+        pub fn connections(&$this) -> Vec<crate::io::ConnectionSnapshot> {
+            $port.connections()
+        }
     };
 }
 
@@ -524,6 +562,7 @@ macro_rules! pollable {
                 interest: super::readiness::Interest,
                 $time: super::deadline::Deadline,
             ) -> super::readiness::Readiness {
+                self.take_note();
                 let $socket = self;
                 super::readiness::Readiness {
                     readable: interest.is_readable() && $read,
@@ -551,4 +590,5 @@ macro_rules! peer_methods {
 pub(super) use {close_methods, conflate_option, peer_methods, pollable};
 pub(super) use {
     publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+    watch_methods,
 };

@@ -7,13 +7,13 @@ use std::task::Poll;
 use bytes::Bytes;
 
 use super::builder::sealed::Assemble;
-use super::common::{close_methods, pollable, socket_traits};
+use super::common::{close_methods, pollable, socket_traits, watch_methods};
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::shell::Shell;
 use super::task;
-use super::{SocketBuilder, SocketStats};
+use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
@@ -28,10 +28,10 @@ use crate::socket_type::SocketType;
 /// The socket is bound to one `udp://` endpoint: an address of this host, or a multicast group to join. It
 /// sends from there, too. Datagrams have at most 8192 octets ([`Datagram::MAX_LEN`]). `send_to` waits
 /// while as many as the send high-water mark are queued. Of what comes in, datagrams that are empty or
-/// longer are dropped and counted ([`dropped_malformed`](SocketStats::dropped_malformed)), and so are
-/// those above the receive high-water mark ([`dropped_full`](SocketStats::dropped_full)). What the system
+/// longer are dropped and counted ([`dropped_malformed`](crate::SocketStats::dropped_malformed)), and so are
+/// those above the receive high-water mark ([`dropped_full`](crate::SocketStats::dropped_full)). What the system
 /// refuses to send, and what other hosts answer for (ICMP), is counted
-/// ([`datagram_errors`](SocketStats::datagram_errors)) and ends nothing.
+/// ([`datagram_errors`](crate::SocketStats::datagram_errors)) and ends nothing.
 ///
 /// ```
 /// use sinew::Dgram;
@@ -181,11 +181,7 @@ impl Dgram {
         self.shell.endpoints(true).pop()
     }
 
-    /// What this socket has done so far. It has one peer, the network, while it is bound.
-    #[must_use]
-    pub fn stats(&self) -> SocketStats {
-        self.shell.stats()
-    }
+    watch_methods!(self => self.shell.port);
 
     /// Sends a datagram, waiting while the queue is full or the socket is not bound (for ever, unless the
     /// option `send_timeout` says otherwise).
@@ -342,6 +338,11 @@ impl Dgram {
             return Err(SendError::new(reason, message));
         }
         self.queue(message, deadline)
+    }
+
+    fn take_note(&mut self) {
+        self.out.refresh();
+        self.inbound.refresh();
     }
 
     fn queue(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {

@@ -7,7 +7,7 @@ use super::outbound::{Given, Outgoing, SendHalf};
 use super::shell::Ending;
 use super::topics::{Matching, Topics};
 use crate::error::{SendError, SendFailure};
-use crate::io::{Counters, Port};
+use crate::io::{Counters, DropCause, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::PeerKey;
 
@@ -132,16 +132,16 @@ impl FanOut {
                 _ => SendFailure::Timeout,
             });
         }
-        let counters = &self.port.counters;
+        let port = &self.port;
         if self.matched.is_empty() {
-            Counters::add_owned(&counters.dropped_unmatched, 1);
+            Counters::add_owned(&port.counters.dropped_unmatched, 1);
         }
         self.out.begin_fan_out();
         for key in &self.matched {
             match self.out.give(*key, message) {
                 Given::Done => {}
-                Given::Full => Counters::add(&counters.dropped_full, 1),
-                Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),
+                Given::Full => port.dropped(DropCause::Full, 1),
+                Given::Gone => port.dropped(DropCause::PeerLost, 1),
             }
         }
         self.out.end_fan_out();

@@ -11,7 +11,9 @@ use super::shell::Ending;
 use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
-use crate::io::{CallerPoll, Counters, DisconnectReason, Half, Inbound, Link, Port, MEMORY_IDLE};
+use crate::io::{
+    CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port, MEMORY_IDLE,
+};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Run, Tuning};
 use crate::routing::{PeerKey, Rotation};
@@ -183,6 +185,7 @@ impl RecvHalf {
 
     #[cold]
     fn take_mail(&mut self) {
+        self.port.look_after(Half::Sending);
         self.port.inbound.take_pending();
         while let Some(mail) = self.port.inbound.pop() {
             match mail {
@@ -321,12 +324,27 @@ impl RecvHalf {
             return;
         }
         self.left_behind = 0;
+        self.drop_pipes(keys);
+    }
+
+    /// For a half that nobody receives from any more: takes note of what has changed, and gives up what peers that
+    /// are gone have left. Connections that it reads are left to their I/O threads.
+    pub(super) fn forsake(&mut self) {
+        self.release_links();
+        self.refresh();
+        let down = |pipe: &InPipe| pipe.down.then_some(pipe.key);
+        let keys = self.pipes.iter().flatten().filter_map(down).collect();
+        self.drop_pipes(keys);
+    }
+
+    /// Lets go of pipes that are down, with what is unread in them.
+    fn drop_pipes(&mut self, keys: Vec<PeerKey>) {
         for key in keys {
             let Some(pipe) = self.pipe(key) else {
                 continue;
             };
             let unread = pipe.reader.queued_messages();
-            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.port.dropped(DropCause::PeerLost, unread);
             self.wake(key);
             self.release(key);
         }
@@ -335,6 +353,15 @@ impl RecvHalf {
     /// A peer whose connection was lost since the last call, one at a time.
     pub(super) fn take_lost(&mut self) -> Option<PeerKey> {
         self.lost.pop()
+    }
+
+    /// As [`RecvHalf::take_lost`], of those peers that have left nothing to receive.
+    pub(super) fn take_lost_and_read(&mut self) -> Option<PeerKey> {
+        let lost = (0..self.lost.len()).find(|at| {
+            let pipe = self.pipe(self.lost[*at]);
+            pipe.map_or(true, |pipe| !pipe.reader.has_data() && pipe.last.is_none())
+        });
+        lost.map(|at| self.lost.swap_remove(at))
     }
 
     /// Takes the next message in turn; [`RecvHalf::from`] then says whose it is.

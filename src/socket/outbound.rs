@@ -7,7 +7,7 @@ use super::deadline::Deadline;
 use super::shell::Ending;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::{SendError, SendFailure};
-use crate::io::{Counters, Half, Link, Outbound, Port, Room, BURST_GAP};
+use crate::io::{Counters, DropCause, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
 use crate::pipe::{Reader, Run, Writer};
 use crate::routing::{PeerKey, Rotation};
@@ -109,6 +109,7 @@ impl SendHalf {
 
     #[cold]
     fn take_mail(&mut self) {
+        self.port.look_after(Half::Receiving);
         self.port.outbound.take_pending();
         while let Some(mail) = self.port.outbound.pop() {
             match mail {
@@ -162,7 +163,7 @@ impl SendHalf {
                 None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
                 _ => 0,
             };
-            Counters::add(&self.port.counters.dropped_peer_lost, unread);
+            self.port.dropped(DropCause::PeerLost, unread);
             self.pipes[key.index as usize] = None;
             self.writable.remove(key);
             self.port.free_key(pipe_key(key));
@@ -170,10 +171,9 @@ impl SendHalf {
         // It may come after the end of the pipe was told.
         match rest {
             Some(rest) if self.keep_unsent => self.unsent.push(rest),
-            Some(rest) => Counters::add(
-                &self.port.counters.dropped_peer_lost,
-                rest.queued_messages(),
-            ),
+            Some(rest) => self
+                .port
+                .dropped(DropCause::PeerLost, rest.queued_messages()),
             None => {}
         }
     }

@@ -90,7 +90,7 @@ macro_rules! relay {
             }
 
             fn tend(&mut self) {
-                $(self.$half$(.$part)?.refresh();)+
+                self.take_note();
             }
 
             $(relay!(@$way $half $(. $part)?);)+

@@ -18,7 +18,7 @@ use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, RequestError, SendError, SendFailure};
-use crate::io::{random, Counters, DisconnectReason, NoHooks, Port};
+use crate::io::{random, DisconnectReason, DropCause, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::{OutOfTurn, RepState, ReplyDiscarded, ReqConfig, ReqState};
 use crate::socket_type::SocketType;
@@ -271,7 +271,7 @@ impl Req {
 
     /// A message that is not received. A peer whose messages are none for a requester is sent away.
     fn discard(&mut self, why: ReplyDiscarded) {
-        Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+        self.shell.port.dropped(DropCause::Unexpected, 1);
         if why == ReplyDiscarded::Malformed {
             self.inbound.end_last(DisconnectReason::no_reply());
         }
@@ -389,7 +389,7 @@ impl Rep {
                 }
                 Given::Gone => {
                     self.state.replied();
-                    Counters::add(&self.shell.port.counters.dropped_peer_lost, 1);
+                    self.shell.port.dropped(DropCause::PeerLost, 1);
                     return Err(SendError::new(SendFailure::PeerLost, message));
                 }
                 Given::Full if matches!(deadline, Deadline::Now) => {
@@ -419,7 +419,7 @@ impl Rep {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
                     Ok(request) => return Ok(request),
-                    Err(_) => Counters::add(&self.shell.port.counters.dropped_unexpected, 1),
+                    Err(_) => self.shell.port.dropped(DropCause::Unexpected, 1),
                 }
                 discarded.one(deadline)?;
             }
@@ -448,8 +448,7 @@ impl Relay for Rep {
     }
 
     fn tend(&mut self) {
-        self.out.refresh();
-        self.inbound.refresh();
+        self.take_note();
     }
 
     fn release_links(&mut self) {

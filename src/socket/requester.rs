@@ -8,12 +8,13 @@ use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
+use super::common::watch_methods;
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::shell::{CloseReport, Ending, Shell};
 use super::task;
-use super::{SocketBuilder, SocketStats};
+use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
@@ -21,11 +22,11 @@ use crate::error::{
     BindError, ConnectError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint,
     WaitTimeout,
 };
-use crate::io::{random, Counters, Monitor, NoHooks, Port};
+use crate::io::{random, DropCause, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::{Outcome, Outstanding, PeerKey, Terms};
 use crate::socket_type::SocketType;
-use crate::sync::{clock, lock, Mutex};
+use crate::sync::{clock, lock, wake, Mutex};
 
 /// Sends requests to its peers in turn, any number of them at once, and gives each its reply: what many
 /// [`Req`](crate::Req) sockets would do, over one connection for each peer. Its peers are plain
@@ -341,17 +342,7 @@ impl Requester {
         lock(&self.handle.shell).endpoints(true)
     }
 
-    /// A stream of what happens to its connections from now on.
-    #[must_use]
-    pub fn monitor(&self) -> Monitor {
-        lock(&self.handle.shell).monitor()
-    }
-
-    /// What it has done so far.
-    #[must_use]
-    pub fn stats(&self) -> SocketStats {
-        lock(&self.handle.shell).stats()
-    }
+    watch_methods!(self => self.handle.core.port);
 
     /// Waits until there are at least this many peers with a completed handshake.
     ///
@@ -458,7 +449,7 @@ impl Core {
         state.out.finish();
         let ended = state.requests.close();
         drop(state);
-        wake(ended);
+        wake_all(ended);
         self.port.inbound.event().notify();
     }
 
@@ -481,20 +472,19 @@ impl Core {
                 };
                 received.push((inbound.from(), message));
             }
-            // Replies of a peer came before it was lost.
             let more = received.len() == BATCH;
-            if !more {
-                lost.extend(std::iter::from_fn(|| inbound.take_lost()));
-            }
+            // Replies of a peer came before it was lost. Those of others do not put the news off.
+            lost.extend(std::iter::from_fn(|| inbound.take_lost_and_read()));
             let mut ended = Vec::new();
             let mut state = lock(&self.state);
             if state.closed {
                 return;
             }
+            let mut unexpected = 0;
             for (from, message) in received.drain(..) {
                 match state.requests.accept(from, message) {
                     Some(tag) => ended.push(tag),
-                    None => Counters::add(&self.port.counters.dropped_unexpected, 1),
+                    None => unexpected += 1,
                 }
             }
             for peer in lost.drain(..) {
@@ -508,7 +498,9 @@ impl Core {
             let due = state.requests.next_due();
             state.sleeps_until = due;
             drop(state);
-            wake(ended);
+            // A monitor may be woken, as those who asked may: without the lock.
+            self.port.dropped(DropCause::Unexpected, unexpected);
+            wake_all(ended);
             if !again {
                 // Late or early, the loop looks at everything.
                 let _ = inbound.await_more(Deadline::by(due));
@@ -534,8 +526,8 @@ impl State {
     }
 }
 
-fn wake(ended: Vec<Option<Waker>>) {
-    ended.into_iter().flatten().for_each(Waker::wake);
+fn wake_all(ended: Vec<Option<Waker>>) {
+    ended.into_iter().flatten().for_each(wake);
 }
 
 /// A request that was submitted to a [`Requester`]. A future of its reply; or [`wait`](PendingRequest::wait) for it.
@@ -577,15 +569,16 @@ impl Future for PendingRequest {
             Stage::Refused(error) => return Poll::Ready(Err(RequestError::Send(*error))),
             Stage::Ended => panic!("a request is polled after it has ended"),
         };
+        let waker = cx.waker().clone();
         let mut state = lock(&self.handle.core.state);
         let outcome = state.requests.take(id);
-        if let (None, Some(waker)) = (&outcome, state.requests.tag(id)) {
-            match waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                None => *waker = Some(cx.waker().clone()),
-            }
-        }
+        let former = match &outcome {
+            None => state.requests.tag(id).and_then(|kept| kept.replace(waker)),
+            Some(_) => None,
+        };
         drop(state);
+        // Without the lock: it may be the last that keeps a task, which may own requests.
+        drop(former);
         let ended = match outcome {
             None => {
                 self.stage = Stage::Begun(id);
@@ -607,7 +600,9 @@ impl Future for PendingRequest {
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Stage::Begun(id) = self.stage {
-            lock(&self.handle.core.state).requests.cancel(id);
+            let waker = lock(&self.handle.core.state).requests.cancel(id);
+            // Without the lock, as above.
+            drop(waker);
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{ConnectError, RecvError, SendError, SendFailure, UnknownRoutingId};
 use crate::io::{
-    random, Arrival, Counters, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port,
+    random, Arrival, DisconnectReason, DropCause, Hooks, Link, PeerVersion, PipeKey, Port,
 };
 use crate::message::{Frame, IntoMessage, Message, RoutingId};
 use crate::routing::{Admitted, DuplicateId, IdTable, PeerKey};
@@ -440,7 +440,7 @@ impl Router {
                     return Ok((id, message));
                 }
                 // From a peer whose id is another's.
-                Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+                self.shell.port.dropped(DropCause::Unexpected, 1);
                 discarded.one(deadline)?;
             }
             timed_out?;
@@ -475,7 +475,7 @@ impl Router {
             if self.mandatory {
                 return Err(SendError::new(SendFailure::NotAddressed, message));
             }
-            Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+            self.shell.port.dropped(DropCause::Unexpected, 1);
             return Ok(());
         };
         match self.give(&id, &message) {
@@ -504,7 +504,7 @@ impl Router {
         match self.disconnect_peer(&id) {
             Ok(()) => Ok(None),
             Err(_) if !self.mandatory => {
-                Counters::add(&self.shell.port.counters.dropped_peer_lost, 1);
+                self.shell.port.dropped(DropCause::PeerLost, 1);
                 Ok(None)
             }
             Err(_) => Err(SendError::to(&id, SendFailure::Unroutable, message)),
@@ -564,15 +564,15 @@ impl Router {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         loop {
-            let counters = &self.shell.port.counters;
+            let port = &self.shell.port;
             let reason = match routed {
                 Routed::Sent => return Ok(()),
                 Routed::Unknown if !self.mandatory => {
-                    Counters::add(&counters.dropped_peer_lost, 1);
+                    port.dropped(DropCause::PeerLost, 1);
                     return Ok(());
                 }
                 Routed::Full(_) if !self.mandatory => {
-                    Counters::add(&counters.dropped_full, 1);
+                    port.dropped(DropCause::Full, 1);
                     return Ok(());
                 }
                 Routed::Unknown => SendFailure::Unroutable,

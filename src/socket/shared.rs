@@ -12,7 +12,7 @@ use super::task::block_on;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::message::{IntoMessage, Message};
 use crate::sync::atomic::{AtomicUsize, Ordering};
-use crate::sync::{clock, lock, Arc, Mutex};
+use crate::sync::{clock, lock, wake, Arc, Mutex};
 
 /// A handle to a socket (or a part of one) that can be cloned and used by many threads and tasks at once.
 ///
@@ -68,6 +68,8 @@ impl<S> Shared<S> {
     /// Does something with the socket that the handle has no method for: connecting, subscribing, reading
     /// counters. Everyone else waits meanwhile, so it should not take long.
     pub fn with<R>(&self, action: impl FnOnce(&mut S) -> R) -> R {
+        // If it waited, it has taken the wake-ups from those who wait in line. They ask the socket again.
+        let _line = (AskAgain(&self.0.receivers), AskAgain(&self.0.senders));
         action(&mut lock(&self.0.socket))
     }
 
@@ -262,6 +264,19 @@ impl Line {
     }
 }
 
+/// When dropped, has the first in line ask the socket again.
+struct AskAgain<'a>(&'a Line);
+
+impl Drop for AskAgain<'_> {
+    fn drop(&mut self) {
+        let first = lock(&self.0.queue)
+            .waiters
+            .front()
+            .map(|(_, waker)| waker.clone());
+        first.into_iter().for_each(wake);
+    }
+}
+
 /// A place in a line, once it has been taken.
 struct Place<'a> {
     line: &'a Line,
@@ -333,9 +348,7 @@ impl<'a> Place<'a> {
         let next = next.map(|(_, waker)| waker.clone());
         drop(queue);
         drop(former);
-        if let Some(next) = next {
-            next.wake();
-        }
+        next.into_iter().for_each(wake);
     }
 }
 

@@ -6,7 +6,6 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
-use super::stats::SocketStats;
 use super::task;
 use crate::config::SocketConfig;
 use crate::context::{Context, SocketPlace};
@@ -15,7 +14,7 @@ use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
     next_id, AdoptError, Command, Counters, EndpointId, InprocError, InprocId, IoHandle, Link,
-    Monitor, NoHooks, PipeKey, PlaceError, Port,
+    NoHooks, PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -78,6 +77,7 @@ pub struct CloseReport {
 
 impl Shell {
     pub(super) fn new(port: Arc<Port>, context: Context) -> Self {
+        context.pool().enroll(&port);
         Shell {
             port,
             context,
@@ -450,14 +450,6 @@ impl Shell {
     pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {
         let of_kind = self.entries.iter().filter(|entry| entry.bound == bound);
         of_kind.map(|entry| entry.endpoint.clone()).collect()
-    }
-
-    pub(super) fn monitor(&self) -> Monitor {
-        self.port.monitors.subscribe()
-    }
-
-    pub(super) fn stats(&self) -> SocketStats {
-        SocketStats::of(&self.port)
     }
 
     /// Sleeps on the sending half's event until there are enough.

@@ -15,7 +15,7 @@ use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, SendError, SendFailure};
-use crate::io::{Counters, NoHooks, Port};
+use crate::io::{DropCause, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::socket_type::SocketType;
 
@@ -50,7 +50,7 @@ impl SingleFilter {
         if message.frame_count() == 1 {
             return Ok(Some(message));
         }
-        Counters::add(&port.counters.dropped_unexpected, 1);
+        port.dropped(DropCause::Unexpected, 1);
         self.discarded.one(deadline)?;
         Ok(None)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::sealed::{Assemble, Sealed};
-use super::common::{recv_methods, send_methods};
+use super::common::{recv_methods, send_methods, watch_methods};
 use super::deadline::Deadline;
 use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
@@ -13,10 +13,10 @@ use super::outbound::SendHalf;
 use super::readiness::{Interest, Pollable, Readiness};
 use super::roles::{Receiver, Sender};
 use super::shell::Shell;
-use super::{Peer, Router, Server, SocketStats, Stream, SubscriptionEvent, XPub, XSub};
+use super::{Peer, Router, Server, Stream, SubscriptionEvent, XPub, XSub};
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{BindError, ConnectError, ManualError, RecvError, SendError, UnknownEndpoint};
-use crate::io::{Monitor, Port};
+use crate::io::{Half, Port};
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 use crate::sync::{lock, Mutex};
 
@@ -27,7 +27,9 @@ pub trait Split: sealed::Halves + Sized {
     /// other up: there is no lock between them.
     ///
     /// The socket is closed, as if it were dropped, when both parts are dropped. If one of them is, the connections
-    /// live on: what is received for a dropped receiving part is kept up to the high-water mark.
+    /// live on: what is received for a dropped receiving part is kept up to the high-water mark as long as its
+    /// sender is there. A part that is kept has to be used now and then: when 1024 peers have gone without it taking
+    /// note, no more are accepted before it does.
     ///
     /// ```
     /// use sinew::{Dealer, Router, Split};
@@ -46,7 +48,6 @@ pub trait Split: sealed::Halves + Sized {
         let (sending, receiving, shell) = self.halve();
         let port = Arc::clone(&shell.port);
         let whole = Arc::new(Whole {
-            dropped: Mutex::default(),
             shell: Mutex::new(Some(shell)),
             port,
         });
@@ -80,8 +81,6 @@ pub struct RecvPart<S: Split> {
 
 /// What both parts hold.
 pub(super) struct Whole {
-    /// Parts that are gone. Before the shell, as pipes end before the socket does.
-    dropped: Mutex<Vec<Box<dyn Send>>>,
     /// Gone when the parts are united.
     shell: Mutex<Option<Shell>>,
     port: Arc<Port>,
@@ -114,6 +113,10 @@ pub(super) mod sealed {
         fn recv_half(&mut self, deadline: Deadline) -> Result<Message, RecvError>;
 
         fn ready_half(&mut self, interest: Interest, deadline: Deadline) -> Readiness;
+
+        /// Of one half that nobody uses any more: takes note of what has changed, and keeps nothing of peers
+        /// that are gone.
+        fn forsake(&mut self);
     }
 }
 
@@ -168,6 +171,11 @@ macro_rules! halves {
                 $kind { $inbound, shell, ..sending }
             }
 
+            fn forsake(&mut self) {
+                self.$out.refresh();
+                self.$inbound.forsake();
+            }
+
             super::split::halves!(by_attempts);
         }
     };
@@ -195,6 +203,11 @@ macro_rules! halves {
                     $($copied: sending.$copied,)*
                     shell,
                 }
+            }
+
+            fn forsake(&mut self) {
+                self.duplex.out.refresh();
+                self.duplex.inbound.forsake();
             }
 
             super::split::halves!(by_attempts);
@@ -273,17 +286,7 @@ macro_rules! part_methods {
             self.shell.with(|shell| shell.endpoints(true))
         }
 
-        /// A stream of what happens to the socket's connections from now on.
-        #[must_use]
-        pub fn monitor(&self) -> Monitor {
-            self.shell.port.monitors.subscribe()
-        }
-
-        /// What the socket has done so far, in both directions.
-        #[must_use]
-        pub fn stats(&self) -> SocketStats {
-            SocketStats::of(&self.shell.port)
-        }
+        watch_methods!(self => self.shell.port);
 
         /// The socket, with what this part has.
         fn socket(&mut self) -> &mut S {
@@ -341,13 +344,22 @@ impl Whole {
     }
 }
 
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // Before the shell, as pipes end before the socket does.
+        self.port.dismiss_caretakers();
+    }
+}
+
 macro_rules! part_traits {
-    ($part:ident, $interest:expr) => {
+    ($part:ident, $half:expr, $interest:expr) => {
         impl<S: Split> Drop for $part<S> {
             fn drop(&mut self) {
-                if let Some(socket) = self.socket.take() {
-                    // Its pipes live as long as the other part.
-                    lock(&self.shell.dropped).push(Box::new(socket));
+                if let Some(mut socket) = self.socket.take() {
+                    socket.forsake();
+                    // Its pipes live as long as the other part, which looks after them.
+                    let caretaker = Box::new(move || socket.forsake());
+                    self.shell.port.abandon_half($half, caretaker);
                 }
             }
         }
@@ -383,8 +395,8 @@ macro_rules! part_traits {
     };
 }
 
-part_traits!(SendPart, Interest::WRITABLE);
-part_traits!(RecvPart, Interest::READABLE);
+part_traits!(SendPart, Half::Sending, Interest::WRITABLE);
+part_traits!(RecvPart, Half::Receiving, Interest::READABLE);
 
 impl<S: Split> Sender for SendPart<S> {
     fn try_send(&mut self, message: Message) -> Result<(), SendError> {

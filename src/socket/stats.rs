@@ -1,6 +1,6 @@
 //! Counters of a socket, as a snapshot.
 
-use crate::io::Port;
+use crate::io::{DropCause, Port};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// What a socket has done so far. Counted always, cheaply, and read at any time; the figures of one
@@ -63,18 +63,18 @@ impl SocketStats {
             messages_received: read(&counters.messages_received),
             bytes_sent: octets.written,
             bytes_received: octets.read,
-            dropped_full: read(&counters.dropped_full),
+            dropped_full: counters.drops.count(DropCause::Full),
             dropped_unmatched: read(&counters.dropped_unmatched),
-            dropped_peer_lost: read(&counters.dropped_peer_lost),
+            dropped_peer_lost: counters.drops.count(DropCause::PeerLost),
             dropped_conflated: read(&counters.dropped_conflated),
-            dropped_unexpected: read(&counters.dropped_unexpected),
+            dropped_unexpected: counters.drops.count(DropCause::Unexpected),
             events_left_out: read(&counters.events_left_out),
             handshakes: read(&counters.handshakes),
             handshake_failures: read(&counters.handshake_failures),
             disconnects: read(&counters.disconnects),
             reconnects: read(&counters.reconnects),
             accept_failures: read(&counters.accept_failures),
-            dropped_malformed: read(&counters.dropped_malformed),
+            dropped_malformed: counters.drops.count(DropCause::Malformed),
             datagram_errors: read(&counters.datagram_errors),
         }
     }

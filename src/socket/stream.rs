@@ -128,6 +128,10 @@ impl Halves for Stream {
     fn ready_half(&mut self, interest: Interest, deadline: Deadline) -> Readiness {
         self.router.ready_half(interest, deadline)
     }
+
+    fn forsake(&mut self) {
+        self.router.forsake();
+    }
 }
 
 impl SocketBuilder<Stream> {
@@ -142,6 +146,10 @@ impl SocketBuilder<Stream> {
 }
 
 impl Stream {
+    fn take_note(&mut self) {
+        self.router.take_note();
+    }
+
     /// A socket with the default options, in the process-wide context.
     #[must_use]
     pub fn new() -> Self {

@@ -225,6 +225,11 @@ impl Topics {
         Ok(true)
     }
 
+    /// Whether a peer that was there is still there.
+    pub(super) fn is_live(&self, peer: PeerKey) -> bool {
+        self.lock_to_send().live.contains(&peer)
+    }
+
     fn lock_to_send(&self) -> MutexGuard<'_, State> {
         match self.state.try_lock() {
             Ok(state) => state,

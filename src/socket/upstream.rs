@@ -137,8 +137,7 @@ impl Upstream {
         }
         for (port, key) in state.inproc.values() {
             if let Some(port) = port.upgrade() {
-                // A publisher in this process that has its limits exceeded goes on without.
-                let _ = port.hooks.subscription(*key, subscribe, topic);
+                port.inproc_subscription(*key, subscribe, topic);
             }
         }
     }
@@ -183,7 +182,7 @@ impl Hooks for Upstream {
     fn inproc_up(&self, key: PipeKey, peer: &Arc<Port>, peer_key: PipeKey) {
         let mut state = lock(&self.state);
         for topic in state.topics.iter() {
-            let _ = peer.hooks.subscription(peer_key, true, &topic);
+            peer.inproc_subscription(peer_key, true, &topic);
         }
         state.inproc.insert(key, (Arc::downgrade(peer), peer_key));
     }

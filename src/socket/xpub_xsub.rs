@@ -26,7 +26,7 @@ use super::{pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
-use crate::io::{Counters, Hooks, Port};
+use crate::io::{DropCause, Hooks, Port};
 use crate::message::{Frame, IntoMessage, Message, PeerProperties};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
@@ -194,8 +194,9 @@ impl SocketBuilder<XPub> {
     }
 
     /// As [`manual`](Self::manual), and a message sent right after an event was received goes to that
-    /// event's peer alone, if it is subscribed to it: the last value, for one who has just come. Default:
-    /// no.
+    /// event's peer alone, if it is subscribed to it: the last value, for one who has just come. If that peer is
+    /// gone, as when the event is the end of what it had asked for, the message goes to everyone who is subscribed to
+    /// it, as others do. Default: no.
     pub fn manual_last_value(mut self, last_value: bool) -> Self {
         self.options.last_value = last_value;
         if last_value {
@@ -342,9 +343,14 @@ impl XPub {
         self.inbound.refresh_for_sender();
         if self.last_value {
             let selected = *lock(&self.selected);
-            if let Some(peer) = selected {
+            // What is published after the news that a peer has left is for those who are there.
+            if let Some(peer) = selected.filter(|peer| self.topics.is_live(*peer)) {
                 self.out.send_to(peer, message.into(), deadline)?;
-                *lock(&self.selected) = None;
+                // Of a split socket the other part may have received an event meanwhile.
+                let mut selected = lock(&self.selected);
+                if *selected == Some(peer) {
+                    *selected = None;
+                }
                 return Ok(());
             }
         }
@@ -356,9 +362,10 @@ impl XPub {
     }
 
     fn recv_event_by(&mut self, deadline: Deadline) -> Result<SubscriptionEvent, RecvError> {
-        self.out.refresh();
         let mut over = None;
         loop {
+            // Peers that come and go without a subscription must not pile up until there is an event.
+            self.out.refresh();
             if let Some(event) = self.take_event(deadline)? {
                 return Ok(event);
             }
@@ -402,7 +409,7 @@ impl XPub {
             let rest = split_subscriptions(message, usize::MAX, |subscribe, topic| {
                 let done = self.topics.subscription(from, subscribe, topic);
                 if done.is_err() {
-                    Counters::add(&self.shell.port.counters.dropped_unexpected, 1);
+                    self.shell.port.dropped(DropCause::Unexpected, 1);
                 }
             });
             if let Some(message) = rest {
@@ -554,11 +561,11 @@ impl XSub {
             },
         );
         if let Some(message) = rest {
-            let counters = &self.shell.port.counters;
+            let port = &self.shell.port;
             self.out.give_all(&message, |given| match given {
                 Given::Done => {}
-                Given::Full => Counters::add(&counters.dropped_full, 1),
-                Given::Gone => Counters::add(&counters.dropped_peer_lost, 1),
+                Given::Full => port.dropped(DropCause::Full, 1),
+                Given::Gone => port.dropped(DropCause::PeerLost, 1),
             });
         }
         Ok(())
@@ -566,9 +573,16 @@ impl XSub {
 
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        // This half looks after what has ended for both.
-        self.out.refresh();
-        self.inbound.recv(deadline)
+        let mut over = Ok(());
+        loop {
+            // Publishers that come and go without a message must not pile up until there is one.
+            self.out.refresh();
+            if let Ok(message) = self.inbound.try_recv() {
+                return Ok(message);
+            }
+            over?;
+            over = self.inbound.await_more(deadline);
+        }
     }
 }
 

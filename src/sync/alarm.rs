@@ -7,7 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::clock;
+use super::{clock, wake};
 
 /// Wakes a task at a time, unless it is dropped before.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Alarm {
             let waker = state.due.remove(&key);
             drop(state);
             self.set = None;
-            waker.into_iter().for_each(Waker::wake);
+            waker.into_iter().for_each(wake);
         }
         false
     }
@@ -118,7 +118,7 @@ impl Alarms {
                 Some(entry) if entry.key().0 <= now => {
                     let waker = entry.remove();
                     drop(state);
-                    waker.wake();
+                    wake(waker);
                     state = self.lock();
                     continue;
                 }
@@ -198,6 +198,24 @@ mod tests {
         assert!(!alarm.poll(&owner()));
         assert!(!alarm.poll(&owner()), "which drops the first owner");
         drop(alarm);
+    }
+
+    struct Broken;
+    impl Wake for Broken {
+        fn wake(self: Arc<Self>) {
+            panic!("the waker of a test");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_does_not_keep_others_asleep() {
+        let (sender, receiver) = mpsc::channel();
+        let now = clock::now();
+        let mut broken = Alarm::new(now + Duration::from_millis(10));
+        let mut alarm = Alarm::new(now + Duration::from_millis(20));
+        assert!(!broken.poll(&Waker::from(Arc::new(Broken))));
+        assert!(!alarm.poll(&Waker::from(Arc::new(Tell(Mutex::new(sender), 1)))));
+        assert_eq!(receiver.recv_timeout(Duration::from_secs(60)), Ok(1));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use super::atomic::{AtomicU8, Ordering};
-use super::{clock, lock, thread, Arc, Mutex};
+use super::{clock, lock, thread, wake, Arc, Mutex};
 
 /// Nobody sleeps, nothing to tell.
 const IDLE: u8 = 0;
@@ -51,7 +51,7 @@ impl Event {
             match waiter {
                 Some(Waiter::Thread(thread)) => thread.unpark(),
                 Some(Waiter::Custom(unpark)) => unpark.unpark(),
-                Some(Waiter::Task(waker)) => waker.wake(),
+                Some(Waiter::Task(waker)) => wake(waker),
                 // The sleeper woke by itself and took its waiter back; it will see NOTIFIED.
                 None => {}
             }
@@ -199,6 +199,21 @@ mod tests {
         let t = std::thread::spawn(move || other.notify());
         assert!(event.wait(None));
         t.join().unwrap();
+    }
+
+    struct Broken;
+    impl std::task::Wake for Broken {
+        fn wake(self: std::sync::Arc<Self>) {
+            panic!("the waker of a test");
+        }
+    }
+
+    #[test]
+    fn a_waker_that_panics_does_not_end_who_notifies() {
+        let event = Event::new();
+        assert!(!event.poll(&std::sync::Arc::new(Broken).into()));
+        event.notify();
+        assert!(event.take());
     }
 
     struct Flag(Event);

@@ -5,6 +5,9 @@
 //! interleaving of a small case can be tried. With `--cfg sinew_sharing` they are those of `std` in a shell
 //! that counts which cache lines move between threads.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::task::Waker;
+
 mod affinity;
 mod alarm;
 pub(crate) mod barrier;
@@ -80,6 +83,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         Ok(guard) => guard,
         Err(poisoned) => poisoned.into_inner(),
     }
+}
+
+/// Wakes a task, or whatever else a waker stands for. That is somebody else's code: if it panics, which the hook
+/// for panics tells, the thread that serves others as well goes on.
+pub(crate) fn wake(waker: Waker) {
+    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// Keeps a value on cache lines of its own: 128 octets, since x86 fetches lines in pairs.

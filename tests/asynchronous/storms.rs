@@ -415,7 +415,7 @@ fn given_up_receives_of_events() {
             }
         }
         other.join().unwrap();
-        assert_eq!(monitor.dropped(), 0);
+        assert_eq!(monitor.missed(), 0);
         let mut accepted: Vec<_> = (events.iter())
             .filter_map(|event| match event {
                 SocketEvent::Accepted { connection, .. } => Some(*connection),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew::{DisconnectReason, Heartbeat, Push, SocketEvent, TimedOut};
+use sinew::{DisconnectReason, Heartbeat, Initiator, Push, SocketEvent, TimedOut};
 
 use crate::raw::{command, frame, greeting_of, ready, Raw, COMMAND};
 use crate::stage::{every_stage, PullStage, Stage, TRANSPORTS};
@@ -182,9 +182,13 @@ fn a_reader_that_stops_for_good_is_noticed_by_the_sender() {
     let event = monitor.wait_for(WATCHDOG, |event| {
         matches!(event, SocketEvent::Disconnected { .. })
     });
-    let Some(SocketEvent::Disconnected { reason, .. }) = event else {
+    let Some(SocketEvent::Disconnected {
+        initiator, reason, ..
+    }) = event
+    else {
         panic!("{event:?}");
     };
+    assert_eq!(initiator, Initiator::Network);
     assert_eq!(
         reason,
         DisconnectReason::Protocol(TimedOut::Heartbeat.into())

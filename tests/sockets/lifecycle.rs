@@ -375,6 +375,54 @@ fn what_is_left_after_a_disconnect_is_sent_to_another() {
     assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), b"x");
 }
 
+/// A peer that is being let go may be dealt messages for a moment. It gets them, or another does.
+#[test]
+fn what_is_dealt_to_a_peer_that_is_let_go_is_not_lost() {
+    const COUNT: u32 = 2000;
+    for &net in KINDS {
+        for unbinds in [false, true] {
+            let mut push = Push::builder().send_hwm(10_000).build().unwrap();
+            let mut pulls = [Pull::new(), Pull::new()];
+            let mut endpoint = None;
+            for pull in &mut pulls {
+                let at = net.fresh();
+                if unbinds {
+                    let bound = push.bind(at).unwrap();
+                    pull.connect(&bound).unwrap();
+                    endpoint = Some(bound);
+                } else {
+                    let bound = pull.bind(at).unwrap();
+                    push.connect(&bound).unwrap();
+                    endpoint = Some(bound);
+                }
+            }
+            push.wait_for_peers(2, LONG).unwrap();
+            for n in 0..COUNT {
+                if n == COUNT / 2 {
+                    let endpoint = endpoint.take().unwrap();
+                    match unbinds {
+                        true => push.unbind(&endpoint).unwrap(),
+                        false => push.disconnect(&endpoint).unwrap(),
+                    }
+                }
+                push.send(numbered(1, n)).unwrap();
+            }
+            let mut got = std::collections::BTreeSet::new();
+            await_true("everything has arrived", || {
+                for pull in &mut pulls {
+                    while let Ok(message) = pull.try_recv() {
+                        assert!(
+                            got.insert(number_of(&message).1),
+                            "twice: {net:?} {unbinds}"
+                        );
+                    }
+                }
+                got.len() == COUNT as usize
+            });
+        }
+    }
+}
+
 /// What is bound and has been connected to twice from one socket: how many connections there are.
 macro_rules! connections {
     ($here:ident, $there:ident, $net:expr) => {{

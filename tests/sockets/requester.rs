@@ -2,15 +2,17 @@
 
 use std::collections::HashSet;
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::future::join_all;
 use sinew::{
-    Message, RecvError, Rep, RequestError, RequestOptions, Requester, Router, SendFailure, Shared,
+    Message, PendingRequest, RecvError, Rep, RequestError, RequestOptions, Requester, Router,
+    SendFailure, Shared,
 };
 
 use crate::support::{await_true, number_of, numbered, task, KINDS, LONG, SHORT};
@@ -246,6 +248,57 @@ fn ten_thousand_at_once_while_workers_die_and_requests_are_cancelled() {
     workers.into_iter().for_each(|worker| worker.join());
 }
 
+// ---- wakers that do more than to wake -----------------------------------------------------------
+
+/// Owns a request, as the waker of a task does that is not to be run any more.
+struct Owner(#[allow(dead_code, reason = "it is dropped with its owner")] Mutex<PendingRequest>);
+impl Wake for Owner {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn a_task_that_ends_with_its_waker_may_have_requests_of_its_own() {
+    let requester = Requester::builder().bind("inproc://*").unwrap();
+    let asking = requester.clone();
+    let done = task(move || {
+        let owner = || Waker::from(Arc::new(Owner(Mutex::new(asking.submit("its own")))));
+        let mut request = asking.submit("asked");
+        for _ in 0..2 {
+            let waker = owner();
+            let mut cx = Context::from_waker(&waker);
+            assert!(Pin::new(&mut request).poll(&mut cx).is_pending());
+        }
+        // With the last waker.
+        drop(request);
+    });
+    done.join();
+    assert_eq!(requester.outstanding(), 0);
+}
+
+struct Broken;
+impl Wake for Broken {
+    fn wake(self: Arc<Self>) {
+        panic!("the waker of a test");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_does_not_concern_other_requests() {
+    let rep = Rep::builder().bind("inproc://*").unwrap();
+    let requester = Requester::builder()
+        .connect(&rep.bound_endpoints()[0])
+        .unwrap();
+    let mut broken = requester.submit(numbered(0, 0));
+    let waker = Waker::from(Arc::new(Broken));
+    let mut cx = Context::from_waker(&waker);
+    assert!(Pin::new(&mut broken).poll(&mut cx).is_pending());
+    let server = task(move || echo(rep, 2));
+    let next = task(move || number_of(&requester.request(numbered(0, 1)).unwrap()));
+    assert_eq!(next.join(), (0, 1));
+    assert_eq!(number_of(&broken.wait().unwrap()), (0, 0));
+    server.join();
+}
+
 // ---- shared sockets -----------------------------------------------------------------------------
 
 #[test]
@@ -335,4 +388,34 @@ fn a_place_in_the_line_is_given_up_with_the_future() {
     );
     let other = other.into_inner().unwrap();
     other.close();
+}
+
+#[test]
+fn who_waits_on_the_socket_itself_takes_no_wake_up_from_those_in_line() {
+    use sinew::Pair;
+    let mut one = Pair::builder().bind("inproc://*").unwrap();
+    let other = Pair::builder().connect(&one.bound_endpoints()[0]).unwrap();
+    let other = Shared::new(other);
+    let woken = Arc::new(Flag::default());
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut first = Box::pin(other.recv_async());
+    let mut poll = || first.as_mut().poll(&mut Context::from_waker(&waker));
+    assert!(poll().is_pending());
+    let waited = other.with(|pair| pair.recv_timeout(Duration::from_millis(1)));
+    assert_eq!(waited, Err(RecvError::Timeout));
+    // As an executor does.
+    if woken.0.swap(false, Ordering::AcqRel) {
+        assert!(poll().is_pending());
+    }
+    one.send("for the first").unwrap();
+    await_true("the wake-up", || woken.0.load(Ordering::Acquire));
+    assert!(poll().is_ready());
+}
+
+#[derive(Default)]
+struct Flag(AtomicBool);
+impl Wake for Flag {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Release);
+    }
 }

@@ -1,11 +1,12 @@
 //! Sockets in two parts, each owned by a thread of its own.
 
 use sinew::{
-    Channel, Client, Dealer, Interest, Message, Pair, Peer, PollItem, Poller, Pub, RecvError,
-    Router, Server, Split, Stream, Sub, SubscriptionEvent, XPub, XSub,
+    Channel, Client, Dealer, DisconnectReason, Endpoint, Interest, Message, Monitor, Pair, Peer,
+    PollItem, Pollable, Poller, Pub, RecvError, Router, Server, SocketEvent, Split, Stream, Sub,
+    SubscriptionEvent, XPub, XSub,
 };
 
-use crate::support::{number_of, numbered, task, KINDS, LONG};
+use crate::support::{await_event, number_of, numbered, task, KINDS, LONG};
 
 const COUNT: u32 = 20_000;
 
@@ -196,4 +197,140 @@ fn parts_of_different_sockets_are_no_socket() {
     let (_, other) = Dealer::new().split();
     let (one, other) = one.reunite(other).unwrap_err();
     drop((one, other));
+}
+
+// ---- peers that come and go while one part is not used ------------------------------------------
+
+/// More than may be gone without anybody taking note.
+const MANY: usize = 1100;
+
+/// Peers, one after the other, each of which sends these messages.
+fn come_and_go(count: usize, endpoint: &Endpoint, monitor: &mut Monitor, messages: &[&str]) {
+    for _ in 0..count {
+        let mut dealer = Dealer::builder().connect(endpoint).unwrap();
+        for message in messages {
+            dealer.send(*message).unwrap();
+        }
+        dealer.wait_for_peers(1, LONG).unwrap();
+        dealer.close();
+        await_event(monitor, "the end", |event| {
+            matches!(event, SocketEvent::Disconnected { .. })
+        });
+    }
+}
+
+#[test]
+fn a_part_looks_after_peers_for_one_that_is_dropped() {
+    let dealer = Dealer::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = dealer.bound_endpoints().remove(0);
+    let mut monitor = dealer.monitor();
+    let (sending, mut receiving) = dealer.split();
+    drop(sending);
+    let stop = Message::from("stop");
+    let expected = stop.clone();
+    let receiver = task(move || {
+        assert_eq!(receiving.recv().unwrap(), expected);
+        receiving
+    });
+    come_and_go(MANY, &endpoint, &mut monitor, &[]);
+    let mut last = Dealer::builder().connect(&endpoint).unwrap();
+    last.send(stop).unwrap();
+    receiver.join();
+
+    let dealer = Dealer::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = dealer.bound_endpoints().remove(0);
+    let mut monitor = dealer.monitor();
+    let (mut sending, receiving) = dealer.split();
+    drop(receiving);
+    let sender = task(move || {
+        sending.send_timeout("to who is there", LONG).unwrap();
+        sending
+    });
+    let mut first = Dealer::builder().connect(&endpoint).unwrap();
+    assert_eq!(
+        first.recv_timeout(LONG).unwrap(),
+        Message::from("to who is there")
+    );
+    let mut sending = sender.join();
+    for _ in 0..2 {
+        come_and_go(MANY / 2 + 1, &endpoint, &mut monitor, &["unread"]);
+        // As any other use of it.
+        sending.send_timeout("again", LONG).unwrap();
+        assert_eq!(first.recv_timeout(LONG).unwrap(), Message::from("again"));
+    }
+    assert!(sending.stats().dropped_peer_lost >= MANY as u64);
+}
+
+#[test]
+fn a_part_that_is_not_used_bounds_what_peers_leave() {
+    let dealer = Dealer::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let endpoint = dealer.bound_endpoints().remove(0);
+    let mut monitor = dealer.monitor();
+    let (mut sending, mut receiving) = dealer.split();
+    let receiver = task(move || {
+        assert_eq!(receiving.recv().unwrap().as_bytes(), b"stop");
+        receiving
+    });
+    let mut gone = 0;
+    loop {
+        assert!(gone <= MANY, "all were accepted");
+        let dealer = Dealer::builder().connect(&endpoint).unwrap();
+        let mut refused = None;
+        await_event(&mut monitor, "the handshake", |event| {
+            if let SocketEvent::HandshakeFailed { reason, .. } = event {
+                refused = Some(reason.clone());
+            }
+            refused.is_some() || matches!(event, SocketEvent::HandshakeSucceeded { .. })
+        });
+        if let Some(reason) = refused {
+            assert_eq!(reason, DisconnectReason::Unattended { limit: 1024 });
+            break;
+        }
+        dealer.close();
+        await_event(&mut monitor, "the end", |event| {
+            matches!(event, SocketEvent::Disconnected { .. })
+        });
+        gone += 1;
+    }
+    assert_eq!(gone, 1024);
+    // It takes note whenever it is used.
+    assert!(sending.try_send("to nobody").is_err());
+    let mut last = Dealer::builder().connect(&endpoint).unwrap();
+    last.send("stop").unwrap();
+    receiver.join();
+}
+
+/// Who waits for messages takes note of peers that come and go, in both directions.
+#[test]
+fn waiting_for_messages_attends_to_peers_that_send_none() {
+    macro_rules! attends {
+        ($kind:ident, $peer:ident, $wait:expr) => {{
+            let mut socket = $kind::builder().bind("tcp://127.0.0.1:*").unwrap();
+            let endpoint = socket.bound_endpoints().remove(0);
+            let mut monitor = socket.monitor();
+            let waiting = task(move || {
+                let wait: fn(&mut $kind) = $wait;
+                wait(&mut socket);
+            });
+            for _ in 0..MANY {
+                $peer::builder()
+                    .connect(&endpoint)
+                    .unwrap()
+                    .wait_for_peers(1, LONG)
+                    .unwrap();
+                await_event(&mut monitor, "the end", |event| {
+                    matches!(event, SocketEvent::Disconnected { .. })
+                });
+            }
+            assert!(!waiting.is_done());
+            let mut last = $peer::builder().connect(&endpoint).unwrap();
+            last.send(Message::from("\x01topic")).unwrap();
+            waiting.join();
+        }};
+    }
+    attends!(XPub, XSub, |xpub| drop(xpub.recv_event().unwrap()));
+    attends!(Dealer, Dealer, |dealer| {
+        let ready = std::future::poll_fn(|cx| dealer.poll_ready(cx, Interest::READABLE));
+        assert!(futures::executor::block_on(ready).is_readable());
+    });
 }

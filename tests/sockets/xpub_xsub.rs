@@ -231,6 +231,29 @@ fn the_last_value_goes_to_who_has_just_come() {
 }
 
 #[test]
+fn the_news_that_a_peer_has_left_keeps_no_message_from_the_others() {
+    for &net in KINDS {
+        let mut xpub = bound(net, |b| b.manual_last_value(true));
+        let (mut one, mut two) = (sub(&xpub), sub(&xpub));
+        for sub in [&mut one, &mut two] {
+            sub.subscribe("A");
+            expect(&mut xpub, &[on("A")]);
+            xpub.subscribe("A").unwrap();
+            xpub.send("A, the last value").unwrap();
+            assert_eq!(sub.recv().unwrap(), Message::from("A, the last value"));
+        }
+        drop(one);
+        expect(&mut xpub, &[off("A")]);
+        xpub.send("A for who is there").unwrap();
+        assert_eq!(
+            two.recv_timeout(LONG).unwrap(),
+            Message::from("A for who is there"),
+            "{net:?}"
+        );
+    }
+}
+
+#[test]
 fn a_welcome_is_the_first_message() {
     for &net in KINDS {
         for connects in [false, true] {

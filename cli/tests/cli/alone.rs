@@ -220,10 +220,13 @@ fn a_signal_ends_it_in_order() {
     // What is queued is still sent: nobody is there when the signal comes, but in time.
     let directory = tempfile::tempdir().unwrap();
     let end = format!("ipc://{}/late", directory.path().display());
-    let mut push = start(&format!("push -c {end} --verbose"));
-    push.write(b"queued\n");
-    while !push.err_line().contains("connect_retried") {}
-    let _input = push.stdin.take();
+    let push = start(&format!(
+        "push -c {end} -d queued -d later --interval 1h --verbose"
+    ));
+    // By the second attempt the first message has long been queued, and the second is waited for.
+    for _ in 0..2 {
+        while !push.err_line().contains("connect_retried") {}
+    }
     push.signal("INT");
     let pull = run(&format!("pull -b {end} -n 1 -t 30s"), b"");
     assert_eq!(pull.ok(), "queued\n");

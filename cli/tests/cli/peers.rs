@@ -118,7 +118,9 @@ fn python(program: &str) -> Running {
         def bound(s):\n\
         \x20   s.bind('tcp://127.0.0.1:*')\n\
         \x20   print(s.getsockopt_string(zmq.LAST_ENDPOINT), flush=True)\n";
-    start_command(Command::new(python).args(["-c", &format!("{head}{program}")]))
+    // A process that just ends may take what it has sent with it.
+    let tail = "\ns.close(); zmq.Context.instance().term()\n";
+    start_command(Command::new(python).args(["-c", &format!("{head}{program}{tail}")]))
 }
 
 #[test]

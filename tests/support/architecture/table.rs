@@ -63,7 +63,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "config",
             "transport",
         ],
-        &["mio", "slab", "bytes", "thiserror"],
+        &["mio", "slab", "bytes", "thiserror", "tracing"],
     ),
     // Aggregates the errors of all above; nothing above imports it.
     row(
@@ -104,7 +104,7 @@ pub(crate) const LAYERS: &[Layer] = &[
             "error",
             "context",
         ],
-        &["bytes", "futures_core", "futures_sink"],
+        &["bytes", "futures_core", "futures_sink", "metrics"],
     ),
     // Forwards between sockets through what `socket` offers for it alone; waits for the events of several.
     row(

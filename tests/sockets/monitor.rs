@@ -1,0 +1,190 @@
+//! Monitors: who ended a connection, drops and subscriptions as events, and readers that fall behind.
+
+use std::net::TcpStream;
+
+use sinew::{
+    Dish, DropCause, Endpoint, Initiator, Monitor, MonitorOptions, Pub, Pull, Push, Radio,
+    ReconnectPolicy, SocketEvent, Sub,
+};
+
+use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG, STREAMS};
+
+#[track_caller]
+fn initiator(monitor: &mut Monitor) -> Initiator {
+    let mut found = None;
+    await_event(monitor, "the end", |event| {
+        if let SocketEvent::Disconnected { initiator, .. } = event {
+            found = Some(*initiator);
+        }
+        found.is_some()
+    });
+    found.unwrap()
+}
+
+#[test]
+fn each_side_knows_who_ended_a_connection() {
+    for &net in STREAMS {
+        let mut pull = Pull::builder().bind(net.fresh()).unwrap();
+        let (endpoint, mut bound) = (pull.bound_endpoints().remove(0), pull.monitor());
+        let connect = || {
+            let never = ReconnectPolicy::never();
+            let mut push = Push::builder().reconnect(never).connect(&endpoint).unwrap();
+            push.wait_for_peers(1, LONG).unwrap();
+            let monitor = push.monitor();
+            (push, monitor)
+        };
+        let (mut push, mut connected) = connect();
+        pull.wait_for_peers(1, LONG).unwrap();
+        push.disconnect(&endpoint).unwrap();
+        assert_eq!(initiator(&mut connected), Initiator::Us, "{net:?}");
+        assert_eq!(initiator(&mut bound), Initiator::Peer, "{net:?}");
+        let (_push, mut connected) = connect();
+        pull.wait_for_peers(1, LONG).unwrap();
+        pull.unbind(&endpoint).unwrap();
+        assert_eq!(initiator(&mut bound), Initiator::Us, "{net:?}");
+        assert_eq!(initiator(&mut connected), Initiator::Peer, "{net:?}");
+    }
+}
+
+/// A socket that listens, and whose monitor has told so.
+fn listening() -> (Pull, Endpoint, Monitor) {
+    let mut pull = Pull::new();
+    let mut monitor = pull.monitor();
+    let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+    await_event(&mut monitor, "it listens", |event| {
+        matches!(event, SocketEvent::Listening { .. })
+    });
+    (pull, endpoint, monitor)
+}
+
+#[test]
+fn events_have_the_connection_the_address_and_the_name() {
+    let (mut pull, endpoint, mut monitor) = listening();
+    let mut push = Push::builder().connect(&endpoint).unwrap();
+    push.send("x").unwrap();
+    pull.recv_timeout(LONG).unwrap();
+    let Some(SocketEvent::Accepted {
+        connection, peer, ..
+    }) = monitor.recv_timeout(LONG)
+    else {
+        panic!("it is accepted first");
+    };
+    let Some(event) = monitor.recv_timeout(LONG) else {
+        panic!("no handshake");
+    };
+    let expected = format!("{connection}: ready at {endpoint}, peer {peer}, PUSH");
+    assert_eq!(event.to_string(), expected);
+    push.close();
+    let end = monitor.recv_timeout(LONG).unwrap().to_string();
+    let expected = format!("{connection}: lost at {endpoint}, peer {peer}, ended by the peer: the peer closed the connection");
+    assert_eq!(end, expected);
+}
+
+#[test]
+fn who_does_not_read_holds_nobody_up_and_sees_the_gap() {
+    const FLEETING: usize = 600;
+    let (mut pull, endpoint, mut monitor) = listening();
+    let address = endpoint.to_string().replace("tcp://", "");
+    let mut push = Push::builder().connect(&endpoint).unwrap();
+    for n in 0..FLEETING {
+        drop(TcpStream::connect(&address).unwrap());
+        if n % 100 == 0 {
+            push.send(numbered(0, n as u32)).unwrap();
+            assert_eq!(number_of(&pull.recv_timeout(LONG).unwrap()), (0, n as u32));
+        }
+    }
+    await_true("they are gone", || {
+        pull.stats().handshake_failures == FLEETING as u64
+    });
+    // Two for each, and two for the one that stayed.
+    let all = 2 * FLEETING as u64 + 2;
+    await_true("all are told", || monitor.missed() == all - 1024);
+    for n in 0..1024 {
+        let event = monitor.try_recv().expect("it is held");
+        assert!(!matches!(event, SocketEvent::Missed { .. }), "at {n}");
+    }
+    let count = all - 1024;
+    assert_eq!(monitor.try_recv(), Some(SocketEvent::Missed { count }));
+    assert_eq!(monitor.try_recv(), None);
+    drop(push);
+    assert_eq!(initiator(&mut monitor), Initiator::Peer);
+}
+
+#[test]
+fn drops_are_told_in_few_events() {
+    for &net in KINDS {
+        let mut publisher = Pub::builder().send_hwm(1).bind(net.fresh()).unwrap();
+        let endpoint = publisher.bound_endpoints().remove(0);
+        let mut sub = Sub::builder().recv_hwm(1).connect(&endpoint).unwrap();
+        sub.subscribe("");
+        publisher.wait_for_subscribers(1, LONG).unwrap();
+        let mut monitor = publisher.monitor();
+        let large = vec![7; 64 * 1024];
+        while publisher.stats().dropped_full < 1000 {
+            publisher.send(&large[..]).unwrap();
+        }
+        let dropped = publisher.stats().dropped_full;
+        let cause = DropCause::Full;
+        let count = dropped;
+        assert_eq!(
+            monitor.recv_timeout(LONG),
+            Some(SocketEvent::Dropped { cause, count }),
+            "{net:?}"
+        );
+        assert_eq!(monitor.try_recv(), None);
+        // A new one is told of what is new.
+        assert_eq!(publisher.monitor().try_recv(), None);
+    }
+}
+
+#[test]
+fn subscriptions_are_told_to_who_asks() {
+    for &net in KINDS {
+        let publisher = Pub::builder().bind(net.fresh()).unwrap();
+        let endpoint = publisher.bound_endpoints().remove(0);
+        let mut plain = publisher.monitor();
+        let mut asking = publisher.monitor_with(MonitorOptions::default().subscriptions(true));
+        let mut sub = Sub::builder().connect(&endpoint).unwrap();
+        sub.wait_for_peers(1, LONG).unwrap();
+        sub.subscribe("weather");
+        sub.subscribe("");
+        sub.unsubscribe("weather");
+        let mut told = Vec::new();
+        while told.len() < 3 {
+            match asking.recv_timeout(LONG).expect("an event") {
+                SocketEvent::SubscriptionAdded(of) => {
+                    let connections = publisher.connections();
+                    assert_eq!(connections[0].connection, of.connection, "{net:?}");
+                    assert_eq!(connections[0].peer, of.peer);
+                    assert_eq!(of.endpoint, endpoint);
+                    told.push((true, of.topic));
+                }
+                SocketEvent::SubscriptionRemoved(of) => told.push((false, of.topic)),
+                _ => {}
+            }
+        }
+        let expected: [(bool, &[u8]); 3] = [(true, b"weather"), (true, b""), (false, b"weather")];
+        for ((added, topic), expected) in told.iter().zip(expected) {
+            assert_eq!((*added, &topic[..]), expected, "{net:?}");
+        }
+        while let Some(event) = plain.try_recv() {
+            let told = matches!(event, SocketEvent::SubscriptionAdded(_));
+            assert!(!told, "{event}");
+        }
+    }
+}
+
+#[test]
+fn groups_are_told_as_subscriptions() {
+    let radio = Radio::builder().bind(Net::Tcp4.fresh()).unwrap();
+    let mut monitor = radio.monitor_with(MonitorOptions::default().subscriptions(true));
+    let mut dish = Dish::builder()
+        .connect(&radio.bound_endpoints()[0])
+        .unwrap();
+    dish.join("news").unwrap();
+    await_event(
+        &mut monitor,
+        "a member",
+        |event| matches!(event, SocketEvent::SubscriptionAdded(of) if of.topic == "news"),
+    );
+}

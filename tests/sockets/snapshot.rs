@@ -1,0 +1,154 @@
+//! What sockets and contexts tell about their connections, and what has gone through each.
+
+use std::time::Instant;
+
+use sinew::{Context, Dealer, Pull, Push, Requester, Router, RoutingId, SocketType, Split};
+
+use crate::support::{await_true, numbered, Net, KINDS, LONG, STREAMS};
+
+#[test]
+fn connections_are_counted_one_by_one() {
+    for &net in STREAMS {
+        let mut pull = Pull::builder().recv_hwm(10).bind(net.fresh()).unwrap();
+        let endpoint = pull.bound_endpoints().remove(0);
+        let mut first = Push::builder().connect(&endpoint).unwrap();
+        let mut second = Push::builder().connect(&endpoint).unwrap();
+        (0..100).for_each(|n| first.send(numbered(0, n)).unwrap());
+        (0..7).for_each(|n| second.send(numbered(1, n)).unwrap());
+        await_true("all wait that may", || {
+            let connections = pull.connections();
+            let mut queued: Vec<_> = connections
+                .iter()
+                .map(|of| of.traffic.unwrap().queued_to_receive)
+                .collect();
+            queued.sort_unstable();
+            queued == [7, 10]
+        });
+        for _ in 0..107 {
+            pull.recv_timeout(LONG).unwrap();
+        }
+        let now = Instant::now();
+        let connections = pull.connections();
+        assert_eq!(connections.len(), 2);
+        let mut received = Vec::new();
+        for of in &connections {
+            assert_eq!(of.endpoint, endpoint);
+            assert!(of.since <= now);
+            assert_eq!(of.socket_type, Some(SocketType::Push), "{net:?}");
+            let traffic = of.traffic.unwrap();
+            received.push(traffic.messages_received);
+            assert!(traffic.bytes_received > 64 * traffic.messages_received);
+        }
+        received.sort_unstable();
+        assert_eq!(received, [7, 100], "{net:?}");
+        let sent = first.connections().remove(0).traffic.unwrap();
+        assert_eq!((sent.messages_sent, sent.queued_to_send), (100, 0));
+        drop((first, second));
+        await_true("they are gone", || pull.connections().is_empty());
+    }
+}
+
+#[test]
+fn a_connection_that_is_made_again_begins_at_nothing() {
+    let at = Net::IpcWildcard.unbound();
+    let mut push = Push::builder()
+        .reconnect(sinew::ReconnectPolicy::backoff(
+            std::time::Duration::from_millis(1),
+            std::time::Duration::from_millis(20),
+        ))
+        .connect(&at)
+        .unwrap();
+    let mut before = None;
+    for count in [5, 3] {
+        let mut pull = Pull::builder().bind(&at).unwrap();
+        (0..count).for_each(|n| push.send(numbered(0, n)).unwrap());
+        for _ in 0..count {
+            pull.recv_timeout(LONG).unwrap();
+        }
+        let of = push.connections().remove(0);
+        assert_eq!(of.traffic.unwrap().messages_sent, u64::from(count));
+        assert_ne!(before.replace(of.connection), Some(of.connection));
+        pull.close();
+        await_true("it is lost", || push.connections().is_empty());
+    }
+}
+
+#[test]
+fn a_router_tells_the_names_of_its_peers() {
+    for &net in KINDS {
+        let mut router = Router::builder().bind(net.fresh()).unwrap();
+        let endpoint = router.bound_endpoints().remove(0);
+        let mut dealer = Dealer::builder()
+            .routing_id(RoutingId::new(b"worker").unwrap())
+            .connect(&endpoint)
+            .unwrap();
+        dealer.send("x").unwrap();
+        router.recv_timeout(LONG).unwrap();
+        let of = router.connections().remove(0);
+        assert_eq!(
+            of.routing_id,
+            Some(RoutingId::new(b"worker").unwrap()),
+            "{net:?}"
+        );
+        assert_eq!(of.socket_type, Some(SocketType::Dealer));
+        assert_eq!(of.endpoint, endpoint);
+        assert_eq!(of.traffic.is_none(), net == Net::Inproc);
+    }
+}
+
+#[test]
+fn a_context_knows_its_sockets_and_threads() {
+    let context = Context::builder()
+        .io_threads(1)
+        .thread_name_prefix("mine")
+        .build()
+        .unwrap();
+    assert!(context.snapshot().threads.is_empty(), "none is needed yet");
+    let pull = Pull::builder().context(&context);
+    let mut pull = pull.bind("tcp://127.0.0.1:*").unwrap();
+    let mut push = Push::builder()
+        .context(&context)
+        .connect(&pull.bound_endpoints()[0])
+        .unwrap();
+    let dealer = Dealer::builder().context(&context).build().unwrap();
+    let (dealer_id, parts) = (dealer.id(), dealer.split());
+    let requester = Requester::builder().context(&context).build().unwrap();
+    push.send("x").unwrap();
+    pull.recv_timeout(LONG).unwrap();
+
+    let snapshot = context.snapshot();
+    let ids: Vec<_> = snapshot.sockets.iter().map(|socket| socket.id).collect();
+    assert_eq!(ids, [pull.id(), push.id(), dealer_id, requester.id()]);
+    let socket = &snapshot.sockets[0];
+    assert_eq!(socket.socket_type, SocketType::Pull);
+    assert_eq!(socket.stats, pull.stats());
+    assert_eq!(socket.connections, pull.connections());
+    assert_eq!(snapshot.threads.len(), 1);
+    let thread = &snapshot.threads[0];
+    assert_eq!(thread.name, "mine/io/0");
+    assert!(thread.load > 2, "{thread:?}");
+    // Of each number there is one.
+    let mut names: Vec<_> = socket.figures().iter().map(|figure| figure.name).collect();
+    let count = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), count);
+
+    drop((pull, push, parts, requester));
+    await_true("they are gone", || context.snapshot().sockets.is_empty());
+}
+
+#[test]
+fn a_thread_that_is_asked_for_something_is_woken() {
+    let context = Context::builder().io_threads(1).build().unwrap();
+    let mut pull = Pull::builder().context(&context).build().unwrap();
+    pull.bind("tcp://127.0.0.1:*").unwrap();
+    let wakeups = || context.snapshot().threads[0].wakeups;
+    // It may not sleep yet when it is asked.
+    await_true("it was woken", || {
+        let before = wakeups();
+        let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
+        pull.unbind(&endpoint).unwrap();
+        wakeups() > before
+    });
+}
