@@ -1,7 +1,7 @@
 //! One socket of this library and one foreign peer: everything that is sent arrives, whole and in
 //! order.
 
-use sinew::{Message, Pub, Pull, Push, Rep, Req, Sub};
+use sinew::{Message, Pub, Pull, Push, Rep, Req, Requester, Sub};
 
 use crate::peer::{free_endpoint, Kind, Peer, Role, WATCHDOG};
 use crate::traffic::{is_kept, Checksum, Traffic, KEPT, SYNC};
@@ -21,6 +21,8 @@ macro_rules! exchanges {
                 sub_connects: subscribe(false, $messages);
                 req_binds: request(true, $round_trips);
                 req_connects: request(false, $round_trips);
+                requester_binds: request_at_once(true, 20_000);
+                requester_connects: request_at_once(false, 20_000);
                 rep_binds: reply(true, $round_trips);
                 rep_connects: reply(false, $round_trips);
             }
@@ -130,6 +132,29 @@ pub(crate) fn request<P: Peer>(transport: &str, binds: bool, count: u64) {
     }
     assert_eq!(peer.done(), checksum.value());
     assert_eq!(req.close().unsent, 0);
+    peer.close();
+}
+
+/// All requests are out before the first reply is waited for.
+pub(crate) fn request_at_once<P: Peer>(transport: &str, binds: bool, count: u64) {
+    let requester = Requester::builder()
+        .request_timeout(WATCHDOG)
+        .build()
+        .unwrap();
+    let (mut peer, _directory) = meet!(requester, Kind::Rep, transport, binds, count);
+    let traffic = Traffic::new(SEED);
+    let pending: Vec<_> = (0..count)
+        .map(|n| requester.submit(Message::multipart(traffic.message(n))))
+        .collect();
+    let mut checksum = Checksum::default();
+    for (n, request) in (0..).zip(pending) {
+        let reply = request.wait().unwrap();
+        check(traffic, n, &reply);
+        checksum.add(reply.frames().iter().map(|frame| frame.as_slice()));
+    }
+    assert_eq!(peer.done(), checksum.value());
+    assert_eq!(requester.outstanding(), 0);
+    assert_eq!(requester.close().unsent, 0);
     peer.close();
 }
 

@@ -2,7 +2,7 @@
 //! executors with many threads need it.
 
 use sinew::{
-    Channel, Client, Context, Dealer, Dgram, Dish, EventFd, Gather, Messages, Monitor, Pair, Peer,
+    Channel, Client, Context, Dealer, Dgram, Dish, EventFd, Gather, Monitor, Pair, Peer,
     PendingRequest, Poller, Pub, Pull, Push, Radio, RecvPart, Rep, Req, Requester, Router, Scatter,
     SendPart, Server, Shared, Stream, Sub, XPub, XSub,
 };
@@ -17,7 +17,8 @@ fn sockets_and_what_is_made_of_them_go_to_other_threads() {
         ($($kind:ident),+) => {$(
             is_send::<$kind>();
             is_shared::<Shared<$kind>>();
-            is_send::<Messages<$kind>>();
+            #[cfg(feature = "futures")]
+            is_send::<sinew::Messages<$kind>>();
         )+};
     }
     each!(
