@@ -13,7 +13,7 @@ use crate::support::{
     block_on, fresh, number, number_of, numbered, watched, Cut, Random, LONG, TRANSPORTS,
 };
 
-const COUNT: u32 = 20_000;
+pub(crate) const COUNT: u32 = 20_000;
 
 /// Receives numbered messages, sometimes by a blocking call, mostly by futures that may be given up.
 macro_rules! receive_storm {
@@ -37,6 +37,8 @@ macro_rules! receive_storm {
     }};
 }
 
+pub(crate) use receive_storm;
+
 /// Sends numbered messages likewise, and at last `END`. Gives what was sent.
 macro_rules! send_storm {
     ($count:expr, |$n:ident| blocking: $blocking:expr, future: $future:expr) => {{
@@ -59,10 +61,12 @@ macro_rules! send_storm {
     }};
 }
 
-const END: u32 = u32::MAX;
+pub(crate) use send_storm;
+
+pub(crate) const END: u32 = u32::MAX;
 
 /// The numbers of what is received, up to `END`.
-fn until_end(mut receive: impl FnMut() -> Message) -> Vec<u32> {
+pub(crate) fn until_end(mut receive: impl FnMut() -> Message) -> Vec<u32> {
     let mut numbers = Vec::new();
     loop {
         match number(&receive().as_bytes()[..4]) {
@@ -73,7 +77,7 @@ fn until_end(mut receive: impl FnMut() -> Message) -> Vec<u32> {
 }
 
 /// A pusher on a thread of its own.
-fn pushing(endpoint: String) -> thread::JoinHandle<()> {
+pub(crate) fn pushing(endpoint: String) -> thread::JoinHandle<()> {
     thread::spawn(move || {
         let mut push = Push::builder().connect(endpoint.as_str()).unwrap();
         for n in 0..COUNT {
