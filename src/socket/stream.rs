@@ -359,7 +359,7 @@ impl Stream {
     /// `send_timeout` says otherwise).
     ///
     /// # Errors
-    /// [`Unroutable`](SendFailure::Unroutable) if there is no such peer, and see [`SendFailure`]. The message
+    /// [`Unroutable`](crate::SendFailure::Unroutable) if there is no such peer, and see [`SendFailure`](crate::SendFailure). The message
     /// is in the error, and so is the id ([`SendError::routing_id`]).
     pub fn send_to(
         &mut self,
@@ -372,7 +372,7 @@ impl Stream {
     /// As [`Stream::send_to`], if the octets can be queued now.
     ///
     /// # Errors
-    /// [`WouldBlock`](SendFailure::WouldBlock) if they cannot; else as [`Stream::send_to`].
+    /// [`WouldBlock`](crate::SendFailure::WouldBlock) if they cannot; else as [`Stream::send_to`].
     pub fn try_send_to(
         &mut self,
         peer: impl AsRef<[u8]>,
@@ -384,7 +384,7 @@ impl Stream {
     /// As [`Stream::send_to`], waiting at most this long.
     ///
     /// # Errors
-    /// [`Timeout`](SendFailure::Timeout) if they could not be queued; else as [`Stream::send_to`].
+    /// [`Timeout`](crate::SendFailure::Timeout) if they could not be queued; else as [`Stream::send_to`].
     pub fn send_to_timeout(
         &mut self,
         peer: impl AsRef<[u8]>,
@@ -397,7 +397,7 @@ impl Stream {
     /// As [`Stream::send_to`], waiting at most until this time.
     ///
     /// # Errors
-    /// [`Timeout`](SendFailure::Timeout) if they could not be queued; else as [`Stream::send_to`].
+    /// [`Timeout`](crate::SendFailure::Timeout) if they could not be queued; else as [`Stream::send_to`].
     pub fn send_to_deadline(
         &mut self,
         peer: impl AsRef<[u8]>,
@@ -411,7 +411,7 @@ impl Stream {
     /// empty, the peer is disconnected ([`Stream::disconnect_peer`]): that is how other implementations say it.
     ///
     /// # Errors
-    /// As for [`Stream::send_to`], and [`NotAddressed`](SendFailure::NotAddressed) if there is one frame only.
+    /// As for [`Stream::send_to`], and [`NotAddressed`](crate::SendFailure::NotAddressed) if there is one frame only.
     pub fn send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
         self.router.send(message)
     }
@@ -419,7 +419,7 @@ impl Stream {
     /// As [`Stream::send`], if the octets can be queued now.
     ///
     /// # Errors
-    /// [`WouldBlock`](SendFailure::WouldBlock) if they cannot; else as [`Stream::send`].
+    /// [`WouldBlock`](crate::SendFailure::WouldBlock) if they cannot; else as [`Stream::send`].
     pub fn try_send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
         self.router.try_send(message)
     }
@@ -427,7 +427,7 @@ impl Stream {
     /// As [`Stream::send`], waiting at most this long.
     ///
     /// # Errors
-    /// [`Timeout`](SendFailure::Timeout) if they could not be queued; else as [`Stream::send`].
+    /// [`Timeout`](crate::SendFailure::Timeout) if they could not be queued; else as [`Stream::send`].
     pub fn send_timeout(
         &mut self,
         message: impl IntoMessage,
