@@ -54,12 +54,13 @@ fn a_silent_peer_is_given_up() {
 /// Any octet of traffic is a sign of life, not only a PONG; a 3.0 peer is not probed.
 #[test]
 fn a_peer_that_says_anything_is_alive() {
-    let mut stage = PullStage::with(TRANSPORTS[0], |b| b.heartbeat(short()));
+    let mut stage = PullStage::with(TRANSPORTS[0], |b| b.heartbeat(patient()));
     let mut lively = Raw::shake_hands(stage.endpoint(), "PUSH");
     let mut old = Raw::connect(stage.endpoint());
     old.send(&[greeting_of(3, 0, "NULL"), ready("PUSH")].concat());
     old.read_handshake();
-    for _ in 0..10 {
+    // Longer than silence would be suffered.
+    for _ in 0..15 {
         assert_eq!(lively.read_frame().0, COMMAND);
         lively.send(&frame(0, b"alive"));
         assert_eq!(stage.other().as_bytes(), b"alive");

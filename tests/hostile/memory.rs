@@ -235,7 +235,7 @@ fn memory_is_given_back_when_traffic_stops() {
                 });
                 // A receiver that waits in vain leaves reading to the I/O threads; and what they do about
                 // memory it does itself for inproc.
-                let idle = if at.starts_with("inproc") { 1100 } else { 50 };
+                let idle = if at.starts_with("inproc") { 1100 } else { 200 };
                 let waited = pull.recv_timeout(std::time::Duration::from_millis(idle));
                 assert!(waited.is_err());
                 let bound = before + 2 * (64 * KIB + 4 * KIB) + if size > KIB { size } else { 0 };
