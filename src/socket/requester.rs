@@ -37,8 +37,8 @@ use crate::sync::{clock, lock, wake, Mutex};
 /// ([`retries`](RequestOptions::retries)). Dropping a request that is waited for cancels it, which its peer is
 /// not told.
 ///
-/// A REP of libzmq drops replies beyond its own send mark, 1000 by default: if more requests than that may be at
-/// one such peer at once, raise its mark.
+/// A REP of libzmq drops replies beyond its own send mark, 1000 by default, and a requester does not limit how many
+/// requests one peer has: if it may be more than that, raise the mark there, or have more of such peers.
 ///
 /// Requests are sent to peers that are there ([`immediate`](SocketBuilder::immediate) is on by default), and wait for
 /// one that has room. A request may be carried out and have no reply; one that is retried may be carried out twice.

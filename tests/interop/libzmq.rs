@@ -128,7 +128,7 @@ fn serve(
     socket.set_sndtimeo(watchdog)?;
     match role.kind {
         // It would drop what exceeds the mark, and the crate has no option to make it wait.
-        Kind::Pub | Kind::XPub | Kind::Rep => socket.set_sndhwm(0)?,
+        Kind::Pub | Kind::XPub => socket.set_sndhwm(0)?,
         Kind::Sub => {
             socket.set_subscribe(KEPT)?;
             // Its subscriptions would linger for a publisher that does not come back.
