@@ -47,6 +47,7 @@
 
 mod block;
 mod conflate;
+mod counts;
 mod forward;
 mod lend;
 mod memory;
@@ -61,6 +62,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 use block::{Block, Node, SpareBlocks};
 
 pub(crate) use conflate::{conflate, conflating};
+pub(crate) use counts::Counts;
 pub(crate) use forward::Run;
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
