@@ -209,8 +209,28 @@ macro_rules! close_methods {
     ($kind:ident, $($half:ident),+) => {
         /// Closes the socket: waits until everything is sent, at most for the linger time. Messages that
         /// were received and not read are discarded.
-        pub fn close(mut self) -> super::CloseReport {
+        pub fn close(self) -> super::CloseReport {
             let deadline = self.shell.linger_deadline();
+            self.close_by(deadline)
+        }
+
+        /// As [`close`](Self::close), and waits at most this long, whatever the linger time is.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use sinew::Push;
+        ///
+        /// let mut push = Push::builder().connect("inproc://nobody-is-there")?;
+        /// push.send("work")?;
+        /// let report = push.close_timeout(Duration::from_millis(5));
+        /// assert_eq!(report.unsent, 1);
+        /// # Ok::<(), Box<dyn std::error::Error>>(())
+        /// ```
+        pub fn close_timeout(self, timeout: std::time::Duration) -> super::CloseReport {
+            self.close_by(crate::sync::clock::now().checked_add(timeout))
+        }
+
+        fn close_by(mut self, deadline: Option<std::time::Instant>) -> super::CloseReport {
             let time = super::deadline::Deadline::by(deadline);
             let $kind { shell, $($half,)+ .. } = &mut self;
             $(super::shell::Ending::flush($half, time);)+

@@ -486,6 +486,11 @@ impl Stream {
     pub fn close(self) -> CloseReport {
         self.router.close()
     }
+
+    /// As [`Stream::close`], and waits at most this long, whatever the linger time is.
+    pub fn close_timeout(self, timeout: Duration) -> CloseReport {
+        self.router.close_timeout(timeout)
+    }
 }
 
 socket_traits!(Stream);
