@@ -36,8 +36,8 @@ use crate::sync::{clock, lock, wake, Arc, Mutex};
 /// ```
 /// use sinew::{Pull, Push, Shared};
 ///
-/// let pull = Pull::builder().bind("tcp://127.0.0.1:*")?;
-/// let mut push = Push::builder().connect(&pull.bound_endpoints()[0])?;
+/// let (pull, endpoint) = Pull::builder().bound("tcp://127.0.0.1:*")?;
+/// let mut push = Push::builder().connect(&endpoint)?;
 /// for n in 0..100u8 {
 ///     push.send([n])?;
 /// }

@@ -7,7 +7,7 @@ use sinew::{
     ReconnectPolicy, SocketEvent, Sub,
 };
 
-use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG, STREAMS};
+use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG};
 
 #[track_caller]
 fn initiator(monitor: &mut Monitor) -> Initiator {
