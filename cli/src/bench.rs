@@ -21,6 +21,8 @@ use crate::talk::sent_all;
 const LOOK_EVERY: u64 = 256;
 /// Between two changes of the progress line.
 const PROGRESS: Duration = Duration::from_millis(100);
+/// An hour in nanoseconds: what takes longer is shown as that.
+const LONGEST: u64 = 3_600_000_000_000;
 /// Round trips before those that count.
 const WARM_UP: u64 = 100;
 
@@ -239,7 +241,7 @@ impl Bench<'_> {
         for _ in 0..WARM_UP.min(count) {
             trip()?;
         }
-        let mut times = Histogram::<u64>::new(3).map_err(Failure::new)?;
+        let mut times = Histogram::<u64>::new_with_bounds(1, LONGEST, 3).map_err(Failure::new)?;
         let start = Instant::now();
         let (mut before, mut done) = (start, 0);
         let mut watch = Watch::new(start);

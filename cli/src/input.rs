@@ -1,7 +1,7 @@
 //! What is to be sent: messages of the command line, of files, or of standard input as it comes.
 
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{sync_channel, Receiver, TryRecvError};
@@ -73,7 +73,11 @@ impl Input {
             };
             let file = File::open(path).map_err(|error| failed(&error))?;
             let mut file = BufReader::new(file);
-            while let Some(message) = codec.read(&mut file).map_err(|error| failed(&error))? {
+            for number in 1.. {
+                let read = read_message(&codec, &mut file, number);
+                let Some(message) = read.map_err(|error| failed(&error))? else {
+                    break;
+                };
                 messages.push(message);
             }
         }
@@ -117,6 +121,16 @@ impl Input {
     }
 }
 
+/// The next message, or what is wrong with it and which one it is.
+fn read_message(
+    codec: &Codec,
+    input: &mut impl BufRead,
+    number: u64,
+) -> Result<Option<Message>, String> {
+    let read = codec.read(input);
+    read.map_err(|error| format!("message {number}: {error}"))
+}
+
 /// Standard input, read by a thread of its own.
 pub(crate) struct Lines {
     /// `Err` is what is wrong with it.
@@ -138,8 +152,8 @@ impl Lines {
                 }
             };
             let mut input = io::stdin().lock();
-            loop {
-                let read = codec.read(&mut input).transpose();
+            for number in 1.. {
+                let read = read_message(&codec, &mut input, number).transpose();
                 let ended = !matches!(read, Some(Ok(_)));
                 // If nobody listens any more, the programme is about to end.
                 let told = read.map_or(Ok(()), |read| tell.send(read));

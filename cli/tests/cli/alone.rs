@@ -329,6 +329,16 @@ fn measurements_are_reported() {
         "{report}"
     );
     assert!(report.contains("p99 ") && report.contains('#'), "{report}");
+    let report = run("--json bench latency -n 50 --histogram", b"").ok();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let micros = |name: &str| report[name].as_f64().unwrap();
+    // No round trip between two threads takes a tenth of a microsecond.
+    assert!(micros("min") > 0.1, "{report}");
+    assert!(micros("min") <= micros("p50") && micros("p50") <= micros("max"));
+    let bars = report["histogram"].as_array().unwrap();
+    let counted: u64 = bars.iter().map(|bar| bar[1].as_u64().unwrap()).sum();
+    assert_eq!(counted, 50, "{report}");
+    assert!(bars.last().unwrap()[0].as_f64().unwrap() >= micros("max") * 0.99);
     let report = run("--json bench throughput -d 20ms -b inproc://bench", b"").ok();
     let report: Value = serde_json::from_str(&report).unwrap();
     assert!(report["seconds"].as_f64().unwrap() >= 0.02);
