@@ -548,8 +548,13 @@ impl IoThread {
             false => CALLER_LOOK,
         };
         for link in gone {
+            let was_task = link.reading.is_with_task();
             if link.reading.take(&link) && self.link(link.slot, link.id).is_some() {
                 self.read_link(link.slot, true);
+            }
+            if was_task {
+                // It may wait for long, and gives back the memory it read with.
+                link.port.inbound.event().notify();
             }
         }
         self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + self.caller_look);

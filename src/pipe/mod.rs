@@ -48,6 +48,7 @@
 mod block;
 mod conflate;
 mod counts;
+mod distance;
 mod forward;
 mod lend;
 mod memory;
