@@ -322,7 +322,7 @@ mod tests {
             assert_eq!(endpoint.to_string(), canonical);
             assert_eq!(parse(canonical).unwrap(), endpoint);
             assert_eq!(endpoint.ws_path(), Some(path));
-            assert_eq!(endpoint.transport(), crate::Transport::Ws);
+            assert_eq!(endpoint.transport(), crate::endpoint::Transport::Ws);
             assert!(endpoint.check_bind().is_ok());
             assert_eq!(endpoint.check_connect().is_err(), endpoint.is_wildcard());
         }

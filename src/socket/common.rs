@@ -91,6 +91,10 @@ macro_rules! shell_methods {
         /// that. What peers send until they notice is dropped and counted
         /// ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
         ///
+        /// It waits for the I/O thread that listens to come to it, also when called from a task: for one turn of what that
+        /// thread does for connections, which is microseconds unless hundreds of them are busy, and no network or
+        /// peer can make it longer.
+        ///
         /// # Errors
         /// If this socket is not bound to it.
         pub fn unbind(
