@@ -294,12 +294,12 @@ pub(super) struct IoThread {
 }
 
 impl IoThread {
-    /// A slot for something new. Their table grows by a quarter: with ten thousand connections the room it keeps
+    /// A slot for something new. Their table grows by an eighth: with ten thousand connections the room it keeps
     /// to grow is memory of every one of them.
     pub(super) fn new_slot(&mut self, slot: Slot) -> usize {
         let len = self.slots.len();
         if len == self.slots.capacity() {
-            self.slots.reserve_exact((len / 4).max(16));
+            self.slots.reserve_exact((len / 8).max(16));
         }
         self.slots.insert(slot)
     }

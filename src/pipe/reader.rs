@@ -64,7 +64,7 @@ pub(crate) struct Reader {
 #[derive(Debug, Default)]
 struct Walk {
     header: [u8; frame::MAX_HEADER],
-    header_len: usize,
+    header_len: u8,
     body_left: usize,
     more: bool,
     in_message: bool,
@@ -83,10 +83,10 @@ impl Walk {
                 self.body_left -= step;
                 at += step;
             } else {
-                self.header[self.header_len] = octets[at];
+                self.header[usize::from(self.header_len)] = octets[at];
                 self.header_len += 1;
                 at += 1;
-                match frame::decode_header(&self.header[..self.header_len]) {
+                match frame::decode_header(&self.header[..usize::from(self.header_len)]) {
                     Ok(Some(header)) => {
                         self.header_len = 0;
                         self.body_left = header.body_len;
