@@ -47,6 +47,7 @@
 
 mod block;
 mod conflate;
+mod counts;
 mod distance;
 mod forward;
 mod lend;
@@ -62,6 +63,7 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 use block::{Block, Node, SpareBlocks};
 
 pub(crate) use conflate::{conflate, conflating};
+pub(crate) use counts::Counts;
 pub(crate) use forward::Run;
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;

@@ -404,3 +404,18 @@ fn a_raw_router_connects_and_gives_names() {
     assert_eq!(&octets, b"hello");
     assert!(router.bind("inproc://raw-router").is_err());
 }
+
+#[test]
+fn connections_are_told_and_counted() {
+    let (mut stream, endpoint) = Stream::builder().bound("tcp://127.0.0.1:*").unwrap();
+    let mut peer = plain(&endpoint);
+    let id = note(&mut stream);
+    peer.write_all(b"octets").unwrap();
+    assert_eq!(recv_all(&mut stream, &id, 6), b"octets");
+    let of = stream.connections().remove(0);
+    assert_eq!((of.endpoint, of.routing_id), (endpoint, Some(id)));
+    assert_eq!(of.traffic.bytes_received, 6);
+    drop(peer);
+    note(&mut stream);
+    await_true("it is gone", || stream.connections().is_empty());
+}
