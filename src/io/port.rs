@@ -21,7 +21,7 @@ use super::thread::next_id;
 use super::trace::{self, Span};
 use crate::config::SocketConfig;
 use crate::message::{Message, PeerProperties, RoutingId};
-use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
+use crate::pipe::{conflating, pipe_within, Budget, Limits, Reader, Signal, Tuning, Writer};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -442,7 +442,7 @@ impl Port {
     pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
         let (mut writer, reader) = match self.config.conflate {
             true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
-            false => pipe(self.out_limits(), tuning),
+            false => pipe_within(self.budget().cloned(), self.out_limits(), tuning),
         };
         self.welcome(&mut writer);
         (writer, reader)
@@ -452,8 +452,13 @@ impl Port {
     pub(crate) fn in_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
         match self.config.conflate {
             true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
-            false => pipe(self.in_limits(), tuning),
+            false => pipe_within(self.budget().cloned(), self.in_limits(), tuning),
         }
+    }
+
+    /// What limits all pipes of the context together.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.pool.budget()
     }
 
     /// Writes what every peer is to get first.

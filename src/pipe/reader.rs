@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
 use super::conflate::Conflation;
-use super::{fence, Arc, Limits, Ordering, Rest, Shared, Signal};
+use super::{fence, Arc, Budget, Limits, Ordering, Rest, Shared, Signal};
 use crate::frame;
 use crate::message::{Frame, Message};
 use crate::sync::lock;
@@ -54,6 +54,8 @@ pub(crate) struct Reader {
     target: Target,
     /// How far into a message a consumption that stopped short of the target has come.
     walk: Walk,
+    /// The pipe shares a budget with others, and holds none of it when it is empty.
+    budgeted: bool,
     /// Of a pipe that conflates, where the next message comes from when all that is published is read.
     pub(super) conflation: Option<Arc<Conflation>>,
 }
@@ -123,6 +125,7 @@ unsafe impl Send for Reader {}
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node, limits: Limits) -> Self {
+        let step = shared.sleep.lease.budget().map(Budget::step);
         Reader {
             shared,
             node: sentinel,
@@ -136,7 +139,9 @@ impl Reader {
             acked_messages: 0,
             acked_bytes: 0,
             stride_messages: (limits.messages / 8).clamp(1, STRIDE_MAX),
-            stride_bytes: (limits.bytes / 8).max(1),
+            // A writer may wait though it has used little of its limits, if others have used the budget.
+            stride_bytes: (limits.bytes / 8).max(1).min(step.unwrap_or(u64::MAX)),
+            budgeted: step.is_some(),
             target: Target {
                 stream: 0,
                 messages: 0,
@@ -272,6 +277,9 @@ impl Reader {
             self.disarm();
         } else {
             self.all_read(counted);
+            if self.budgeted {
+                self.give_back();
+            }
         }
         awake
     }
@@ -536,6 +544,9 @@ impl Reader {
             if self.stream == self.published {
                 self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
                 if self.stream == self.published && !(self.conflation.is_some() && self.pull()) {
+                    if self.budgeted {
+                        self.give_back();
+                    }
                     return false;
                 }
             }
@@ -726,6 +737,14 @@ impl Reader {
         }
     }
 
+    /// Everything published has been read: the budget has room for others. Acknowledged first: whoever writes
+    /// waits for no more than that, and see `Writer::renew_lease`.
+    #[cold]
+    fn give_back(&mut self) {
+        self.acknowledge();
+        self.shared.sleep.lease.give_back();
+    }
+
     /// The furthest message boundary within `budget` octets, or the nearest one behind that.
     fn choose_target(&mut self, budget: u64) -> bool {
         let line = &self.shared.writer;
@@ -738,6 +757,9 @@ impl Reader {
                 return self.choose_target(budget);
             }
             self.all_read(messages);
+            if self.budgeted {
+                self.give_back();
+            }
             return false;
         }
         let end = Target {

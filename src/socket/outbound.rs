@@ -474,6 +474,7 @@ impl OutPipe {
     #[cold]
     fn pump(&mut self) {
         self.pumped = self.writer.stream_position();
+        self.writer.settle();
         if let Some(link) = self.link.as_ref().and_then(Weak::upgrade) {
             link.send_batch();
         }
