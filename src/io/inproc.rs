@@ -240,8 +240,9 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     // Who receives from a peer can answer it: the way to it is there first.
     connector.introduce(peer_key, 0, &properties(binder));
     if let Some(mut writer) = ends.writer.filter(|_| sends) {
-        if binder.config.conflate && !connector.config.conflate {
-            // The connector has the other end of a pipe that does not, and gets that of one that does.
+        let conflate = binder.config.conflate;
+        if conflate.keeps_less_than(connector.config.conflate) {
+            // The connector has the other end of a pipe that keeps more, and gets that of one that does not.
             let (new, reader) = binder.out_pipe(Tuning::INPROC);
             connector.offer_reader(peer_key, reader, Some(properties(binder)));
             writer = new;
@@ -257,9 +258,12 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     binder.hooks.settled(key);
     if let Some(mut reader) = ends.reader.filter(|_| receives) {
-        if binder.config.conflate && !reader.is_conflating() {
-            let replaced = Arc::clone(&binder.counters.dropped_conflated);
-            reader = conflate(reader, Tuning::INPROC, replaced);
+        if let Some(terms) = binder.terms(binder.in_limits()) {
+            if reader.is_conflating() {
+                reader.narrow(terms.keep.prefix);
+            } else {
+                reader = conflate(reader, Tuning::INPROC, terms);
+            }
         }
         reader.add_limits(binder.in_limits());
         binder.offer_reader(key, reader, Some(properties(&connector)));

@@ -41,7 +41,7 @@
 //! Pipes may share a budget of octets: see [`budget`].
 //!
 //! # Conflation
-//! A pipe that keeps only the newest message is made of two of these: see [`conflate`].
+//! A pipe that keeps only the newest message, or that of each topic, is made of two of these: see [`conflate`].
 //!
 //! This module, `sync::barrier`, `sync::affinity` and `transport::credentials` are the only places with
 //! `unsafe` code. That of this one is checked by loom models (`loom_tests`), a naive model under
@@ -52,6 +52,7 @@ mod block;
 mod budget;
 mod conflate;
 mod forward;
+mod kept;
 mod lend;
 mod memory;
 mod reader;
@@ -66,8 +67,9 @@ use block::{Block, Node, SpareBlocks};
 use budget::Lease;
 
 pub(crate) use budget::{Budget, Held};
-pub(crate) use conflate::{conflate, conflating};
+pub(crate) use conflate::{conflate, conflating, Terms};
 pub(crate) use forward::Run;
+pub(crate) use kept::Keep;
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;

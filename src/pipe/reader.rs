@@ -179,7 +179,7 @@ impl Reader {
     fn may_pull(&self) -> bool {
         self.conflation
             .as_ref()
-            .is_some_and(|conflation| conflation.is_full())
+            .is_some_and(|conflation| conflation.waiting() > 0)
     }
 
     /// Has the newest message published, after everything that was is read. Whether there is one.
@@ -196,6 +196,13 @@ impl Reader {
     /// Whether this is the end of a pipe that conflates.
     pub(crate) fn is_conflating(&self) -> bool {
         self.conflation.is_some()
+    }
+
+    /// Of a pipe that conflates by topic: topics are told apart by no more octets than this from now on.
+    pub(crate) fn narrow(&self, prefix: usize) {
+        if let Some(conflation) = &self.conflation {
+            conflation.narrow(prefix);
+        }
     }
 
     /// Frees the blocks that wait to be used again. For a pipe that has been idle for a while.
@@ -226,7 +233,7 @@ impl Reader {
             .published_messages
             .load(Ordering::Acquire)
             .saturating_sub(self.messages.max(self.acked_messages))
-            + u64::from(self.may_pull())
+            + self.conflation.as_ref().map_or(0, |of| of.waiting())
     }
 
     /// Announces sleep. The caller arms all the pipes it sleeps on, then passes a heavy barrier if

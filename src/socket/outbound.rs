@@ -130,7 +130,7 @@ impl SendHalf {
                     let key = peer_key(key);
                     // What is given to a pipe that conflates passes through its signal first, and is not
                     // for this half to write.
-                    let link = change.link.filter(|_| !self.port.config.conflate);
+                    let link = change.link.filter(|_| !self.port.config.conflate.is_on());
                     if let Some(pipe) = self.pipe(key) {
                         pipe.link = link;
                     }
@@ -281,7 +281,7 @@ impl SendHalf {
 
     /// This half, for octets as they are on the wire; not if its pipes conflate.
     pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
-        (!self.port.config.conflate).then_some(self)
+        (!self.port.config.conflate.is_on()).then_some(self)
     }
 
     /// Hands on whole messages that the reader has in one piece, `most` of them, to the only pipe that has
