@@ -51,6 +51,7 @@
 mod block;
 mod budget;
 mod conflate;
+mod distance;
 mod forward;
 mod kept;
 mod lend;
