@@ -530,7 +530,7 @@ macro_rules! conflate_option {
             /// end. With [`Conflate::ByTopic`](crate::Conflate::ByTopic) all that is so for each
             /// topic, and there are no more topics than the high-water mark allows. If both ends of an inproc
             /// connection conflate, the fewer messages are kept. Default: no.
-            pub fn conflate(mut self, conflate: impl Into<crate::Conflate>) -> Self {
+            pub fn conflate(mut self, conflate: impl Into<crate::config::Conflate>) -> Self {
                 self.config.conflate = conflate.into();
                 self
             }
