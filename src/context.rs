@@ -74,6 +74,23 @@ impl Context {
         }
     }
 
+    /// Octets that count towards the [`memory_budget`](ContextBuilder::memory_budget) now; `None` without one. What
+    /// a connection sends or receives is counted a little later: at most 256 KiB and one message. What
+    /// this returns may be more than the budget, as told there.
+    ///
+    /// ```
+    /// use sinew::{Context, Push};
+    ///
+    /// let context = Context::builder().memory_budget(64 << 20).build()?;
+    /// let push = Push::builder().context(&context).build()?;
+    /// assert_eq!(context.memory_used(), Some(0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn memory_used(&self) -> Option<u64> {
+        self.0.pool.budget().map(|budget| budget.used())
+    }
+
     pub(crate) fn pool(&self) -> &Arc<IoPool> {
         &self.0.pool
     }
@@ -131,6 +148,27 @@ impl ContextBuilder {
     /// ([`BuildError::TooManySockets`]). A socket counts until it is closed or dropped.
     pub fn max_sockets(mut self, sockets: impl Into<Option<usize>>) -> Self {
         self.0.max_sockets = sockets.into();
+        self
+    }
+
+    /// The octets that everything queued for sending or receiving in this context may take, with what has been
+    /// received in part: from 65536, or `None`, the default, for no limit but the high-water marks of
+    /// each connection. `u64::MAX` only has it counted ([`Context::memory_used`]).
+    ///
+    /// When it is used up, each connection is at its high-water mark, for as long as anything is queued on
+    /// it: senders wait, publishers drop and count ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)),
+    /// and nothing more is read from the network. One with nothing queued still takes one message at a
+    /// time, or what one read brings of them (64 KiB), so that no peer can stop the others. A sender that waits goes
+    /// on when its own peer has taken something.
+    ///
+    /// So what is held can be more than this, by one message and by 64 KiB (or a 64th of the budget, if that is
+    /// less) for each connection and direction; a message may be as large as its socket allows.
+    /// Counted are octets as they are on the wire, and the memory of receive buffers and of large frames that
+    /// have not come as a whole. A payload that several peers are sent counts for each. Not counted are
+    /// subscriptions, messages that the application has, and up to about 5 MiB for each I/O thread and each
+    /// socket that reads for itself, of buffers that are used again.
+    pub fn memory_budget(mut self, octets: impl Into<Option<u64>>) -> Self {
+        self.0.memory_budget = octets.into();
         self
     }
 

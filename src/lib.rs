@@ -167,7 +167,8 @@ mod transport;
 
 #[cfg(not(loom))]
 pub use config::{
-    Heartbeat, HighWaterMark, InvalidPrefix, IpPrefix, OptionError, ReconnectPolicy, SocksProxy,
+    Conflate, Heartbeat, HighWaterMark, InvalidPrefix, IpPrefix, OptionError, ReconnectPolicy,
+    SocksProxy,
 };
 #[cfg(not(loom))]
 pub use context::{Context, ContextBuilder};

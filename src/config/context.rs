@@ -16,6 +16,8 @@ pub(crate) struct ContextConfig {
     pub(crate) thread_scheduling: Option<ThreadScheduling>,
     /// Sockets at a time; `None`, the default, for no limit.
     pub(crate) max_sockets: Option<usize>,
+    /// Octets that all pipes and receive buffers together may hold; `None`, the default, for no limit.
+    pub(crate) memory_budget: Option<u64>,
     /// What the names of the threads start with. Default `sinew`.
     pub(crate) thread_name_prefix: String,
 }
@@ -31,6 +33,13 @@ impl ContextConfig {
         }
         if self.max_sockets == Some(0) {
             return Err(OptionError::new("max_sockets", 0, "at least 1, or `None`"));
+        }
+        if let Some(given @ ..SMALLEST_BUDGET) = self.memory_budget {
+            return Err(OptionError::new(
+                "memory_budget",
+                given,
+                "at least 65536 octets, or `None`",
+            ));
         }
         if let Some(core) = self.thread_cores.iter().find(|core| **core >= MAX_CORES) {
             return Err(OptionError::new(
@@ -91,6 +100,7 @@ impl Default for ContextConfig {
             thread_cores: Vec::new(),
             thread_scheduling: None,
             max_sockets: None,
+            memory_budget: None,
             thread_name_prefix: "sinew".to_owned(),
         }
     }
@@ -98,6 +108,9 @@ impl Default for ContextConfig {
 
 /// More threads than any machine has use for is a mistake.
 const MAX_IO_THREADS: usize = 1024;
+
+/// A receive buffer. With less a single connection could not be read.
+const SMALLEST_BUDGET: u64 = 64 * 1024;
 
 /// What the system call takes, on Linux.
 const MAX_CORES: usize = 1024;
@@ -144,6 +157,13 @@ mod tests {
                 ..ContextConfig::default()
             }),
             "option `max_sockets` cannot be 0: expected at least 1, or `None`"
+        );
+        assert_eq!(
+            bad(ContextConfig {
+                memory_budget: Some(65_535),
+                ..ContextConfig::default()
+            }),
+            "option `memory_budget` cannot be 65535: expected at least 65536 octets, or `None`"
         );
         assert_eq!(
             bad(ContextConfig {

@@ -5,7 +5,8 @@ use super::OptionError;
 /// How much one pipe queues before it is full: messages and bytes, whichever is reached first.
 ///
 /// Each connection has one pipe per direction, so a socket with *n* peers may hold *n* times this
-/// much. The default is 1000 messages and 64 MiB. A count of messages alone would not bound memory.
+/// much, unless its context has a [`memory_budget`](crate::ContextBuilder::memory_budget). The default is 1000 messages and
+/// 64 MiB. A count of messages alone would not bound memory.
 ///
 /// ```
 /// use sinew::HighWaterMark;

@@ -6,6 +6,7 @@
 //! written wrongly (an unlimited high-water mark, a heartbeat that is off) are types of their own.
 
 mod backoff;
+mod conflate;
 mod context;
 mod filter;
 mod limits;
@@ -19,6 +20,7 @@ use std::fmt;
 use thiserror::Error;
 
 pub(crate) use backoff::Backoff;
+pub use conflate::Conflate;
 pub(crate) use context::ContextConfig;
 pub(crate) use filter::IpcFilters;
 pub use filter::{InvalidPrefix, IpPrefix};

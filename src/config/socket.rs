@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::timing::LONGEST;
 use super::{
-    Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, Notes, OptionError,
+    Conflate, Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, Notes, OptionError,
     ReconnectPolicy, SocksProxy, SubscriptionLimits,
 };
 use crate::message::{Message, RoutingId};
@@ -41,8 +41,8 @@ pub struct SocketConfig {
     pub(crate) legacy_peers: bool,
     /// Whether messages are queued only to completed connections. Default no.
     pub(crate) immediate: bool,
-    /// Per peer and direction only the newest message is kept. Default no.
-    pub(crate) conflate: bool,
+    /// What is kept per peer and direction, in place of a queue. Default off.
+    pub(crate) conflate: Conflate,
     /// Received messages carry what is known of their peer. Default no.
     pub(crate) attach_properties: bool,
     /// Announced to peers, by name.
@@ -298,7 +298,7 @@ impl Default for SocketConfig {
             routing_id: None,
             legacy_peers: false,
             immediate: false,
-            conflate: false,
+            conflate: Conflate::Off,
             attach_properties: false,
             metadata: Vec::new(),
             backlog: 1024,

@@ -54,6 +54,11 @@ impl ReadBuffer {
         self.memory.len() - self.filled
     }
 
+    /// Octets of memory.
+    pub(super) fn held(&self) -> usize {
+        self.memory.len()
+    }
+
     /// Octets were read into [`ReadBuffer::space`].
     #[inline]
     pub(crate) fn fill(&mut self, count: usize) {

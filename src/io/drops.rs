@@ -11,7 +11,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropCause {
-    /// The peer it was for had its high-water mark of messages waiting; over udp, this socket had.
+    /// The peer it was for had its high-water mark of messages waiting, or the budget of the context was used up; over
+    /// udp, this socket had. With conflation by topic, it gave way to other topics.
     Full,
     /// The peer it was for is gone.
     PeerLost,

@@ -106,6 +106,11 @@ impl FramedInput {
     pub(super) fn release(&mut self, pool: &mut BufferPool) {
         self.raw.release(pool);
     }
+
+    /// Octets of memory.
+    pub(super) fn held(&self) -> usize {
+        self.raw.held()
+    }
 }
 
 /// Why no frames come any more.

@@ -6,6 +6,7 @@
 //! as the octets arrive and never ahead of them by more than what has come.
 
 use std::io::{self, IoSliceMut};
+use std::sync::Arc;
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
 use super::drops::DropCause;
@@ -15,7 +16,7 @@ use super::link::Link;
 use super::port::{Counters, Port};
 use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
-use crate::pipe::{Memory, Writer};
+use crate::pipe::{Budget, Held, Memory, Writer};
 use crate::proto::{Decode, Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::Ordering;
@@ -117,6 +118,8 @@ pub(crate) struct InPump {
     failure: Option<Box<DisconnectReason>>,
     /// A full pipe is to signal when it has room.
     signal: bool,
+    /// Buffer and body, as the budget of the context counts them.
+    held: Option<Held>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,6 +172,7 @@ impl InPump {
             topic_frames: 0,
             failure: None,
             signal: true,
+            held: None,
         }
     }
 
@@ -191,6 +195,7 @@ impl InPump {
         self.large = None;
         self.buffer = ReadBuffer::default();
         self.framed = None;
+        self.held = None;
         match std::mem::replace(&mut self.sink, Sink::Discard) {
             Sink::Pipe(mut writer) | Sink::Checked(mut writer, _) => {
                 writer.rollback();
@@ -283,7 +288,23 @@ impl InPump {
         if outcome == InOutcome::Drained && read < TRICKLE {
             self.buffer.shrink(pool);
         }
+        if let Some(budget) = link.port.budget() {
+            self.account(budget);
+        }
         outcome
+    }
+
+    /// Has the budget count what this run has left here and in the pipe.
+    #[cold]
+    fn account(&mut self, budget: &Arc<Budget>) {
+        let body = self.body().map_or(0, |body| body.memory.len());
+        let framed = self.framed.as_ref().map_or(0, |framed| framed.held());
+        let octets = self.buffer.held() + framed + body;
+        let held = self.held.get_or_insert_with(|| Held::new(budget));
+        held.set(octets as u64);
+        if let Some(writer) = self.sink.writer_mut() {
+            writer.settle();
+        }
     }
 
     fn run_inner(

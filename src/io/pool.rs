@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use super::port::{Port, SocketId};
 use super::thread::{self, Command, IoHandle};
 use crate::config::ContextConfig;
+use crate::pipe::Budget;
 use crate::sync::{lock, Mutex};
 use crate::transport::Resolver;
 
@@ -24,6 +25,8 @@ pub(crate) struct IoPool {
     config: ContextConfig,
     threads: Mutex<Vec<Option<IoHandle>>>,
     resolver: Resolver,
+    /// What pipes and receive buffers may hold together, if there is a limit.
+    budget: Option<Arc<Budget>>,
     /// The sockets that snapshots tell of.
     sockets: Mutex<BTreeMap<SocketId, Weak<Port>>>,
 }
@@ -48,6 +51,9 @@ impl IoPool {
     pub(super) fn with_resolver(config: ContextConfig, resolver: Resolver) -> Arc<IoPool> {
         let count = config.io_thread_count();
         Arc::new(IoPool {
+            budget: config
+                .memory_budget
+                .map(|limit| Arc::new(Budget::new(limit))),
             config,
             threads: Mutex::new((0..count).map(|_| None).collect()),
             resolver,
@@ -121,6 +127,10 @@ impl IoPool {
         // Let go of without the lock: the last one to do that strikes it off the list.
         let sockets: Vec<_> = lock(&self.sockets).values().cloned().collect();
         sockets.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.budget.as_ref()
     }
 
     pub(crate) fn resolver(&self) -> &Resolver {

@@ -21,7 +21,9 @@ use super::thread::next_id;
 use super::trace::{self, Span};
 use crate::config::SocketConfig;
 use crate::message::{Message, PeerProperties, RoutingId};
-use crate::pipe::{conflating, pipe, Limits, Reader, Signal, Tuning, Writer};
+use crate::pipe::{
+    conflating, pipe_within, Budget, Held, Keep, Limits, Reader, Signal, Terms, Tuning, Writer,
+};
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -439,21 +441,44 @@ impl Port {
     }
 
     /// A pipe that this socket writes to, with what every peer is to get first.
-    pub(crate) fn out_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
-        let (mut writer, reader) = match self.config.conflate {
-            true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
-            false => pipe(self.out_limits(), tuning),
-        };
+    pub(crate) fn out_pipe(self: &Arc<Self>, tuning: Tuning) -> (Writer, Reader) {
+        let (mut writer, reader) = self.pipe(self.out_limits(), tuning);
         self.welcome(&mut writer);
         (writer, reader)
     }
 
     /// A pipe that this socket reads from.
-    pub(crate) fn in_pipe(&self, tuning: Tuning) -> (Writer, Reader) {
-        match self.config.conflate {
-            true => conflating(tuning, Arc::clone(&self.counters.dropped_conflated)),
-            false => pipe(self.in_limits(), tuning),
+    pub(crate) fn in_pipe(self: &Arc<Self>, tuning: Tuning) -> (Writer, Reader) {
+        self.pipe(self.in_limits(), tuning)
+    }
+
+    fn pipe(self: &Arc<Self>, limits: Limits, tuning: Tuning) -> (Writer, Reader) {
+        match self.terms(limits) {
+            Some(terms) => conflating(tuning, terms),
+            None => pipe_within(self.budget().cloned(), limits, tuning),
         }
+    }
+
+    /// How pipes with these limits conflate, if they do.
+    pub(super) fn terms(self: &Arc<Self>, limits: Limits) -> Option<Terms> {
+        let prefix = self.config.conflate.prefix()?;
+        // The pipe may be in this port's own mail.
+        let port = Arc::downgrade(self);
+        Some(Terms {
+            keep: Keep { prefix, limits },
+            replaced: Arc::clone(&self.counters.dropped_conflated),
+            crowded_out: Box::new(move |messages| {
+                if let Some(port) = port.upgrade() {
+                    port.dropped(DropCause::Full, messages);
+                }
+            }),
+            held: self.budget().map(Held::new),
+        })
+    }
+
+    /// What limits all pipes of the context together.
+    pub(super) fn budget(&self) -> Option<&Arc<Budget>> {
+        self.pool.budget()
     }
 
     /// Writes what every peer is to get first.
@@ -500,7 +525,11 @@ impl Port {
     /// is published.
     pub(crate) fn introduce(&self, key: PipeKey, first: u64, peer: &Arc<PeerProperties>) {
         // What is received of a pipe that conflates is not counted as what comes into it.
-        let first = if self.config.conflate { 0 } else { first };
+        let first = if self.config.conflate.is_on() {
+            0
+        } else {
+            first
+        };
         if self.flow().receives {
             let mut introductions = lock(&self.introductions);
             let known = introductions.entry(key).or_default();

@@ -1,51 +1,77 @@
-//! Conflation: of the messages that were not read only the newest is kept.
+//! Conflation: of the messages that were not read only the newest is kept, or the newest of each topic.
 //!
 //! ```text
-//!  Writer ──▶ front pipe ──▶ Conflation ──▶ newest ──▶ back pipe ──▶ Reader
-//!             a plain pipe   on the writer's           a plain pipe, filled by the
-//!                            thread                    reader when it has read it all
+//!  Writer ──▶ front pipe ──▶ Conflation ──▶ Kept ──▶ back pipe ──▶ Reader
+//!             a plain pipe   on the writer's         a plain pipe, filled by the
+//!                            thread                  reader when it has read it all
 //! ```
 //!
 //! # Why this way
 //! Nothing is asked of the plain pipe while messages pass through it. The reading end of the front pipe is
 //! always asleep, so each publish of its writer runs the conflation, as the signal that wakes the
-//! reader, on the writer's own thread. That takes out all that there is and keeps the newest. A reader whose
-//! (back) pipe holds nothing more, which is a cold path already, takes it from there.
+//! reader, on the writer's own thread. That takes out all that there is and keeps what is to be kept ([`kept`]). A
+//! reader whose (back) pipe holds nothing more, which is a cold path already, takes the next message from there.
 //!
-//! So the newest message is always the one read next, no more than one is held besides what the reader has
-//! begun with, and a writer never waits. It is slower than a plain pipe: each message takes a lock.
+//! So what is read next is always the newest there is (of its topic), no more is held than that besides
+//! what the reader has begun with, and a writer never waits. It is slower than a plain pipe: each message takes a lock.
 
-use super::{lock, pipe, Arc, Limits, Mutex, Reader, Shared, Signal, Tuning, Writer};
-use crate::message::Message;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use super::kept::{Keep, Kept, Loss};
+use super::{lock, pipe, Arc, Held, Limits, Mutex, Reader, Shared, Signal, Tuning, Writer};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::barrier;
 
-/// A new pipe that conflates. `replaced` counts messages that a newer one has taken the place of.
-pub(crate) fn conflating(tuning: Tuning, replaced: Arc<AtomicU64>) -> (Writer, Reader) {
+/// How a pipe conflates.
+pub(crate) struct Terms {
+    pub(crate) keep: Keep,
+    /// Counts messages that a newer one has taken the place of.
+    pub(crate) replaced: Arc<AtomicU64>,
+    /// Hears how many messages gave way to those of other topics.
+    pub(crate) crowded_out: Box<dyn Fn(u64) + Send + Sync>,
+    /// What is kept counts in a budget.
+    pub(crate) held: Option<Held>,
+}
+
+#[cfg(test)]
+impl Terms {
+    /// To keep the newest message alone.
+    pub(super) fn newest(replaced: &Arc<AtomicU64>) -> Self {
+        Terms {
+            keep: Keep::NEWEST,
+            replaced: Arc::clone(replaced),
+            crowded_out: Box::new(|_| {}),
+            held: None,
+        }
+    }
+}
+
+/// A new pipe that conflates.
+pub(crate) fn conflating(tuning: Tuning, terms: Terms) -> (Writer, Reader) {
     let tuning = Tuning {
         may_be_dense: false,
         ..tuning
     };
     let (writer, reader) = pipe(FRONT, tuning);
-    (writer, conflate(reader, tuning, replaced))
+    (writer, conflate(reader, tuning, terms))
 }
 
 /// Makes the reading end of a pipe that was made without it one that conflates.
-pub(crate) fn conflate(front: Reader, tuning: Tuning, replaced: Arc<AtomicU64>) -> Reader {
+pub(crate) fn conflate(front: Reader, tuning: Tuning, terms: Terms) -> Reader {
     let tuning = Tuning {
         may_be_dense: false,
         ..tuning
     };
     let (writer, mut back) = pipe(UNLIMITED, tuning);
     let conflation = Arc::new(Conflation {
-        full: AtomicBool::new(false),
+        waiting: AtomicU64::new(0),
         state: Mutex::new(State {
             front: None,
-            newest: None,
+            kept: Kept::new(terms.keep),
+            held: terms.held,
             writer: Some(writer),
         }),
         back: Arc::clone(&back.shared),
-        replaced,
+        replaced: terms.replaced,
+        crowded_out: terms.crowded_out,
     });
     front.set_signal(signal(Arc::clone(&conflation)));
     lock(&conflation.state).front = Some(front);
@@ -61,7 +87,7 @@ const FRONT: Limits = Limits {
     bytes: 1024 * 1024,
 };
 
-/// Of the back pipe, which holds one message.
+/// Of the back pipe, which holds one message, and in the end what is left.
 const UNLIMITED: Limits = Limits {
     messages: u64::MAX,
     bytes: u64::MAX,
@@ -69,41 +95,54 @@ const UNLIMITED: Limits = Limits {
 
 /// See the module.
 pub(super) struct Conflation {
-    /// `state.newest` is there. Changed under the lock.
-    full: AtomicBool,
+    /// How many messages `state.kept` has. Changed under the lock.
+    waiting: AtomicU64,
     state: Mutex<State>,
     /// Of the back pipe, to signal without the lock.
     back: Arc<Shared>,
     replaced: Arc<AtomicU64>,
+    crowded_out: Box<dyn Fn(u64) + Send + Sync>,
 }
 
 struct State {
     /// `None` once its writer is gone, or the reader of the back pipe.
     front: Option<Reader>,
-    newest: Option<Message>,
+    kept: Kept,
+    held: Option<Held>,
     /// Of the back pipe.
     writer: Option<Writer>,
+}
+
+impl State {
+    /// Moves messages into the back pipe, at most so many.
+    fn hand_on(&mut self, most: u64) {
+        let Some(writer) = &mut self.writer else {
+            return;
+        };
+        for _ in 0..most {
+            let Some(message) = self.kept.take() else {
+                break;
+            };
+            writer.append_message(&message);
+        }
+    }
 }
 
 impl Conflation {
     /// Takes everything out of the front pipe, and keeps the newest.
     fn run(&self) {
-        let mut state = lock(&self.state);
-        let State {
-            front,
-            newest,
-            writer,
-        } = &mut *state;
-        let Some(reader) = front else {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let Some(reader) = &mut state.front else {
             return;
         };
-        let mut found = 0;
+        let mut found = false;
+        let mut loss = Loss::default();
         loop {
             while let Some(message) = reader.read_message() {
-                found += 1;
-                if newest.replace(message).is_some() {
-                    self.replaced.fetch_add(1, Ordering::Relaxed);
-                }
+                found = true;
+                let crowded = state.held.as_ref().is_some_and(Held::is_used_up);
+                loss += state.kept.put(message, crowded);
             }
             if reader.is_finished() {
                 break;
@@ -116,67 +155,78 @@ impl Conflation {
             }
         }
         let finished = reader.is_finished();
-        let mut asleep = false;
-        if found > 0 {
-            self.full.store(true, Ordering::Release);
-            if let Some(writer) = writer {
-                if finished {
-                    self.hand_on(newest, writer);
-                }
-                // Without anything appended this is a look at whether the reader sleeps.
-                asleep = writer.publish();
-            }
-        }
         if finished {
-            if let Some(writer) = writer {
-                // Nobody is there to do it later.
-                self.hand_on(newest, writer);
-                asleep |= writer.publish();
-            }
-            let ends = (front.take(), writer.take());
-            drop(state);
-            drop(ends);
-        } else {
-            drop(state);
+            // Nobody is there to do it later.
+            state.hand_on(u64::MAX);
         }
+        self.changed(state);
+        let mut asleep = false;
+        if let Some(writer) = state.writer.as_mut().filter(|_| found || finished) {
+            // Without anything appended this is a look at whether the reader sleeps.
+            asleep = writer.publish();
+        }
+        let ends = finished.then(|| (state.front.take(), state.writer.take()));
+        drop(guard);
+        drop(ends);
+        self.count(loss);
         if asleep {
             Shared::signal(&self.back.sleep.wake_reader);
         }
     }
 
-    fn hand_on(&self, newest: &mut Option<Message>, writer: &mut Writer) {
-        if let Some(message) = newest.take() {
-            self.full.store(false, Ordering::Release);
-            writer.append_message(&message);
+    /// The messages that are kept are others than before.
+    fn changed(&self, state: &mut State) {
+        self.waiting.store(state.kept.len(), Ordering::Release);
+        if let Some(held) = &mut state.held {
+            held.set(state.kept.octets());
         }
     }
 
-    /// Whether there is a message that [`Conflation::pull`] would move.
-    pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Acquire)
+    /// Not under the lock: who is told may be the last to know of what this is a part of.
+    fn count(&self, loss: Loss) {
+        if loss.replaced > 0 {
+            self.replaced.fetch_add(loss.replaced, Ordering::Relaxed);
+        }
+        if loss.crowded_out > 0 {
+            (self.crowded_out)(loss.crowded_out);
+        }
     }
 
-    /// Moves the newest message into the back pipe. For its reader, which has read everything.
+    /// How many messages there are that [`Conflation::pull`] would move, one after the other.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Moves the next message into the back pipe. For its reader, which has read everything.
     pub(super) fn pull(&self) {
-        let mut state = lock(&self.state);
-        let State { newest, writer, .. } = &mut *state;
-        let Some(writer) = writer else {
-            return;
-        };
-        self.hand_on(newest, writer);
-        let asleep = writer.publish();
-        drop(state);
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        state.hand_on(1);
+        self.changed(state);
+        let asleep = state.writer.as_mut().is_some_and(Writer::publish);
+        drop(guard);
         // Whoever relies on being woken may be somebody else than who reads.
         if asleep {
             Shared::signal(&self.back.sleep.wake_reader);
         }
     }
 
+    /// From now on topics are told apart by no more octets than this.
+    pub(super) fn narrow(&self, prefix: usize) {
+        let mut state = lock(&self.state);
+        let loss = state.kept.narrow(prefix);
+        self.changed(&mut state);
+        drop(state);
+        self.count(loss);
+    }
+
     /// The reader of the back pipe goes: so does that of the front pipe, for its writer to see.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
-        let ends = (state.front.take(), state.newest.take(), state.writer.take());
-        self.full.store(false, Ordering::Release);
+        let none = Kept::new(state.kept.keep());
+        let kept = std::mem::replace(&mut state.kept, none);
+        let ends = (state.front.take(), kept, state.writer.take());
+        self.changed(&mut state);
         drop(state);
         drop(ends);
     }
@@ -209,6 +259,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::Message;
 
     #[derive(Default)]
     struct Count(AtomicU64);
@@ -221,8 +272,15 @@ mod tests {
 
     fn ends() -> (Writer, Reader, Arc<AtomicU64>) {
         let replaced = Arc::new(AtomicU64::new(0));
-        let (writer, reader) = conflating(Tuning::WIRE, Arc::clone(&replaced));
+        let (writer, reader) = conflating(Tuning::WIRE, terms(Keep::NEWEST, &replaced));
         (writer, reader, replaced)
+    }
+
+    fn terms(keep: Keep, replaced: &Arc<AtomicU64>) -> Terms {
+        Terms {
+            keep,
+            ..Terms::newest(replaced)
+        }
     }
 
     fn send(writer: &mut Writer, message: impl Into<Message>) {
@@ -320,7 +378,7 @@ mod tests {
             send(&mut w, n);
         }
         assert!(!w.has_credit());
-        let mut r = conflate(r, Tuning::INPROC, Arc::default());
+        let mut r = conflate(r, Tuning::INPROC, terms(Keep::NEWEST, &Arc::default()));
         assert_eq!(r.read_message().unwrap().as_bytes(), b"3");
         for n in ["4", "5", "6", "7", "8"] {
             send(&mut w, n);

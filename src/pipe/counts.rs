@@ -38,11 +38,11 @@ impl Counts {
         // In this order: what was acknowledged had been published before.
         let acked = reader.acked_messages.load(Ordering::Acquire);
         let messages = writer.published_messages.load(Ordering::Acquire);
-        let held = self.conflation.as_ref().is_some_and(|held| held.is_full());
+        let held = self.conflation.as_ref().map_or(0, |held| held.waiting());
         Passed {
             messages,
             octets: writer.published_bytes.load(Ordering::Acquire),
-            queued: messages.saturating_sub(acked) + u64::from(held),
+            queued: messages.saturating_sub(acked) + held,
         }
     }
 }
@@ -50,7 +50,7 @@ impl Counts {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use crate::message::Message;
-    use crate::pipe::{conflating, pipe, Limits, Tuning};
+    use crate::pipe::{conflating, pipe, Limits, Terms, Tuning};
     use crate::sync::atomic::AtomicU64;
 
     use super::*;
@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn what_is_replaced_has_not_passed() {
-        let replaced = Arc::new(AtomicU64::new(0));
-        let (mut writer, mut reader) = conflating(Tuning::INPROC, replaced);
+        let terms = Terms::newest(&Arc::new(AtomicU64::new(0)));
+        let (mut writer, mut reader) = conflating(Tuning::INPROC, terms);
         let counts = reader.counts();
         for _ in 0..3 {
             writer.append_message(&Message::from("12345"));

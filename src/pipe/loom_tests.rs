@@ -12,6 +12,7 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib loom_
 //! ```
 
+mod budget;
 mod conflate;
 
 use std::io::IoSlice;

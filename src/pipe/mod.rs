@@ -37,8 +37,11 @@
 //! are unacknowledged. It counts by itself and looks at the reader's counts only when its own view
 //! says that there is no credit left; the reader acknowledges in strides.
 //!
+//! # Budget
+//! Pipes may share a budget of octets: see [`budget`].
+//!
 //! # Conflation
-//! A pipe that keeps only the newest message is made of two of these: see [`conflate`].
+//! A pipe that keeps only the newest message, or that of each topic, is made of two of these: see [`conflate`].
 //!
 //! This module, `sync::barrier`, `sync::affinity` and `transport::credentials` are the only places with
 //! `unsafe` code. That of this one is checked by loom models (`loom_tests`), a naive model under
@@ -46,10 +49,12 @@
 //! valgrind (CONTRIBUTING).
 
 mod block;
+mod budget;
 mod conflate;
 mod counts;
 mod distance;
 mod forward;
+mod kept;
 mod lend;
 mod memory;
 mod reader;
@@ -61,10 +66,13 @@ use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
 use block::{Block, Node, SpareBlocks};
+use budget::Lease;
 
-pub(crate) use conflate::{conflate, conflating};
+pub(crate) use budget::{Budget, Held};
+pub(crate) use conflate::{conflate, conflating, Terms};
 pub(crate) use counts::Counts;
 pub(crate) use forward::Run;
+pub(crate) use kept::Keep;
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
@@ -130,6 +138,15 @@ pub(crate) trait Signal: Send + Sync {
 
 /// A new pipe, with no memory beyond its own counters.
 pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
+    pipe_within(None, limits, tuning)
+}
+
+/// As [`pipe`], with what is in it counted in a budget.
+pub(crate) fn pipe_within(
+    budget: Option<Arc<Budget>>,
+    limits: Limits,
+    tuning: Tuning,
+) -> (Writer, Reader) {
     let sentinel = Node::sentinel();
     let shared = Arc::new(Shared {
         writer: CachePadded(WriterLine {
@@ -157,6 +174,7 @@ pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
             },
             wake_reader: Mutex::new(None),
             wake_writer: Mutex::new(None),
+            lease: Lease::new(budget),
         }),
     });
     (
@@ -207,6 +225,8 @@ struct SleepLine {
     limits: SharedLimits,
     wake_reader: Mutex<Option<Arc<dyn Signal>>>,
     wake_writer: Mutex<Option<Arc<dyn Signal>>>,
+    /// Changed when credit is counted anew, and by a reader that has read everything.
+    lease: Lease,
 }
 
 /// Read when credit is counted anew; written when an inproc peer adds its own limits.

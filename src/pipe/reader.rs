@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::block::{Block, Data, Node, OPEN};
 use super::conflate::Conflation;
 use super::distance::Distance;
-use super::{fence, Arc, Limits, Ordering, Rest, Shared, Signal};
+use super::{fence, Arc, Budget, Limits, Ordering, Rest, Shared, Signal};
 use crate::frame;
 use crate::message::{Frame, Message};
 use crate::sync::lock;
@@ -55,6 +55,8 @@ pub(crate) struct Reader {
     target: Target,
     /// How far into a message a consumption that stopped short of the target has come.
     walk: Walk,
+    /// The pipe shares a budget with others, and holds none of it when it is empty.
+    budgeted: bool,
     distance: Distance,
     /// Of a pipe that conflates, where the next message comes from when all that is published is read.
     pub(super) conflation: Option<Arc<Conflation>>,
@@ -125,6 +127,7 @@ unsafe impl Send for Reader {}
 
 impl Reader {
     pub(super) fn new(shared: Arc<Shared>, sentinel: *mut Node, limits: Limits) -> Self {
+        let step = shared.sleep.lease.budget().map(Budget::step);
         Reader {
             shared,
             node: sentinel,
@@ -138,7 +141,9 @@ impl Reader {
             acked_messages: 0,
             acked_bytes: 0,
             stride_messages: (limits.messages / 8).clamp(1, STRIDE_MAX),
-            stride_bytes: (limits.bytes / 8).max(1),
+            // A writer may wait though it has used little of its limits, if others have used the budget.
+            stride_bytes: (limits.bytes / 8).max(1).min(step.unwrap_or(u64::MAX)),
+            budgeted: step.is_some(),
             target: Target {
                 stream: 0,
                 messages: 0,
@@ -177,7 +182,7 @@ impl Reader {
     fn may_pull(&self) -> bool {
         self.conflation
             .as_ref()
-            .is_some_and(|conflation| conflation.is_full())
+            .is_some_and(|conflation| conflation.waiting() > 0)
     }
 
     /// Has the newest message published, after everything that was is read. Whether there is one.
@@ -194,6 +199,13 @@ impl Reader {
     /// Whether this is the end of a pipe that conflates.
     pub(crate) fn is_conflating(&self) -> bool {
         self.conflation.is_some()
+    }
+
+    /// Of a pipe that conflates by topic: topics are told apart by no more octets than this from now on.
+    pub(crate) fn narrow(&self, prefix: usize) {
+        if let Some(conflation) = &self.conflation {
+            conflation.narrow(prefix);
+        }
     }
 
     /// Frees the blocks that wait to be used again. For a pipe that has been idle for a while.
@@ -224,7 +236,7 @@ impl Reader {
             .published_messages
             .load(Ordering::Acquire)
             .saturating_sub(self.messages.max(self.acked_messages))
-            + u64::from(self.may_pull())
+            + self.conflation.as_ref().map_or(0, |of| of.waiting())
     }
 
     /// Announces sleep. The caller arms all the pipes it sleeps on, then passes a heavy barrier if
@@ -275,6 +287,9 @@ impl Reader {
             self.disarm();
         } else {
             self.all_read(counted);
+            if self.budgeted {
+                self.give_back();
+            }
         }
         awake
     }
@@ -541,6 +556,9 @@ impl Reader {
                 self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
                 self.distance.found(self.published - self.stream);
                 if self.stream == self.published && !(self.conflation.is_some() && self.pull()) {
+                    if self.budgeted {
+                        self.give_back();
+                    }
                     return false;
                 }
             }
@@ -731,6 +749,14 @@ impl Reader {
         }
     }
 
+    /// Everything published has been read: the budget has room for others. Acknowledged first: whoever writes
+    /// waits for no more than that, and see `Writer::renew_lease`.
+    #[cold]
+    fn give_back(&mut self) {
+        self.acknowledge();
+        self.shared.sleep.lease.give_back();
+    }
+
     /// The furthest message boundary within `budget` octets, or the nearest one behind that.
     fn choose_target(&mut self, budget: u64) -> bool {
         let line = &self.shared.writer;
@@ -743,6 +769,9 @@ impl Reader {
                 return self.choose_target(budget);
             }
             self.all_read(messages);
+            if self.budgeted {
+                self.give_back();
+            }
             return false;
         }
         let end = Target {

@@ -96,7 +96,11 @@ impl Writer {
         };
         Writer {
             credit_messages: shared.sleep.limits.get().messages,
-            credit_bytes: shared.sleep.limits.get().bytes,
+            credit_bytes: match shared.sleep.lease.budget() {
+                None => shared.sleep.limits.get().bytes,
+                // To be asked for.
+                Some(_) => 0,
+            },
             shared,
             tuning,
             at,
@@ -139,12 +143,17 @@ impl Writer {
     /// nothing could be acknowledged before it is finished, and finishing it must stay possible.
     #[inline]
     fn within_credit(&self) -> bool {
-        let complete = if self.at.in_message {
+        self.at.messages < self.credit_messages && self.complete() < self.credit_bytes
+    }
+
+    /// The stream position behind the last complete message, as far as that is known.
+    #[inline]
+    fn complete(&self) -> u64 {
+        if self.at.in_message {
             self.published
         } else {
             self.at.stream
-        };
-        self.at.messages < self.credit_messages && complete < self.credit_bytes
+        }
     }
 
     /// How many whole messages may be published now (a lower bound, without a fresh look).
@@ -168,7 +177,45 @@ impl Writer {
         let bytes = reader.acked_bytes.load(Ordering::Acquire);
         self.credit_messages = messages.saturating_add(limits.messages);
         self.credit_bytes = bytes.saturating_add(limits.bytes);
+        if self.is_budgeted() {
+            self.renew_lease(bytes);
+        }
         self.within_credit()
+    }
+
+    fn is_budgeted(&self) -> bool {
+        self.shared.sleep.lease.budget().is_some()
+    }
+
+    /// Has the budget count what is not acknowledged, and takes no more credit than it grants. `acked`: octets.
+    fn renew_lease(&mut self, acked: u64) {
+        let mut ahead = self.cover(acked);
+        // The reader may have read everything meanwhile, and found no lease to give back. It acknowledges before
+        // it looks for one, with a fence between, so either it has seen this one or it is seen here.
+        fence(Ordering::SeqCst);
+        let now = self.shared.reader.acked_bytes.load(Ordering::Acquire);
+        if now != acked && now == self.at.stream {
+            ahead = self.cover(now);
+        }
+        self.credit_bytes = self.credit_bytes.min(self.complete() + ahead);
+    }
+
+    /// How much may be written on top of what the pipe holds; the least is one message for a pipe that
+    /// holds none.
+    fn cover(&self, acked: u64) -> u64 {
+        let ahead = self.shared.sleep.lease.cover(self.at.stream - acked);
+        if self.complete() == acked {
+            ahead.max(1)
+        } else {
+            ahead
+        }
+    }
+
+    /// Has a budget count what was written without a look for credit after: one message may be large.
+    pub(crate) fn settle(&mut self) {
+        if self.is_budgeted() && !self.within_credit() {
+            self.refresh_credit();
+        }
     }
 
     /// Announces that this writer waits for credit; then looks once more. `true`: there is credit
@@ -394,6 +441,10 @@ impl Writer {
             self.dense = false;
             self.shared.sleep.dense.store(false, Ordering::Release);
         }
+        if self.is_budgeted() {
+            // The reader has given the lease back, which what was published just now is not counted in.
+            self.refresh_credit();
+        }
         self.shared.claim_reader()
     }
 
@@ -412,6 +463,14 @@ impl Writer {
 
     /// Takes back everything appended since the last publish.
     pub(crate) fn rollback(&mut self) {
+        let appended = self.at.stream != self.mark.stream;
+        self.take_back();
+        if appended && self.is_budgeted() {
+            self.refresh_credit();
+        }
+    }
+
+    fn take_back(&mut self) {
         let unpublished = (self.at.stream - self.mark.stream) as usize;
         self.at.stream = self.mark.stream;
         self.at.messages = self.mark.messages;

@@ -552,9 +552,11 @@ macro_rules! conflate_option {
             /// been received from the socket, when the next one comes is dropped, whole, and counted
             /// ([`SocketStats::dropped_conflated`](crate::SocketStats::dropped_conflated)). High-water
             /// marks are ignored then. The newest message is always the one that is received in the
-            /// end. Default: no.
-            pub fn conflate(mut self, conflate: bool) -> Self {
-                self.config.conflate = conflate;
+            /// end. With [`Conflate::ByTopic`](crate::Conflate::ByTopic) all that is so for each
+            /// topic, and there are no more topics than the high-water mark allows. If both ends of an inproc
+            /// connection conflate, the fewer messages are kept. Default: no.
+            pub fn conflate(mut self, conflate: impl Into<crate::config::Conflate>) -> Self {
+                self.config.conflate = conflate.into();
                 self
             }
         }

@@ -130,7 +130,7 @@ impl SendHalf {
                     let key = peer_key(key);
                     // What is given to a pipe that conflates passes through its signal first, and is not
                     // for this half to write.
-                    let link = change.link.filter(|_| !self.port.config.conflate);
+                    let link = change.link.filter(|_| !self.port.config.conflate.is_on());
                     if let Some(pipe) = self.pipe(key) {
                         pipe.link = link;
                     }
@@ -298,7 +298,7 @@ impl SendHalf {
 
     /// This half, for octets as they are on the wire; not if its pipes conflate.
     pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
-        (!self.port.config.conflate).then_some(self)
+        (!self.port.config.conflate.is_on()).then_some(self)
     }
 
     /// Hands on whole messages that the reader has in one piece, `most` of them, to the only pipe that has
@@ -491,6 +491,7 @@ impl OutPipe {
     #[cold]
     fn pump(&mut self) {
         self.pumped = self.writer.stream_position();
+        self.writer.settle();
         if let Some(link) = self.link.as_ref().and_then(Weak::upgrade) {
             link.send_batch();
         }

@@ -15,6 +15,8 @@ pub struct ContextSnapshot {
     /// The sockets, oldest first. One that was closed or dropped is among them for as long as it still sends what
     /// it had queued.
     pub sockets: Vec<SocketSnapshot>,
+    /// What [`Context::memory_used`] returns.
+    pub memory_used: Option<u64>,
 }
 
 /// A socket, as it was when it was looked at.
@@ -86,6 +88,7 @@ impl Context {
                 .iter()
                 .map(|port| SocketSnapshot::of(port))
                 .collect(),
+            memory_used: self.memory_used(),
         }
     }
 }

@@ -21,7 +21,8 @@ pub struct SocketStats {
     /// Octets read from connections, headers and handshakes included.
     pub bytes_received: u64,
     /// Messages dropped because the pipe to a subscriber was at its high-water mark; over udp, received
-    /// datagrams dropped because the socket's own was.
+    /// datagrams dropped because the socket's own was; with conflation by topic, messages that gave way to those of
+    /// other topics.
     pub dropped_full: u64,
     /// Messages published that no subscriber wanted.
     pub dropped_unmatched: u64,

@@ -1,6 +1,6 @@
 //! Memory stays bounded, whatever a peer announces, sends, or does not read.
 
-use sinew::{DisconnectReason, Endpoint, HighWaterMark, Message, Pub, Pull, Push, Rep};
+use sinew::{Context, DisconnectReason, Endpoint, HighWaterMark, Message, Pub, Pull, Push, Rep};
 
 use crate::heap::{live, peak_of};
 use crate::isolated::isolated;
@@ -86,6 +86,63 @@ fn announcements_take_no_memory_from_good_peers() {
             });
             println!("{BAD} x 1 MiB announced: {} KiB", grown / KIB);
             assert!(grown < BAD * 32 * KIB + 8 * MIB, "{grown} octets");
+        },
+    );
+}
+
+/// Peers that send and are not read, all at once: neither what is counted nor the memory there is exceeds the budget of
+/// the context by more than a little for each of them, and a good peer among them goes on.
+#[test]
+fn unread_peers_keep_within_the_budget_of_a_context() {
+    const BUDGET: usize = 2 * MIB;
+    const BAD: usize = 8;
+    /// A message, a step, and what one read brings with the buffer it is read into.
+    const LITTLE: usize = 5 * KIB + BUDGET / 64 + 2 * 64 * KIB;
+    isolated(
+        "memory::unread_peers_keep_within_the_budget_of_a_context",
+        || {
+            for at in TRANSPORTS {
+                let builder = Context::builder().memory_budget(BUDGET as u64);
+                let context = builder.build().unwrap();
+                let mut pull = Pull::builder().context(&context).bind(at).unwrap();
+                let endpoint = pull.bound_endpoints()[0].clone();
+                let mut raws: Vec<(Raw, usize)> = (0..BAD)
+                    .map(|_| (Raw::shake_hands(&endpoint, "PUSH"), 0))
+                    .collect();
+                let octets = frame(0, &[7; 5000]).repeat(100);
+                let used = || context.memory_used().unwrap() as usize;
+                let (grown, ()) = peak_of(|| {
+                    // Until nothing has been taken from anybody for many turns.
+                    let mut idle = 0;
+                    while used() < BUDGET || idle < 1000 {
+                        idle += 1;
+                        for (raw, sent) in &mut raws {
+                            let taken = raw.send_some(&octets[*sent..]).unwrap();
+                            *sent = (*sent + taken) % octets.len();
+                            if taken > 0 {
+                                idle = 0;
+                            }
+                        }
+                        assert!(used() <= BUDGET + BAD * LITTLE, "{} octets", used());
+                    }
+                });
+                println!(
+                    "{at}: {} KiB are counted, {} KiB are held",
+                    used() / KIB,
+                    grown / KIB
+                );
+                assert!(grown <= BUDGET + BAD * LITTLE + MIB, "{grown} octets");
+                let mut good = Push::builder().connect(&endpoint).unwrap();
+                for _ in 0..20 {
+                    good.send("good").unwrap();
+                }
+                let mut came = 0;
+                while came < 20 {
+                    let message = pull.recv_timeout(WATCHDOG).unwrap();
+                    came += usize::from(message.as_bytes() == b"good");
+                    assert!(used() <= BUDGET + (BAD + 1) * LITTLE, "{} octets", used());
+                }
+            }
         },
     );
 }

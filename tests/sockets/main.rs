@@ -4,6 +4,7 @@
 //! [`support::LONG`], and no test asserts a maximum duration.
 
 mod adopted;
+mod budget;
 mod caller;
 mod carried;
 mod conflate;

@@ -5,8 +5,22 @@ use super::*;
 
 fn ends() -> (Sender, Receiver, Arc<AtomicU64>) {
     let replaced = Arc::new(AtomicU64::new(0));
-    let (sender, receiver) = dressed(conflating(TINY, Arc::clone(&replaced)));
+    let terms = terms(0, &replaced);
+    let (sender, receiver) = dressed(conflating(TINY, terms));
     (sender, receiver, replaced)
+}
+
+/// Topics are so many octets long.
+fn terms(prefix: usize, replaced: &Arc<AtomicU64>) -> Terms {
+    Terms {
+        keep: Keep {
+            prefix,
+            limits: UNLIMITED,
+        },
+        replaced: Arc::clone(replaced),
+        crowded_out: Box::new(|messages| panic!("{messages} gave way")),
+        held: None,
+    }
 }
 
 /// Which of the messages 1 to `last` this is.
@@ -104,7 +118,7 @@ fn loom_a_pipe_turns_while_it_is_written_to() {
         });
         let replaced = Arc::new(AtomicU64::new(0));
         let Receiver { pipe, event } = r;
-        let pipe = conflate(pipe, TINY, replaced);
+        let pipe = conflate(pipe, TINY, terms(0, &replaced));
         pipe.set_signal(signal_of(&event));
         let mut r = Receiver { pipe, event };
         let mut last = None;
@@ -113,5 +127,39 @@ fn loom_a_pipe_turns_while_it_is_written_to() {
         }
         t.join().unwrap();
         assert_eq!(last, Some(small(2)));
+    });
+}
+
+/// Of each topic the newest is read in the end, topics in the order in which they came, and what is held counts
+/// in a budget for as long as it is held.
+#[test]
+fn loom_the_newest_of_each_topic_is_read_in_the_end() {
+    check(2, || {
+        let replaced = Arc::new(AtomicU64::new(0));
+        let budget = Arc::new(Budget::new(u64::MAX));
+        let terms = Terms {
+            held: Some(Held::new(&budget)),
+            ..terms(1, &replaced)
+        };
+        let (mut w, mut r) = dressed(conflating(TINY, terms));
+        let sent = ["a1", "b1", "a2"];
+        let t = thread::spawn(move || {
+            for message in sent {
+                assert!(w.send(&Message::from(message)));
+            }
+        });
+        let mut read = Vec::new();
+        while let Some(message) = r.recv() {
+            let text = sent
+                .iter()
+                .find(|text| message.as_bytes() == text.as_bytes());
+            read.push(*text.expect("one of those sent"));
+        }
+        t.join().unwrap();
+        match replaced.load(Ordering::Relaxed) {
+            0 => assert_eq!(read, sent),
+            _ => assert_eq!(read, ["a2", "b1"]),
+        }
+        assert_eq!(budget.used(), 0);
     });
 }
