@@ -5,6 +5,7 @@
 //! cargo bench -p sinew-patterns --bench patterns                 # prints a table
 //! cargo bench -p sinew-patterns --bench patterns -- --write      # and into patterns/benches/RESULTS.md
 //! cargo bench -p sinew-patterns --bench patterns -- --quick      # 100 ms each, to see that it runs
+//! cargo bench -p sinew-patterns --bench patterns -- --only rpc   # rows with this in their name, for a profiler
 //! ```
 //!
 //! Everybody has its turn in each of several rounds, and the medians are told. Over tcp on the loopback; bodies of
@@ -55,6 +56,11 @@ fn main() {
             rounds: 5,
         },
     };
+    let only = (arguments
+        .iter()
+        .skip_while(|argument| *argument != "--only")
+        .nth(1))
+    .cloned();
     let rows: [(&str, Run); 6] = [
         ("bare DEALER to ROUTER", bare),
         ("`flow::GatedRouter`", gated),
@@ -65,6 +71,19 @@ fn main() {
         ("`mdp`, 7/MDP", |depth, turn| majordomo(depth, turn, false)),
         ("`mdp`, EXT", |depth, turn| majordomo(depth, turn, true)),
     ];
+    if let Some(only) = only {
+        for (name, run) in rows.iter().filter(|(name, _)| name.contains(&only)) {
+            let (begin, before) = (Instant::now(), processor_time());
+            let rate = run(64, 5 * plan.turn);
+            let calls = rate * begin.elapsed().as_secs_f64();
+            let spent = (processor_time() - before) / calls * 1e6;
+            println!("{name}, 64 at a time: {rate:.0}/s, {spent:.2} µs of processors each");
+        }
+        if "flow credit".contains(&only) {
+            println!("credit: {:.0}/s", credit(5 * plan.turn));
+        }
+        return;
+    }
     let mut figures = BTreeMap::<(usize, usize), Vec<f64>>::new();
     let mut costs = BTreeMap::<usize, Vec<f64>>::new();
     let mut streams = [Vec::new(), Vec::new()];

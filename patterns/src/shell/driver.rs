@@ -141,20 +141,35 @@ impl<E: Engine, C> Driver<E, C> {
 
     /// Does what can be done without waiting, as far as the next thing to tell; and whether there was anything.
     fn turn(&mut self) -> (Option<Turn<E::Event, C>>, bool) {
+        match self.known() {
+            Some(turn) => (Some(turn), true),
+            None => {
+                let busy = self.work();
+                (self.known(), busy)
+            }
+        }
+    }
+
+    /// What there is to tell of what was taken before.
+    pub(crate) fn known(&mut self) -> Option<Turn<E::Event, C>> {
         self.flush();
         if let Some(event) = self.engine.poll_event() {
-            return (Some(Turn::Event(event)), true);
+            return Some(Turn::Event(event));
         }
-        if self.taken.is_empty() {
-            self.commands.take_all(&mut self.taken);
-        }
-        if let Some(command) = self.taken.pop_front() {
-            return (Some(Turn::Command(command)), true);
-        }
-        let busy = self.receive();
+        self.taken.pop_front().map(Turn::Command)
+    }
+
+    /// Takes what has come, and does what is due; whether there was anything.
+    pub(crate) fn work(&mut self) -> bool {
+        self.commands.take_all(&mut self.taken);
+        let busy = self.receive() || !self.taken.is_empty();
         self.engine.handle_timeout(Instant::now());
-        self.flush();
-        (self.engine.poll_event().map(Turn::Event), busy)
+        busy
+    }
+
+    /// Waits until there may be something, for ever if nothing comes and nothing is due.
+    pub(crate) fn wait(&mut self) {
+        self.sockets.wait(self.engine.poll_timeout());
     }
 
     /// Sends what the engine wants sent. Never waits: what a peer cannot take now goes back to the engine.
@@ -192,6 +207,11 @@ impl<E: Engine, C> Driver<E, C> {
         for (port, event) in events {
             self.engine.handle_peer(now, port, event);
             self.flush();
+        }
+        for port in self.sockets.take_room() {
+            self.engine.handle_room(now, port);
+            self.flush();
+            busy = true;
         }
         busy
     }

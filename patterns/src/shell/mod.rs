@@ -8,6 +8,7 @@ mod inbox;
 mod router;
 mod serving;
 mod sockets;
+mod spin;
 mod thread;
 mod watched;
 

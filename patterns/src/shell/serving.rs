@@ -211,6 +211,8 @@ pub(crate) struct Clerk<E: ServeEngine> {
     sender: Sender<Command<E>>,
     requests: Arc<Requests>,
     cancelled: BTreeMap<E::Id, Arc<AtomicBool>>,
+    /// Requests in the inbox that nobody was told of yet.
+    fresh: usize,
     /// Where DEALERs connect to.
     peers: Vec<Endpoint>,
 }
@@ -309,13 +311,24 @@ impl<E: ServeEngine> Clerk<E> {
             sender: driver.sender(),
             requests: Arc::clone(requests),
             cancelled: BTreeMap::new(),
+            fresh: 0,
             peers,
+        }
+    }
+}
+
+impl<E: ServeEngine> Clerk<E> {
+    fn tell(&mut self) {
+        match std::mem::take(&mut self.fresh) {
+            0 => {}
+            fresh => self.requests.inbox.tell(fresh),
         }
     }
 }
 
 impl<E: ServeEngine> Drop for Clerk<E> {
     fn drop(&mut self) {
+        self.tell();
         if self.requests.engines.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.requests.inbox.close();
         }
@@ -337,11 +350,12 @@ impl<E: ServeEngine> Desk for Clerk<E> {
                 self.cancelled.insert(id, Arc::clone(&cancelled));
                 let sender = self.sender.clone();
                 // If nobody is there to take it, it is dropped, which answers it.
-                let _ = self.requests.inbox.push(Request {
+                let _ = self.requests.inbox.push_quietly(Request {
                     asked,
                     cancelled,
                     answer: Some(Box::new(Way { sender, id })),
                 });
+                self.fresh += 1;
             }
             Told::Cancelled(id) => {
                 if let Some(cancelled) = self.cancelled.get(&id) {
@@ -384,5 +398,9 @@ impl<E: ServeEngine> Desk for Clerk<E> {
             Command::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
+    }
+
+    fn settle(&mut self) {
+        self.tell();
     }
 }
