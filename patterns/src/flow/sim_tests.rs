@@ -209,7 +209,13 @@ pub(crate) fn loss_rows() -> String {
         trouble.befall(&mut sim, &[receiver]);
         sim.run(Duration::from_secs(12));
         let world = world.borrow();
-        tallies.note_messages(world.accepted, world.received, world.returned);
+        tallies.note_counts(
+            "messages",
+            world.accepted,
+            world.received,
+            world.returned,
+            0,
+        );
     })
 }
 
