@@ -204,8 +204,8 @@ PATTERNS_LOSS_TABLE=SEEDS cargo test --release -p sinew-patterns --lib loss_tabl
 
 The same seeds make the same figures. Each row is one kind of trouble, ten times in six seconds, in turn to each
 of those it is about: two servers of `rpc`, four workers or the one broker of `mdp`, all of which speak the
-extension header. The one broker, which is frozen or cut off ten times for 600 ms, is so for all six seconds. Calls
-have deadlines of 4 to 12 s.
+extension header. The one broker and the one token server, which are frozen or cut off ten times for 600 ms, are so for
+all six seconds, but for a moment in between. Calls have deadlines of 4 to 12 s.
 
 *Reply*: the call ended with its reply. *Not done*: it ended with an error that says that nothing was done; that
 is checked for each of them. *Unknown*: it ended with an error that says that it may have been done. Nothing else
