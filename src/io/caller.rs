@@ -14,7 +14,7 @@ use mio::{Events, Poll, Registry, Token, Waker};
 use super::buffer::BufferPool;
 use super::link::Link;
 use super::port::{PipeKey, Port};
-use super::reading::Then;
+use super::reading::{Caller, Then};
 use crate::sync::{clock, Unpark};
 
 /// The most connections that a caller reads itself.
@@ -29,13 +29,28 @@ const TURN: usize = 256 * 1024;
 const WAKER: Token = Token(usize::MAX);
 
 /// See the module.
+#[derive(Default)]
 pub(crate) struct CallerPoll {
+    /// From when a thread first waits.
+    sleep: Option<Sleep>,
+    buffers: BufferPool,
+    links: Vec<Driven>,
+}
+
+/// What a thread sleeps in.
+struct Sleep {
     poll: Poll,
     registry: Arc<Registry>,
     waker: Arc<MioWaker>,
     events: Events,
-    buffers: BufferPool,
-    links: Vec<Driven>,
+}
+
+/// Who waits for input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waits {
+    Thread,
+    /// It is told of input by the I/O threads.
+    Task,
 }
 
 struct Driven {
@@ -54,40 +69,83 @@ impl Unpark for MioWaker {
     }
 }
 
-impl CallerPoll {
-    /// `None` if the system has no descriptors left; the caller then waits in the ordinary way.
-    pub(crate) fn new() -> Option<Self> {
+impl Sleep {
+    /// `None` if the system has no descriptors left.
+    fn new() -> Option<Self> {
         let poll = Poll::new().ok()?;
         let waker = Waker::new(poll.registry(), WAKER).ok()?;
         let registry = poll.registry().try_clone().ok()?;
-        Some(CallerPoll {
+        Some(Sleep {
             poll,
             registry: Arc::new(registry),
             waker: Arc::new(MioWaker(waker)),
             events: Events::with_capacity(8),
-            buffers: BufferPool::default(),
-            links: Vec::with_capacity(CALLER_LINKS),
         })
     }
+}
 
-    /// Takes reading of a connection over, if it is not with this caller already.
-    pub(crate) fn adopt(&mut self, key: PipeKey, link: &Arc<Link>) {
-        let known = self.links.iter_mut().find(|d| Arc::ptr_eq(&d.link, link));
-        if known.is_some() && link.reading.is_with_caller() {
+impl CallerPoll {
+    /// Takes reading of a connection over, if it is not with this caller already. If the system has no descriptors
+    /// left for that, the caller waits in the ordinary way.
+    pub(crate) fn adopt(&mut self, key: PipeKey, link: &Arc<Link>, waits: Waits) {
+        let known = self.links.iter().position(|d| Arc::ptr_eq(&d.link, link));
+        let is_task = waits == Waits::Task;
+        if known.is_some()
+            && link.reading.is_with_caller()
+            && link.reading.is_with_task() == is_task
+        {
             return;
         }
-        let token = Token(key.index as usize);
-        if link.give_to_caller(&self.registry, token).is_err() {
+        let caller = if is_task {
+            Caller::Task
+        } else {
+            if self.sleep.is_none() {
+                self.sleep = Sleep::new();
+            }
+            let Some(sleep) = &self.sleep else {
+                return self.release();
+            };
+            Caller::Thread((Arc::clone(&sleep.registry), Token(key.index as usize)))
+        };
+        if link.give_to_caller(caller).is_err() {
             return;
         }
         match known {
             // The I/O thread had taken it back meanwhile.
-            Some(driven) => driven.ready = true,
+            Some(known) => self.links[known].ready = true,
             None => self.links.push(Driven {
                 key,
                 link: Arc::clone(link),
                 ready: true,
             }),
+        }
+    }
+
+    /// Gives those connections back that are not read by a task.
+    pub(crate) fn retain_for_task(&mut self) {
+        self.links.retain(|driven| {
+            let keep = driven.link.reading.is_with_task();
+            if !keep {
+                driven.link.return_from_caller();
+            }
+            keep
+        });
+        if self.links.is_empty() {
+            self.buffers.clear();
+        }
+    }
+
+    /// Takes note of what a task has been told.
+    pub(crate) fn take_told(&mut self) {
+        for driven in &mut self.links {
+            driven.ready |= driven.link.reading.take_told();
+        }
+    }
+
+    /// A task is about to wait: the port's event tells it of input.
+    pub(crate) fn task_waits(&self) {
+        for driven in &self.links {
+            driven.link.reading.task_waits(&driven.link);
         }
     }
 
@@ -148,26 +206,29 @@ impl CallerPoll {
 
     /// Sleeps until a descriptor is ready, the port has mail, or the time is over; `false` then.
     pub(crate) fn wait(&mut self, port: &Port, deadline: Option<Instant>) -> bool {
+        let Some(sleep) = &mut self.sleep else {
+            return true;
+        };
         let now = clock::now();
         let patience = now + PATIENCE;
         let until = deadline.map_or(patience, |deadline| deadline.min(patience));
         let event = port.inbound.event();
-        if !event.begin_custom(Arc::clone(&self.waker) as Arc<dyn Unpark>) {
+        if !event.begin_custom(Arc::clone(&sleep.waker) as Arc<dyn Unpark>) {
             return true;
         }
         for driven in &self.links {
             driven.link.reading.caller_waits();
         }
         let timeout = until.saturating_duration_since(now);
-        let polled = self.poll.poll(&mut self.events, Some(timeout));
+        let polled = sleep.poll.poll(&mut sleep.events, Some(timeout));
         for driven in &self.links {
             driven.link.reading.caller_wakes();
         }
         let mut any = event.end_custom() || polled.is_err();
         if polled.is_err() {
-            self.events.clear();
+            sleep.events.clear();
         }
-        for event in &self.events {
+        for event in &sleep.events {
             any = true;
             let index = event.token().0;
             let driven = self

@@ -20,7 +20,7 @@ use super::in_pump::InPump;
 use super::octets::LinkOctets;
 use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
-use super::reading::{InOutcome, Interests, Polls, Reading};
+use super::reading::{Caller, InOutcome, Interests, Polls, Reading};
 use super::room::Room;
 use super::thread::{Command, IoHandle};
 use super::trace::Span;
@@ -295,16 +295,20 @@ impl Link {
     ///
     /// # Errors
     /// If the connection is closed, or the system has no memory for it.
-    pub(super) fn give_to_caller(
-        &self,
-        registry: &Arc<Registry>,
-        token: MioToken,
-    ) -> io::Result<()> {
-        let caller = (Arc::clone(registry), token);
+    pub(super) fn give_to_caller(&self, caller: Caller<<Self as Polls>::Caller>) -> io::Result<()> {
         if self.reading.give(self, caller)? {
             self.home.post(Command::CallerReads(self.slot, self.id));
         }
         Ok(())
+    }
+
+    /// There is input. Whether a task reads it, which has been woken.
+    pub(super) fn tell_task(&self) -> bool {
+        let told = self.reading.tell_task(self);
+        if told {
+            self.port.inbound.event().notify();
+        }
+        told
     }
 
     /// The caller gives reading back, if it has it.

@@ -234,8 +234,15 @@ impl IoThread {
                 // A caller that is at it goes on for us, and no second event will tell either of us.
                 this.link.reading.set_ending();
             }
+            if !ending && self.tell_task(slot) {
+                return;
+            }
             self.read_link(slot, ending);
         }
+    }
+
+    fn tell_task(&self, slot: usize) -> bool {
+        matches!(self.slots.get(slot), Some(Slot::Link(this)) if this.link.tell_task())
     }
 
     /// Runs the in-pump.

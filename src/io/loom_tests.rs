@@ -7,7 +7,7 @@
 //! There is no time in a model: nothing sleeps until a deadline, so whoever is not woken sleeps for
 //! ever and fails the model. Whether a caller has gone away is looked at a few times, at any moment.
 
-use super::reading::{InOutcome, Look, Polls, Then};
+use super::reading::{self, InOutcome, Look, Polls, Then};
 use super::writing::{self, HotList, OutOutcome};
 use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
 use crate::sync::{lock, thread, Arc, Event, Mutex};
@@ -112,6 +112,9 @@ impl IoThread {
         if ready.read {
             if ready.ended {
                 link.reading.set_ending();
+            } else if link.reading.tell_task(link) {
+                self.port.event.notify();
+                return;
             }
             self.read_link(ready.ended);
         }
@@ -149,8 +152,12 @@ impl IoThread {
             look == Look::Present
         });
         for link in gone {
+            let was_task = link.reading.is_with_task();
             if link.reading.take(&link) && self.link.as_ref().is_some_and(|l| l.id == link.id) {
                 self.read_link(true);
+            }
+            if was_task {
+                self.port.event.notify();
             }
         }
     }
@@ -276,6 +283,8 @@ struct Caller {
     link: Option<Arc<Link>>,
     down: bool,
     driven: Option<Driven>,
+    /// It waits as a task does.
+    task: bool,
 }
 
 struct Driven {
@@ -295,6 +304,7 @@ impl Caller {
             link: None,
             down: false,
             driven: None,
+            task: false,
         }
     }
 
@@ -349,6 +359,9 @@ impl Caller {
 
     fn wait(&mut self) {
         self.adopt();
+        if let Some(driven) = self.driven.as_mut().filter(|_| self.task) {
+            driven.ready |= driven.link.reading.take_told();
+        }
         self.pump();
         if self.reader.has_data() {
             return;
@@ -368,10 +381,17 @@ impl Caller {
         let Some(link) = &self.link else {
             return;
         };
-        if self.driven.is_some() && link.reading.is_with_caller() {
+        if self.driven.is_some()
+            && link.reading.is_with_caller()
+            && link.reading.is_with_task() == self.task
+        {
             return;
         }
-        let Ok(given) = link.reading.give(link, Arc::clone(&self.poll.0)) else {
+        let caller = match self.task {
+            true => reading::Caller::Task,
+            false => reading::Caller::Thread(Arc::clone(&self.poll.0)),
+        };
+        let Ok(given) = link.reading.give(link, caller) else {
             return;
         };
         if given {
@@ -415,6 +435,11 @@ impl Caller {
             return;
         }
         let link = &driven.link;
+        if self.task {
+            link.reading.task_waits(link);
+            self.port.event.wait(None);
+            return;
+        }
         link.reading.caller_waits();
         let ready = self
             .poll
@@ -467,6 +492,48 @@ fn loom_a_message_is_read_whoever_reads() {
     });
 }
 
+/// A task reads, and is told by the I/O thread when it has to look again, which may take it for one that is gone.
+#[test]
+fn loom_a_task_is_told_of_messages_and_of_the_end() {
+    check(2, || {
+        let (socket, mut io, mut caller) = receiving(UNLIMITED, SHORT_READS);
+        let home = Arc::clone(&io.home);
+        io.looks = 2;
+        caller.task = true;
+        let io = thread::spawn(move || io.run());
+        let peer = thread::spawn(move || {
+            socket.arrive(1);
+            socket.end();
+        });
+        assert!(caller.recv());
+        assert!(!caller.recv());
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
+/// A task that had waited is dropped, and a thread receives next; or it is the other way round.
+#[test]
+fn loom_a_task_and_a_thread_take_turns() {
+    check(2, || {
+        let (socket, io, mut caller) = receiving(UNLIMITED, SHORT_READS);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        let peer = thread::spawn(move || {
+            socket.arrive(1);
+            socket.arrive(1);
+        });
+        for task in [true, false] {
+            caller.task = task;
+            assert!(caller.recv());
+        }
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
+}
+
 /// The I/O thread looks at everything about the connection while the caller reads it.
 #[test]
 fn loom_a_message_is_read_though_its_connection_is_looked_at() {
@@ -513,9 +580,10 @@ fn loom_the_end_is_seen_whoever_reads() {
 }
 
 /// The caller runs the pump once and does not come back. The I/O thread finds the rest and the end.
-fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape, later: bool) {
+fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape, later: bool, task: bool) {
     check(preemptions, move || {
         let (socket, mut io, mut caller) = receiving(limits, shape);
+        caller.task = task;
         let home = Arc::clone(&io.home);
         // A sign of the caller is found when it has taken over, when it has run the pump, and no more.
         io.looks = 3;
@@ -533,6 +601,10 @@ fn a_caller_goes_away(preemptions: usize, limits: Limits, shape: Shape, later: b
         caller.refresh();
         caller.adopt();
         caller.pump();
+        if let Some(driven) = caller.driven.as_ref().filter(|_| task) {
+            // In the middle of waiting.
+            driven.link.reading.task_waits(&driven.link);
+        }
         assert!(caller.recv_undriven());
         assert!(caller.recv_undriven());
         assert!(!caller.recv_undriven());
@@ -550,12 +622,17 @@ fn loom_what_a_caller_left_unread_is_read() {
         space: 1,
         budget: 1,
     };
-    a_caller_goes_away(3, UNLIMITED, one_by_one, false);
+    a_caller_goes_away(3, UNLIMITED, one_by_one, false, false);
 }
 
 #[test]
 fn loom_what_comes_when_a_caller_has_gone_is_read() {
-    a_caller_goes_away(2, UNLIMITED, SHORT_READS, true);
+    a_caller_goes_away(2, UNLIMITED, SHORT_READS, true, false);
+}
+
+#[test]
+fn loom_what_comes_when_a_task_was_dropped_is_read() {
+    a_caller_goes_away(2, UNLIMITED, SHORT_READS, true, true);
 }
 
 #[test]
@@ -564,7 +641,7 @@ fn loom_what_a_caller_left_for_want_of_room_is_read() {
         messages: 1,
         bytes: u64::MAX,
     };
-    a_caller_goes_away(3, one, SHORT_READS, false);
+    a_caller_goes_away(3, one, SHORT_READS, false, false);
 }
 
 /// The connection is lost at any moment, that of a hand-over included, and its pipe gets another.

@@ -42,7 +42,7 @@ use std::time::Duration;
 pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
 pub(crate) use crate::transport::AdoptError;
 pub use crate::transport::ProxyFailure;
-pub(crate) use caller::{CallerPoll, CALLER_LINKS};
+pub(crate) use caller::{CallerPoll, Waits, CALLER_LINKS};
 pub(crate) use datagram::{bind_datagrams, connect_datagrams, MAX_DATAGRAM};
 pub use drops::DropCause;
 pub use events::{ConnectionId, DisconnectReason, Initiator, SocketEvent, Subscription};

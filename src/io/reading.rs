@@ -21,10 +21,14 @@
 //!
 //! That a caller has gone away is a guess (two looks without a sign of it), and may be wrong. By the
 //! above that costs a hop and loses nothing.
+//!
+//! A caller that is a *task* has no poll to sleep in. While it waits ([`Reading::task_waits`]) the I/O thread's poll
+//! reports input, and the I/O thread, instead of reading, says so once ([`Reading::tell_task`]) and has the task woken.
+//! A task may be dropped while it waits, and nobody hears of that; so that one waits is no sign of it.
 
 use std::io;
 
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{lock, Mutex};
 
 /// How a run of the in-pump ended.
@@ -80,15 +84,39 @@ pub(super) trait Polls: Sized {
     fn attend(&self);
 }
 
+/// Who reads in place of the I/O thread.
+#[derive(Debug)]
+pub(super) enum Caller<C> {
+    /// With its own poll.
+    Thread(C),
+    Task,
+}
+
+/// Which kind of caller is the reader.
+const NOBODY: u8 = 0;
+const THREAD: u8 = 1;
+const TASK: u8 = 2;
+
+impl<C> Caller<C> {
+    fn kind(&self) -> u8 {
+        match self {
+            Caller::Thread(_) => THREAD,
+            Caller::Task => TASK,
+        }
+    }
+}
+
 /// See the module.
 pub(super) struct Reading<P: Polls> {
     watch: Mutex<Watch<P::Caller>>,
-    /// `watch.caller` is there; changed under the lock.
-    with_caller: AtomicBool,
+    /// The kind of `watch.caller`; changed under the lock.
+    with_caller: AtomicU8,
     /// The caller has run the in-pump since the I/O thread's last look.
     seen: AtomicBool,
-    /// The caller sleeps in its poll.
+    /// The caller sleeps in its poll, or is a task that waits to be told of input.
     waits: AtomicBool,
+    /// A task has been told of input, and has not looked.
+    told: AtomicBool,
     /// The stream has ended behind what is there: whoever runs the in-pump reads until it sees that.
     /// Set by whoever is told of it, never cleared.
     ending: AtomicBool,
@@ -103,7 +131,7 @@ struct Watch<C> {
     /// What its poll reports.
     watched: Interests,
     /// The poll of a socket whose `recv` waits for input itself.
-    caller: Option<C>,
+    caller: Option<Caller<C>>,
     closed: bool,
     /// The I/O thread's poll could not be made to watch.
     failure: Option<io::Error>,
@@ -143,9 +171,10 @@ impl<P: Polls> Reading<P> {
                 closed: false,
                 failure: None,
             }),
-            with_caller: AtomicBool::new(false),
+            with_caller: AtomicU8::new(NOBODY),
             seen: AtomicBool::new(false),
             waits: AtomicBool::new(false),
+            told: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             listed: AtomicBool::new(false),
         }
@@ -171,22 +200,29 @@ impl<P: Polls> Reading<P> {
     ///
     /// # Errors
     /// If the connection is closed, or the caller's poll cannot watch it.
-    pub(super) fn give(&self, polls: &P, caller: P::Caller) -> io::Result<bool> {
+    pub(super) fn give(&self, polls: &P, caller: Caller<P::Caller>) -> io::Result<bool> {
         let mut watch = lock(&self.watch);
         if watch.closed {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        if watch.caller.is_some() {
+        let kind = caller.kind();
+        let former = watch.caller.as_ref().map(Caller::kind);
+        if former == Some(kind) {
             return Ok(false);
         }
-        polls.watch_for_caller(&caller)?;
-        watch.caller = Some(caller);
+        if let Caller::Thread(caller) = &caller {
+            polls.watch_for_caller(caller)?;
+        }
+        if let Some(Caller::Thread(former)) = watch.caller.replace(caller) {
+            polls.unwatch_for_caller(&former);
+        }
         watch.wanted.read = false;
         watch.apply(polls);
-        self.with_caller.store(true, Ordering::Relaxed);
+        self.with_caller.store(kind, Ordering::Relaxed);
+        self.waits.store(false, Ordering::Relaxed);
         drop(watch);
         self.caller_runs();
-        Ok(true)
+        Ok(former.is_none())
     }
 
     /// Makes the I/O thread the reader again; `false` if it is. What has been read and not handed on
@@ -196,8 +232,10 @@ impl<P: Polls> Reading<P> {
         let Some(caller) = watch.caller.take() else {
             return false;
         };
-        self.with_caller.store(false, Ordering::Relaxed);
-        polls.unwatch_for_caller(&caller);
+        self.with_caller.store(NOBODY, Ordering::Relaxed);
+        if let Caller::Thread(caller) = caller {
+            polls.unwatch_for_caller(&caller);
+        }
         watch.wanted.read = true;
         watch.apply(polls);
         true
@@ -208,10 +246,10 @@ impl<P: Polls> Reading<P> {
         let mut watch = lock(&self.watch);
         watch.closed = true;
         watch.apply(polls);
-        if let Some(caller) = watch.caller.take() {
-            self.with_caller.store(false, Ordering::Relaxed);
+        if let Some(Caller::Thread(caller)) = watch.caller.take() {
             polls.unwatch_for_caller(&caller);
         }
+        self.with_caller.store(NOBODY, Ordering::Relaxed);
     }
 
     /// Why the I/O thread's poll does not watch what it should: the connection is then beyond use.
@@ -222,7 +260,12 @@ impl<P: Polls> Reading<P> {
     /// Whether a caller is the reader. May be out of date at once, but not for one who looks after a
     /// run of the in-pump that a former reader left a note for: the token's fences order that.
     pub(super) fn is_with_caller(&self) -> bool {
-        self.with_caller.load(Ordering::Relaxed)
+        self.with_caller.load(Ordering::Relaxed) != NOBODY
+    }
+
+    /// As [`Reading::is_with_caller`], of one kind.
+    pub(super) fn is_with_task(&self) -> bool {
+        self.with_caller.load(Ordering::Relaxed) == TASK
     }
 
     /// A poll says that the stream has ended behind what is there. Told before the in-pump is run: it
@@ -254,6 +297,22 @@ impl<P: Polls> Reading<P> {
         self.waits.store(false, Ordering::Relaxed);
     }
 
+    /// The caller, a task, is about to wait, and has seen that the pipe is empty: it is told of input from here on,
+    /// what is there already included. Does nothing if the I/O thread is the reader.
+    pub(super) fn task_waits(&self, polls: &P) {
+        let mut watch = lock(&self.watch);
+        if matches!(watch.caller, Some(Caller::Task)) {
+            self.waits.store(true, Ordering::Relaxed);
+            watch.wanted.read = true;
+            watch.apply(polls);
+        }
+    }
+
+    /// Whether the caller, a task, has been told of input since it last asked.
+    pub(super) fn take_told(&self) -> bool {
+        self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Relaxed)
+    }
+
     /// What the caller does after a run.
     pub(super) fn caller_ran(&self, outcome: Option<InOutcome>) -> Then {
         match outcome {
@@ -274,11 +333,29 @@ impl<P: Polls> Reading<P> {
         !listed
     }
 
+    /// There is input. `true`: reading it is up to a task, which is to be woken after this.
+    pub(super) fn tell_task(&self, polls: &P) -> bool {
+        if !self.is_with_task() {
+            return false;
+        }
+        let mut watch = lock(&self.watch);
+        if !matches!(watch.caller, Some(Caller::Task)) {
+            return false;
+        }
+        // One that is not waiting has what is there reported to it when it next waits.
+        watch.wanted.read = false;
+        watch.apply(polls);
+        self.waits.store(false, Ordering::Relaxed);
+        self.told.store(true, Ordering::Relaxed);
+        true
+    }
+
     /// Looks at one on the list.
     pub(super) fn look(&self) -> Look {
+        let sleeps = self.waits.load(Ordering::Relaxed) && !self.is_with_task();
         let look = if !self.is_with_caller() {
             Look::Returned
-        } else if self.waits.load(Ordering::Relaxed) || self.seen.swap(false, Ordering::Relaxed) {
+        } else if sleeps || self.seen.swap(false, Ordering::Relaxed) {
             Look::Present
         } else {
             Look::Away
@@ -364,8 +441,11 @@ mod tests {
         let (polls, reading) = (Noted::default(), Reading::new());
         reading.begin(&polls);
         assert_eq!(polls.watches(), (true, false, false));
-        assert!(reading.give(&polls, ()).unwrap());
-        assert!(!reading.give(&polls, ()).unwrap(), "it has it");
+        assert!(reading.give(&polls, Caller::Thread(())).unwrap());
+        assert!(
+            !reading.give(&polls, Caller::Thread(())).unwrap(),
+            "it has it"
+        );
         reading.want_write(&polls, true);
         assert_eq!(polls.watches(), (false, true, true));
         assert!(reading.take(&polls));
@@ -374,13 +454,51 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_told_once_of_what_there_is_whenever_it_waits() {
+        let (polls, reading) = (Noted::default(), Reading::new());
+        reading.begin(&polls);
+        assert!(reading.give(&polls, Caller::Task).unwrap());
+        assert!(!reading.give(&polls, Caller::Task).unwrap());
+        assert_eq!(polls.watches(), (false, false, false), "it looks by itself");
+        assert!(!reading.take_told());
+        reading.task_waits(&polls);
+        assert_eq!(polls.watches(), (true, false, false));
+        assert!(reading.tell_task(&polls));
+        assert_eq!(polls.watches(), (false, false, false));
+        assert!(reading.take_told());
+        assert!(!reading.take_told());
+        // A thread takes its place, and it that of the thread.
+        assert!(!reading.give(&polls, Caller::Thread(())).unwrap());
+        assert_eq!(polls.watches(), (false, false, true));
+        assert!(!reading.tell_task(&polls));
+        assert!(!reading.give(&polls, Caller::Task).unwrap());
+        assert_eq!(polls.watches(), (false, false, false));
+        assert!(reading.take(&polls));
+        assert_eq!(polls.watches(), (true, false, false));
+        reading.task_waits(&polls);
+        assert!(!reading.tell_task(&polls), "the I/O thread reads");
+    }
+
+    #[test]
+    fn a_task_that_waits_may_have_been_dropped() {
+        let (polls, reading) = (Noted::default(), Reading::new());
+        assert!(reading.give(&polls, Caller::Task).unwrap());
+        assert!(reading.enlist());
+        reading.task_waits(&polls);
+        assert_eq!(
+            (reading.look(), reading.look()),
+            (Look::Present, Look::Away)
+        );
+    }
+
+    #[test]
     fn nobody_is_told_of_what_is_closed() {
         let (polls, reading) = (Noted::default(), Reading::new());
         reading.begin(&polls);
-        assert!(reading.give(&polls, ()).unwrap());
+        assert!(reading.give(&polls, Caller::Thread(())).unwrap());
         reading.close(&polls);
         reading.want_write(&polls, true);
-        assert!(reading.give(&polls, ()).is_err());
+        assert!(reading.give(&polls, Caller::Thread(())).is_err());
         assert!(!reading.take(&polls));
         assert_eq!(polls.watches(), (false, false, false));
     }
@@ -390,7 +508,7 @@ mod tests {
         let (polls, reading) = (Noted::default(), Reading::new());
         reading.begin(&polls);
         polls.fails.set(true);
-        assert!(reading.give(&polls, ()).is_err());
+        assert!(reading.give(&polls, Caller::Thread(())).is_err());
         assert_eq!(polls.attended.get(), 0, "the I/O thread still reads");
         assert!(reading.failure().is_none());
         reading.want_write(&polls, true);
@@ -403,10 +521,10 @@ mod tests {
     fn a_caller_is_listed_once_and_away_after_a_look_without_a_sign() {
         let (polls, reading) = (Noted::default(), Reading::new());
         for _ in 0..2 {
-            assert!(reading.give(&polls, ()).unwrap());
+            assert!(reading.give(&polls, Caller::Thread(())).unwrap());
             assert!(reading.take(&polls));
         }
-        assert!(reading.give(&polls, ()).unwrap());
+        assert!(reading.give(&polls, Caller::Thread(())).unwrap());
         assert!(reading.enlist());
         assert!(!reading.enlist(), "every time it took over is told");
         assert_eq!(reading.look(), Look::Present);

@@ -294,12 +294,12 @@ pub(super) struct IoThread {
 }
 
 impl IoThread {
-    /// A slot for something new. Their table grows by a quarter: with ten thousand connections the room it keeps
+    /// A slot for something new. Their table grows by an eighth: with ten thousand connections the room it keeps
     /// to grow is memory of every one of them.
     pub(super) fn new_slot(&mut self, slot: Slot) -> usize {
         let len = self.slots.len();
         if len == self.slots.capacity() {
-            self.slots.reserve_exact((len / 4).max(16));
+            self.slots.reserve_exact((len / 8).max(16));
         }
         self.slots.insert(slot)
     }
@@ -548,8 +548,13 @@ impl IoThread {
             false => CALLER_LOOK,
         };
         for link in gone {
+            let was_task = link.reading.is_with_task();
             if link.reading.take(&link) && self.link(link.slot, link.id).is_some() {
                 self.read_link(link.slot, true);
+            }
+            if was_task {
+                // It may wait for long, and gives back the memory it read with.
+                link.port.inbound.event().notify();
             }
         }
         self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + self.caller_look);

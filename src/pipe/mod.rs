@@ -47,6 +47,7 @@
 
 mod block;
 mod conflate;
+mod distance;
 mod forward;
 mod lend;
 mod memory;

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
 use super::conflate::Conflation;
+use super::distance::Distance;
 use super::{fence, Arc, Limits, Ordering, Rest, Shared, Signal};
 use crate::frame;
 use crate::message::{Frame, Message};
@@ -54,6 +55,7 @@ pub(crate) struct Reader {
     target: Target,
     /// How far into a message a consumption that stopped short of the target has come.
     walk: Walk,
+    distance: Distance,
     /// Of a pipe that conflates, where the next message comes from when all that is published is read.
     pub(super) conflation: Option<Arc<Conflation>>,
 }
@@ -62,7 +64,7 @@ pub(crate) struct Reader {
 #[derive(Debug, Default)]
 struct Walk {
     header: [u8; frame::MAX_HEADER],
-    header_len: usize,
+    header_len: u8,
     body_left: usize,
     more: bool,
     in_message: bool,
@@ -81,10 +83,10 @@ impl Walk {
                 self.body_left -= step;
                 at += step;
             } else {
-                self.header[self.header_len] = octets[at];
+                self.header[usize::from(self.header_len)] = octets[at];
                 self.header_len += 1;
                 at += 1;
-                match frame::decode_header(&self.header[..self.header_len]) {
+                match frame::decode_header(&self.header[..usize::from(self.header_len)]) {
                     Ok(Some(header)) => {
                         self.header_len = 0;
                         self.body_left = header.body_len;
@@ -142,6 +144,7 @@ impl Reader {
                 messages: 0,
             },
             walk: Walk::default(),
+            distance: Distance::default(),
             conflation: None,
         }
     }
@@ -534,7 +537,9 @@ impl Reader {
     fn fill_slow(&mut self) -> bool {
         loop {
             if self.stream == self.published {
+                self.distance.keep();
                 self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
+                self.distance.found(self.published - self.stream);
                 if self.stream == self.published && !(self.conflation.is_some() && self.pull()) {
                     return false;
                 }

@@ -4,11 +4,13 @@
 //! octets. A reply counts from any peer that was asked, if it repeats the id: one that was asked again
 //! because another took too long does not make the other's reply worthless.
 //!
+//! A peer that has as many requests as it may is passed over until one of them has ended.
+//!
 //! Calling order: [`Outstanding::begin`] queues a request; [`Outstanding::next_unsent`] is what is to be sent, and
 //! [`Outstanding::sent`] says who has it. Whatever ends requests tells whose they were, by the tag kept with
 //! them, and [`Outstanding::take`] is how each ended.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::PeerKey;
@@ -47,8 +49,57 @@ pub(crate) struct Outstanding<T> {
     due: BTreeSet<(Instant, u64)>,
     /// In the order in which they are to be sent. Some may have ended meanwhile.
     unsent: VecDeque<u64>,
+    loads: Loads,
     next_id: u64,
     ended: usize,
+}
+
+/// Which requests each peer has that have not ended, and how many it may have.
+#[derive(Debug)]
+pub(crate) struct Loads {
+    window: usize,
+    peers: HashMap<PeerKey, Load>,
+    /// Peers that were passed over and may have more now.
+    resumed: Vec<PeerKey>,
+}
+
+#[derive(Debug, Default)]
+struct Load {
+    requests: HashSet<u64>,
+    was_passed_over: bool,
+}
+
+impl Loads {
+    /// Whether a peer may have one more. One that may not is among those that resume when it may.
+    pub(crate) fn admit(&mut self, peer: PeerKey) -> bool {
+        match self.peers.get_mut(&peer) {
+            Some(load) if load.requests.len() >= self.window => {
+                load.was_passed_over = true;
+                false
+            }
+            _ => true,
+        }
+    }
+
+    fn add(&mut self, peer: PeerKey, id: u64) {
+        self.peers.entry(peer).or_default().requests.insert(id);
+    }
+
+    fn remove(&mut self, peer: PeerKey, id: u64) {
+        if let Some(load) = self.peers.get_mut(&peer) {
+            load.requests.remove(&id);
+            if std::mem::take(&mut load.was_passed_over) {
+                self.resumed.push(peer);
+            }
+        }
+    }
+
+    /// A peer is gone, or begins anew. What it had.
+    fn clear(&mut self, peer: PeerKey) -> HashSet<u64> {
+        let load = self.peers.remove(&peer).unwrap_or_default();
+        self.resumed.extend(load.was_passed_over.then_some(peer));
+        load.requests
+    }
 }
 
 #[derive(Debug)]
@@ -66,12 +117,18 @@ struct Request<T> {
 }
 
 impl<T: Default> Outstanding<T> {
-    /// The ids begin with an unpredictable one, so that a reply to an earlier process is none to this.
-    pub(crate) fn new(first_id: u64) -> Self {
+    /// The ids begin with an unpredictable one, so that a reply to an earlier process is none to this. `window` is how
+    /// many requests one peer may have.
+    pub(crate) fn new(first_id: u64, window: usize) -> Self {
         Outstanding {
             requests: HashMap::new(),
             due: BTreeSet::new(),
             unsent: VecDeque::new(),
+            loads: Loads {
+                window,
+                peers: HashMap::new(),
+                resumed: Vec::new(),
+            },
             next_id: first_id,
             ended: 0,
         }
@@ -103,16 +160,27 @@ impl<T: Default> Outstanding<T> {
         id
     }
 
-    /// What is to be sent next.
-    pub(crate) fn next_unsent(&mut self) -> Option<(u64, &Message)> {
+    /// What is to be sent next, and who may have it.
+    pub(crate) fn next_unsent(&mut self) -> Option<(u64, &Message, &mut Loads)> {
         loop {
             let id = *self.unsent.front()?;
             let waits = |request: &Request<T>| request.waits_to_be_sent;
             if self.requests.get(&id).is_some_and(waits) {
-                return self.requests.get(&id).map(|request| (id, &request.wire));
+                let request = self.requests.get(&id)?;
+                return Some((id, &request.wire, &mut self.loads));
             }
             self.unsent.pop_front();
         }
+    }
+
+    /// A peer that was passed over and may have more now, one at a time.
+    pub(crate) fn take_resumed(&mut self) -> Option<PeerKey> {
+        self.loads.resumed.pop()
+    }
+
+    /// Whether a peer that was passed over may have more now.
+    pub(crate) fn has_resumed(&self) -> bool {
+        !self.loads.resumed.is_empty()
     }
 
     /// A request is on its way to a peer.
@@ -124,6 +192,7 @@ impl<T: Default> Outstanding<T> {
         request.was_sent = true;
         if !request.asked.contains(&to) {
             request.asked.push(to);
+            self.loads.add(to, id);
         }
         let attempt = request.terms.attempt.and_then(|time| now.checked_add(time));
         let due = earlier(attempt, request.terms.deadline);
@@ -149,19 +218,13 @@ impl<T: Default> Outstanding<T> {
     /// A peer is gone with what it was asked. Whose requests that ends, behind those in `ended`; others are asked
     /// again.
     pub(crate) fn lost(&mut self, peer: PeerKey, ended: &mut Vec<T>) {
-        let concerned: Vec<u64> = self
-            .requests
-            .iter_mut()
-            .filter_map(|(id, request)| {
-                let before = request.asked.len();
-                request.asked.retain(|asked| *asked != peer);
-                let alone = request.asked.is_empty() && request.asked.len() < before;
-                let open = request.outcome.is_none() && !request.waits_to_be_sent;
-                (alone && open).then_some(*id)
-            })
-            .collect();
-        for id in concerned {
-            if !self.ask_again(id) {
+        for id in self.loads.clear(peer) {
+            let Some(request) = self.requests.get_mut(&id) else {
+                continue;
+            };
+            request.asked.retain(|asked| *asked != peer);
+            let is_alone = request.asked.is_empty() && !request.waits_to_be_sent;
+            if is_alone && !self.ask_again(id) {
                 ended.extend(self.end(id, Outcome::PeerLost));
             }
         }
@@ -220,6 +283,9 @@ impl<T: Default> Outstanding<T> {
     pub(crate) fn cancel(&mut self, id: u64) -> Option<T> {
         self.set_due(id, None);
         let request = self.requests.remove(&id)?;
+        for peer in request.asked {
+            self.loads.remove(peer, id);
+        }
         self.ended -= usize::from(request.outcome.is_some());
         self.prune_unsent();
         Some(request.tag)
@@ -257,6 +323,9 @@ impl<T: Default> Outstanding<T> {
         request.outcome = Some(outcome);
         // It is not needed any more, and its owner may take its time.
         request.wire = Message::default();
+        for peer in std::mem::take(&mut request.asked) {
+            self.loads.remove(peer, id);
+        }
         self.ended += 1;
         Some(std::mem::take(&mut request.tag))
     }
@@ -299,6 +368,8 @@ mod tests {
         retries: 0,
     };
 
+    const MANY: usize = 1000;
+
     fn peer(index: u32) -> PeerKey {
         PeerKey {
             index,
@@ -309,7 +380,7 @@ mod tests {
     /// Sends what is unsent to this peer; how many.
     fn send_all(table: &mut Outstanding<u32>, to: PeerKey, now: Instant) -> usize {
         let mut count = 0;
-        while let Some((id, _)) = table.next_unsent() {
+        while let Some((id, _, _)) = table.next_unsent() {
             table.sent(id, to, now);
             count += 1;
         }
@@ -329,7 +400,7 @@ mod tests {
     #[test]
     fn a_reply_counts_once_and_from_who_was_asked() {
         let now = Instant::now();
-        let mut table = Outstanding::new(u64::MAX);
+        let mut table = Outstanding::new(u64::MAX, MANY);
         let (one, two) = (begin(&mut table, 1, ONCE), begin(&mut table, 2, ONCE));
         assert_eq!(table.next_unsent().unwrap().1.frame_count(), 3);
         assert_eq!(table.accept(peer(0), reply(one, "early")), None);
@@ -349,7 +420,7 @@ mod tests {
     #[test]
     fn a_lost_peer_ends_what_it_was_asked_or_another_is_asked() {
         let now = Instant::now();
-        let mut table = Outstanding::new(7);
+        let mut table = Outstanding::new(7, MANY);
         let once = begin(&mut table, 1, ONCE);
         let twice = begin(&mut table, 2, Terms { retries: 1, ..ONCE });
         send_all(&mut table, peer(0), now);
@@ -370,7 +441,7 @@ mod tests {
     fn who_takes_too_long_is_not_the_only_one_asked_and_may_still_reply() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut table = Outstanding::new(7);
+        let mut table = Outstanding::new(7, MANY);
         let terms = Terms {
             deadline: Some(start + 10 * second),
             attempt: Some(second),
@@ -394,7 +465,7 @@ mod tests {
     fn the_end_of_the_last_attempt_is_the_end() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let mut table = Outstanding::new(7);
+        let mut table = Outstanding::new(7, MANY);
         let attempt = Terms {
             attempt: Some(second),
             ..ONCE
@@ -421,9 +492,63 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_with_as_many_requests_as_it_may_have_is_passed_over_until_one_ends() {
+        let now = Instant::now();
+        let mut table = Outstanding::new(7, 2);
+        let terms = Terms {
+            deadline: Some(now),
+            ..ONCE
+        };
+        let ids: Vec<u64> = (0..8).map(|tag| begin(&mut table, tag, terms)).collect();
+        let mut next = 0;
+        let mut fill = |table: &mut Outstanding<u32>, to: PeerKey| {
+            let before = next;
+            while let Some((id, _, loads)) = table.next_unsent() {
+                if !loads.admit(to) {
+                    break;
+                }
+                assert_eq!(id, ids[next], "in the order they came in");
+                table.sent(id, to, now);
+                next += 1;
+            }
+            next - before
+        };
+        assert_eq!(
+            (fill(&mut table, peer(0)), fill(&mut table, peer(0))),
+            (2, 0)
+        );
+        assert_eq!(fill(&mut table, peer(1)), 2, "each has its own");
+        assert!(!table.has_resumed());
+
+        // A reply, a request that is cancelled, and the end of all that a peer has.
+        assert!(table.accept(peer(0), reply(ids[0], "a")).is_some());
+        assert_eq!(
+            (table.take_resumed(), table.take_resumed()),
+            (Some(peer(0)), None)
+        );
+        assert_eq!(fill(&mut table, peer(0)), 1);
+        assert!(table.cancel(ids[1]).is_some());
+        assert_eq!(table.take_resumed(), Some(peer(0)));
+        assert_eq!(fill(&mut table, peer(0)), 1);
+        let mut ended = Vec::new();
+        table.lost(peer(0), &mut ended);
+        ended.sort_unstable();
+        assert_eq!(ended, [4, 5]);
+        assert_eq!(table.take_resumed(), Some(peer(0)));
+        assert_eq!(fill(&mut table, peer(0)), 2);
+        // The first was not passed over this time, and has nothing to resume.
+        table.expire(now, &mut ended);
+        assert_eq!(
+            (table.take_resumed(), table.take_resumed()),
+            (Some(peer(1)), None)
+        );
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
     fn what_is_cancelled_leaves_nothing_behind() {
         let start = Instant::now();
-        let mut table = Outstanding::new(7);
+        let mut table = Outstanding::new(7, MANY);
         let terms = Terms {
             deadline: Some(start),
             ..ONCE
@@ -444,7 +569,7 @@ mod tests {
     #[test]
     fn what_ends_behind_one_that_waits_leaves_nothing_behind() {
         let start = Instant::now();
-        let mut table = Outstanding::new(7);
+        let mut table = Outstanding::new(7, MANY);
         let first = begin(&mut table, 1, ONCE);
         let terms = Terms {
             deadline: Some(start),
@@ -459,6 +584,6 @@ mod tests {
             assert_eq!(outcome, Some(Outcome::Unsent(Message::from("body"))));
         }
         assert!(table.unsent.len() < 100, "{}", table.unsent.len());
-        assert_eq!(table.next_unsent().map(|(id, _)| id), Some(first));
+        assert_eq!(table.next_unsent().map(|(id, _, _)| id), Some(first));
     }
 }

@@ -81,10 +81,10 @@ impl Rotation {
         let index = key.index as usize;
         if index >= self.links.len() {
             if index >= self.links.capacity() {
-                // By a quarter: what is kept to grow is memory of every peer.
+                // By an eighth: what is kept to grow is memory of every peer.
                 let more = index + 1 - self.links.len();
                 self.links
-                    .reserve_exact(more.max(self.links.len() / 4).max(4));
+                    .reserve_exact(more.max(self.links.len() / 8).max(4));
             }
             self.links.resize(index + 1, Link::IDLE);
         }

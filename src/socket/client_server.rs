@@ -314,7 +314,9 @@ macro_rules! numbered {
                 message: impl IntoMessage,
             ) -> Result<(), SendError> {
                 let timeout = self.shell.port.config.send_timeout;
-                let first = self.send_to_by(peer, message, Deadline::Now);
+                let Err(first) = self.send_to_by(peer, message, Deadline::Now) else {
+                    return Ok(());
+                };
                 task::transmit(first, timeout, |message, deadline| {
                     self.send_to_by(peer, message, deadline)
                 })

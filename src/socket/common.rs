@@ -366,7 +366,9 @@ macro_rules! send_methods {
         /// See [`SendFailure`](crate::SendFailure); the message is in the error.
         pub async fn send_async(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
             let timeout = self.shell.port.config.send_timeout;
-            let first = self.send_by(message, Deadline::Now);
+            let Err(first) = self.send_by(message, Deadline::Now) else {
+                return Ok(());
+            };
             super::task::transmit(first, timeout, |message, deadline| {
                 self.send_by(message, deadline)
             })

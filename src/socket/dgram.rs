@@ -232,7 +232,9 @@ impl Dgram {
         body: impl Into<Bytes>,
     ) -> Result<(), SendError> {
         let timeout = self.shell.port.config.send_timeout;
-        let first = self.send_by(Datagram::new(peer, body), Deadline::Now);
+        let Err(first) = self.send_by(Datagram::new(peer, body), Deadline::Now) else {
+            return Ok(());
+        };
         task::transmit(first, timeout, |message, deadline| {
             self.queue(message, deadline)
         })

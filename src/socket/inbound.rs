@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
+use std::task::Waker;
 use std::time::Instant;
 
 use super::deadline::Deadline;
@@ -12,7 +13,8 @@ use super::spin::Spin;
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{
-    CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port, MEMORY_IDLE,
+    CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port, Waits,
+    MEMORY_IDLE,
 };
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Run, Tuning};
@@ -26,6 +28,12 @@ const LOOK_EVERY: u32 = 64;
 
 /// Of how many peers that are gone what they left is kept for an application that only sends.
 const LEFT_BEHIND: usize = 1024;
+/// So many messages between two waits are worth a task's reading by itself.
+const TASK_FLOW: u64 = 64;
+
+/// So often in a row a task reads before others have their turn.
+const TASK_TURNS: u32 = 8;
+
 /// The most pipes that are looked at again and again because they were found empty. Above it their
 /// writers are asked to signal, so that what a look costs does not grow with the number of peers.
 const RESTING_MOST: usize = 256;
@@ -51,6 +59,8 @@ pub(super) struct RecvHalf {
     favourites: Favourites,
     /// The count of messages received at the last wait.
     noted: u64,
+    /// How often a task has read by itself.
+    turns: u32,
     /// And when memory was last given back.
     trimmed: Option<u64>,
     spin: Spin,
@@ -147,6 +157,7 @@ impl RecvHalf {
             caller: None,
             favourites: Favourites::default(),
             noted: 0,
+            turns: 0,
             trimmed: None,
             lost: Vec::new(),
             note_lost: false,
@@ -611,13 +622,48 @@ impl RecvHalf {
             Deadline::Now => self.wait_until(Some(clock::now())),
             Deadline::At(at) => self.wait_until(Some(at)),
             Deadline::Never => self.wait_until(None),
-            Deadline::Task(waker) => {
-                // A task waits for no descriptor itself: the I/O threads read.
-                if let Some(caller) = &mut self.caller {
-                    caller.release();
-                }
-                self.arm() || self.port.inbound.event().poll(waker)
+            Deadline::Task(waker) => self.wait_as_task(waker),
+        }
+    }
+
+    /// A task cannot wait for a descriptor itself: the I/O threads do, and read. But where many messages come between
+    /// two waits, each full pipe would be a hop to an I/O thread and back; there the task reads, as long as there is
+    /// something, and is told when there is again.
+    fn wait_as_task(&mut self, waker: &Waker) -> bool {
+        self.adopt_for_task();
+        if let Some(caller) = &mut self.caller {
+            caller.take_told();
+        }
+        let found = self.pump();
+        let unfinished = self.caller.as_ref().is_some_and(CallerPoll::has_ready);
+        if found || unfinished {
+            self.turns = self.turns.wrapping_add(1);
+            if found && self.turns % TASK_TURNS != 0 {
+                return true;
             }
+            // Other tasks have their turn. No event would tell of the rest of a message either.
+            waker.wake_by_ref();
+            return false;
+        }
+        if self.arm() {
+            return true;
+        }
+        if let Some(caller) = &self.caller {
+            caller.task_waits();
+        }
+        self.port.inbound.event().poll(waker)
+    }
+
+    fn adopt_for_task(&mut self) {
+        self.favourites.clear();
+        let received = self.port.counters.messages_received.load(Ordering::Relaxed);
+        let came = received - self.noted;
+        self.noted = received;
+        let few = !self.linked.is_empty() && self.linked.len() <= MOST;
+        if few && came >= TASK_FLOW {
+            self.adopt_all(Waits::Task);
+        } else if let Some(caller) = &mut self.caller {
+            caller.retain_for_task();
         }
     }
 
@@ -694,17 +740,17 @@ impl RecvHalf {
             }
             return;
         }
-        if self.caller.is_none() {
-            self.caller = CallerPoll::new();
-        }
-        if let Some(caller) = &mut self.caller {
-            for index in &self.linked {
-                let Some(Some(pipe)) = self.pipes.get(*index as usize) else {
-                    continue;
-                };
-                if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
-                    caller.adopt(pipe_key(pipe.key), &link);
-                }
+        self.adopt_all(Waits::Thread);
+    }
+
+    fn adopt_all(&mut self, waits: Waits) {
+        let caller = self.caller.get_or_insert_with(CallerPoll::default);
+        for index in &self.linked {
+            let Some(Some(pipe)) = self.pipes.get(*index as usize) else {
+                continue;
+            };
+            if let Some(link) = pipe.link.as_ref().and_then(Weak::upgrade) {
+                caller.adopt(pipe_key(pipe.key), &link, waits);
             }
         }
     }
@@ -723,10 +769,8 @@ impl RecvHalf {
             match self.favourites.note(self.from) {
                 Favour::Nothing => {}
                 Favour::Begin(_, dropped) => {
-                    if self.caller.is_none() {
-                        self.caller = CallerPoll::new();
-                    }
-                    if let (Some(caller), Some(dropped)) = (&mut self.caller, dropped) {
+                    let caller = self.caller.get_or_insert_with(CallerPoll::default);
+                    if let Some(dropped) = dropped {
                         caller.forget(pipe_key(dropped));
                     }
                 }
@@ -744,7 +788,7 @@ impl RecvHalf {
             let pipe = self.pipes.get(key.index as usize).and_then(Option::as_ref);
             let pipe = pipe.filter(|pipe| pipe.key == *key);
             if let Some(link) = pipe.and_then(|pipe| pipe.link.as_ref()?.upgrade()) {
-                caller.adopt(pipe_key(*key), &link);
+                caller.adopt(pipe_key(*key), &link, Waits::Thread);
             }
         }
     }

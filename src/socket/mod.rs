@@ -96,12 +96,12 @@ fn pipe_key(key: PeerKey) -> PipeKey {
     }
 }
 
-/// Makes `slots[index]` exist. The list grows by a quarter: with ten thousand peers the room it keeps to grow
+/// Makes `slots[index]` exist. The list grows by an eighth: with ten thousand peers the room it keeps to grow
 /// is memory of every one of them.
 fn make_slot<T>(slots: &mut Vec<Option<T>>, index: usize) {
     if slots.len() <= index {
         if slots.capacity() <= index {
-            let more = (index + 1 - slots.len()).max(slots.len() / 4).max(4);
+            let more = (index + 1 - slots.len()).max(slots.len() / 8).max(4);
             slots.reserve_exact(more);
         }
         slots.resize_with(index + 1, || None);

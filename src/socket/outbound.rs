@@ -139,12 +139,7 @@ impl SendHalf {
                     self.port.end_seen(Half::Sending);
                     self.remove(peer_key(key), rest);
                 }
-                Outbound::Writable(key) => {
-                    let key = peer_key(key);
-                    if self.pipe(key).is_some() {
-                        self.writable.activate(key);
-                    }
-                }
+                Outbound::Writable(key) => self.resume(peer_key(key)),
             }
         }
     }
@@ -253,8 +248,23 @@ impl SendHalf {
     /// Gives a message to the next pipe in turn that takes it; `None` if none does now.
     #[inline]
     pub(super) fn try_send<M: Outgoing + ?Sized>(&mut self, message: &M) -> Option<PeerKey> {
+        self.try_send_among(message, |_| true)
+    }
+
+    /// As [`SendHalf::try_send`], to one that `admits` says may have it. The others have their turn again after
+    /// [`SendHalf::resume`].
+    #[inline(always)]
+    pub(super) fn try_send_among<M: Outgoing + ?Sized>(
+        &mut self,
+        message: &M,
+        mut admits: impl FnMut(PeerKey) -> bool,
+    ) -> Option<PeerKey> {
         self.refresh();
         while let Some(key) = self.writable.current() {
+            if !admits(key) {
+                self.writable.deactivate(key);
+                continue;
+            }
             match self.give(key, message) {
                 Given::Done => {
                     self.writable.advance();
@@ -272,6 +282,13 @@ impl SendHalf {
             }
         }
         None
+    }
+
+    /// A peer may have messages again.
+    pub(super) fn resume(&mut self, key: PeerKey) {
+        if self.pipe(key).is_some() {
+            self.writable.activate(key);
+        }
     }
 
     /// Has the event tell when a pipe that is full has room. Whether it has some after all, or is gone.

@@ -182,7 +182,9 @@ impl Radio {
     ) -> Result<(), GroupSendError> {
         let timeout = self.shell.port.config.send_timeout;
         let message = self.compose(group.as_ref(), body.into())?;
-        let first = self.out.send_by(message, Deadline::Now);
+        let Err(first) = self.out.send_by(message, Deadline::Now) else {
+            return Ok(());
+        };
         let out = &mut self.out;
         task::transmit(first, timeout, |message, deadline| {
             out.send_by(message, deadline)

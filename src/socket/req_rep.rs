@@ -191,11 +191,12 @@ impl Req {
         timeout: Duration,
     ) -> Result<Message, RequestError> {
         let end = clock::now().checked_add(timeout);
-        let first = self.send_by(message, Deadline::Now);
-        task::transmit(first, Some(timeout), |message, deadline| {
-            self.send_by(message, deadline)
-        })
-        .await?;
+        if let Err(first) = self.send_by(message, Deadline::Now) {
+            task::transmit(first, Some(timeout), |message, deadline| {
+                self.send_by(message, deadline)
+            })
+            .await?;
+        }
         let left = end.map(|end| end.saturating_duration_since(clock::now()));
         self.reply_async(left).await
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
@@ -37,11 +38,8 @@ use crate::sync::{clock, lock, wake, Mutex};
 /// ([`retries`](RequestOptions::retries)). Dropping a request that is waited for cancels it, which its peer is
 /// not told.
 ///
-/// A REP of libzmq drops replies beyond its own send mark, 1000 by default, and a requester does not limit how many
-/// requests one peer has: if it may be more than that, raise the mark there, or have more of such peers.
-///
 /// Requests are sent to peers that are there ([`immediate`](SocketBuilder::immediate) is on by default), and wait for
-/// one that has room. A request may be carried out and have no reply; one that is retried may be carried out twice.
+/// one that has room and fewer than [`window`](SocketBuilder::window) requests in hand. A request may be carried out and have no reply; one that is retried may be carried out twice.
 /// A thread of its own, named `sinew-requester`, receives the replies and keeps the time; it starts with the
 /// first request and ends with the last handle.
 ///
@@ -127,21 +125,52 @@ impl RequestOptions {
 impl SocketBuilder<Requester> {
     /// The [`timeout`](RequestOptions::timeout) of requests that are submitted without options. Default: 30 s.
     pub fn request_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.options = self.options.timeout(timeout);
+        self.options.defaults = self.options.defaults.timeout(timeout);
         self
     }
 
     /// The [`attempt_timeout`](RequestOptions::attempt_timeout) of requests that are submitted without options.
     /// Default: none.
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.options = self.options.attempt_timeout(timeout);
+        self.options.defaults = self.options.defaults.attempt_timeout(timeout);
         self
     }
 
     /// The [`retries`](RequestOptions::retries) of requests that are submitted without options. Default: 0.
     pub fn retries(mut self, retries: u32) -> Self {
-        self.options = self.options.retries(retries);
+        self.options.defaults = self.options.defaults.retries(retries);
         self
+    }
+
+    /// How many requests that have not ended one peer may have, at least 1; `None` for no limit. More of them wait, for
+    /// another peer or until one has ended. Default: 500.
+    ///
+    /// A REP of libzmq drops replies that it has no room for, without a word. With its own default mark of 1000
+    /// messages, of which it may take up to half for taken still after they have left, none is lost at 500.
+    /// Requests that were cancelled or have timed out do not count, though their peer may still have them.
+    pub fn window(mut self, requests: impl Into<Option<NonZeroU32>>) -> Self {
+        self.options.window = requests.into();
+        self
+    }
+}
+
+/// The options of a [`Requester`] beside those of every socket.
+#[derive(Debug, Clone)]
+#[allow(
+    unreachable_pub,
+    reason = "in a sealed trait, which is public and not nameable"
+)]
+pub struct RequesterOptions {
+    defaults: RequestOptions,
+    window: Option<NonZeroU32>,
+}
+
+impl Default for RequesterOptions {
+    fn default() -> Self {
+        RequesterOptions {
+            defaults: RequestOptions::default(),
+            window: NonZeroU32::new(500),
+        }
     }
 }
 
@@ -171,7 +200,7 @@ struct State {
 }
 
 impl Assemble for Requester {
-    type Options = RequestOptions;
+    type Options = RequesterOptions;
 
     fn defaults() -> SocketConfig {
         SocketConfig {
@@ -180,7 +209,10 @@ impl Assemble for Requester {
         }
     }
 
-    fn assemble(config: SocketConfig, options: RequestOptions, context: Context) -> Self {
+    fn assemble(config: SocketConfig, options: RequesterOptions, context: Context) -> Self {
+        let window = options
+            .window
+            .map_or(usize::MAX, |window| window.get() as usize);
         let port = Port::new(
             SocketType::Dealer,
             config,
@@ -189,7 +221,7 @@ impl Assemble for Requester {
         );
         let state = State {
             out: SendHalf::new(Arc::clone(&port)),
-            requests: Outstanding::new(random()),
+            requests: Outstanding::new(random(), window),
             inbound: Some(RecvHalf::new(Arc::clone(&port)).note_lost()),
             sleeps_until: None,
             closed: false,
@@ -201,7 +233,7 @@ impl Assemble for Requester {
                     state: Mutex::new(state),
                 }),
                 shell: Mutex::new(Shell::new(port, context)),
-                defaults: options,
+                defaults: options.defaults,
                 thread: OnceLock::new(),
             }),
         }
@@ -223,7 +255,7 @@ impl Requester {
     pub fn new() -> Self {
         Self::assemble(
             <Self as Assemble>::defaults(),
-            RequestOptions::default(),
+            RequesterOptions::default(),
             Context::default(),
         )
     }
@@ -425,6 +457,7 @@ impl Drop for Handle {
 impl Core {
     fn begin(&self, message: Message, terms: Terms) -> u64 {
         let mut state = lock(&self.state);
+        let others_wait = state.requests.next_unsent().is_some();
         let id = state.requests.begin(message, terms);
         if state.closed {
             state.requests.close();
@@ -438,8 +471,8 @@ impl Core {
             (None, Some(_)) => false,
         };
         drop(state);
-        // The thread waits for room, too.
-        if sooner || !all_sent {
+        // The thread waits for room, too, and does so already if others wait for it.
+        if sooner || !(all_sent || others_wait) {
             self.port.inbound.event().notify();
         }
         id
@@ -519,8 +552,11 @@ impl State {
     /// Sends what is not sent, as far as peers have room; whether everything is.
     fn send_unsent(&mut self) -> bool {
         self.out.refresh();
-        while let Some((id, wire)) = self.requests.next_unsent() {
-            match self.out.try_send(wire) {
+        while let Some(peer) = self.requests.take_resumed() {
+            self.out.resume(peer);
+        }
+        while let Some((id, wire, loads)) = self.requests.next_unsent() {
+            match self.out.try_send_among(wire, |peer| loads.admit(peer)) {
                 Some(peer) => self.requests.sent(id, peer, clock::now()),
                 None => return false,
             }
@@ -603,9 +639,16 @@ impl Future for PendingRequest {
 impl Drop for PendingRequest {
     fn drop(&mut self) {
         if let Stage::Begun(id) = self.stage {
-            let waker = lock(&self.handle.core.state).requests.cancel(id);
+            let mut state = lock(&self.handle.core.state);
+            let waker = state.requests.cancel(id);
+            // Others wait for the place of this one.
+            let has_room = state.requests.has_resumed();
+            drop(state);
             // Without the lock, as above.
             drop(waker);
+            if has_room {
+                self.handle.core.port.inbound.event().notify();
+            }
         }
     }
 }

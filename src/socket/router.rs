@@ -351,7 +351,9 @@ impl Router {
     ) -> Result<(), SendError> {
         let timeout = self.shell.port.config.send_timeout;
         let peer = peer.as_ref();
-        let first = self.send_to_by(peer, message, Deadline::Now);
+        let Err(first) = self.send_to_by(peer, message, Deadline::Now) else {
+            return Ok(());
+        };
         task::transmit(first, timeout, |message, deadline| {
             self.send_to_by(peer, message, deadline)
         })

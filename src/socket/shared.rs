@@ -149,8 +149,9 @@ impl<S: Sender> Shared<S> {
     ///
     /// # Errors
     /// See [`SendFailure`]; the message is in the error.
+    #[inline]
     pub fn send(&self, message: impl IntoMessage) -> Result<(), SendError> {
-        self.send_until(message.into(), None)
+        self.send_until(message, None)
     }
 
     /// Sends a message if a peer can take it now, and it is not the turn of somebody who waits in line.
@@ -175,7 +176,7 @@ impl<S: Sender> Shared<S> {
         message: impl IntoMessage,
         timeout: Duration,
     ) -> Result<(), SendError> {
-        self.send_until(message.into(), clock::now().checked_add(timeout))
+        self.send_until(message, clock::now().checked_add(timeout))
     }
 
     /// Sends a message, for a task of any executor, or of none.
@@ -187,10 +188,13 @@ impl<S: Sender> Shared<S> {
     /// # Errors
     /// See [`SendFailure`]; the message is in the error.
     pub async fn send_async(&self, message: impl IntoMessage) -> Result<(), SendError> {
-        let mut unsent = match self.try_send(message) {
-            Err(error) if error.reason() == SendFailure::WouldBlock => Some(error.into_message()),
-            done => return done,
+        let Err(error) = self.try_send(message) else {
+            return Ok(());
         };
+        if error.reason() != SendFailure::WouldBlock {
+            return Err(error);
+        }
+        let mut unsent = Some(error.into_message());
         self.send_in_line(&mut unsent).await
     }
 
@@ -199,11 +203,19 @@ impl<S: Sender> Shared<S> {
         poll_fn(|cx| place.poll(cx, |cx| lock(&self.0.socket).poll_send(cx, unsent))).await
     }
 
-    fn send_until(&self, message: Message, deadline: Option<Instant>) -> Result<(), SendError> {
-        let mut unsent = match self.try_send(message) {
-            Err(error) if error.reason() == SendFailure::WouldBlock => Some(error.into_message()),
-            done => return done,
+    #[inline]
+    fn send_until(
+        &self,
+        message: impl IntoMessage,
+        deadline: Option<Instant>,
+    ) -> Result<(), SendError> {
+        let Err(error) = self.try_send(message) else {
+            return Ok(());
         };
+        if error.reason() != SendFailure::WouldBlock {
+            return Err(error);
+        }
+        let mut unsent = Some(error.into_message());
         let sent = block_on(self.send_in_line(&mut unsent), deadline);
         match (sent, unsent) {
             (Some(sent), _) => sent,

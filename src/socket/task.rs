@@ -27,13 +27,19 @@ pub(super) fn poll_receive<T>(
 }
 
 /// Receives; waits at most so long.
+#[inline]
 pub(super) async fn receive<T>(
     timeout: Option<Duration>,
     mut attempt: impl FnMut(Deadline<'_>) -> Result<T, RecvError>,
 ) -> Result<T, RecvError> {
-    let mut alarm = alarm(timeout);
+    // As a rule there is something, and nothing of what follows is needed.
+    match attempt(Deadline::Now) {
+        Err(RecvError::WouldBlock) => {}
+        done => return done,
+    }
+    let mut limit = alarm(timeout);
     poll_fn(|cx| match poll_receive(cx, &mut attempt) {
-        Poll::Pending if is_over(&mut alarm, cx) => Poll::Ready(Err(RecvError::Timeout)),
+        Poll::Pending if is_over(&mut limit, cx) => Poll::Ready(Err(RecvError::Timeout)),
         polled => polled,
     })
     .await
@@ -59,15 +65,18 @@ pub(super) fn poll_transmit(
 }
 
 /// Sends what an attempt without waiting has given back; waits at most so long.
+///
+/// For who has seen that this attempt failed: the future of this call is large, and making it takes longer than
+/// sending a message.
 pub(super) async fn transmit(
-    first: Result<(), SendError>,
+    first: SendError,
     timeout: Option<Duration>,
     mut attempt: impl FnMut(Message, Deadline<'_>) -> Result<(), SendError>,
 ) -> Result<(), SendError> {
-    let mut unsent = match first {
-        Err(error) if error.reason() == SendFailure::WouldBlock => Some(error),
-        done => return done,
-    };
+    if first.reason() != SendFailure::WouldBlock {
+        return Err(first);
+    }
+    let mut unsent = Some(first);
     let mut alarm = alarm(timeout);
     poll_fn(|cx| {
         let Some(error) = unsent.take() else {
@@ -103,8 +112,8 @@ pub(super) async fn until(
 }
 
 fn alarm(timeout: Option<Duration>) -> Option<Alarm> {
-    let at = clock::now().checked_add(timeout?)?;
-    Some(Alarm::new(at))
+    let timeout = timeout?;
+    clock::now().checked_add(timeout).map(Alarm::new)
 }
 
 fn is_over(alarm: &mut Option<Alarm>, cx: &Context<'_>) -> bool {

@@ -1,7 +1,8 @@
 //! Many requests at once: each ends exactly once, whatever becomes of peers and of those who wait.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::future::Future;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -29,7 +30,8 @@ fn echo(mut rep: Rep, count: u32) {
 #[test]
 fn each_request_gets_its_own_reply_from_plain_repliers() {
     for &net in KINDS {
-        let requester = Requester::builder().bind(net.fresh()).unwrap();
+        // Each has its third, however fast the others are.
+        let requester = Requester::builder().window(None).bind(net.fresh()).unwrap();
         let endpoint = requester.bound_endpoints().remove(0);
         let servers: Vec<_> = (0..3)
             .map(|_| Rep::builder().connect(&endpoint).unwrap())
@@ -54,6 +56,7 @@ fn each_request_gets_its_own_reply_from_plain_repliers() {
 fn replies_may_come_in_any_order_and_to_tasks() {
     let mut router = Router::builder().bind("tcp://127.0.0.1:*").unwrap();
     let requester = Requester::builder()
+        .window(NonZeroU32::new(1000))
         .connect(&router.bound_endpoints()[0])
         .unwrap();
     let server = task(move || {
@@ -155,6 +158,52 @@ fn who_takes_too_long_is_not_the_only_one_asked() {
     }
     reps[1].send("from the second").unwrap();
     assert_eq!(request.wait().unwrap().as_bytes(), b"from the second");
+}
+
+#[test]
+fn a_peer_that_does_not_answer_has_its_window_and_no_more() {
+    for &net in KINDS {
+        let requester = Requester::builder()
+            .window(NonZeroU32::new(3))
+            .bind(net.fresh())
+            .unwrap();
+        let endpoint = requester.bound_endpoints().remove(0);
+        let silent = Rep::builder().connect(&endpoint).unwrap();
+        requester.wait_for_peers(1, LONG).unwrap();
+        let mut pending: VecDeque<_> = (0..20).map(|n| requester.submit(numbered(0, n))).collect();
+        let others: Vec<_> = pending.split_off(3).into();
+        // What waits for a place has one when a request is cancelled, when somebody comes, ...
+        drop(pending.pop_front());
+        await_true("the first in line has taken the place", || {
+            requester.stats().messages_sent == 4
+        });
+        let server = Rep::builder().connect(&endpoint).unwrap();
+        let server = task(move || echo(server, 16));
+        let mut held: Vec<u32> = Vec::new();
+        let mut others = others.into_iter().zip(3..);
+        let (taken, _) = others.next().unwrap();
+        for (request, n) in others {
+            assert_eq!(number_of(&request.wait().unwrap()), (0, n), "{net:?}");
+            held.push(n);
+        }
+        assert_eq!(held.len(), 16);
+        server.join();
+        // ... and when who has it is gone.
+        let again = RequestOptions::default().retries(u32::MAX);
+        let next = requester.submit_with(numbered(1, 0), again);
+        let server = task({
+            let endpoint = endpoint.clone();
+            move || echo(Rep::builder().connect(&endpoint).unwrap(), 1)
+        });
+        assert_eq!(number_of(&next.wait().unwrap()), (1, 0), "{net:?}");
+        server.join();
+        drop(silent);
+        let lost = Err(RequestError::Recv(RecvError::PeerLost));
+        for request in pending.into_iter().chain([taken]) {
+            assert_eq!(request.wait(), lost, "{net:?}");
+        }
+        assert_eq!(requester.outstanding(), 0);
+    }
 }
 
 #[test]
