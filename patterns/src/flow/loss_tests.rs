@@ -12,7 +12,7 @@ use super::*;
 use crate::common::{
     CallEvent, CallId, CallOptions, Engine, Idem, PeerEvent, PeerId, Port, Random, Timers, Transmit,
 };
-use crate::lab::{rows, Node, NodeId, Sim, Trouble};
+use crate::lab::{forward, rows, Node, NodeId, Sim, Trouble};
 use crate::rpc::{ClientConfig, ClientEngine, ServerConfig, ServerEngine, ServerEvent};
 
 /// Nothing is asked for any more, and nothing is left to be told.
@@ -88,30 +88,10 @@ impl<C: Client> Caller<C> {
 }
 
 impl<C: Client + 'static> Node for Caller<C> {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.engine.handle_message(now, port, from, message);
-        self.after(now);
-    }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.engine.handle_peer(now, port, event);
-        self.after(now);
-    }
-    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        self.engine.handle_refused(now, transmit);
-        self.after(now);
-    }
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         self.after(now);
-    }
-    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-        self.engine.poll_transmit()
     }
     fn poll_timeout(&self) -> Option<Instant> {
         self.engine
@@ -119,9 +99,6 @@ impl<C: Client + 'static> Node for Caller<C> {
             .into_iter()
             .chain([self.client.next()])
             .min()
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -188,15 +165,8 @@ struct Mint {
     mint: TokenMint,
 }
 
-impl Node for Mint {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.engine.handle_message(now, port, from, message);
+impl Mint {
+    fn after(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             if let ServerEvent::Request(request) = event {
                 let reply = self.mint.handle_request(now, &request.body);
@@ -204,23 +174,15 @@ impl Node for Mint {
             }
         }
     }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.engine.handle_peer(now, port, event);
-    }
-    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        self.engine.handle_refused(now, transmit);
-    }
+}
+
+impl Node for Mint {
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
     }
-    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-        self.engine.poll_transmit()
-    }
     fn poll_timeout(&self) -> Option<Instant> {
         self.engine.poll_timeout()
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -342,23 +304,7 @@ fn answer(request: &Message, what: &'static str) -> Message {
 }
 
 impl Node for Gated {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.engine.handle_message(now, port, from, message);
-        self.after(now);
-    }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.engine.handle_peer(now, port, event);
-        self.after(now);
-    }
-    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        self.engine.handle_refused(now, transmit);
-    }
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         while let Some(ticket) = self.busy.expire(now) {
@@ -368,18 +314,12 @@ impl Node for Gated {
         }
         self.after(now);
     }
-    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-        self.engine.poll_transmit()
-    }
     fn poll_timeout(&self) -> Option<Instant> {
         self.engine
             .poll_timeout()
             .into_iter()
             .chain(self.busy.next())
             .min()
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
