@@ -189,14 +189,15 @@ impl<E: Engine, C> Driver<E, C> {
         let mut ports = self.sockets.awake();
         // That of all of them: they were there when it was.
         let now = Instant::now();
-        let mut room = AT_ONCE;
+        let (mut room, mut octets) = (AT_ONCE, OCTETS_AT_ONCE);
         // Each port has its turn, until none has anything.
-        while room > 0 && !ports.is_empty() {
+        while room > 0 && octets > 0 && !ports.is_empty() {
             ports.retain(|&port| {
                 let Some((peer, message)) = self.sockets.try_recv(port) else {
                     return false;
                 };
                 room = room.saturating_sub(1);
+                octets = octets.saturating_sub(message.byte_len());
                 self.engine
                     .handle_message(now, port, peer.as_ref(), message);
                 self.flush();
@@ -233,3 +234,6 @@ impl<E, C> Drop for Driver<E, C> {
 
 /// Messages between two looks at comings and goings, and at what else is wanted; at most one more per port.
 const AT_ONCE: usize = 256;
+
+/// The same in octets, so that what is taken is still in the processor's cache when it is handled.
+const OCTETS_AT_ONCE: usize = 256 << 10;
