@@ -1,6 +1,5 @@
 //! What becomes of takes and of requests at a gate while somebody is in trouble: rows of `docs/loss-table.md`.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -9,9 +8,7 @@ use std::time::{Duration, Instant};
 use sinew::Message;
 
 use super::*;
-use crate::common::{
-    CallEvent, CallId, CallOptions, Engine, Idem, PeerEvent, PeerId, Port, Random, Timers, Transmit,
-};
+use crate::common::{CallEvent, CallId, CallOptions, Engine, Idem, Port, Random, Timers};
 use crate::lab::{forward, rows, Node, NodeId, Sim, Trouble};
 use crate::rpc::{ClientConfig, ClientEngine, ServerConfig, ServerEngine, ServerEvent};
 

@@ -1,6 +1,5 @@
 //! Credit, gates and tokens under schedules that follow from one number.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -9,7 +8,7 @@ use std::time::{Duration, Instant};
 use sinew::Message;
 
 use super::*;
-use crate::common::{Engine, Limits, OnFull, PeerEvent, PeerId, Port, Random, Transmit};
+use crate::common::{Engine, Limits, OnFull, PeerId, Port, Random, Transmit};
 use crate::lab::{forward, rows, schedules, Node, NodeId, Sim, Trouble, Weather};
 
 const WINDOW: u64 = 200;

@@ -1,6 +1,5 @@
 //! Clients, workers and brokers in the fault laboratory.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,8 +9,8 @@ use sinew::Message;
 
 use super::*;
 use crate::common::{
-    CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId,
-    PeerEvent, PeerId, Port, Random, RetryPolicy, Timers, Transmit,
+    CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId, PeerId,
+    Port, Random, RetryPolicy, Timers,
 };
 use crate::lab::{
     forward, rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather, STRANGER,
