@@ -45,8 +45,6 @@ fn every_example_prints_what_its_readme_says() {
         "chat_room",
         "metrics_http",
         "missing_messages",
-        "pubsub_proxy",
-        "rrbroker",
         "threads_inproc",
     ];
     Example::check_all(root(), &root().join("docs/examples.md"), &longer);

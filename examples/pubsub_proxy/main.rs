@@ -5,7 +5,7 @@ mod support;
 
 use std::thread;
 
-use sinew::{Endpoint, Interest, PollItem, Poller, Pub, Sub, XPub, XSub};
+use sinew::{Endpoint, Proxy, Pub, Sub, XPub, XSub};
 use support::{joined, Options, Result, PATIENCE};
 
 const USAGE: &str = "usage: pubsub_proxy [--updates N]
@@ -19,7 +19,8 @@ fn main() -> Result {
     // As with PUB, whoever is too slow is left out; this one waits.
     let mut back = XPub::builder().no_drop(true).build()?;
     let (from, to) = (front.bind("tcp://127.0.0.1:*")?, back.bind("ipc://*")?);
-    let proxy = thread::spawn(move || proxy(front, back));
+    // Messages one way, subscriptions the other.
+    let proxy = Proxy::new(front, back).spawn()?;
     let subscribers = ["lima ", "oslo "].map(|topic| {
         let to = to.clone();
         thread::spawn(move || subscriber(to, topic, updates))
@@ -37,30 +38,10 @@ fn main() -> Result {
     for subscriber in subscribers {
         joined(subscriber.join())?;
     }
-    joined(proxy.join())?;
+    let passed = proxy.stop().statistics.front.received_messages;
     let unwanted = publisher.stats().dropped_unmatched;
+    println!("{passed} updates passed on");
     println!("{updates} updates to each of 2 subscribers, {unwanted} not sent at all");
-    Ok(())
-}
-
-/// Passes messages on, and subscriptions the other way, until the last subscriber has gone.
-fn proxy(mut front: XSub, mut back: XPub) -> Result {
-    let (mut poller, mut ended) = (Poller::new()?, 0);
-    while ended < 2 {
-        let mut items = [
-            PollItem::socket(&mut front, Interest::READABLE),
-            PollItem::socket(&mut back, Interest::READABLE),
-        ];
-        let events = poller.wait(&mut items, None)?;
-        if events.is_readable(0) {
-            back.send(front.recv()?)?;
-        }
-        if events.is_readable(1) {
-            let subscription = back.recv()?;
-            ended += usize::from(subscription.as_bytes().starts_with(&[0]));
-            front.send(subscription)?;
-        }
-    }
     Ok(())
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use std::thread;
 
-use sinew::{Dealer, Endpoint, Interest, PollItem, Poller, Rep, Req, Router};
+use sinew::{Dealer, Endpoint, Proxy, Rep, Req, Router};
 use support::{joined, Options, Result};
 
 const USAGE: &str = "usage: rrbroker [--clients N] [--services N] [--requests N]
@@ -30,33 +30,20 @@ fn main() -> Result {
         let asked = asked.clone();
         thread::spawn(move || client(asked, requests))
     }));
+    // The envelope is in front of each request, and is the way back of its reply.
+    let broker = Proxy::new(front, back).spawn()?;
     let total = clients.len() * requests;
-    broker(front, back, total)?;
     clients
         .into_iter()
         .try_for_each(|client| joined(client.join()))?;
-    println!("{total} requests, all answered");
-    Ok(())
-}
-
-/// Passes on so many requests, and their replies. The envelope is in front of each, and is the way back.
-fn broker(mut front: Router, mut back: Dealer, total: usize) -> Result {
-    let (mut poller, mut replies) = (Poller::new()?, 0);
-    while replies < total {
-        let mut items = [
-            PollItem::socket(&mut front, Interest::READABLE),
-            PollItem::socket(&mut back, Interest::READABLE),
-        ];
-        let events = poller.wait(&mut items, None)?;
-        if events.is_readable(0) {
-            back.send(front.recv()?)?;
-        }
-        if events.is_readable(1) {
-            front.send(back.recv()?)?;
-            replies += 1;
-        }
+    let passed = broker.stop().statistics;
+    println!(
+        "{} requests, {} replies, all answered",
+        passed.front.received_messages, passed.back.received_messages
+    );
+    if passed.back.received_messages != total as u64 {
+        return Err(format!("{total} requests, {passed:?}").into());
     }
-    front.close();
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! cargo bench -p sinew-patterns --bench patterns                 # prints a table
 //! cargo bench -p sinew-patterns --bench patterns -- --write      # and into patterns/benches/RESULTS.md
 //! cargo bench -p sinew-patterns --bench patterns -- --quick      # 100 ms each, to see that it runs
+//! cargo bench -p sinew-patterns --bench patterns -- --only rpc   # rows with this in their name, for a profiler
 //! ```
 //!
 //! Everybody has its turn in each of several rounds, and the medians are told. Over tcp on the loopback; bodies of
@@ -30,6 +31,10 @@ use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig};
 use sinew_patterns::Request;
 
 const BODY: [u8; 64] = [7; 64];
+/// Octets of the messages that go one way, and of the window that they may fill.
+const STREAMED: [usize; 3] = [64, 1 << 10, 1 << 16];
+const WINDOW: u64 = 16 << 20;
+
 const FAR: Duration = Duration::from_secs(3600);
 
 /// How long a turn is, and how many rounds there are.
@@ -55,6 +60,11 @@ fn main() {
             rounds: 5,
         },
     };
+    let only = (arguments
+        .iter()
+        .skip_while(|argument| *argument != "--only")
+        .nth(1))
+    .cloned();
     let rows: [(&str, Run); 6] = [
         ("bare DEALER to ROUTER", bare),
         ("`flow::GatedRouter`", gated),
@@ -65,9 +75,25 @@ fn main() {
         ("`mdp`, 7/MDP", |depth, turn| majordomo(depth, turn, false)),
         ("`mdp`, EXT", |depth, turn| majordomo(depth, turn, true)),
     ];
+    if let Some(only) = only {
+        for (name, run) in rows.iter().filter(|(name, _)| name.contains(&only)) {
+            let (begin, before) = (Instant::now(), processor_time());
+            let rate = run(64, 5 * plan.turn);
+            let calls = rate * begin.elapsed().as_secs_f64();
+            let spent = (processor_time() - before) / calls * 1e6;
+            println!("{name}, 64 at a time: {rate:.0}/s, {spent:.2} µs of processors each");
+        }
+        if "flow credit".contains(&only) {
+            for size in STREAMED {
+                let (bare, credit) = (bare_stream(size, plan.turn), credit(size, plan.turn));
+                println!("credit, {size}: {credit:.0}/s, bare {bare:.0}/s");
+            }
+        }
+        return;
+    }
     let mut figures = BTreeMap::<(usize, usize), Vec<f64>>::new();
     let mut costs = BTreeMap::<usize, Vec<f64>>::new();
-    let mut streams = [Vec::new(), Vec::new()];
+    let mut streams = BTreeMap::<(usize, usize), Vec<f64>>::new();
     for _ in 0..plan.rounds {
         for (row, (_, run)) in rows.iter().enumerate() {
             for depth in [1, 64] {
@@ -81,8 +107,12 @@ fn main() {
                 figures.entry((row, depth)).or_default().push(rate);
             }
         }
-        streams[0].push(bare_stream(plan.turn));
-        streams[1].push(credit(plan.turn));
+        for size in STREAMED {
+            for (row, run) in [bare_stream, credit].into_iter().enumerate() {
+                let rate = run(size, plan.turn);
+                streams.entry((size, row)).or_default().push(rate);
+            }
+        }
     }
     let mut table = String::from(
         "| calls | one at a time | round trip | added | 64 at a time | to bare | processor | to bare |\n\
@@ -105,14 +135,22 @@ fn main() {
             costs[row] / costs[0],
         );
     }
-    let [bare, credit] = streams.each_mut().map(|figures| median(figures));
-    let _ = writeln!(
-        table,
-        "\n| one way | messages | to bare |\n| --- | --- | --- |\n\
-         | bare DEALER to ROUTER | {bare:.0}/s | 1.00 × |\n\
-         | `flow` credit, window 1 MiB | {credit:.0}/s | {:.2} × |",
-        credit / bare,
-    );
+    table += "\n| one way | body | messages | to bare |\n| --- | --- | --- | --- |\n";
+    for size in STREAMED {
+        let mut of = |row| median(streams.get_mut(&(size, row)).expect("it was run"));
+        let bare = of(0);
+        for (row, name) in ["bare DEALER to ROUTER", "`flow` credit"]
+            .iter()
+            .enumerate()
+        {
+            let rate = of(row);
+            let _ = writeln!(
+                table,
+                "| {name} | {size} | {rate:.0}/s | {:.2} × |",
+                rate / bare
+            );
+        }
+    }
     println!("{table}");
     if has("--write") {
         let head = format!(
@@ -311,13 +349,14 @@ fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
     rate
 }
 
-fn bare_stream(turn: Duration) -> f64 {
+fn bare_stream(size: usize, turn: Duration) -> f64 {
+    let body = Message::from(vec![7; size]);
     let mut router = Router::new();
     let at = router.bind("tcp://127.0.0.1:*").expect("it binds");
     let mut dealer = Dealer::builder().connect(&at).expect("it connects");
     let beside = Beside::start(move || {
         // If there is no room it waits; whether to stop is asked between two messages.
-        let _ = dealer.send_timeout(BODY, LOOK);
+        let _ = dealer.send_timeout(body.clone(), LOOK);
     });
     router.recv().expect("there is a message");
     let (begin, mut count) = (Instant::now(), 0u64);
@@ -329,15 +368,16 @@ fn bare_stream(turn: Duration) -> f64 {
     rate
 }
 
-fn credit(turn: Duration) -> f64 {
+fn credit(size: usize, turn: Duration) -> f64 {
+    let body = Message::from(vec![7; size]);
     let context = Context::default();
     let mut receiver =
-        CreditReceiver::bind(&context, &["tcp://127.0.0.1:*"], 1 << 20).expect("it binds");
+        CreditReceiver::bind(&context, &["tcp://127.0.0.1:*"], WINDOW).expect("it binds");
     let at = receiver.endpoints()[0].clone();
     let mut sender = CreditSender::connect(&context, at).expect("it connects");
     let beside = Beside::start(move || {
         // Without credit it waits; whether to stop is asked between two messages.
-        let _ = sender.send_deadline(BODY, Instant::now() + LOOK);
+        let _ = sender.send_deadline(body.clone(), Instant::now() + LOOK);
     });
     let mut take = || {
         let delivery = receiver.recv_deadline(Instant::now() + LOOK);

@@ -220,3 +220,34 @@ fn credit_makes_the_sender_wait() {
     assert_eq!(receiver.counters().malformed, 0);
     thread.join().unwrap();
 }
+
+/// The window is larger than what the sockets hold: it goes on as soon as they have room, long before the receiver
+/// has a reason to grant anything.
+#[test]
+fn a_window_beyond_what_sockets_hold() {
+    let context = Context::default();
+    let mut receiver = CreditReceiver::bind(&context, &["tcp://127.0.0.1:*"], 1 << 30).unwrap();
+    let at = receiver.endpoints()[0].clone();
+    let (full, is_full) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        let mut sender = CreditSender::connect(&Context::default(), at).unwrap();
+        sender.send_deadline("first", soon()).unwrap();
+        let mut sent = 1;
+        // A socket that takes nothing though there is credit.
+        while sender.send_deadline([7; 1000], Instant::now()).is_ok() {
+            sent += 1;
+        }
+        assert!(sender.credit() > 1 << 29);
+        full.send(sent + 3000).unwrap();
+        for _ in 0..3000 {
+            sender.send_deadline("more", soon()).unwrap();
+        }
+        sender.close();
+    });
+    assert!(receiver.recv_deadline(soon()).is_some());
+    for _ in 1..is_full.recv().unwrap() {
+        let delivery = receiver.recv_deadline(soon()).unwrap();
+        receiver.consumed(&delivery);
+    }
+    thread.join().unwrap();
+}

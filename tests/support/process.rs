@@ -70,8 +70,9 @@ impl Running {
         }
     }
 
-    /// Waits until it ends, which must be with exit code 0; what else it printed.
+    /// Ends its input, and waits until it ends, which must be with exit code 0; what else it printed.
     pub(crate) fn finish(mut self) -> Vec<String> {
+        drop(self.input.take());
         let mut rest = Vec::new();
         loop {
             match self.lines.recv_timeout(WATCHDOG) {

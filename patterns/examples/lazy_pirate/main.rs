@@ -42,6 +42,7 @@ fn demonstration(chaos: bool, seed: u64, calls: u32) -> Result {
     let servers = endpoints.iter().map(|at| vec!["server".into(), at.clone()]);
     let pace = Duration::from_millis(2);
     let fleet = Fleet::start(servers.collect(), chaos.then_some(seed), pace)?;
+    let progress = fleet.progress();
 
     let config = RequesterConfig {
         attempt_timeout: Duration::from_millis(200),
@@ -70,6 +71,7 @@ fn demonstration(chaos: bool, seed: u64, calls: u32) -> Result {
             }
             Err(error) => return Err(format!("call {call}: {error}").into()),
         }
+        progress.made();
     }
     let killed = fleet.end()?;
 

@@ -12,7 +12,7 @@ use sinew_patterns::common::{CallOptions, Fault, RetryPolicy};
 use sinew_patterns::mdp::{
     Broker, BrokerConfig, BrokerEngine, Client, ClientConfig, Worker, WorkerConfig,
 };
-use support::{joined, misused, Fleet, Options, Result, PATIENCE};
+use support::{joined, misused, Fleet, Options, Progress, Result, PATIENCE};
 
 const USAGE: &str = "usage: majordomo [--chaos] [--seed N] [--calls N] [broker ENDPOINT | worker ENDPOINT SERVICE]
 Two clients make N (1000) calls each. Broker and workers are processes of their own; with --chaos they are
@@ -80,8 +80,8 @@ fn demonstration(chaos: Option<u64>, calls: u32) -> Result {
     };
     let client = Client::connect(&Context::default(), &[endpoint], config)?;
     let callers = ["upper", "reverse"].map(|service| {
-        let client = client.clone();
-        thread::spawn(move || caller(&client, service, calls))
+        let (client, progress) = (client.clone(), fleet.progress());
+        thread::spawn(move || caller(&client, service, calls, &progress))
     });
     for caller in callers {
         joined(caller.join())?;
@@ -93,7 +93,7 @@ fn demonstration(chaos: Option<u64>, calls: u32) -> Result {
     Ok(())
 }
 
-fn caller(client: &Client, service: &'static str, calls: u32) -> Result {
+fn caller(client: &Client, service: &'static str, calls: u32, progress: &Progress) -> Result {
     let options = CallOptions {
         deadline: PATIENCE,
         ..CallOptions::default()
@@ -104,6 +104,7 @@ fn caller(client: &Client, service: &'static str, calls: u32) -> Result {
         if reply.as_bytes() != answer(service, &question).as_bytes() {
             return Err(format!("{reply:?} to {question}").into());
         }
+        progress.made();
     }
     Ok(())
 }

@@ -7,7 +7,9 @@ mod basics;
 pub(crate) use basics::{joined, misused, no_options, Options, Result, PATIENCE};
 
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -17,13 +19,31 @@ use sinew_patterns::common::Random;
 #[allow(dead_code, reason = "not every example has processes")]
 pub(crate) struct Fleet {
     enough: Sender<()>,
+    progress: Progress,
     keeper: JoinHandle<Result<u32>>,
+}
+
+/// What was done so far. Nobody is killed before there was something since the last one: on a machine that starts
+/// processes more slowly than they are killed, nothing would ever be done.
+#[derive(Clone, Default)]
+pub(crate) struct Progress(Arc<AtomicU64>);
+
+#[allow(dead_code, reason = "not every example has processes")]
+impl Progress {
+    /// Something was done.
+    pub(crate) fn made(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn so_far(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 #[allow(dead_code, reason = "not every example has processes")]
 impl Fleet {
     /// Starts one process for each list of arguments. With a seed, one of them is killed and started again now
-    /// and then, on average after this time.
+    /// and then, on average after this time, as long as there is progress.
     pub(crate) fn start(
         arguments: Vec<Vec<String>>,
         chaos: Option<u64>,
@@ -34,8 +54,20 @@ impl Fleet {
             .map(Process::start)
             .collect::<Result<_>>()?;
         let (enough, told) = channel();
-        let keeper = thread::spawn(move || keep(processes, chaos.map(Random::new), pace, &told));
-        Ok(Fleet { enough, keeper })
+        let progress = Progress::default();
+        let seen = progress.clone();
+        let chaos = chaos.map(Random::new);
+        let keeper = thread::spawn(move || keep(processes, chaos, pace, &seen, &told));
+        Ok(Fleet {
+            enough,
+            progress,
+            keeper,
+        })
+    }
+
+    /// To tell it what is done.
+    pub(crate) fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Ends all of them; how many were killed before.
@@ -49,9 +81,10 @@ fn keep(
     mut processes: Vec<Process>,
     mut chaos: Option<Random>,
     pace: Duration,
+    progress: &Progress,
     enough: &Receiver<()>,
 ) -> Result<u32> {
-    let mut killed = 0;
+    let (mut killed, mut before) = (0, 0);
     loop {
         // The pace of the disaster: nobody waits for it to be over.
         let pause = chaos
@@ -60,6 +93,11 @@ fn keep(
         match (enough.recv_timeout(pause), &mut chaos) {
             (Err(RecvTimeoutError::Timeout), Some(random)) => {
                 let which = random.below(processes.len() as u64) as usize;
+                let now = progress.so_far();
+                if now == before {
+                    continue;
+                }
+                before = now;
                 processes[which].restart()?;
                 killed += 1;
             }

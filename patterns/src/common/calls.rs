@@ -134,11 +134,13 @@ pub(crate) struct Calls<T> {
     preferred: usize,
     bucket: Bucket,
     random: Random,
-    calls: BTreeMap<CallId, Call<T>>,
+    /// Boxed, since a tree moves its values when one goes.
+    calls: BTreeMap<CallId, Box<Call<T>>>,
     bytes: usize,
     next_id: u64,
     queued: BTreeSet<(Reverse<u8>, CallId)>,
-    timers: Timers<Timer>,
+    /// When each call's attempt has taken too long, or its pause is over; or its deadline, if that is before.
+    timers: Timers<CallId>,
     dispatches: VecDeque<Dispatch>,
     cancels: VecDeque<(Port, CallId)>,
     resets: VecDeque<Port>,
@@ -180,12 +182,6 @@ enum State {
     Queued,
     Sent(Port),
     Pausing,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Timer {
-    Deadline(CallId),
-    Step(CallId),
 }
 
 impl<T> Calls<T> {
@@ -254,7 +250,6 @@ impl<T> Calls<T> {
         self.bucket.fill();
         self.bytes = total;
         let deadline = now + options.deadline.min(LONGEST);
-        self.timers.set(Timer::Deadline(id), deadline);
         let call = Call {
             request,
             bytes,
@@ -269,8 +264,18 @@ impl<T> Calls<T> {
             unread: 0,
             blamed: false,
         };
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         self.enqueue(id);
+        if deadline > now {
+            self.dispatch(now);
+        }
+        if self
+            .calls
+            .get(&id)
+            .is_some_and(|call| call.state == State::Queued)
+        {
+            self.timers.set(id, deadline);
+        }
         // Also a deadline of nothing at all.
         self.handle_timeout(now);
         Ok(id)
@@ -366,7 +371,7 @@ impl<T> Calls<T> {
                 call.unread += 1;
                 let unread = call.unread;
                 self.adopt(now, port, id);
-                self.timers.set(Timer::Step(id), now + self.policy.step());
+                self.set_step(id, now + self.policy.step());
                 self.breakers[server].success();
                 if unread > self.bounds.unread {
                     self.give_up(now, id, CallError::Overrun { unread });
@@ -449,35 +454,38 @@ impl<T> Calls<T> {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(timer) = self.timers.expire(now) {
-            match timer {
-                Timer::Deadline(id) => {
-                    let attempts = self.calls.get(&id).map_or(0, |call| call.attempts);
-                    let error = match attempts {
-                        0 => CallError::Disconnected {
-                            attempts,
-                            maybe_executed: false,
-                        },
-                        _ => CallError::TimedOut {
-                            attempts,
-                            maybe_executed: true,
-                        },
-                    };
+        while let Some(id) = self.timers.expire(now) {
+            let Some(call) = self.calls.get(&id) else {
+                continue;
+            };
+            let (deadline, attempts, state) = (call.deadline, call.attempts, call.state);
+            if deadline <= now {
+                let error = match attempts {
+                    0 => CallError::Disconnected {
+                        attempts,
+                        maybe_executed: false,
+                    },
+                    _ => CallError::TimedOut {
+                        attempts,
+                        maybe_executed: true,
+                    },
+                };
+                self.unanswered(now, id);
+                self.give_up(now, id, error);
+                continue;
+            }
+            self.timers.set(id, deadline);
+            match state {
+                State::Pausing => self.enqueue(id),
+                State::Sent(port) => {
                     self.unanswered(now, id);
-                    self.give_up(now, id, error);
-                }
-                Timer::Step(id) => match self.calls.get(&id).map(|call| call.state) {
-                    Some(State::Pausing) => self.enqueue(id),
-                    Some(State::Sent(port)) => {
-                        self.unanswered(now, id);
-                        if self.may_retry(id) {
-                            let server = self.leave(now, port, id);
-                            self.set_avoid(id, server);
-                            self.pause(now, id, Duration::ZERO);
-                        }
+                    if self.may_retry(id) {
+                        let server = self.leave(now, port, id);
+                        self.set_avoid(id, server);
+                        self.pause(now, id, Duration::ZERO);
                     }
-                    _ => {}
-                },
+                }
+                State::Queued => {}
             }
         }
         self.dispatch(now);
@@ -594,7 +602,8 @@ impl<T> Calls<T> {
         self.breakers[route.server].begin(now);
         self.counters.attempts += 1;
         self.counters.retries += u64::from(call.attempts > 1);
-        self.timers.set(Timer::Step(id), now + self.policy.step());
+        let until = (now + self.policy.step()).min(call.deadline);
+        self.timers.set(id, until);
         self.dispatches.push_back(Dispatch {
             call: id,
             port,
@@ -627,7 +636,14 @@ impl<T> Calls<T> {
         call.pauses = call.pauses.saturating_add(1);
         call.state = State::Pausing;
         let pause = pause.max(at_least).min(LONGEST);
-        self.timers.set(Timer::Step(id), now + pause);
+        self.set_step(id, now + pause);
+    }
+
+    /// The attempt, or the pause, takes until then, and no longer than the call.
+    fn set_step(&mut self, id: CallId, at: Instant) {
+        if let Some(call) = self.calls.get(&id) {
+            self.timers.set(id, at.min(call.deadline));
+        }
     }
 
     fn set_avoid(&mut self, id: CallId, server: Option<usize>) {
@@ -753,8 +769,7 @@ impl<T> Calls<T> {
         self.bytes -= call.bytes;
         self.queued
             .remove(&(Reverse(call.options.priority.min(7)), id));
-        self.timers.cancel(&Timer::Deadline(id));
-        self.timers.cancel(&Timer::Step(id));
+        self.timers.cancel(&id);
         match result {
             Ok(_) => self.counters.replies += 1,
             Err(_) => self.counters.failures += 1,

@@ -6,6 +6,8 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Instant;
 
 use sinew::{Frame, Message};
@@ -24,6 +26,10 @@ pub trait Engine {
 
     /// A transmission could not be made: the peer is gone, or its queue is full. Nothing of it was sent.
     fn handle_refused(&mut self, now: Instant, transmit: Transmit);
+
+    /// There is room again at a port at which a transmission was refused. Only ports that are no ROUTER tell. Does
+    /// nothing by default.
+    fn handle_room(&mut self, _now: Instant, _port: Port) {}
 
     /// The time of [`poll_timeout`](Self::poll_timeout) may have come. Does nothing if it has not.
     fn handle_timeout(&mut self, now: Instant);
@@ -49,26 +55,65 @@ pub struct Port(pub u32);
 ///
 /// assert_eq!(PeerId::from(&b"worker"[..]).as_bytes(), b"worker");
 /// ```
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct PeerId(Frame);
+#[derive(Clone)]
+pub struct PeerId(Octets);
+
+/// Tables are full of names, and most have five octets: what is short is in the value.
+#[derive(Clone)]
+enum Octets {
+    Short(u8, [u8; SHORT]),
+    Long(Arc<[u8]>),
+}
+
+/// So that a name is no larger than a vector.
+const SHORT: usize = 22;
 
 impl PeerId {
+    /// The peer that these octets name.
+    pub(crate) fn of(octets: &[u8]) -> Self {
+        let mut short = [0; SHORT];
+        match short.get_mut(..octets.len()) {
+            Some(place) => {
+                place.copy_from_slice(octets);
+                PeerId(Octets::Short(octets.len() as u8, short))
+            }
+            None => PeerId(Octets::Long(octets.into())),
+        }
+    }
+
     /// The octets.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Octets::Short(length, octets) => &octets[..usize::from(*length)],
+            Octets::Long(octets) => octets,
+        }
     }
 
     /// As a frame of a message.
     #[must_use]
     pub fn to_frame(&self) -> Frame {
-        self.0.clone()
+        Frame::from(self.as_bytes())
     }
 }
 
 impl<F: Into<Frame>> From<F> for PeerId {
     fn from(frame: F) -> Self {
-        PeerId(frame.into())
+        PeerId::of(&frame.into())
+    }
+}
+
+impl PartialEq for PeerId {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_bytes() == other.as_bytes()
+    }
+}
+
+impl Eq for PeerId {}
+
+impl Hash for PeerId {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
     }
 }
 

@@ -178,6 +178,12 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         ticket
     }
 
+    /// Whether this would be queued now, and nothing else dropped for it.
+    #[must_use]
+    pub fn admits(&self, item: &Item<K, T>) -> bool {
+        self.fits(item)
+    }
+
     /// Takes the item whose turn it is.
     pub fn pop(&mut self) -> Option<Item<K, T>> {
         if self.items.is_empty() {

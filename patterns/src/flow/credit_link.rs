@@ -44,7 +44,7 @@ pub struct CreditOutlet {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OutletEvent {
-    /// There is more credit than before.
+    /// There is more credit than before, or the socket has room again.
     Credit,
     /// The socket did not take this message; it was not sent.
     Returned(Message),
@@ -159,7 +159,8 @@ impl Engine for CreditOutlet {
     }
 
     fn handle_refused(&mut self, _: Instant, transmit: Transmit) {
-        // Its credit is gone with the connection; with a connection, the socket's own bound is below the window.
+        // Its credit is gone with the connection. If there is one, the socket's own bound is below the window, and
+        // it says when it has room.
         if let Some(credit) = &mut self.credit {
             // What was spent a moment ago fits.
             let _ = credit.granted(cost(&transmit.message));
@@ -167,6 +168,10 @@ impl Engine for CreditOutlet {
         self.counters.messages -= 1;
         self.events
             .push_back(OutletEvent::Returned(transmit.message));
+    }
+
+    fn handle_room(&mut self, _: Instant, _: Port) {
+        self.events.push_back(OutletEvent::Credit);
     }
 
     fn handle_timeout(&mut self, _: Instant) {}

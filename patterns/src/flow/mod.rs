@@ -18,12 +18,16 @@ mod gate_shell;
 mod gated;
 mod gated_shell;
 #[cfg(test)]
+mod loss_tests;
+#[cfg(test)]
 mod sim_tests;
 mod token_shell;
 mod tokens;
 
 #[cfg(test)]
-pub(crate) use sim_tests::loss_rows;
+pub(crate) fn loss_rows() -> String {
+    sim_tests::loss_rows() + &loss_tests::loss_rows()
+}
 
 pub use bucket::{Bucket, RetryAfter, TokenBucket};
 pub use credit::{CreditError, CreditRx, CreditTx};

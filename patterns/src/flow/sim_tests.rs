@@ -1,6 +1,5 @@
 //! Credit, gates and tokens under schedules that follow from one number.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -9,8 +8,8 @@ use std::time::{Duration, Instant};
 use sinew::Message;
 
 use super::*;
-use crate::common::{Engine, Limits, OnFull, PeerEvent, PeerId, Port, Random, Transmit};
-use crate::lab::{rows, schedules, Node, NodeId, Sim, Trouble, Weather};
+use crate::common::{Engine, Limits, OnFull, PeerId, Port, Random, Transmit};
+use crate::lab::{forward, rows, schedules, Node, NodeId, Sim, Trouble, Weather};
 
 const WINDOW: u64 = 200;
 
@@ -42,7 +41,8 @@ struct Sender {
 }
 
 impl Sender {
-    fn after(&mut self) {
+    fn after(&mut self, _: Instant) {
+        assert!(self.outlet.credit() <= WINDOW);
         while let Some(event) = self.outlet.poll_event() {
             // What the socket did not take is lost here; the next number says so.
             if let OutletEvent::Returned(_) = event {
@@ -53,24 +53,7 @@ impl Sender {
 }
 
 impl Node for Sender {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.outlet.handle_message(now, port, from, message);
-        assert!(self.outlet.credit() <= WINDOW);
-        self.after();
-    }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.outlet.handle_peer(now, port, event);
-    }
-    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        self.outlet.handle_refused(now, transmit);
-        self.after();
-    }
+    forward!(outlet);
     fn handle_timeout(&mut self, now: Instant) {
         while now >= self.next {
             self.next += self.random.up_to(Duration::from_millis(4)) + Duration::from_micros(1);
@@ -83,14 +66,8 @@ impl Node for Sender {
             }
         }
     }
-    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-        self.outlet.poll_transmit()
-    }
     fn poll_timeout(&self) -> Option<Instant> {
         Some(self.next)
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -105,7 +82,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn after(&mut self) {
+    fn after(&mut self, _: Instant) {
         while let Some(InletEvent::Delivery(delivery)) = self.inlet.poll_event() {
             let body = delivery.message.as_bytes();
             let number = |at: usize| u64::from_be_bytes(body[at..at + 8].try_into().unwrap());
@@ -124,20 +101,7 @@ impl Receiver {
 }
 
 impl Node for Receiver {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.inlet.handle_message(now, port, from, message);
-        self.after();
-    }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.inlet.handle_peer(now, port, event);
-        self.after();
-    }
+    forward!(inlet, input);
     fn handle_refused(&mut self, _: Instant, _: Transmit) {
         // The connection broke under a grant.
     }
@@ -156,9 +120,6 @@ impl Node for Receiver {
     }
     fn poll_timeout(&self) -> Option<Instant> {
         Some(self.next)
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -209,7 +170,13 @@ pub(crate) fn loss_rows() -> String {
         trouble.befall(&mut sim, &[receiver]);
         sim.run(Duration::from_secs(12));
         let world = world.borrow();
-        tallies.note_messages(world.accepted, world.received, world.returned);
+        tallies.note_counts(
+            "messages",
+            world.accepted,
+            world.received,
+            world.returned,
+            0,
+        );
     })
 }
 

@@ -15,6 +15,46 @@ mod schedule;
 mod sim;
 mod tally;
 
+/// Parts of a [`Node`] around an engine in a field: what comes goes to the engine, and then `after(now)` of the node
+/// sees to its events. With `input`, what the engine sends and what comes back of that is left to the node.
+macro_rules! forward {
+    ($engine:ident) => {
+        crate::lab::forward!($engine, input);
+        fn handle_refused(&mut self, now: std::time::Instant, transmit: crate::common::Transmit) {
+            self.$engine.handle_refused(now, transmit);
+            self.after(now);
+        }
+        fn poll_transmit(&mut self, _: std::time::Instant) -> Option<crate::common::Transmit> {
+            self.$engine.poll_transmit()
+        }
+    };
+    ($engine:ident, input) => {
+        fn handle_message(
+            &mut self,
+            now: std::time::Instant,
+            port: crate::common::Port,
+            from: Option<&crate::common::PeerId>,
+            message: sinew::Message,
+        ) {
+            self.$engine.handle_message(now, port, from, message);
+            self.after(now);
+        }
+        fn handle_peer(
+            &mut self,
+            now: std::time::Instant,
+            port: crate::common::Port,
+            event: crate::common::PeerEvent,
+        ) {
+            self.$engine.handle_peer(now, port, event);
+            self.after(now);
+        }
+        fn as_any(&mut self) -> &mut dyn std::any::Any {
+            self
+        }
+    };
+}
+
+pub(crate) use forward;
 pub(crate) use schedule::{number, schedules};
 pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather, STRANGER};
 pub(crate) use tally::{rows, Tallies, Trouble};

@@ -110,14 +110,23 @@ impl Tallies {
         }
     }
 
-    /// So many messages that go one way were sent, came, and were given back.
-    pub(crate) fn note_messages(&mut self, sent: u64, came: u64, returned: u64) {
-        let tally = self.0.entry("messages").or_default();
-        assert!(came + returned <= sent, "each comes once or not at all");
-        tally.calls += sent;
-        tally.replies += came;
-        tally.declined += returned;
-        tally.unknown += sent - came - returned;
+    /// So many were asked for, or sent; so many were replied to, or came; so many were declined, or given back; and
+    /// so many were carried out again. What became of the others is not known.
+    pub(crate) fn note_counts(
+        &mut self,
+        kind: &'static str,
+        calls: u64,
+        replies: u64,
+        declined: u64,
+        again: u64,
+    ) {
+        let tally = self.0.entry(kind).or_default();
+        assert!(replies + declined <= calls, "each ends once or not at all");
+        tally.calls += calls;
+        tally.replies += replies;
+        tally.declined += declined;
+        tally.unknown += calls - replies - declined;
+        tally.again += again;
     }
 
     /// What must be so whatever the trouble, and what with none.
@@ -195,8 +204,8 @@ PATTERNS_LOSS_TABLE=SEEDS cargo test --release -p sinew-patterns --lib loss_tabl
 
 The same seeds make the same figures. Each row is one kind of trouble, ten times in six seconds, in turn to each
 of those it is about: two servers of `rpc`, four workers or the one broker of `mdp`, all of which speak the
-extension header. The one broker, which is frozen or cut off ten times for 600 ms, is so for all six seconds. Calls
-have deadlines of 4 to 12 s.
+extension header. The one broker and the one token server, which are frozen or cut off ten times for 600 ms, are so for
+all six seconds, but for a moment in between. Calls have deadlines of 4 to 12 s.
 
 *Reply*: the call ended with its reply. *Not done*: it ended with an error that says that nothing was done; that
 is checked for each of them. *Unknown*: it ended with an error that says that it may have been done. Nothing else
@@ -207,6 +216,13 @@ so repetitions are done again after that is killed, and when another server is a
 `flow`'s credit is for messages that go one way: *reply* is those that came, each once and in order, which is checked
 for each; *not done* those that were given back, for there was no connection; *unknown* those that were lost with a
 connection, or with the receiver. What is repeated to a receiver by a stranger is not tried.
+
+The token server of `flow` has three clients, who want half of what it mints, each token within half a second, and
+fetch ten ahead: *reply* is a token taken; *not done* a take that was refused, since none came in time; *done again* a
+take without a token, which is what `Open` means when the server cannot be reached. With `Closed` there is none. In
+no case are more tokens taken than rate and burst allow. `flow`'s gate lets in two at a time, and it is its four clients
+that are in trouble: *reply* is their request done, *not done* one that was turned away, or not sent; *unknown* one whose
+client was killed, or lost its connection or its patience. When all is over every permit has come back, which is checked.
 
 | pattern | trouble | calls | number | reply | not done | unknown | done again |
 | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -75,7 +75,8 @@ pub struct BrokerEngine {
     services: BTreeMap<Vec<u8>, Service>,
     workers: BTreeMap<PeerId, Worker>,
     banned: Banned,
-    requests: BTreeMap<u64, Request>,
+    /// Boxed, since a tree moves its values when one goes.
+    requests: BTreeMap<u64, Box<Request>>,
     /// Requests with a name, by who sent them and what they call it.
     origins: BTreeMap<(PeerId, MsgId), u64>,
     /// How many requests each client waits for.
@@ -96,6 +97,8 @@ struct Service {
     queue: FairQueue<PeerId, u64>,
     /// Who is idle, and since when: the longest first.
     idle: BTreeSet<(u64, PeerId)>,
+    /// What its timer is set to: the earliest deadline in the queue.
+    wakes: Option<Instant>,
     stats: ServiceStats,
 }
 
@@ -250,6 +253,7 @@ impl BrokerEngine {
                 policy,
                 queue: FairQueue::new(policy.queue),
                 idle: BTreeSet::new(),
+                wakes: None,
                 stats: ServiceStats::default(),
             };
             self.services.insert(name.to_vec(), service);
@@ -259,12 +263,14 @@ impl BrokerEngine {
 
     /// Forgets a service that nobody offers and nobody asks for.
     fn tidy(&mut self, name: &[u8]) {
-        let Some(service) = self.services.get(name) else {
+        let Some(service) = self.services.get_mut(name) else {
             return;
         };
         let deadline = service.queue.next_deadline();
-        self.timers
-            .set_or_cancel(Timer::Queue(name.to_vec()), deadline);
+        if std::mem::replace(&mut service.wakes, deadline) != deadline {
+            self.timers
+                .set_or_cancel(Timer::Queue(name.to_vec()), deadline);
+        }
         let stats = service.stats();
         if (stats.workers, stats.ready, stats.in_flight) == (0, 0, 0) {
             self.services.remove(name);
@@ -323,7 +329,7 @@ impl BrokerEngine {
 
     fn requested(&mut self, now: Instant, origin: Origin, ext: Ext<'static>, body: Vec<Frame>) {
         self.counters.requests += 1;
-        let name = origin.service.to_vec();
+        let name = origin.service.clone();
         if self.draining {
             return self.decline(&origin, Status::Unavailable, None);
         }
@@ -399,21 +405,32 @@ impl BrokerEngine {
         };
         let latest = now + ttl.min(LONGEST);
         let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
-        let pushed = service.queue.push(Item {
+        let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let item = Item {
             flow: origin.peer.clone(),
             priority: ext.priority.unwrap_or(0),
             bytes,
-            deadline: Some(deadline.map_or(latest, |deadline| deadline.min(latest))),
+            deadline: Some(latest),
             value: id,
-        });
-        let (ticket, dropped) = match pushed {
-            Pushed::Queued(ticket) => (ticket, Vec::new()),
-            Pushed::Replaced(ticket, dropped) => (ticket, dropped),
-            Pushed::Refused(_) => {
-                self.counters.rejected += 1;
-                self.decline_all(&origin, key, Status::Rejected, None);
-                return self.tidy(&name);
-            }
+        };
+        // Most find a worker free, and nobody before them.
+        let free = service.queue.is_empty() && !service.idle.is_empty() && latest > now;
+        let free = free && service.queue.admits(&item);
+        let mut dropped = Vec::new();
+        let ticket = match free {
+            true => None,
+            false => match service.queue.push(item) {
+                Pushed::Queued(ticket) => Some(ticket),
+                Pushed::Replaced(ticket, others) => {
+                    dropped = others;
+                    Some(ticket)
+                }
+                Pushed::Refused(_) => {
+                    self.counters.rejected += 1;
+                    self.decline_all(&origin, key, Status::Rejected, None);
+                    return self.tidy(&name);
+                }
+            },
         };
         self.bytes += bytes;
         *self.clients.entry(origin.peer.clone()).or_default() += 1;
@@ -427,13 +444,16 @@ impl BrokerEngine {
             bytes,
             deadline,
             deliveries: 0,
-            ticket: Some(ticket),
+            ticket,
             key,
             gone: false,
             parts: 0,
             collected: Vec::new(),
         };
-        self.requests.insert(id, request);
+        self.requests.insert(id, Box::new(request));
+        if free {
+            return self.assign(now, &name, id);
+        }
         for id in dropped {
             self.counters.rejected += 1;
             // It is out of the queue already.
@@ -605,7 +625,7 @@ impl BrokerEngine {
     }
 
     /// A request is over. If a worker has it, that is for the caller to see to.
-    fn forget(&mut self, id: u64) -> Option<Request> {
+    fn forget(&mut self, id: u64) -> Option<Box<Request>> {
         let request = self.requests.remove(&id)?;
         self.bytes -= request.bytes;
         if let Some(count) = self.clients.get_mut(&request.origin.peer) {
@@ -620,8 +640,8 @@ impl BrokerEngine {
                 self.origins.remove(&named);
             }
         }
-        let name = request.origin.service.to_vec();
-        if let (Some(ticket), Some(service)) = (request.ticket, self.services.get_mut(&name)) {
+        let name = request.origin.service.clone();
+        if let (Some(ticket), Some(service)) = (request.ticket, self.services.get_mut(&name[..])) {
             service.queue.remove(ticket);
         }
         self.tidy(&name);
@@ -633,50 +653,58 @@ impl BrokerEngine {
     fn dispatch(&mut self, now: Instant, name: &[u8]) {
         self.expire(now, name);
         while let Some(service) = self.services.get_mut(name) {
-            let Some((_, peer)) = service.idle.first().cloned() else {
+            if service.idle.is_empty() {
                 break;
-            };
+            }
             let Some(item) = service.queue.pop() else {
                 break;
             };
-            service.idle.pop_first();
-            service.stats.in_flight += 1;
-            let policy = service.policy;
-            let (Some(request), Some(worker)) = (
-                self.requests.get_mut(&item.value),
-                self.workers.get_mut(&peer),
-            ) else {
-                break;
-            };
-            request.ticket = None;
-            request.deliveries += 1;
-            worker.state = State::Busy(item.value);
-            self.counters.dispatched += 1;
-            self.counters.redelivered += u64::from(request.deliveries > 1);
-            let lease = match policy.lease {
-                Lease::None => None,
-                Lease::WhileHeartbeating(_) if !worker.ext => None,
-                Lease::Fixed(span) | Lease::WhileHeartbeating(span) => {
-                    Some(now + span.min(LONGEST))
-                }
-            };
-            self.timers.cancel(&Timer::Silence(peer.clone()));
-            self.timers.set_or_cancel(Timer::Lease(peer.clone()), lease);
-            let mut body = request.body.clone();
-            if worker.ext && request.origin.ext {
-                let ext = Ext {
-                    deadline: request.deadline.map(|at| at.saturating_duration_since(now)),
-                    attempt: Some(u16::try_from(request.deliveries).unwrap_or(u16::MAX)),
-                    ..request.ext.clone()
-                };
-                body.splice(0..0, ext.encode().ok());
-            }
-            let client = request.origin.peer.to_frame();
-            let message = wire::encode_request(worker.dialect, &client, body);
-            let port = worker.port;
-            self.send_worker(now, port, &peer, message);
+            self.assign(now, name, item.value);
         }
         self.tidy(name);
+    }
+
+    /// The worker that has been idle longest is given this request, which is in no queue any more.
+    fn assign(&mut self, now: Instant, name: &[u8], id: u64) {
+        let Some(service) = self.services.get_mut(name) else {
+            return;
+        };
+        let Some((_, peer)) = service.idle.pop_first() else {
+            return;
+        };
+        service.stats.in_flight += 1;
+        let policy = service.policy;
+        let (Some(request), Some(worker)) =
+            (self.requests.get_mut(&id), self.workers.get_mut(&peer))
+        else {
+            return;
+        };
+        request.ticket = None;
+        request.deliveries += 1;
+        worker.state = State::Busy(id);
+        self.counters.dispatched += 1;
+        self.counters.redelivered += u64::from(request.deliveries > 1);
+        let lease = match policy.lease {
+            Lease::None => None,
+            Lease::WhileHeartbeating(_) if !worker.ext => None,
+            Lease::Fixed(span) | Lease::WhileHeartbeating(span) => Some(now + span.min(LONGEST)),
+        };
+        self.timers.cancel(&Timer::Silence(peer.clone()));
+        self.timers.set_or_cancel(Timer::Lease(peer.clone()), lease);
+        let mut body = Vec::with_capacity(request.body.len() + 1);
+        if worker.ext && request.origin.ext {
+            let ext = Ext {
+                deadline: request.deadline.map(|at| at.saturating_duration_since(now)),
+                attempt: Some(u16::try_from(request.deliveries).unwrap_or(u16::MAX)),
+                ..request.ext.clone()
+            };
+            body.extend(ext.encode().ok());
+        }
+        body.extend_from_slice(&request.body);
+        let client = request.origin.peer.to_frame();
+        let message = wire::encode_request(worker.dialect, &client, body);
+        let port = worker.port;
+        self.send_worker(now, port, &peer, message);
     }
 
     /// Declines what has waited for too long.
@@ -776,6 +804,9 @@ impl Engine for BrokerEngine {
                 Timer::Beat(peer) => self.beat(now, &peer),
                 Timer::Lease(peer) => self.lease_ended(now, &peer),
                 Timer::Queue(name) => {
+                    if let Some(service) = self.services.get_mut(&name) {
+                        service.wakes = None;
+                    }
                     self.expire(now, &name);
                     self.tidy(&name);
                     self.look_drained();

@@ -1,6 +1,5 @@
 //! Clients, workers and brokers in the fault laboratory.
 
-use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -10,10 +9,12 @@ use sinew::Message;
 
 use super::*;
 use crate::common::{
-    CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId,
-    PeerEvent, PeerId, Port, Random, RetryPolicy, Timers, Transmit,
+    CallError, CallEvent, CallId, CallOptions, Engine, Ext, Heartbeat, Idem, Limits, MsgId, PeerId,
+    Port, Random, RetryPolicy, Timers,
 };
-use crate::lab::{rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather, STRANGER};
+use crate::lab::{
+    forward, rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather, STRANGER,
+};
 
 const HEARTBEAT: Heartbeat = Heartbeat {
     interval: Duration::from_millis(100),
@@ -32,36 +33,6 @@ struct World {
 }
 
 type Shared = Rc<RefCell<World>>;
-
-/// Forwards everything to the engine, and then lets the node see to its events.
-macro_rules! forward {
-    () => {
-        fn handle_message(
-            &mut self,
-            now: Instant,
-            port: Port,
-            from: Option<&PeerId>,
-            message: Message,
-        ) {
-            self.engine.handle_message(now, port, from, message);
-            self.after(now);
-        }
-        fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-            self.engine.handle_peer(now, port, event);
-            self.after(now);
-        }
-        fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-            self.engine.handle_refused(now, transmit);
-            self.after(now);
-        }
-        fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-            self.engine.poll_transmit()
-        }
-        fn as_any(&mut self) -> &mut dyn Any {
-            self
-        }
-    };
-}
 
 struct BrokerNode {
     engine: BrokerEngine,
@@ -86,7 +57,7 @@ impl BrokerNode {
 }
 
 impl Node for BrokerNode {
-    forward!();
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         self.after(now);
@@ -131,7 +102,7 @@ impl WorkerNode {
 }
 
 impl Node for WorkerNode {
-    forward!();
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         while let Some(id) = self.busy.expire(now) {
@@ -223,7 +194,7 @@ impl ClientNode {
 }
 
 impl Node for ClientNode {
-    forward!();
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         self.make_calls(now);

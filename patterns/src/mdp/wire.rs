@@ -116,13 +116,19 @@ impl Dialect {
         self.heartbeat() + 1
     }
 
-    fn header(self, role: Role) -> Vec<Frame> {
-        match (self, role) {
-            (Dialect::V1, Role::Client) => vec![Frame::default(), Frame::from_static(b"MDPC01")],
-            (Dialect::V1, Role::Worker) => vec![Frame::default(), Frame::from_static(b"MDPW01")],
-            (Dialect::V2, Role::Client) => vec![Frame::from_static(b"MDPC02")],
-            (Dialect::V2, Role::Worker) => vec![Frame::from_static(b"MDPW02")],
+    /// The beginning of a message of so many frames besides.
+    fn header(self, role: Role, more: usize) -> Vec<Frame> {
+        let mut frames = Vec::with_capacity(more + 2);
+        if self == Dialect::V1 {
+            frames.push(Frame::default());
         }
+        frames.push(Frame::from_static(match (self, role) {
+            (Dialect::V1, Role::Client) => b"MDPC01",
+            (Dialect::V1, Role::Worker) => b"MDPW01",
+            (Dialect::V2, Role::Client) => b"MDPC02",
+            (Dialect::V2, Role::Worker) => b"MDPW02",
+        }));
+        frames
     }
 }
 
@@ -216,7 +222,7 @@ pub(crate) fn decode_to_client(message: Message, dialect: Dialect) -> Result<ToC
 }
 
 pub(crate) fn encode_call(dialect: Dialect, service: &Frame, body: Vec<Frame>) -> Message {
-    let mut frames = dialect.header(Role::Client);
+    let mut frames = dialect.header(Role::Client, body.len() + 3);
     if dialect == Dialect::V2 {
         frames.push(Frame::from([1]));
     }
@@ -231,7 +237,7 @@ pub(crate) fn encode_to_client(
     body: Vec<Frame>,
     last: bool,
 ) -> Message {
-    let mut frames = dialect.header(Role::Client);
+    let mut frames = dialect.header(Role::Client, body.len() + 3);
     if dialect == Dialect::V2 {
         frames.push(Frame::from([if last { 3 } else { 2 }]));
     }
@@ -240,7 +246,7 @@ pub(crate) fn encode_to_client(
 }
 
 pub(crate) fn encode_ready(dialect: Dialect, service: &Frame, ext: Option<Frame>) -> Message {
-    let mut frames = dialect.header(Role::Worker);
+    let mut frames = dialect.header(Role::Worker, 3);
     frames.push(Frame::from([READY]));
     frames.push(service.clone());
     frames.extend(ext);
@@ -248,7 +254,7 @@ pub(crate) fn encode_ready(dialect: Dialect, service: &Frame, ext: Option<Frame>
 }
 
 pub(crate) fn encode_request(dialect: Dialect, client: &Frame, body: Vec<Frame>) -> Message {
-    let mut frames = dialect.header(Role::Worker);
+    let mut frames = dialect.header(Role::Worker, body.len() + 4);
     frames.extend([Frame::from([REQUEST]), client.clone(), Frame::default()]);
     finish(frames, body)
 }
@@ -259,20 +265,20 @@ pub(crate) fn encode_reply(
     body: Vec<Frame>,
     last: bool,
 ) -> Message {
-    let mut frames = dialect.header(Role::Worker);
+    let mut frames = dialect.header(Role::Worker, body.len() + 4);
     let code = dialect.reply(last);
     frames.extend([Frame::from([code]), client.clone(), Frame::default()]);
     finish(frames, body)
 }
 
 pub(crate) fn encode_heartbeat(dialect: Dialect) -> Message {
-    let mut frames = dialect.header(Role::Worker);
+    let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.heartbeat()]));
     Message::multipart(frames)
 }
 
 pub(crate) fn encode_disconnect(dialect: Dialect) -> Message {
-    let mut frames = dialect.header(Role::Worker);
+    let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.disconnect()]));
     Message::multipart(frames)
 }

@@ -1,7 +1,6 @@
 //! The worker on sockets: one DEALER at a time per slot, a thread for all of them, and handlers on others.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Instant;
 
 use sinew::{Context, Frame, Message, ToEndpoint};
@@ -10,11 +9,9 @@ use super::slots::{SlotEvent, Slots};
 use super::{WorkerConfig, WorkerCounters, WorkerEngine, WorkerEvent, WorkerRequestId};
 use crate::common::Fault;
 use crate::shell::{
-    endpoints, seed, Asked, Clerk, Driver, Request, Requests, Running, ServeCommand, ServeEngine,
-    ServeTold, Sockets, StartError, LINGER,
+    endpoints, seed, Asked, Control, Driver, Request, ServeEngine, ServeTold, Serving, Sockets,
+    StartError, LINGER,
 };
-
-type Thread = Running<ServeCommand<Slots>>;
 
 /// A worker that offers a service to one of several equivalent brokers. See [`Client`](super::Client) for an
 /// example.
@@ -23,17 +20,11 @@ type Thread = Running<ServeCommand<Slots>>;
 /// on while handlers run, unless [`Scope::Progress`](crate::common::Scope::Progress) says otherwise. It begins at once, and ends when it is
 /// drained or dropped.
 #[derive(Debug)]
-pub struct Worker {
-    running: Arc<Thread>,
-    slots: usize,
-    requests: Arc<Requests>,
-}
+pub struct Worker(Serving<Slots>);
 
 /// What other threads control a [`Worker`] with.
 #[derive(Debug, Clone)]
-pub struct WorkerHandle {
-    running: Arc<Thread>,
-}
+pub struct WorkerHandle(Control<Slots>);
 
 impl Worker {
     /// A worker with one slot. No broker need be there yet.
@@ -67,13 +58,7 @@ impl Worker {
         let engines = (0..slots)
             .map(|_| WorkerEngine::new(config, service.clone(), brokers.len(), seed(), now));
         let driver = Driver::new(Slots::new(engines.collect()), Sockets::new(context, LINGER));
-        let requests = Arc::default();
-        let clerk = Clerk::new(&driver, &requests, brokers);
-        Ok(Worker {
-            running: Arc::new(Running::start("sinew-mdp-worker", driver, clerk)?),
-            slots,
-            requests,
-        })
+        Serving::start("sinew-mdp-worker", driver, brokers, slots).map(Worker)
     }
 
     /// Runs this handler on a thread per slot, the caller's included, until the worker is drained. A handler
@@ -85,13 +70,13 @@ impl Worker {
     where
         H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
     {
-        self.requests.serve(self.slots, &handler)
+        self.0.serve(&handler)
     }
 
     /// The same for a task of any executor: the next request, or `None` when the worker has ended. Dropping the future loses
     /// none.
     pub fn next_async(&mut self) -> impl Future<Output = Option<Request>> + Send + '_ {
-        self.requests.next_async()
+        self.0.next_async()
     }
 
     /// Serves in a task of any executor: the futures that the handler makes of requests run side by side in it, at
@@ -116,15 +101,13 @@ impl Worker {
         H: Fn(Request) -> F,
         F: Future<Output = ()>,
     {
-        self.requests.serve_async(self.slots, handler).await;
+        self.0.serve_async(handler).await;
     }
 
     /// What other threads control it with.
     #[must_use]
     pub fn handle(&self) -> WorkerHandle {
-        WorkerHandle {
-            running: Arc::clone(&self.running),
-        }
+        WorkerHandle(self.0.control())
     }
 }
 
@@ -133,13 +116,7 @@ impl Iterator for Worker {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        self.requests.next(None)
-    }
-}
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        self.handle().stop();
+        self.0.next(None)
     }
 }
 
@@ -147,30 +124,28 @@ impl WorkerHandle {
     /// What all slots together have done so far; all zero once the worker has ended.
     #[must_use]
     pub fn counters(&self) -> WorkerCounters {
-        let sender = self.running.sender();
-        let counters = sender.ask(ServeCommand::With, |slots: &mut Slots| slots.counters());
-        counters.unwrap_or_default()
+        self.0.ask(|slots| slots.counters())
     }
 
     /// Takes no more requests, finishes those that are here, says goodbye to the broker, and ends. Does not
     /// wait for that: [`join`](Self::join) does.
     pub fn drain(&self) {
-        let _ = self.running.sender().send(ServeCommand::Drain);
+        self.0.drain();
     }
 
     /// Ends now. Requests that are here get no reply; the broker gives them to others.
     pub fn stop(&self) {
-        let _ = self.running.sender().send(ServeCommand::Stop);
+        self.0.stop();
     }
 
     /// Waits until the worker has ended and its sockets are closed, at most a second after its last reply.
     pub fn join(&self) {
-        self.running.join();
+        self.0.join();
     }
 
     /// The same as [`join`](Self::join) for a task of any executor.
     pub async fn join_async(&self) {
-        self.running.join_async().await;
+        self.0.join_async().await;
     }
 }
 

@@ -140,9 +140,10 @@ pub struct ServerCounters {
 pub struct ServerEngine {
     config: ServerConfig,
     queue: FairQueue<PeerId, RequestId>,
-    requests: BTreeMap<RequestId, Pending>,
+    /// Boxed, since a tree moves its values when one goes.
+    requests: BTreeMap<RequestId, Box<Pending>>,
     /// Requests of EXT clients by where they come from, to tell repetitions and to find what is cancelled.
-    origins: BTreeMap<(PeerId, Vec<u8>), RequestId>,
+    origins: BTreeMap<Place, RequestId>,
     cache: Option<ReplyCache<(), Origin, Kept>>,
     running: usize,
     next_id: u64,
@@ -164,6 +165,8 @@ struct Origin {
 #[derive(Debug)]
 struct Pending {
     origin: Origin,
+    /// Of EXT clients.
+    place: Option<Place>,
     body: Option<Message>,
     deadline: Option<Instant>,
     key: Option<MsgId>,
@@ -266,9 +269,10 @@ impl ServerEngine {
             self.decline(&origin, ext.id, Status::Expired, None);
             return;
         }
-        let place = place_of(&origin);
+        let place = origin.ext.then(|| place_of(&origin));
         let again = ext.attempt.is_some_and(|attempt| attempt > 1);
-        if origin.ext && again && self.origins.contains_key(&place) {
+        let known = |place: &Place| self.origins.contains_key(place);
+        if again && place.as_ref().is_some_and(known) {
             // It will be answered; that is the answer to this one too.
             self.counters.dups += 1;
             return;
@@ -313,34 +317,47 @@ impl ServerEngine {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
-        let pushed = self.queue.push(Item {
+        let item = Item {
             flow: origin.peer.clone(),
             priority: ext.priority.unwrap_or(0),
             bytes: body.byte_len(),
             deadline,
             value: id,
-        });
-        let (ticket, dropped) = match pushed {
-            Pushed::Queued(ticket) => (ticket, Vec::new()),
-            Pushed::Replaced(ticket, dropped) => (ticket, dropped),
-            Pushed::Refused(_) => {
-                self.rejected(&origin, key);
-                return;
-            }
         };
-        if origin.ext {
-            self.origins.insert(place, id);
+        // Most find a handler free, and nobody before them.
+        let free = self.queue.is_empty() && self.running < self.config.concurrency.max(1);
+        let mut dropped = Vec::new();
+        let queued = match free && self.queue.admits(&item) {
+            true => None,
+            false => match self.queue.push(item) {
+                Pushed::Queued(ticket) => Some(ticket),
+                Pushed::Replaced(ticket, others) => {
+                    dropped = others;
+                    Some(ticket)
+                }
+                Pushed::Refused(_) => {
+                    self.rejected(&origin, key);
+                    return;
+                }
+            },
+        };
+        if let Some(place) = &place {
+            self.origins.insert(place.clone(), id);
         }
         let pending = Pending {
             origin,
+            place,
             body: Some(body),
             deadline,
             key,
-            queued: Some(ticket),
+            queued,
             gone: false,
             parts: 0,
         };
-        self.requests.insert(id, pending);
+        self.requests.insert(id, Box::new(pending));
+        if queued.is_none() {
+            self.start(id);
+        }
         for id in dropped {
             if let Some(pending) = self.forget(id) {
                 self.rejected(&pending.origin, pending.key);
@@ -409,11 +426,12 @@ impl ServerEngine {
         }
     }
 
-    fn forget(&mut self, id: RequestId) -> Option<Pending> {
+    fn forget(&mut self, id: RequestId) -> Option<Box<Pending>> {
         let pending = self.requests.remove(&id)?;
-        let place = place_of(&pending.origin);
-        if self.origins.get(&place) == Some(&id) {
-            self.origins.remove(&place);
+        if let Some(place) = &pending.place {
+            if self.origins.get(place) == Some(&id) {
+                self.origins.remove(place);
+            }
         }
         Some(pending)
     }
@@ -495,21 +513,26 @@ impl ServerEngine {
             let Some(item) = self.queue.pop() else {
                 break;
             };
-            let Some(pending) = self.requests.get_mut(&item.value) else {
-                continue;
-            };
-            pending.queued = None;
-            self.running += 1;
-            self.counters.started += 1;
-            self.events.push_back(ServerEvent::Request(ServerRequest {
-                id: item.value,
-                peer: item.flow,
-                body: pending.body.take().unwrap_or_default(),
-                deadline: pending.deadline,
-                key: pending.key,
-            }));
+            self.start(item.value);
         }
         self.look_drained();
+    }
+
+    /// A handler is given this.
+    fn start(&mut self, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(&id) else {
+            return;
+        };
+        pending.queued = None;
+        self.running += 1;
+        self.counters.started += 1;
+        self.events.push_back(ServerEvent::Request(ServerRequest {
+            id,
+            peer: pending.origin.peer.clone(),
+            body: pending.body.take().unwrap_or_default(),
+            deadline: pending.deadline,
+            key: pending.key,
+        }));
     }
 
     fn look_drained(&mut self) {
@@ -595,8 +618,11 @@ impl Engine for ServerEngine {
 }
 
 /// Where a request comes from, as a key: the peer and the envelope, with lengths so that no two are alike.
-fn place_of(origin: &Origin) -> (PeerId, Vec<u8>) {
-    let mut octets = Vec::new();
+type Place = (PeerId, Vec<u8>);
+
+fn place_of(origin: &Origin) -> Place {
+    let length = origin.envelope.iter().map(|frame| frame.len() + 4).sum();
+    let mut octets = Vec::with_capacity(length);
     for frame in &origin.envelope {
         octets.extend_from_slice(&(frame.len() as u32).to_be_bytes());
         octets.extend_from_slice(frame);

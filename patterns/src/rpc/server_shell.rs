@@ -1,7 +1,6 @@
 //! The server on a socket: a ROUTER with a thread of its own, and handlers on others.
 
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Instant;
 
 use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
@@ -9,11 +8,9 @@ use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
 use super::{RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
 use crate::common::{Fault, MsgId};
 use crate::shell::{
-    behind, endpoints, Asked, Clerk, Driver, Request, Requests, Running, ServeCommand, ServeEngine,
-    ServeTold, StartError, LINGER,
+    behind, endpoints, Asked, Control, Driver, Request, ServeEngine, ServeTold, Serving,
+    StartError, LINGER,
 };
-
-type Thread = Running<ServeCommand<ServerEngine>>;
 
 /// A server of REQ, DEALER and [`Client`](super::Client), of this or any other library.
 ///
@@ -22,17 +19,13 @@ type Thread = Running<ServeCommand<ServerEngine>>;
 /// ends when it is drained, stopped or dropped. See [`Client`](super::Client) for an example.
 #[derive(Debug)]
 pub struct Server {
-    running: Arc<Thread>,
-    requests: Arc<Requests>,
+    serving: Serving<ServerEngine>,
     endpoints: Vec<Endpoint>,
-    concurrency: usize,
 }
 
 /// What other threads control a [`Server`] with.
 #[derive(Debug, Clone)]
-pub struct ServerHandle {
-    running: Arc<Thread>,
-}
+pub struct ServerHandle(Control<ServerEngine>);
 
 impl Server {
     /// A server that is bound to these endpoints.
@@ -48,13 +41,10 @@ impl Server {
         let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
         let endpoints = bound.collect::<Result<_, _>>()?;
         let driver: Driver<_, _> = behind(router, ServerEngine::new(config));
-        let requests = Arc::default();
-        let clerk = Clerk::new(&driver, &requests, Vec::new());
+        let most = config.concurrency.max(1);
         Ok(Server {
-            running: Arc::new(Running::start("sinew-rpc-server", driver, clerk)?),
-            requests,
+            serving: Serving::start("sinew-rpc-server", driver, Vec::new(), most)?,
             endpoints,
-            concurrency: config.concurrency.max(1),
         })
     }
 
@@ -66,7 +56,7 @@ impl Server {
 
     /// The next request, at most until then. `None` if there is none by then, too.
     pub fn next_deadline(&mut self, until: Instant) -> Option<Request> {
-        self.requests.next(Some(until))
+        self.serving.next(Some(until))
     }
 
     /// Runs this handler on [`ServerConfig::concurrency`] threads, the caller's included, until the server is
@@ -78,13 +68,13 @@ impl Server {
     where
         H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
     {
-        self.requests.serve(self.concurrency, &handler)
+        self.serving.serve(&handler)
     }
 
     /// The same for a task of any executor: the next request, or `None` when the server has ended. Dropping the future loses
     /// none.
     pub fn next_async(&mut self) -> impl Future<Output = Option<Request>> + Send + '_ {
-        self.requests.next_async()
+        self.serving.next_async()
     }
 
     /// Serves in a task of any executor: the futures that the handler makes of requests run side by side in it, at
@@ -118,15 +108,13 @@ impl Server {
         H: Fn(Request) -> F,
         F: Future<Output = ()>,
     {
-        self.requests.serve_async(self.concurrency, handler).await;
+        self.serving.serve_async(handler).await;
     }
 
     /// What other threads control it with.
     #[must_use]
     pub fn handle(&self) -> ServerHandle {
-        ServerHandle {
-            running: Arc::clone(&self.running),
-        }
+        ServerHandle(self.serving.control())
     }
 }
 
@@ -135,13 +123,7 @@ impl Iterator for Server {
     type Item = Request;
 
     fn next(&mut self) -> Option<Request> {
-        self.requests.next(None)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.running.sender().send(ServeCommand::Stop);
+        self.serving.next(None)
     }
 }
 
@@ -149,42 +131,34 @@ impl ServerHandle {
     /// What was done so far; all zero once the server has ended.
     #[must_use]
     pub fn counters(&self) -> ServerCounters {
-        let sender = self.running.sender();
-        let counters = sender.ask(ServeCommand::With, |engine: &mut ServerEngine| {
-            engine.counters()
-        });
-        counters.unwrap_or_default()
+        self.0.ask(|engine| engine.counters())
     }
 
     /// Requests that wait, their octets, and requests that are being carried out.
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
-        let sender = self.running.sender();
-        let load = sender.ask(ServeCommand::With, |engine: &mut ServerEngine| {
-            engine.load()
-        });
-        load.unwrap_or_default()
+        self.0.ask(|engine| engine.load())
     }
 
     /// From now on requests are declined; what is here is finished. Then the server ends. Does not wait for
     /// that: [`join`](Self::join) does.
     pub fn drain(&self) {
-        let _ = self.running.sender().send(ServeCommand::Drain);
+        self.0.drain();
     }
 
     /// Ends the server now. Requests that are here get no reply.
     pub fn stop(&self) {
-        let _ = self.running.sender().send(ServeCommand::Stop);
+        self.0.stop();
     }
 
     /// Waits until the server has ended and its socket is closed, at most a second after its last reply.
     pub fn join(&self) {
-        self.running.join();
+        self.0.join();
     }
 
     /// The same as [`join`](Self::join) for a task of any executor.
     pub async fn join_async(&self) {
-        self.running.join_async().await;
+        self.0.join_async().await;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::common::{
     CacheConfig, CallError, CallEvent, CallId, CallOptions, Engine, Fault as Failure, Idem, Limits,
     MsgId, PeerEvent, PeerId, Port, Random, RetryBudget, RetryPolicy, Timers, Transmit,
 };
-use crate::lab::{rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
+use crate::lab::{forward, rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
 
 /// What all nodes of a run write down.
 #[derive(Debug, Default)]
@@ -122,7 +122,7 @@ impl Caller {
         }
     }
 
-    fn take_events(&mut self, now: Instant) {
+    fn after(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             match event {
                 CallEvent::Partial { call, message } => {
@@ -184,32 +184,19 @@ fn part(number: u64, count: u32) -> Message {
 }
 
 impl Node for Caller {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.engine.handle_message(now, port, from, message);
-        self.take_events(now);
-    }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.engine.handle_peer(now, port, event);
-        self.take_events(now);
-    }
+    forward!(engine, input);
     fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
         if let Some(count) = self.once_of(&transmit.message) {
             *self.world.borrow_mut().once.entry(count).or_default() -= 1;
         }
         self.engine.handle_refused(now, transmit);
-        self.take_events(now);
+        self.after(now);
     }
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
-        self.take_events(now);
+        self.after(now);
         self.make_calls(now);
-        self.take_events(now);
+        self.after(now);
     }
     fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
         let transmit = self.engine.poll_transmit()?;
@@ -224,9 +211,6 @@ impl Node for Caller {
     fn poll_timeout(&self) -> Option<Instant> {
         let next = (self.left > 0).then_some(self.next);
         self.engine.poll_timeout().into_iter().chain(next).min()
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 
@@ -253,7 +237,7 @@ struct Server {
 }
 
 impl Server {
-    fn take_events(&mut self, now: Instant) {
+    fn after(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
             let ServerEvent::Request(request) = event else {
                 continue;
@@ -285,23 +269,7 @@ impl Server {
 }
 
 impl Node for Server {
-    fn handle_message(
-        &mut self,
-        now: Instant,
-        port: Port,
-        from: Option<&PeerId>,
-        message: Message,
-    ) {
-        self.engine.handle_message(now, port, from, message);
-        self.take_events(now);
-    }
-    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
-        self.engine.handle_peer(now, port, event);
-        self.take_events(now);
-    }
-    fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        self.engine.handle_refused(now, transmit);
-    }
+    forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         while let Some(id) = self.busy.expire(now) {
@@ -318,10 +286,7 @@ impl Node for Server {
             }
             self.engine.handle_reply(now, id, answer(number));
         }
-        self.take_events(now);
-    }
-    fn poll_transmit(&mut self, _: Instant) -> Option<Transmit> {
-        self.engine.poll_transmit()
+        self.after(now);
     }
     fn poll_timeout(&self) -> Option<Instant> {
         self.engine
@@ -329,9 +294,6 @@ impl Node for Server {
             .into_iter()
             .chain(self.busy.next())
             .min()
-    }
-    fn as_any(&mut self) -> &mut dyn Any {
-        self
     }
 }
 

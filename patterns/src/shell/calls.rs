@@ -12,7 +12,7 @@ use std::time::Instant;
 use sinew::Message;
 
 use super::driver::{Driver, Sender, With};
-use super::inbox::Inbox;
+use super::inbox::{Inbox, Later};
 use super::thread::{Desk, Running, StartError};
 use crate::common::{CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Port};
 
@@ -97,16 +97,20 @@ enum To {
 pub(crate) type Then = Box<dyn FnOnce(Result<Message, CallError>) + Send>;
 
 impl Promise {
-    fn part(&self, part: Message) {
+    /// The caller is told later.
+    fn part(&self, part: Message, later: &mut Later<Update>) {
         if let Some(To::Waiter(updates)) = &self.to {
-            let _ = updates.push(Update::Part(part));
+            let _ = updates.push_quietly(Update::Part(part));
+            later.add(Arc::clone(updates));
         }
     }
 
-    fn done(mut self, result: Result<Message, CallError>) {
+    /// The caller is told later.
+    fn done(mut self, result: Result<Message, CallError>, later: &mut Later<Update>) {
         match self.to.take() {
             Some(To::Waiter(updates)) => {
-                updates.push_last(Update::Done(result));
+                updates.push_last_quietly(Update::Done(result));
+                later.add(updates);
             }
             Some(To::Then(then)) => then(result),
             None => {}
@@ -137,6 +141,7 @@ impl<E: CallEngine> Caller<E> {
             reopen,
             promises: BTreeMap::new(),
             tokens: BTreeMap::new(),
+            later: Later::default(),
         };
         Ok(Caller(Arc::new(Shared {
             running: Running::start(name, driver, desk)?,
@@ -174,7 +179,8 @@ impl<E: CallEngine> Caller<E> {
         };
         // Those on their way to the engine take memory, too.
         if calls >= shared.most {
-            promise.done(Err(CallError::TooMany { calls, bytes: 0 }));
+            let error = CallError::TooMany { calls, bytes: 0 };
+            promise.done(Err(error), &mut Later::default());
             return (token, false);
         }
         // If nobody takes it, the promise is dropped, and that ends the call.
@@ -286,7 +292,7 @@ impl<E: CallEngine> Pending<E> {
         if self.over {
             return None;
         }
-        let update = self.updates.pop(None).item();
+        let update = self.updates.pop_soon().item();
         Some(self.take(update))
     }
 
@@ -377,6 +383,7 @@ struct Table<E: CallEngine> {
     reopen: Reopen<E>,
     promises: BTreeMap<CallId, (u64, Promise)>,
     tokens: BTreeMap<u64, CallId>,
+    later: Later<Update>,
 }
 
 impl<E: CallEngine> Desk for Table<E> {
@@ -391,13 +398,13 @@ impl<E: CallEngine> Desk for Table<E> {
         match E::told(event) {
             Told::Call(CallEvent::Partial { call, message }) => {
                 if let Some((_, promise)) = self.promises.get(&call) {
-                    promise.part(message);
+                    promise.part(message, &mut self.later);
                 }
             }
             Told::Call(CallEvent::Done { call, result }) => {
                 if let Some((token, promise)) = self.promises.remove(&call) {
                     self.tokens.remove(&token);
-                    promise.done(result);
+                    promise.done(result, &mut self.later);
                 }
             }
             Told::Reset(port) => (self.reopen)(driver, port),
@@ -422,7 +429,7 @@ impl<E: CallEngine> Desk for Table<E> {
                     self.tokens.insert(token, call);
                     self.promises.insert(call, (token, promise));
                 }
-                Err(error) => promise.done(Err(error)),
+                Err(error) => promise.done(Err(error), &mut self.later),
             },
             Command::Read(token) => {
                 if let Some(call) = self.tokens.get(&token) {
@@ -445,5 +452,9 @@ impl<E: CallEngine> Desk for Table<E> {
             }
         }
         ControlFlow::Continue(())
+    }
+
+    fn settle(&mut self) {
+        self.later.tell();
     }
 }

@@ -141,20 +141,35 @@ impl<E: Engine, C> Driver<E, C> {
 
     /// Does what can be done without waiting, as far as the next thing to tell; and whether there was anything.
     fn turn(&mut self) -> (Option<Turn<E::Event, C>>, bool) {
+        match self.known() {
+            Some(turn) => (Some(turn), true),
+            None => {
+                let busy = self.work();
+                (self.known(), busy)
+            }
+        }
+    }
+
+    /// What there is to tell of what was taken before.
+    pub(crate) fn known(&mut self) -> Option<Turn<E::Event, C>> {
         self.flush();
         if let Some(event) = self.engine.poll_event() {
-            return (Some(Turn::Event(event)), true);
+            return Some(Turn::Event(event));
         }
-        if self.taken.is_empty() {
-            self.commands.take_all(&mut self.taken);
-        }
-        if let Some(command) = self.taken.pop_front() {
-            return (Some(Turn::Command(command)), true);
-        }
-        let busy = self.receive();
+        self.taken.pop_front().map(Turn::Command)
+    }
+
+    /// Takes what has come, and does what is due; whether there was anything.
+    pub(crate) fn work(&mut self) -> bool {
+        self.commands.take_all(&mut self.taken);
+        let busy = self.receive() || !self.taken.is_empty();
         self.engine.handle_timeout(Instant::now());
-        self.flush();
-        (self.engine.poll_event().map(Turn::Event), busy)
+        busy
+    }
+
+    /// Waits until there may be something, for ever if nothing comes and nothing is due.
+    pub(crate) fn wait(&mut self) {
+        self.sockets.wait(self.engine.poll_timeout());
     }
 
     /// Sends what the engine wants sent. Never waits: what a peer cannot take now goes back to the engine.
@@ -174,14 +189,15 @@ impl<E: Engine, C> Driver<E, C> {
         let mut ports = self.sockets.awake();
         // That of all of them: they were there when it was.
         let now = Instant::now();
-        let mut room = AT_ONCE;
+        let (mut room, mut octets) = (AT_ONCE, OCTETS_AT_ONCE);
         // Each port has its turn, until none has anything.
-        while room > 0 && !ports.is_empty() {
+        while room > 0 && octets > 0 && !ports.is_empty() {
             ports.retain(|&port| {
                 let Some((peer, message)) = self.sockets.try_recv(port) else {
                     return false;
                 };
                 room = room.saturating_sub(1);
+                octets = octets.saturating_sub(message.byte_len());
                 self.engine
                     .handle_message(now, port, peer.as_ref(), message);
                 self.flush();
@@ -192,6 +208,11 @@ impl<E: Engine, C> Driver<E, C> {
         for (port, event) in events {
             self.engine.handle_peer(now, port, event);
             self.flush();
+        }
+        for port in self.sockets.take_room() {
+            self.engine.handle_room(now, port);
+            self.flush();
+            busy = true;
         }
         busy
     }
@@ -213,3 +234,6 @@ impl<E, C> Drop for Driver<E, C> {
 
 /// Messages between two looks at comings and goings, and at what else is wanted; at most one more per port.
 const AT_ONCE: usize = 256;
+
+/// The same in octets, so that what is taken is still in the processor's cache when it is handled.
+const OCTETS_AT_ONCE: usize = 256 << 10;

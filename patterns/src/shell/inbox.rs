@@ -1,9 +1,12 @@
 //! A queue between threads, or between a thread and a task.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
+use super::spin::Spin;
 use super::watched::{Locked, Watched};
 
 /// Anyone may push and anyone may pop, each item once. It has no bound of its own: whoever pushes has one.
@@ -48,22 +51,35 @@ impl<T> Inbox<T> {
     /// Gives the item back if it is closed.
     pub(crate) fn push(&self, item: T) -> Result<(), T> {
         let mut state = self.0.lock();
-        if state.closed {
-            return Err(item);
-        }
-        state.items.push_back(item);
+        put(&mut state, item)?;
         state.tell_one();
         Ok(())
     }
 
+    /// The same, but nobody is told before [`tell`](Self::tell).
+    pub(crate) fn push_quietly(&self, item: T) -> Result<(), T> {
+        put(&mut self.0.lock(), item)
+    }
+
     /// The last item: it is closed with it.
     pub(crate) fn push_last(&self, item: T) {
+        self.push_last_quietly(item);
+        self.tell(usize::MAX);
+    }
+
+    /// The same, but nobody is told before [`tell`](Self::tell).
+    pub(crate) fn push_last_quietly(&self, item: T) {
         let mut state = self.0.lock();
-        if !state.closed {
-            state.items.push_back(item);
-            state.closed = true;
-            state.tell_all();
-        }
+        let refused = put(&mut state, item).err();
+        state.closed = true;
+        drop(state);
+        // Not under the lock: dropping an item may do anything.
+        drop(refused);
+    }
+
+    /// Tells so many of those who wait.
+    pub(crate) fn tell(&self, threads: usize) {
+        self.0.lock().tell_some(threads);
     }
 
     /// All there is, behind what is in `items`.
@@ -79,6 +95,23 @@ impl<T> Inbox<T> {
     /// Waits until then, or for ever.
     pub(crate) fn pop(&self, until: Option<Instant>) -> Popped<T> {
         self.0.wait(until, next).unwrap_or(Popped::Late)
+    }
+
+    /// The same for ever, by a thread that expects it soon.
+    pub(crate) fn pop_soon(&self) -> Popped<T> {
+        thread_local! {
+            static SPIN: Cell<Spin> = Cell::default();
+        }
+        let mut found = None;
+        SPIN.with(|spin| {
+            let mut current = spin.take();
+            current.until(|| {
+                found = next(&mut self.0.lock());
+                found.is_some()
+            });
+            spin.set(current);
+        });
+        found.unwrap_or_else(|| self.pop(None))
     }
 
     /// The same for a task; `None` once it is closed and empty. An item is taken when the future is ready, and not
@@ -109,6 +142,43 @@ impl<T> Inbox<T> {
     }
 }
 
+fn put<T>(state: &mut State<T>, item: T) -> Result<(), T> {
+    if state.closed {
+        return Err(item);
+    }
+    state.items.push_back(item);
+    Ok(())
+}
+
+/// Inboxes in which there is something, and whose owners are told together: to wake a thread is dear, and one that
+/// finds all there is when it wakes is not woken for each.
+#[derive(Debug)]
+pub(crate) struct Later<T>(Vec<Arc<Inbox<T>>>);
+
+impl<T> Default for Later<T> {
+    fn default() -> Self {
+        Later(Vec::new())
+    }
+}
+
+impl<T> Later<T> {
+    pub(crate) fn add(&mut self, inbox: Arc<Inbox<T>>) {
+        self.0.push(inbox);
+    }
+
+    pub(crate) fn tell(&mut self) {
+        for inbox in self.0.drain(..) {
+            inbox.tell(usize::MAX);
+        }
+    }
+}
+
+impl<T> Drop for Later<T> {
+    fn drop(&mut self) {
+        self.tell();
+    }
+}
+
 fn next<T>(state: &mut Locked<'_, State<T>>) -> Option<Popped<T>> {
     match state.items.pop_front() {
         Some(item) => Some(Popped::Item(item)),
@@ -118,7 +188,6 @@ fn next<T>(state: &mut Locked<'_, State<T>>) -> Option<Popped<T>> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::thread;
 
     use super::*;

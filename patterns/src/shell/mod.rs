@@ -8,6 +8,7 @@ mod inbox;
 mod router;
 mod serving;
 mod sockets;
+mod spin;
 mod thread;
 mod watched;
 
@@ -19,9 +20,7 @@ pub use thread::StartError;
 pub(crate) use calls::{CallEngine, Caller, Pending, Told as CallTold};
 pub(crate) use driver::{Driver, Turn, With};
 pub(crate) use router::behind;
-pub(crate) use serving::{
-    Asked, Clerk, Command as ServeCommand, Requests, ServeEngine, Told as ServeTold,
-};
+pub(crate) use serving::{Asked, Control, ServeEngine, Serving, Told as ServeTold};
 pub(crate) use sockets::{Sockets, RECONNECT};
 pub(crate) use thread::{Desk, Running};
 pub(crate) use watched::{Locked, Watched};

@@ -18,7 +18,7 @@ use sinew::{Endpoint, Message};
 
 use super::driver::{Driver, Owed, Sender, With};
 use super::inbox::Inbox;
-use super::thread::{Desk, StartError};
+use super::thread::{Desk, Running, StartError};
 use crate::common::{Engine, Fault, MsgId, PeerId, Port};
 
 /// An engine that has requests carried out.
@@ -207,34 +207,143 @@ impl<E: ServeEngine> Answer for Way<E> {
 }
 
 /// The desk of such an engine.
-pub(crate) struct Clerk<E: ServeEngine> {
+struct Clerk<E: ServeEngine> {
     sender: Sender<Command<E>>,
     requests: Arc<Requests>,
     cancelled: BTreeMap<E::Id, Arc<AtomicBool>>,
+    /// Requests in the inbox that nobody was told of yet.
+    fresh: usize,
     /// Where DEALERs connect to.
     peers: Vec<Endpoint>,
 }
 
+/// A thread that drives such an engine, and the requests that come of it. It begins at once; dropping this ends it.
+pub(crate) struct Serving<E: ServeEngine> {
+    control: Control<E>,
+    requests: Arc<Requests>,
+    /// Handlers at once.
+    most: usize,
+}
+
+impl<E: ServeEngine> Serving<E> {
+    /// DEALERs that the engine asks for connect to these peers.
+    pub(crate) fn start(
+        name: &str,
+        driver: Driver<E, Command<E>>,
+        peers: Vec<Endpoint>,
+        most: usize,
+    ) -> Result<Self, StartError> {
+        let requests = Arc::default();
+        let clerk = Clerk::new(&driver, &requests, peers);
+        Ok(Serving {
+            control: Control(Arc::new(Running::start(name, driver, clerk)?)),
+            requests,
+            most,
+        })
+    }
+
+    pub(crate) fn control(&self) -> Control<E> {
+        self.control.clone()
+    }
+
+    pub(crate) fn next(&self, until: Option<Instant>) -> Option<Request> {
+        self.requests.next(until)
+    }
+
+    pub(crate) fn next_async(&self) -> impl Future<Output = Option<Request>> + Send + Unpin + '_ {
+        self.requests.next_async()
+    }
+
+    pub(crate) fn serve<H>(&self, handler: &H) -> Result<(), StartError>
+    where
+        H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
+    {
+        self.requests.serve(self.most, handler)
+    }
+
+    pub(crate) async fn serve_async<H, F>(&self, handler: H)
+    where
+        H: Fn(Request) -> F,
+        F: Future<Output = ()>,
+    {
+        self.requests.serve_async(self.most, handler).await;
+    }
+}
+
+impl<E: ServeEngine> Drop for Serving<E> {
+    fn drop(&mut self) {
+        self.control.stop();
+    }
+}
+
+impl<E: ServeEngine> fmt::Debug for Serving<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serving").finish_non_exhaustive()
+    }
+}
+
+/// What other threads control it with.
+pub(crate) struct Control<E: ServeEngine>(Arc<Running<Command<E>>>);
+
+impl<E: ServeEngine> Clone for Control<E> {
+    fn clone(&self) -> Self {
+        Control(Arc::clone(&self.0))
+    }
+}
+
+impl<E: ServeEngine> Control<E> {
+    /// Asks something of the engine; what is the default if it has ended.
+    pub(crate) fn ask<R: Default + Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut E) -> R + Send + 'static,
+    ) -> R {
+        let sender = self.0.sender();
+        sender.ask(Command::With, question).unwrap_or_default()
+    }
+
+    pub(crate) fn drain(&self) {
+        let _ = self.0.sender().send(Command::Drain);
+    }
+
+    pub(crate) fn stop(&self) {
+        let _ = self.0.sender().send(Command::Stop);
+    }
+
+    pub(crate) fn join(&self) {
+        self.0.join();
+    }
+
+    pub(crate) async fn join_async(&self) {
+        self.0.join_async().await;
+    }
+}
+
+impl<E: ServeEngine> fmt::Debug for Control<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
 /// Requests for whoever has time, of one or several engines.
 #[derive(Debug, Default)]
-pub(crate) struct Requests {
+struct Requests {
     inbox: Inbox<Request>,
     engines: AtomicUsize,
 }
 
 impl Requests {
     /// The next one; `None` once no engine is left.
-    pub(crate) fn next(&self, until: Option<Instant>) -> Option<Request> {
+    fn next(&self, until: Option<Instant>) -> Option<Request> {
         self.inbox.pop(until).item()
     }
 
     /// The same for a task. A request is taken when the future is ready, and not before.
-    pub(crate) fn next_async(&self) -> impl Future<Output = Option<Request>> + Send + Unpin + '_ {
+    fn next_async(&self) -> impl Future<Output = Option<Request>> + Send + Unpin + '_ {
         self.inbox.pop_async()
     }
 
     /// Runs the futures of so many handlers at once, all in this task, until no engine is left.
-    pub(crate) async fn serve_async<H, F>(&self, most: usize, handler: H)
+    async fn serve_async<H, F>(&self, most: usize, handler: H)
     where
         H: Fn(Request) -> F,
         F: Future<Output = ()>,
@@ -271,7 +380,7 @@ impl Requests {
     }
 
     /// Runs the handler on so many threads, this one included, until no engine is left.
-    pub(crate) fn serve<H>(&self, threads: usize, handler: &H) -> Result<(), StartError>
+    fn serve<H>(&self, threads: usize, handler: &H) -> Result<(), StartError>
     where
         H: Fn(&mut Request) -> Result<Message, Fault> + Sync,
     {
@@ -299,23 +408,30 @@ impl Requests {
 }
 
 impl<E: ServeEngine> Clerk<E> {
-    pub(crate) fn new(
-        driver: &Driver<E, Command<E>>,
-        requests: &Arc<Requests>,
-        peers: Vec<Endpoint>,
-    ) -> Self {
+    fn new(driver: &Driver<E, Command<E>>, requests: &Arc<Requests>, peers: Vec<Endpoint>) -> Self {
         requests.engines.fetch_add(1, Ordering::Relaxed);
         Clerk {
             sender: driver.sender(),
             requests: Arc::clone(requests),
             cancelled: BTreeMap::new(),
+            fresh: 0,
             peers,
+        }
+    }
+}
+
+impl<E: ServeEngine> Clerk<E> {
+    fn tell(&mut self) {
+        match std::mem::take(&mut self.fresh) {
+            0 => {}
+            fresh => self.requests.inbox.tell(fresh),
         }
     }
 }
 
 impl<E: ServeEngine> Drop for Clerk<E> {
     fn drop(&mut self) {
+        self.tell();
         if self.requests.engines.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.requests.inbox.close();
         }
@@ -337,11 +453,12 @@ impl<E: ServeEngine> Desk for Clerk<E> {
                 self.cancelled.insert(id, Arc::clone(&cancelled));
                 let sender = self.sender.clone();
                 // If nobody is there to take it, it is dropped, which answers it.
-                let _ = self.requests.inbox.push(Request {
+                let _ = self.requests.inbox.push_quietly(Request {
                     asked,
                     cancelled,
                     answer: Some(Box::new(Way { sender, id })),
                 });
+                self.fresh += 1;
             }
             Told::Cancelled(id) => {
                 if let Some(cancelled) = self.cancelled.get(&id) {
@@ -384,5 +501,9 @@ impl<E: ServeEngine> Desk for Clerk<E> {
             Command::Stop => return ControlFlow::Break(()),
         }
         ControlFlow::Continue(())
+    }
+
+    fn settle(&mut self) {
+        self.tell();
     }
 }

@@ -1,7 +1,8 @@
 //! The sockets of an engine: a ROUTER, or a DEALER per port, all waited for at once.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,8 @@ use sinew::{
     Router, SocketEvent,
 };
 
-use super::watched::{Locked, Watched};
+use super::spin::Spin;
+use super::watched::Watched;
 use crate::common::{PeerEvent, PeerId, Port, Transmit};
 
 /// See the module.
@@ -24,7 +26,10 @@ pub(crate) struct Sockets {
     unopened: BTreeMap<Port, (Endpoint, Instant)>,
     /// Those that may have something; the others ring the bell when they do.
     awake: BTreeSet<Port>,
+    /// DEALERs that took a message back, and have not had room since.
+    full: BTreeSet<Port>,
     bell: Arc<Bell>,
+    spin: Spin,
 }
 
 #[derive(Debug)]
@@ -49,7 +54,9 @@ impl Sockets {
             wires: BTreeMap::new(),
             unopened: BTreeMap::new(),
             awake: BTreeSet::new(),
+            full: BTreeSet::new(),
             bell: Arc::default(),
+            spin: Spin::default(),
         }
     }
 
@@ -111,6 +118,7 @@ impl Sockets {
     pub(crate) fn close(&mut self, port: Port) {
         self.wires.remove(&port);
         self.unopened.remove(&port);
+        self.full.remove(&port);
     }
 
     /// Closes all, and waits for what they have not sent.
@@ -130,7 +138,12 @@ impl Sockets {
         let message = match (self.wires.get_mut(&port).map(|wire| &mut wire.socket), &to) {
             (Some(Socket::Dealer(dealer)), None) => match dealer.try_send(message) {
                 Ok(()) => return None,
-                Err(error) => error.into_message(),
+                Err(error) => {
+                    self.full.insert(port);
+                    // It is looked at before the next sleep, and rings when it has room.
+                    self.awake.insert(port);
+                    error.into_message()
+                }
             },
             (Some(Socket::Router(router)), Some(to)) => {
                 match router.try_send_to(to.as_bytes(), message) {
@@ -146,7 +159,7 @@ impl Sockets {
     /// Who has come and gone since the last call.
     pub(crate) fn take_events(&mut self) -> Vec<(Port, PeerEvent)> {
         self.reopen();
-        self.awake.append(&mut self.bell.0.lock().ports);
+        self.awake.extend(self.bell.ports().drain(..));
         let mut events = Vec::new();
         for port in &self.awake {
             let Some(wire) = self.wires.get_mut(port) else {
@@ -161,7 +174,7 @@ impl Sockets {
                 let peer = match wire.socket {
                     Socket::Dealer(_) => None,
                     Socket::Router(_) => match id {
-                        Some(id) => Some(PeerId::from(id.as_bytes())),
+                        Some(id) => Some(PeerId::of(id.as_bytes())),
                         None => continue,
                     },
                 };
@@ -173,6 +186,21 @@ impl Sockets {
             }
         }
         events
+    }
+
+    /// The ports that have room again.
+    pub(crate) fn take_room(&mut self) -> Vec<Port> {
+        if self.full.is_empty() {
+            return Vec::new();
+        }
+        let wires = &mut self.wires;
+        let has_room = |port: &Port| match wires.get_mut(port).map(|wire| &mut wire.socket) {
+            Some(Socket::Dealer(dealer)) => dealer.readiness().is_writable(),
+            _ => false,
+        };
+        let room: Vec<Port> = self.full.iter().copied().filter(has_room).collect();
+        self.full.retain(|port| !room.contains(port));
+        room
     }
 
     /// The ports at which there may be messages.
@@ -187,7 +215,7 @@ impl Sockets {
             Socket::Router(router) => router
                 .try_recv_from()
                 .ok()
-                .map(|(id, message)| (Some(PeerId::from(id.as_bytes())), message)),
+                .map(|(id, message)| (Some(PeerId::of(id.as_bytes())), message)),
         }
     }
 
@@ -195,7 +223,11 @@ impl Sockets {
     pub(crate) fn wait(&mut self, until: Option<Instant>) {
         let until = self.wake_at(until);
         if self.fall_asleep() {
-            let _ = self.bell.0.wait(until, heard);
+            let bell = &self.bell;
+            // Not for long, so without a look at the time.
+            if !self.spin.until(|| bell.heard().is_some()) {
+                let _ = bell.sleep.wait(until, |_| bell.heard());
+            }
         }
     }
 
@@ -203,7 +235,8 @@ impl Sockets {
     pub(crate) async fn wait_async(&mut self, until: Option<Instant>) {
         let until = self.wake_at(until);
         if self.fall_asleep() {
-            let _ = self.bell.0.wait_async(until, heard).await;
+            let bell = &self.bell;
+            let _ = bell.sleep.wait_async(until, |_| bell.heard()).await;
         }
     }
 
@@ -215,7 +248,7 @@ impl Sockets {
 
     /// Whether nothing has come anywhere. From then on the sockets ring when something does.
     fn fall_asleep(&mut self) -> bool {
-        let wires = &mut self.wires;
+        let (wires, full) = (&mut self.wires, &self.full);
         self.awake.retain(|port| {
             let Some(wire) = wires.get_mut(port) else {
                 return false;
@@ -225,7 +258,11 @@ impl Sockets {
                 Socket::Router(router) => &mut **router,
             };
             let context = &mut TaskContext::from_waker(&wire.waker);
-            socket.poll_ready(context, Interest::READABLE).is_ready()
+            let interest = match full.contains(port) {
+                true => Interest::BOTH,
+                false => Interest::READABLE,
+            };
+            socket.poll_ready(context, interest).is_ready()
                 || (wire.monitor)
                     .poll_ready(context, Interest::READABLE)
                     .is_ready()
@@ -252,27 +289,33 @@ impl Sockets {
 
 /// What a driver sleeps on. A ring is remembered, so none is missed.
 #[derive(Debug, Default)]
-struct Bell(Watched<Rung>);
-
-#[derive(Debug, Default)]
-struct Rung {
-    rung: bool,
-    /// By which sockets.
-    ports: BTreeSet<Port>,
-}
-
-fn heard(bell: &mut Locked<'_, Rung>) -> Option<()> {
-    std::mem::take(&mut bell.rung).then_some(())
+struct Bell {
+    /// Set before anybody is told: who is about to sleep looks at it under the lock of `sleep`.
+    rung: AtomicBool,
+    /// By which sockets. Each rings at most twice before it is looked at: for messages, and for its connections.
+    ports: Mutex<Vec<Port>>,
+    sleep: Watched<()>,
 }
 
 impl Bell {
     fn ring(&self, port: Option<Port>) {
-        let mut bell = self.0.lock();
-        bell.ports.extend(port);
-        if !bell.rung {
-            bell.rung = true;
-            bell.tell_one();
+        if let Some(port) = port {
+            self.ports().push(port);
         }
+        // Who has rung already has told whoever sleeps.
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.sleep.lock().tell_one();
+        }
+    }
+
+    /// Takes a ring.
+    fn heard(&self) -> Option<()> {
+        let rung = self.rung.load(Ordering::Relaxed) && self.rung.swap(false, Ordering::AcqRel);
+        rung.then_some(())
+    }
+
+    fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

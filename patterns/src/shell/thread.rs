@@ -30,6 +30,9 @@ pub(crate) trait Desk: Send + 'static {
         driver: &mut Driver<Self::Engine, Self::Command>,
         command: Self::Command,
     ) -> ControlFlow<()>;
+
+    /// All that had come was handled: those who wait for something of it can be told, all at once.
+    fn settle(&mut self) {}
 }
 
 /// The thread. Dropping this does not end it: a command does.
@@ -54,11 +57,20 @@ impl<C: Send + 'static> Running<C> {
         let end = Owed(Arc::clone(&ended));
         let run = move || {
             let _end = end;
+            let mut busy = true;
             loop {
-                let flow = match driver.next(None) {
-                    Turn::Event(event) => desk.handle_event(&mut driver, event),
-                    Turn::Command(command) => desk.handle_command(&mut driver, command),
-                    Turn::Over => ControlFlow::Continue(()),
+                let flow = match driver.known() {
+                    Some(Turn::Event(event)) => desk.handle_event(&mut driver, event),
+                    Some(Turn::Command(command)) => desk.handle_command(&mut driver, command),
+                    Some(Turn::Over) => ControlFlow::Continue(()),
+                    None => {
+                        desk.settle();
+                        if !busy {
+                            driver.wait();
+                        }
+                        busy = driver.work();
+                        ControlFlow::Continue(())
+                    }
                 };
                 if flow.is_break() {
                     break;

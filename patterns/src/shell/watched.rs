@@ -3,7 +3,6 @@
 //! A thread that is told sleeps on a condition, and telling it is a system call, so those who sleep are counted and
 //! nobody is told who does not. Wakers are called and dropped without the lock: they may own whatever waits here.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
 use std::pin::Pin;
@@ -24,8 +23,8 @@ struct Inner<T> {
     value: T,
     /// Threads that sleep.
     sleeping: usize,
-    /// Tasks that wait, by number.
-    tasks: BTreeMap<u64, Waker>,
+    /// Tasks that wait, by number; few, as a rule one.
+    tasks: Vec<(u64, Waker)>,
     next: u64,
 }
 
@@ -37,11 +36,11 @@ pub(crate) struct Locked<'a, T> {
     tell: Tell,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Tell {
     Nobody,
-    One,
-    All,
+    /// Of the threads that sleep, so many; and all tasks.
+    Some(usize),
 }
 
 impl<T> Watched<T> {
@@ -50,7 +49,7 @@ impl<T> Watched<T> {
             inner: Mutex::new(Inner {
                 value,
                 sleeping: 0,
-                tasks: BTreeMap::new(),
+                tasks: Vec::new(),
                 next: 0,
             }),
             changed: Condvar::new(),
@@ -118,14 +117,17 @@ impl<T> Watched<T> {
 impl<T> Locked<'_, T> {
     /// One of the threads that sleep, and all tasks: what is new is for one of them.
     pub(crate) fn tell_one(&mut self) {
-        if self.tell == Tell::Nobody {
-            self.tell = Tell::One;
-        }
+        self.tell_some(1);
+    }
+
+    /// So many of the threads, and all tasks.
+    pub(crate) fn tell_some(&mut self, threads: usize) {
+        self.tell = self.tell.max(Tell::Some(threads));
     }
 
     /// All of them.
     pub(crate) fn tell_all(&mut self) {
-        self.tell = Tell::All;
+        self.tell = Tell::Some(usize::MAX);
     }
 
     fn inner(&mut self) -> &mut Inner<T> {
@@ -152,19 +154,18 @@ impl<T> Drop for Locked<'_, T> {
         let Some(mut inner) = self.inner.take() else {
             return;
         };
-        if self.tell == Tell::Nobody {
+        let Tell::Some(threads) = self.tell else {
             return;
-        }
-        let sleeping = inner.sleeping > 0;
+        };
+        let sleeping = inner.sleeping;
         let tasks = std::mem::take(&mut inner.tasks);
         drop(inner);
-        if sleeping {
-            match self.tell {
-                Tell::All => self.watched.changed.notify_all(),
-                Tell::One | Tell::Nobody => self.watched.changed.notify_one(),
-            }
+        if threads < sleeping {
+            (0..threads).for_each(|_| self.watched.changed.notify_one());
+        } else if sleeping > 0 {
+            self.watched.changed.notify_all();
         }
-        tasks.into_values().for_each(Waker::wake);
+        tasks.into_iter().for_each(|(_, waker)| waker.wake());
     }
 }
 
@@ -209,11 +210,15 @@ where
                 inner.next += 1;
                 inner.next
             });
-            let known = inner.tasks.get(&task);
-            if known.is_some_and(|known| known.will_wake(context.waker())) {
-                return Poll::Pending;
-            }
-            let former = inner.tasks.insert(task, context.waker().clone());
+            let known = inner.tasks.iter_mut().find(|(number, _)| *number == task);
+            let former = match known {
+                Some((_, known)) if known.will_wake(context.waker()) => None,
+                Some((_, known)) => Some(std::mem::replace(known, context.waker().clone())),
+                None => {
+                    inner.tasks.push((task, context.waker().clone()));
+                    None
+                }
+            };
             drop(locked);
             drop(former);
             return Poll::Pending;
@@ -224,7 +229,11 @@ where
 impl<T, F> Drop for Watch<'_, T, F> {
     fn drop(&mut self) {
         if let Some(task) = self.task {
-            let waker = self.watched.lock().inner().tasks.remove(&task);
+            let mut locked = self.watched.lock();
+            let tasks = &mut locked.inner().tasks;
+            let place = tasks.iter().position(|(number, _)| *number == task);
+            let waker = place.map(|place| tasks.swap_remove(place));
+            drop(locked);
             drop(waker);
         }
     }

@@ -166,24 +166,30 @@ impl BrokerEngine {
         let name = self
             .requests
             .get(&id)
-            .map(|request| request.origin.service.to_vec());
-        if let Some(service) = name.as_ref().and_then(|name| self.services.get_mut(name)) {
+            .map(|request| request.origin.service.clone());
+        let service = name
+            .as_ref()
+            .and_then(|name| self.services.get_mut(&name[..]));
+        if let Some(service) = service {
             service.stats.replies += 1;
         }
         if let Some(mut request) = self.forget(id) {
             let status = ext.status.unwrap_or(Status::Ok);
             let mut frames = std::mem::take(&mut request.collected);
             frames.extend(body);
-            let kept = match request.parts {
-                0 => Kept {
-                    status,
-                    body: frames.clone(),
-                },
-                _ => Kept {
-                    status: Status::Conflict,
-                    body: Vec::new(),
-                },
-            };
+            let kept = request.key.map(|key| {
+                let kept = match request.parts {
+                    0 => Kept {
+                        status,
+                        body: frames.clone(),
+                    },
+                    _ => Kept {
+                        status: Status::Conflict,
+                        body: Vec::new(),
+                    },
+                };
+                (key, kept)
+            });
             if request.gone {
                 self.counters.undeliverable += 1;
             } else if !request.origin.ext && status != Status::Ok {
@@ -199,7 +205,7 @@ impl BrokerEngine {
                 };
                 self.send_client(&request.origin, ext, frames, true);
             }
-            if let (Some(key), Some(cache)) = (request.key, &mut self.cache) {
+            if let (Some((key, kept)), Some(cache)) = (kept, &mut self.cache) {
                 let bytes = kept.body.iter().map(|frame| frame.len()).sum();
                 for waiter in cache.done((), key, kept.clone(), bytes, now) {
                     self.give(&waiter, kept.clone());
