@@ -57,14 +57,12 @@ fn anywhere(transport: &str, role: &str) -> String {
 /// Ventilator → two workers → sink.
 fn pipeline(transport: &str) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut ventilator = Push::builder()
+    let (mut ventilator, tasks) = Push::builder()
         .send_timeout(PATIENCE)
-        .bind(anywhere(transport, "tasks"))?;
-    let mut sink = Pull::builder()
+        .bound(anywhere(transport, "tasks"))?;
+    let (mut sink, results) = Pull::builder()
         .recv_timeout(PATIENCE)
-        .bind(anywhere(transport, "results"))?;
-    let tasks = ventilator.bound_endpoints().remove(0);
-    let results = sink.bound_endpoints().remove(0);
+        .bound(anywhere(transport, "results"))?;
     let done = AtomicBool::new(false);
 
     let (sum, shares) = thread::scope(|scope| {
@@ -125,10 +123,9 @@ fn worker(tasks: &Endpoint, results: &Endpoint, done: &AtomicBool) -> Result<u64
 /// Clients ↔ service.
 fn request_reply(transport: &str) -> Result<(), Failure> {
     let started = Instant::now();
-    let mut service = Rep::builder()
+    let (mut service, endpoint) = Rep::builder()
         .recv_timeout(PATIENCE)
-        .bind(anywhere(transport, "service"))?;
-    let endpoint = service.bound_endpoints().remove(0);
+        .bound(anywhere(transport, "service"))?;
     let total = CLIENTS * REQUESTS_EACH;
 
     thread::scope(|scope| {
@@ -170,11 +167,10 @@ fn publish_subscribe(transport: &str) -> Result<(), Failure> {
     let started = Instant::now();
     // A publisher drops what a slow subscriber has no room for. This one waits instead, for every
     // message is to be counted.
-    let mut feed = Pub::builder()
+    let (mut feed, endpoint) = Pub::builder()
         .no_drop(true)
         .send_timeout(PATIENCE)
-        .bind(anywhere(transport, "feed"))?;
-    let endpoint = feed.bound_endpoints().remove(0);
+        .bound(anywhere(transport, "feed"))?;
     let each = NEWS / TOPICS.len() as u64;
     // A filter is the beginning of a topic; an empty one is the beginning of all.
     let wanted = [(TOPICS[0], each), (TOPICS[1], each), ("", NEWS)];

@@ -217,6 +217,9 @@ pub use sync::ThreadScheduling;
 #[cfg(not(loom))]
 pub use sync::{sleep_until, Sleep};
 
+/// The version of this crate, such as `0.1.0`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Bodies of the fuzz targets in `fuzz/`; not part of the API.
 #[cfg(fuzzing)]
 #[doc(hidden)]

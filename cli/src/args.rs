@@ -65,7 +65,7 @@ pub(crate) enum Command {
     Dgram(SocketArgs),
     /// Forward between two endpoints.
     Proxy(ProxyArgs),
-    /// Print what happens to the connections of a socket.
+    /// Print what happens to the connections of a socket, and what its peers subscribe to.
     Monitor(MonitorArgs),
     /// Measure throughput or latency.
     Bench(BenchArgs),
@@ -135,7 +135,9 @@ pub(crate) struct SocketArgs {
     /// Wait so long before the first message is sent.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) delay: Option<Duration>,
-    /// The longest wait for a message, for room to send one, and for --wait-peers. Default: for ever.
+    /// The longest wait for a message, for room to send one, for --wait-peers, and at the end for what is
+    /// unsent (unless --linger is given). Kinds that send and receive wait for input as long as there may be
+    /// more. Default: for ever.
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
     /// Before anything is sent, wait for so many peers (subscribers, for pub and xpub).

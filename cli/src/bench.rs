@@ -2,9 +2,7 @@
 //! ZeroMQ peer.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -13,25 +11,27 @@ use serde_json::json;
 use sinew::{Pull, Push, Rep, Req, SendFailure};
 
 use crate::args::{BenchArgs, BenchRole, BenchWork, Places};
-use crate::exit::{Failure, UNSENT};
-use crate::interrupt::Interrupt;
+use crate::exit::Failure;
+use crate::interrupt::{end, handle_first};
 use crate::report::Reporter;
 use crate::sockets::build;
+use crate::talk::sent_all;
 
-/// Messages between two looks at the clock and at signals.
+/// Messages between two looks at the clock.
 const LOOK_EVERY: u64 = 256;
 /// Between two changes of the progress line.
 const PROGRESS: Duration = Duration::from_millis(100);
-/// How long a peer is waited for before signals are looked at.
-const SLICE: Duration = Duration::from_millis(100);
+/// An hour in nanoseconds: what takes longer is shown as that.
+const LONGEST: u64 = 3_600_000_000_000;
 /// Round trips before those that count.
 const WARM_UP: u64 = 100;
 
 pub(crate) fn run(args: &BenchArgs, reporter: &Reporter) -> Result<(), Failure> {
+    // Nothing that is sent here is worth waiting for.
+    handle_first(|signal| end(signal)).map_err(Failure::new)?;
     let bench = Bench {
         args,
         reporter,
-        interrupt: Interrupt::install().map_err(Failure::new)?,
         progress: match io::stderr().is_terminal() && !reporter.json {
             true => ProgressBar::new_spinner(),
             false => ProgressBar::hidden(),
@@ -56,7 +56,6 @@ pub(crate) fn run(args: &BenchArgs, reporter: &Reporter) -> Result<(), Failure> 
 struct Bench<'a> {
     args: &'a BenchArgs,
     reporter: &'a Reporter,
-    interrupt: Interrupt,
     progress: ProgressBar,
 }
 
@@ -118,27 +117,15 @@ impl Bench<'_> {
         let mut push: Push = build(Push::builder(), &self.args.tuning)?;
         push.connect(&endpoint).map_err(Failure::new)?;
         let payload = vec![0x5a; self.args.size];
-        let other = Other::start(move |ended| {
-            while !ended.load(Ordering::Relaxed) {
-                for _ in 0..LOOK_EVERY {
-                    match push.send_timeout(&payload[..], SLICE) {
-                        Ok(()) => {}
-                        Err(error) if error.is_timeout() => break,
-                        Err(error) => return Err(error.to_string()),
-                    }
-                }
-            }
-            Ok(())
-        });
-        let result = self.receive(pull);
-        other.end()?;
-        result
+        // For as long as the process lives.
+        thread::spawn(move || while push.send(&payload[..]).is_ok() {});
+        self.receive(pull)
     }
 
     fn send(&self) -> Result<(), Failure> {
         let mut push = self.push()?;
         let patience = self.args.timeout;
-        self.await_peer(|slice| push.wait_for_peers(1, slice).is_ok())?;
+        push.wait_for_peers(1, patience).map_err(Failure::timeout)?;
         let payload = vec![0x5a; self.args.size];
         let count = self.args.count.unwrap_or(u64::MAX);
         let start = Instant::now();
@@ -146,7 +133,6 @@ impl Bench<'_> {
         let mut watch = Watch::new(start);
         while sent < count {
             if sent % LOOK_EVERY == 0 {
-                self.interrupt.check()?;
                 let now = Instant::now();
                 if self.args.count.is_none() && now - start >= self.args.duration {
                     break;
@@ -161,32 +147,21 @@ impl Bench<'_> {
                 Err(error) => return Err(Failure::new(error)),
             }
         }
-        let unsent = push.close().unsent;
+        let closed = push.close();
         self.report_rate("sent", sent, start.elapsed())?;
-        match unsent {
-            0 => Ok(()),
-            unsent => Err(Failure::With(
-                UNSENT,
-                format!("{unsent} messages were not sent within the linger time"),
-            )),
-        }
+        sent_all(closed)
     }
 
     /// Measures from the first message to the last.
     fn receive(&self, mut pull: Pull) -> Result<(), Failure> {
-        let mut first = None;
-        self.await_peer(|slice| {
-            first = pull.recv_timeout(slice).ok();
-            first.is_some()
-        })?;
-        let size = first.map_or(0, |message| message.byte_len());
+        let first = pull.recv_timeout(self.args.timeout);
+        let size = first.map_err(Failure::timeout)?.byte_len();
         let start = Instant::now();
         let count = self.args.count.unwrap_or(u64::MAX).saturating_sub(1);
         let (mut received, mut last) = (0, start);
         let mut watch = Watch::new(start);
         while received < count {
             if received % LOOK_EVERY == 0 {
-                self.interrupt.check()?;
                 last = Instant::now();
                 if self.args.count.is_none() && last - start >= self.args.duration {
                     break;
@@ -241,18 +216,14 @@ impl Bench<'_> {
         let endpoint = rep.bind(self.meeting()?).map_err(Failure::new)?;
         let mut req: Req = build(Req::builder(), &self.args.tuning)?;
         req.connect(&endpoint).map_err(Failure::new)?;
-        let other = Other::start(move |ended| {
-            while !ended.load(Ordering::Relaxed) {
-                if let Ok(request) = rep.recv_timeout(SLICE) {
-                    // A requester that is gone needs no reply.
-                    let _ = rep.send_timeout(request, SLICE);
-                }
+        // For as long as the process lives.
+        thread::spawn(move || {
+            while let Ok(request) = rep.recv() {
+                // A requester that is gone needs no reply.
+                let _ = rep.send(request);
             }
-            Ok(())
         });
-        let result = self.ask(req);
-        other.end()?;
-        result
+        self.ask(req)
     }
 
     fn ask(&self, mut req: Req) -> Result<(), Failure> {
@@ -268,15 +239,13 @@ impl Bench<'_> {
         };
         let count = self.args.count.unwrap_or(u64::MAX);
         for _ in 0..WARM_UP.min(count) {
-            self.interrupt.check()?;
             trip()?;
         }
-        let mut times = Histogram::<u64>::new(3).map_err(Failure::new)?;
+        let mut times = Histogram::<u64>::new_with_bounds(1, LONGEST, 3).map_err(Failure::new)?;
         let start = Instant::now();
         let (mut before, mut done) = (start, 0);
         let mut watch = Watch::new(start);
         while done < count {
-            self.interrupt.check()?;
             trip()?;
             done += 1;
             let now = Instant::now();
@@ -341,7 +310,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Sends requests back until there have been as many as asked for, or a signal.
+    /// Sends requests back until there have been as many as asked for.
     fn answer(&self) -> Result<(), Failure> {
         let mut rep = self.rep()?;
         let mut left = self
@@ -349,10 +318,7 @@ impl Bench<'_> {
             .count
             .map_or(u64::MAX, |count| count + WARM_UP.min(count));
         while left > 0 {
-            self.interrupt.check()?;
-            let Ok(request) = rep.recv_timeout(SLICE) else {
-                continue;
-            };
+            let request = rep.recv().map_err(Failure::new)?;
             match rep.send_timeout(request, self.args.timeout) {
                 Ok(()) => left -= 1,
                 Err(error) if error.is_timeout() => return Err(Failure::timeout(error)),
@@ -361,17 +327,6 @@ impl Bench<'_> {
             }
         }
         rep.close();
-        Ok(())
-    }
-
-    fn await_peer(&self, mut there: impl FnMut(Duration) -> bool) -> Result<(), Failure> {
-        let start = Instant::now();
-        while !there(SLICE.min(self.args.timeout)) {
-            self.interrupt.check()?;
-            if start.elapsed() >= self.args.timeout {
-                return Err(Failure::timeout("no peer came in time"));
-            }
-        }
         Ok(())
     }
 
@@ -411,30 +366,5 @@ impl Watch {
         progress.set_message(format!("{count} ({rate:.0}/s)"));
         progress.tick();
         (self.shown, self.count) = (now, count);
-    }
-}
-
-/// The side that is not measured, on a thread of its own.
-struct Other {
-    ended: Arc<AtomicBool>,
-    thread: JoinHandle<Result<(), String>>,
-}
-
-impl Other {
-    fn start(body: impl FnOnce(&AtomicBool) -> Result<(), String> + Send + 'static) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let flag = Arc::clone(&ended);
-        Other {
-            ended,
-            thread: thread::spawn(move || body(&flag)),
-        }
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        self.ended.store(true, Ordering::Relaxed);
-        match self.thread.join() {
-            Ok(result) => result.map_err(Failure::new),
-            Err(panic) => std::panic::resume_unwind(panic),
-        }
     }
 }

@@ -64,3 +64,11 @@ impl Failure {
         }
     }
 }
+
+/// What there is to say about messages that are gone.
+pub(crate) fn unsent_text(unsent: u64) -> String {
+    match unsent {
+        1 => "1 message was not sent".into(),
+        unsent => format!("{unsent} messages were not sent"),
+    }
+}

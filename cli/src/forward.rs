@@ -5,8 +5,8 @@ use std::sync::mpsc::{channel, RecvTimeoutError};
 use sinew::{CloseReport, Endpoint, Proxy, ProxyError, ProxyReport, ProxySocket, Pub, Push, Rep};
 
 use crate::args::{ProxyArgs, ProxyPair};
-use crate::exit::{Failure, UNSENT};
-use crate::interrupt::Interrupt;
+use crate::exit::{unsent_text, Failure, UNSENT};
+use crate::interrupt::handle_first;
 use crate::report::Reporter;
 use crate::sockets::build;
 
@@ -152,7 +152,7 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
         proxy = proxy.control(control);
     }
     let handle = proxy.handle();
-    let _interrupt = Interrupt::with({
+    handle_first({
         let handle = handle.clone();
         move |_| handle.terminate()
     })
@@ -180,14 +180,8 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
 }
 
 fn finish(closed: [CloseReport; 2]) -> Result<(), Failure> {
-    match closed.map(|report| report.unsent) {
-        [0, 0] => Ok(()),
-        [front, back] => Err(Failure::With(
-            UNSENT,
-            format!(
-                "{} messages were not sent within the linger time",
-                front + back
-            ),
-        )),
+    match closed.map(|report| report.unsent).iter().sum() {
+        0 => Ok(()),
+        unsent => Err(Failure::With(UNSENT, unsent_text(unsent))),
     }
 }

@@ -1,57 +1,108 @@
-//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once.
+//! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once. And waits that hear of them.
 
 use std::io;
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::mpsc::{channel, Receiver};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::exit::Failure;
 
-/// Tells of the first signal.
-pub(crate) struct Interrupt(Receiver<i32>);
+/// Tells the thread that it was made on of the first signal. That thread waits for nothing but by
+/// [`wait`](Interrupt::wait), as a task does: it sleeps until it is woken, by whatever it waits for or by a signal.
+pub(crate) struct Interrupt {
+    told: Receiver<i32>,
+    waker: Waker,
+}
 
 impl Interrupt {
     /// Takes the signals over.
     pub(crate) fn install() -> io::Result<Self> {
-        Self::with(|_| {})
+        let waker = Waker::from(Arc::new(Unpark(thread::current())));
+        let (tell, told) = channel();
+        let wake = waker.clone();
+        handle_first(move |signal| {
+            // Whoever was to be told may be done.
+            let _ = tell.send(signal);
+            wake.wake();
+        })?;
+        Ok(Interrupt { told, waker })
     }
 
-    /// The same, and `act` is called at the first one, on a thread of its own.
-    pub(crate) fn with(act: impl FnOnce(i32) + Send + 'static) -> io::Result<Self> {
-        let mut signals = Signals::new([SIGINT, SIGTERM])?;
-        let (tell, told) = channel();
-        std::thread::spawn(move || {
-            let mut signals = signals.forever();
-            if let Some(first) = signals.next() {
-                act(first);
-                // Whoever was to be told may be done.
-                let _ = tell.send(first);
+    /// What ends a wait for another look.
+    pub(crate) fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Waits until the attempt finds something; `None` if the time was over first. The attempt is made again whenever
+    /// the waker that it is given is used.
+    ///
+    /// # Errors
+    /// If there was a signal, or what the attempt says.
+    pub(crate) fn wait<T>(
+        &self,
+        deadline: Option<Instant>,
+        mut attempt: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Failure>>,
+    ) -> Result<Option<T>, Failure> {
+        let mut cx = Context::from_waker(&self.waker);
+        loop {
+            self.check()?;
+            if let Poll::Ready(done) = attempt(&mut cx) {
+                return done.map(Some);
             }
-            if let Some(second) = signals.next() {
-                std::process::exit(128 + second);
+            match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
+                None => thread::park(),
+                Some(Duration::ZERO) => return Ok(None),
+                Some(left) => thread::park_timeout(left),
             }
-        });
-        Ok(Interrupt(told))
+        }
     }
 
     /// Fails if there was a signal.
     pub(crate) fn check(&self) -> Result<(), Failure> {
-        self.0
-            .try_recv()
-            .map_or(Ok(()), |signal| Err(Failure::Interrupted(signal)))
+        let signal = self.told.try_recv();
+        signal.map_or(Ok(()), |signal| Err(Failure::Interrupted(signal)))
     }
 
-    /// Waits for so long, or until there is a signal.
-    pub(crate) fn sleep(&self, time: Duration) -> Result<(), Failure> {
-        match self.0.recv_timeout(time) {
-            Ok(signal) => Err(Failure::Interrupted(signal)),
-            Err(RecvTimeoutError::Timeout) => Ok(()),
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(time);
-                Ok(())
-            }
+    /// Waits until then, or until there is a signal.
+    pub(crate) fn sleep_until(&self, time: Instant) -> Result<(), Failure> {
+        self.wait(Some(time), |_| Poll::<Result<(), Failure>>::Pending)
+            .map(drop)
+    }
+}
+
+/// Calls this at the first signal, on a thread of its own, and ends the process at the second.
+pub(crate) fn handle_first(act: impl FnOnce(i32) + Send + 'static) -> io::Result<()> {
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    thread::spawn(move || {
+        let mut signals = signals.forever();
+        if let Some(first) = signals.next() {
+            act(first);
         }
+        if let Some(second) = signals.next() {
+            end(second);
+        }
+    });
+    Ok(())
+}
+
+/// Ends the process as a signal does.
+pub(crate) fn end(signal: i32) -> ! {
+    std::process::exit(i32::from(Failure::Interrupted(signal).code()))
+}
+
+struct Unpark(Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
     }
 }

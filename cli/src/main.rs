@@ -8,6 +8,7 @@ mod bench;
 mod exit;
 mod format;
 mod forward;
+mod input;
 mod inspect;
 mod interrupt;
 mod report;

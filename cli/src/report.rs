@@ -6,7 +6,7 @@ use serde_json::{json, Value};
 use sinew::{DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
 
 use crate::args::Format;
-use crate::exit::Failure;
+use crate::exit::{unsent_text, Failure};
 use crate::format::json_frame;
 
 /// How to say it.
@@ -36,6 +36,13 @@ impl Reporter {
         if let Some(message) = failure.message() {
             let value = json!({ "error": message, "code": failure.code() });
             self.note(&value, || message.to_owned());
+        }
+    }
+
+    /// What was left when the programme ended for another reason.
+    pub(crate) fn unsent(&self, unsent: u64) {
+        if unsent > 0 {
+            self.note(&json!({ "unsent": unsent }), || unsent_text(unsent));
         }
     }
 
@@ -176,11 +183,17 @@ fn event_json(event: &SocketEvent) -> Value {
         SocketEvent::Closed { endpoint } => {
             json!({ "event": "closed", "endpoint": endpoint.to_string() })
         }
+        SocketEvent::SubscriptionAdded(of) | SocketEvent::SubscriptionRemoved(of) => json!({
+            "event": event.kind(), "connection": of.connection.to_string(),
+            "endpoint": of.endpoint.to_string(), "peer": of.peer,
+            "topic": json_frame(&of.topic),
+            "routing_id": of.routing_id.as_ref().map(|id| json_frame(id.as_bytes())),
+        }),
         SocketEvent::Dropped { cause, count } => json!({
             "event": "dropped", "reason": cause.to_string(), "count": count,
         }),
         SocketEvent::Missed { count } => json!({ "event": "missed", "count": count }),
-        // Of a library that is newer than this programme, or not asked for.
+        // Of a library that is newer than this programme.
         other => json!({ "event": other.kind(), "detail": other.to_string() }),
     }
 }

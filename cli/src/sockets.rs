@@ -1,64 +1,47 @@
 //! Sockets of every kind behind one face: messages go in and out, whatever the kind calls the peer.
 
+use std::fmt::Display;
+use std::future::Future;
+use std::pin::pin;
 use std::str::FromStr;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use sinew::{
-    BindError, BuildError, CloseReport, ConnectError, Datagram, Endpoint, Message, Monitor, PeerId,
-    RecvError, RoutingId, SendFailure, SocketBuilder, SocketKind, WaitTimeout,
+    BuildError, CloseReport, Endpoint, Message, Monitor, MonitorOptions, PeerId, RoutingId,
+    SocketBuilder, SocketKind,
 };
 
 use crate::args::{Kind, Places, Tuning};
 use crate::exit::Failure;
 
-/// A socket of any kind. What a kind cannot do fails.
-pub(crate) trait Socket: Send {
+/// A socket of any kind. What a kind cannot do fails. It is waited for as tasks wait.
+pub(crate) trait Socket {
     fn bind(&mut self, endpoint: &str) -> Result<Endpoint, Failure>;
     fn connect(&mut self, endpoint: &str) -> Result<Endpoint, Failure>;
-    /// Sends, waiting so long. A message that had no room comes back.
-    fn send(&mut self, message: Message, wait: Duration) -> Result<(), Unsent>;
-    /// Receives, waiting so long; `None` if nothing came.
-    fn recv(&mut self, wait: Duration) -> Result<Option<Message>, Failure>;
-    fn wait_for_peers(&mut self, count: usize, wait: Duration) -> Result<(), WaitTimeout>;
-    fn monitor(&self) -> Option<Monitor>;
-    fn close(self: Box<Self>) -> CloseReport;
+    /// Sends what is in `message`. If there is no room for it, it stays there.
+    fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Done>;
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Failure>>;
+    /// Whether there are so many peers.
+    fn poll_peers(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<()>;
+    fn monitor(&self, options: MonitorOptions) -> Option<Monitor>;
+    /// Closes it; waits for what is unsent so long, or for the linger time.
+    fn close(self: Box<Self>, wait: Option<Duration>) -> CloseReport;
 }
 
-/// Why a message was not sent.
-#[derive(Debug)]
-pub(crate) enum Unsent {
-    /// There was no room for it in time.
-    Full(Message),
-    Failed(Failure),
-}
-
-impl From<sinew::SendError> for Unsent {
-    fn from(error: sinew::SendError) -> Self {
-        match error.is_timeout() {
-            true => Unsent::Full(error.into_message()),
-            false => Unsent::Failed(Failure::new(error)),
-        }
-    }
-}
-
-fn received(result: Result<Message, RecvError>) -> Result<Option<Message>, Failure> {
-    match result {
-        Ok(message) => Ok(Some(message)),
-        Err(error) if error.is_timeout() => Ok(None),
-        Err(error) => Err(Failure::new(error)),
-    }
-}
-
-fn bound(result: Result<Endpoint, BindError>) -> Result<Endpoint, Failure> {
-    result.map_err(Failure::new)
-}
-
-fn connected(result: Result<Endpoint, ConnectError>) -> Result<Endpoint, Failure> {
-    result.map_err(Failure::new)
-}
+type Done = Result<(), Failure>;
 
 fn unable(what: &str) -> Failure {
     Failure::usage(format!("this kind of socket does not {what}"))
+}
+
+fn failed<T, E: Display>(result: Result<T, E>) -> Result<T, Failure> {
+    result.map_err(Failure::new)
+}
+
+/// Asks a future once. Dropping those of the library loses nothing.
+fn once<T>(cx: &mut Context<'_>, future: impl Future<Output = T>) -> Poll<T> {
+    pin!(future).poll(cx)
 }
 
 /// A socket with an interpretation of its messages.
@@ -68,88 +51,92 @@ macro_rules! socket {
     ($kind:ident: send $send:expr, recv $recv:expr, wait $wait:ident) => {
         impl Socket for As<sinew::$kind> {
             fn bind(&mut self, endpoint: &str) -> Result<Endpoint, Failure> {
-                bound(self.0.bind(endpoint))
+                failed(self.0.bind(endpoint))
             }
 
             fn connect(&mut self, endpoint: &str) -> Result<Endpoint, Failure> {
-                connected(self.0.connect(endpoint))
+                failed(self.0.connect(endpoint))
             }
 
-            fn send(&mut self, message: Message, wait: Duration) -> Result<(), Unsent> {
-                let send: fn(&mut sinew::$kind, Message, Duration) -> Result<(), Unsent> = $send;
-                send(&mut self.0, message, wait)
+            fn poll_send(
+                &mut self,
+                cx: &mut Context<'_>,
+                message: &mut Option<Message>,
+            ) -> Poll<Done> {
+                type Send = fn(&mut sinew::$kind, &mut Context<'_>, &mut Option<Message>) -> Poll<Done>;
+                let send: Send = $send;
+                send(&mut self.0, cx, message)
             }
 
-            fn recv(&mut self, wait: Duration) -> Result<Option<Message>, Failure> {
-                let recv: fn(&mut sinew::$kind, Duration) -> Result<Option<Message>, Failure> =
-                    $recv;
-                recv(&mut self.0, wait)
+            fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Failure>> {
+                type Recv = fn(&mut sinew::$kind, &mut Context<'_>) -> Poll<Result<Message, Failure>>;
+                let recv: Recv = $recv;
+                recv(&mut self.0, cx)
             }
 
-            fn wait_for_peers(&mut self, count: usize, wait: Duration) -> Result<(), WaitTimeout> {
-                self.0.$wait(count, wait)
+            fn poll_peers(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<()> {
+                once(cx, self.0.$wait(count))
             }
 
-            fn monitor(&self) -> Option<Monitor> {
-                Some(self.0.monitor())
+            fn monitor(&self, options: MonitorOptions) -> Option<Monitor> {
+                Some(self.0.monitor_with(options))
             }
 
-            fn close(self: Box<Self>) -> CloseReport {
-                self.0.close()
+            fn close(self: Box<Self>, wait: Option<Duration>) -> CloseReport {
+                match wait {
+                    Some(wait) => self.0.close_timeout(wait),
+                    None => self.0.close(),
+                }
             }
         }
     };
     ($kind:ident: sends) => {
-        socket!($kind: sends, wait wait_for_peers);
+        socket!($kind: sends, wait wait_for_peers_async);
     };
     ($kind:ident: sends, wait $wait:ident) => {
         socket!($kind:
-            send |socket, message, wait| Ok(socket.send_timeout(message, wait)?),
-            recv |_, _| Err(unable("receive")),
+            send |socket, cx, message| socket.poll_send(cx, message).map(failed),
+            recv |_, _| Poll::Ready(Err(unable("receive"))),
             wait $wait);
     };
     ($kind:ident: receives) => {
         socket!($kind:
-            send |_, _, _| Err(Unsent::Failed(unable("send"))),
-            recv |socket, wait| received(socket.recv_timeout(wait)),
-            wait wait_for_peers);
+            send |_, _, _| Poll::Ready(Err(unable("send"))),
+            recv |socket, cx| socket.poll_recv(cx).map(failed),
+            wait wait_for_peers_async);
     };
     ($kind:ident: both) => {
-        socket!($kind: both, wait wait_for_peers);
-    };
-    ($kind:ident: both, wait $wait:ident) => {
         socket!($kind:
-            send |socket, message, wait| Ok(socket.send_timeout(message, wait)?),
-            recv |socket, wait| received(socket.recv_timeout(wait)),
-            wait $wait);
+            send |socket, cx, message| socket.poll_send(cx, message).map(failed),
+            recv |socket, cx| socket.poll_recv(cx).map(failed),
+            wait wait_for_peers_async);
     };
     // Peers are called by numbers, in decimal.
     ($kind:ident: numbers) => {
         socket!($kind:
-            send |socket, mut message, wait| {
-                let peer = message.pop_front().and_then(|frame| number(&frame));
+            send |socket, cx, message| {
+                let Some(given) = message else {
+                    return Poll::Ready(Ok(()));
+                };
+                let mut body = given.clone();
+                let peer = body.pop_front().and_then(|frame| number(&frame));
                 let Some(peer) = peer else {
-                    return Err(Unsent::Failed(Failure::new(
+                    return Poll::Ready(Err(Failure::new(
                         "the message has no peer, expected its number as the first frame",
                     )));
                 };
-                match socket.send_to_timeout(peer, message, wait) {
-                    Err(error) if error.is_timeout() => {
-                        let mut message = error.into_message();
-                        message.push_front(peer.to_string());
-                        Err(Unsent::Full(message))
-                    }
-                    other => Ok(other?),
+                let sent = once(cx, socket.send_to_async(peer, body)).map(failed);
+                if sent.is_ready() {
+                    *message = None;
                 }
+                sent
             },
-            recv |socket, wait| match socket.recv_from_timeout(wait) {
-                Ok((peer, mut message)) => {
-                    message.push_front(peer.to_string());
-                    Ok(Some(message))
-                }
-                Err(error) => received(Err(error)),
-            },
-            wait wait_for_peers);
+            recv |socket, cx| once(cx, socket.recv_from_async()).map(|received| {
+                let (peer, mut message) = failed(received)?;
+                message.push_front(peer.to_string());
+                Ok(message)
+            }),
+            wait wait_for_peers_async);
     };
 }
 
@@ -158,7 +145,7 @@ fn number(frame: &[u8]) -> Option<PeerId> {
     PeerId::try_from(number).ok()
 }
 
-socket!(Pub: sends, wait wait_for_subscribers);
+socket!(Pub: sends, wait wait_for_subscribers_async);
 socket!(Sub: receives);
 socket!(Push: sends);
 socket!(Pull: receives);
@@ -168,9 +155,10 @@ socket!(Dealer: both);
 socket!(Router: both);
 socket!(Pair: both);
 socket!(XPub:
-    send |socket, message, wait| Ok(socket.send_timeout(message, wait)?),
-    recv |socket, wait| received(socket.recv_event_timeout(wait).map(Message::from)),
-    wait wait_for_subscribers);
+    send |socket, cx, message| socket.poll_send(cx, message).map(failed),
+    recv |socket, cx| once(cx, socket.recv_event_async())
+        .map(|event| failed(event.map(Message::from))),
+    wait wait_for_subscribers_async);
 socket!(XSub: both);
 socket!(Client: both);
 socket!(Server: numbers);
@@ -181,61 +169,54 @@ socket!(Gather: receives);
 socket!(Stream: both);
 // The group is the first frame.
 socket!(Radio:
-    send |socket, message, wait| {
-        let [group, body] = message.frames() else {
-            return Err(Unsent::Failed(Failure::new(
-                "the message has no group, expected --group or two frames",
-            )));
-        };
-        match socket.send_timeout(group, body.clone(), wait) {
-            Ok(()) => Ok(()),
-            Err(sinew::GroupSendError::Send(error)) => Err(error.into()),
-            Err(error) => Err(Unsent::Failed(Failure::new(error))),
-        }
+    send |socket, cx, message| match message.as_ref().map(|message| message.frames().len()) {
+        None | Some(2) => socket.poll_send(cx, message).map(failed),
+        Some(_) => Poll::Ready(Err(Failure::new(
+            "the message has no group, expected --group or two frames",
+        ))),
     },
-    recv |_, _| Err(unable("receive")),
-    wait wait_for_peers);
+    recv |_, _| Poll::Ready(Err(unable("receive"))),
+    wait wait_for_peers_async);
 socket!(Dish:
-    send |_, _, _| Err(Unsent::Failed(unable("send"))),
-    recv |socket, wait| match socket.recv_timeout(wait) {
-        Ok((group, body)) => {
-            let group = sinew::Frame::from(group.as_bytes());
-            Ok(Some(Message::multipart([group, body])))
-        }
-        Err(error) => received(Err(error)),
-    },
-    wait wait_for_peers);
+    send |_, _, _| Poll::Ready(Err(unable("send"))),
+    recv |socket, cx| socket.poll_recv(cx).map(|received| {
+        let (group, body) = failed(received)?;
+        let group = sinew::Frame::from(group.as_bytes());
+        Ok(Message::multipart([group, body]))
+    }),
+    wait wait_for_peers_async);
 
 impl Socket for As<sinew::Dgram> {
     fn bind(&mut self, endpoint: &str) -> Result<Endpoint, Failure> {
-        bound(self.0.bind(endpoint))
+        failed(self.0.bind(endpoint))
     }
 
     fn connect(&mut self, _: &str) -> Result<Endpoint, Failure> {
         Err(unable("connect: each datagram names its target"))
     }
 
-    fn send(&mut self, message: Message, wait: Duration) -> Result<(), Unsent> {
-        match Datagram::try_from(message) {
-            Ok(datagram) => Ok(self.0.send_to_timeout(datagram.peer, datagram.body, wait)?),
-            Err(_) => Err(Unsent::Failed(Failure::new(SendFailure::NoDatagram))),
-        }
+    fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Done> {
+        self.0.poll_send(cx, message).map(failed)
     }
 
-    fn recv(&mut self, wait: Duration) -> Result<Option<Message>, Failure> {
-        received(self.0.recv_timeout(wait).map(Message::from))
+    fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Failure>> {
+        let received = self.0.poll_recv(cx);
+        received.map(|datagram| failed(datagram.map(Message::from)))
     }
 
-    fn wait_for_peers(&mut self, _: usize, _: Duration) -> Result<(), WaitTimeout> {
-        Ok(())
+    fn poll_peers(&mut self, _: &mut Context<'_>, _: usize) -> Poll<()> {
+        Poll::Ready(())
     }
 
-    fn monitor(&self) -> Option<Monitor> {
+    fn monitor(&self, _: MonitorOptions) -> Option<Monitor> {
         None
     }
 
-    fn close(self: Box<Self>) -> CloseReport {
-        self.0.close()
+    fn close(self: Box<Self>, wait: Option<Duration>) -> CloseReport {
+        match wait {
+            Some(wait) => self.0.close_timeout(wait),
+            None => self.0.close(),
+        }
     }
 }
 

@@ -1,33 +1,29 @@
 //! The commands that are sockets: messages from the input are sent, what is received is printed.
 //!
-//! One thread has the socket. It waits for at most [`SLICE`] at a time, so that it hears of signals, and of input
-//! for a socket that both sends and receives for at most [`TURN`]; input is read by another thread.
+//! One thread has the socket, and sleeps until there is something to receive, room to send, input, a signal or the
+//! time for something.
 
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, StdoutLock, Write};
-use std::path::Path;
-use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
+use std::io::{self, BufWriter, StdoutLock, Write};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sinew::Message;
+use sinew::{CloseReport, Message, MonitorOptions};
 
 use crate::args::{Format, Kind, SocketArgs};
-use crate::exit::{Failure, UNSENT};
+use crate::exit::{unsent_text, Failure, TIMEOUT, UNSENT};
 use crate::format::{unquote, Codec};
+use crate::input::{Input, Next};
 use crate::interrupt::Interrupt;
 use crate::report::Reporter;
-use crate::sockets::{make, place, Interests, Socket, Unsent};
+use crate::sockets::{make, place, Interests, Socket};
 
-/// How long a socket is waited for before signals are looked at.
-const SLICE: Duration = Duration::from_millis(100);
-/// How long before input is looked at, too.
-const TURN: Duration = Duration::from_millis(10);
-/// Messages of input that wait to be sent.
-const AHEAD: usize = 64;
+/// The longest that what is unsent is waited for when the time is over, unless `--linger` says otherwise: enough
+/// for what was on its way.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What a kind does with messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
+pub(crate) enum Manner {
     Send,
     Receive,
     /// Sends one, receives one.
@@ -69,32 +65,63 @@ pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<
     };
     let mut socket = make(kind, &args.tuning, &interests)?;
     if args.verbose {
-        reporter.follow(socket.monitor());
+        reporter.follow(socket.monitor(MonitorOptions::default()));
     }
     place(&mut *socket, &args.places, |endpoint| {
         reporter.bound(endpoint)
     })?;
+    let group = group(kind, &args.group)?;
     let mut talk = Talk {
         kind,
         manner,
-        input: Input::new(manner, kind, args)?,
+        input: match manner == Manner::Receive || args.echo {
+            true => Input::Nothing,
+            false => {
+                let codec = codec(args, args.input_format, Format::Text)?;
+                Input::new(args, codec, group, interrupt.waker())?
+            }
+        },
         output: Output::new(codec(args, args.output_format, reporter.format())?),
         socket,
         args,
         interrupt,
-        started: None,
+        last_sent: None,
     };
     let ended = talk.run();
     let flushed = talk.output.flush();
-    let unsent = talk.socket.close().unsent;
-    ended?;
-    flushed?;
-    match unsent {
+    let closed = talk.socket.close(patience(args, &ended));
+    match ended.and(flushed) {
+        Ok(()) => sent_all(closed),
+        Err(failure) => {
+            reporter.unsent(closed.unsent);
+            Err(failure)
+        }
+    }
+}
+
+/// How long closing waits for what is unsent, if not for the linger time.
+fn patience(args: &SocketArgs, ended: &Result<(), Failure>) -> Option<Duration> {
+    let timeout = args.timeout.filter(|_| args.tuning.linger.is_none())?;
+    match ended {
+        Err(failure) if failure.code() == TIMEOUT => Some(timeout.min(GRACE)),
+        _ => Some(timeout),
+    }
+}
+
+/// Fails if a socket was closed with messages unsent.
+pub(crate) fn sent_all(closed: CloseReport) -> Result<(), Failure> {
+    match closed.unsent {
         0 => Ok(()),
-        unsent => Err(Failure::With(
-            UNSENT,
-            format!("{unsent} messages were not sent within the linger time"),
-        )),
+        unsent => Err(Failure::With(UNSENT, unsent_text(unsent))),
+    }
+}
+
+/// The group that everything is sent to, if there is one.
+fn group(kind: Kind, groups: &[String]) -> Result<Option<String>, Failure> {
+    match (kind, groups) {
+        (Kind::Radio, [group]) => Ok(Some(group.clone())),
+        (Kind::Radio, [_, _, ..]) => Err(Failure::usage("radio sends to one --group")),
+        _ => Ok(None),
     }
 }
 
@@ -131,8 +158,7 @@ struct Talk<'a> {
     output: Output,
     args: &'a SocketArgs,
     interrupt: Interrupt,
-    /// When the last message was sent.
-    started: Option<Instant>,
+    last_sent: Option<Instant>,
 }
 
 impl Talk<'_> {
@@ -142,7 +168,7 @@ impl Talk<'_> {
             self.wait_for_peers()?;
         }
         if let Some(delay) = args.delay.filter(|_| self.manner != Manner::Receive) {
-            self.interrupt.sleep(delay)?;
+            self.interrupt.sleep_until(after(delay))?;
         }
         let count = args.count.unwrap_or(u64::MAX);
         let mut done = 0;
@@ -152,7 +178,7 @@ impl Talk<'_> {
                 Manner::Receive => self.receive().map(|_| true)?,
                 Manner::Ask => self.send_next()? && self.receive().map(|_| true)?,
                 Manner::Answer => self.answer()?,
-                Manner::Both | Manner::Named => self.exchange()?,
+                Manner::Both | Manner::Named => self.exchange().map(|()| true)?,
             };
             if !more {
                 break;
@@ -166,40 +192,33 @@ impl Talk<'_> {
     }
 
     fn wait_for_peers(&mut self) -> Result<(), Failure> {
-        let deadline = self.deadline();
-        loop {
-            self.interrupt.check()?;
-            let wait = slice(deadline, SLICE);
-            match self.socket.wait_for_peers(self.args.wait_peers, wait) {
-                Ok(()) => return Ok(()),
-                Err(error) if is_over(deadline) => return Err(Failure::timeout(error)),
-                Err(_) => {}
-            }
-        }
+        let (socket, count) = (&mut self.socket, self.args.wait_peers);
+        let there = self.interrupt.wait(deadline(self.args), |cx| {
+            socket.poll_peers(cx, count).map(Ok)
+        })?;
+        there.ok_or_else(|| Failure::timeout(format!("there are less than {count} peers in time")))
     }
 
     /// Sends the next message of the input; `false` if there is none.
     fn send_next(&mut self) -> Result<bool, Failure> {
         self.output.flush()?;
-        loop {
-            self.interrupt.check()?;
-            // A replier says the same to everyone.
-            let repeat = self.args.count.is_some() || self.manner == Manner::Answer;
-            match self.input.next(repeat, SLICE)? {
-                Next::Message(message) => {
-                    self.send(message)?;
-                    return Ok(true);
-                }
-                Next::End => return Ok(false),
-                Next::Later => {}
-            }
+        // A replier says the same to everyone.
+        let repeat = self.args.count.is_some() || self.manner == Manner::Answer;
+        let input = &mut self.input;
+        let next = self.interrupt.wait(None, |_| match input.next(repeat) {
+            Ok(Next::Later) => Poll::Pending,
+            other => Poll::Ready(other),
+        })?;
+        match next {
+            Some(Next::Message(message)) => self.send(message).map(|()| true),
+            _ => Ok(false),
         }
     }
 
     /// Sends what is left of the command line's messages, also if enough has been received.
     fn send_rest(&mut self) -> Result<(), Failure> {
         while let Input::Given { .. } = self.input {
-            let Next::Message(message) = self.input.next(false, Duration::ZERO)? else {
+            let Next::Message(message) = self.input.next(false)? else {
                 break;
             };
             self.send(message)?;
@@ -207,46 +226,38 @@ impl Talk<'_> {
         Ok(())
     }
 
-    fn send(&mut self, mut message: Message) -> Result<(), Failure> {
-        if let (Some(interval), Some(last)) = (self.args.interval, self.started) {
-            self.interrupt
-                .sleep((last + interval).saturating_duration_since(Instant::now()))?;
+    /// Sends a message when the interval allows it.
+    fn send(&mut self, message: Message) -> Result<(), Failure> {
+        if let Some(due) = self.due() {
+            self.interrupt.sleep_until(due)?;
         }
-        let deadline = self.deadline();
-        loop {
-            self.interrupt.check()?;
-            match self.socket.send(message, slice(deadline, SLICE)) {
-                Ok(()) => {
-                    self.started = Some(Instant::now());
-                    return Ok(());
-                }
-                Err(Unsent::Failed(failure)) => return Err(failure),
-                Err(Unsent::Full(_)) if is_over(deadline) => {
-                    return Err(Failure::timeout("no peer could take the message in time"));
-                }
-                Err(Unsent::Full(back)) => message = back,
-            }
-        }
+        let (socket, mut message) = (&mut self.socket, Some(message));
+        let sent = self
+            .interrupt
+            .wait(deadline(self.args), |cx| socket.poll_send(cx, &mut message))?;
+        self.last_sent = Some(Instant::now());
+        sent.ok_or_else(|| Failure::timeout("no peer could take the message in time"))
+    }
+
+    /// When the next message may be sent, if not now.
+    fn due(&self) -> Option<Instant> {
+        let (interval, last) = (self.args.interval?, self.last_sent?);
+        last.checked_add(interval)
+            .filter(|due| *due > Instant::now())
     }
 
     /// Receives a message and prints it.
     fn receive(&mut self) -> Result<Message, Failure> {
-        let deadline = self.deadline();
-        let message = match self.socket.recv(Duration::ZERO)? {
-            Some(message) => message,
-            None => {
-                self.output.flush()?;
-                loop {
-                    self.interrupt.check()?;
-                    if let Some(message) = self.socket.recv(slice(deadline, SLICE))? {
-                        break message;
-                    }
-                    if is_over(deadline) {
-                        return Err(Failure::timeout("no message came in time"));
-                    }
-                }
+        let (socket, output) = (&mut self.socket, &mut self.output);
+        let received = self.interrupt.wait(deadline(self.args), |cx| {
+            let received = socket.poll_recv(cx);
+            // Before sleeping only.
+            match received.is_pending().then(|| output.flush()) {
+                Some(Err(failure)) => Poll::Ready(Err(failure)),
+                _ => received,
             }
-        };
+        })?;
+        let message = received.ok_or_else(|| Failure::timeout(NOTHING))?;
         self.output.write(&message)?;
         Ok(message)
     }
@@ -261,181 +272,94 @@ impl Talk<'_> {
     }
 
     /// Receives one message, and sends what the input has meanwhile.
-    fn exchange(&mut self) -> Result<bool, Failure> {
-        let mut deadline = self.deadline();
+    fn exchange(&mut self) -> Result<(), Failure> {
+        let mut last = deadline(self.args);
         loop {
-            self.interrupt.check()?;
-            let mut wait = SLICE;
-            if !self.args.echo {
-                match self.input.next(false, Duration::ZERO)? {
-                    Next::Message(message) => {
-                        self.send(message)?;
-                        // The wait for what it brings begins now.
-                        deadline = self.deadline();
-                        wait = Duration::ZERO;
-                    }
-                    Next::Later => {
-                        deadline = self.deadline();
-                        wait = TURN;
-                    }
-                    Next::End => {}
-                }
-            }
-            let received = match self.socket.recv(Duration::ZERO)? {
-                None if !wait.is_zero() => {
-                    self.output.flush()?;
-                    self.socket.recv(slice(deadline, wait))?
-                }
-                other => other,
-            };
-            if let Some(message) = received {
-                self.output.write(&message)?;
-                // To a plain connection an empty one would be its end; it is a note, and not sent by it.
-                let is_note = self.kind == Kind::Stream
-                    && message.frames().last().is_some_and(|body| body.is_empty());
-                if self.args.echo && !is_note {
+            match self.either(last)? {
+                Some(Either::Given(message)) => {
                     self.send(message)?;
+                    // The wait for what it brings begins now.
+                    last = deadline(self.args);
                 }
-                return Ok(true);
-            }
-            if is_over(deadline) {
-                return Err(Failure::timeout("no message came in time"));
+                Some(Either::Ended) => last = deadline(self.args),
+                Some(Either::Received(message)) => return self.print_or_echo(message),
+                None => return Err(Failure::timeout(NOTHING)),
             }
         }
     }
 
-    fn deadline(&self) -> Option<Instant> {
-        Instant::now().checked_add(self.args.timeout?)
-    }
-}
-
-fn is_over(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
-}
-
-/// As long as this, and not beyond the deadline.
-fn slice(deadline: Option<Instant>, most: Duration) -> Duration {
-    deadline.map_or(most, |deadline| {
-        deadline.saturating_duration_since(Instant::now()).min(most)
-    })
-}
-
-/// What is to be sent.
-enum Input {
-    Nothing,
-    /// From the command line, and the next one.
-    Given {
-        messages: Vec<Message>,
-        next: usize,
-    },
-    /// Standard input, as it comes. `Err` is what is wrong with it.
-    Lines {
-        lines: Receiver<Result<Message, String>>,
-        group: Option<String>,
-    },
-}
-
-enum Next {
-    Message(Message),
-    /// There may be one in a moment.
-    Later,
-    End,
-}
-
-impl Input {
-    fn new(manner: Manner, kind: Kind, args: &SocketArgs) -> Result<Self, Failure> {
-        if manner == Manner::Receive || args.echo {
-            return Ok(Input::Nothing);
-        }
-        let codec = codec(args, args.input_format, Format::Text)?;
-        let group = match (kind, &args.group[..]) {
-            (Kind::Radio, [group]) => Some(group.clone()),
-            (Kind::Radio, [_, _, ..]) => {
-                return Err(Failure::usage("radio sends to one --group"));
-            }
-            _ => None,
-        };
-        let stdin = Path::new("-");
-        let from_stdin = match (&args.data[..], &args.file[..]) {
-            ([], []) => true,
-            (_, files) => files.iter().any(|file| file == stdin),
-        };
-        if from_stdin {
-            if !args.data.is_empty() || args.file.len() > 1 {
-                return Err(Failure::usage(
-                    "standard input goes with no other --data or --file",
-                ));
-            }
-            let (line, lines) = sync_channel(AHEAD);
-            std::thread::spawn(move || {
-                let mut input = io::stdin().lock();
-                loop {
-                    let read = codec.read(&mut input);
-                    let ended = !matches!(read, Ok(Some(_)));
-                    // If nobody listens any more, the programme is about to end.
-                    let told = match read {
-                        Ok(Some(message)) => line.send(Ok(message)),
-                        Ok(None) => return,
-                        Err(error) => line.send(Err(error)),
-                    };
-                    if ended || told.is_err() {
-                        return;
-                    }
-                }
-            });
-            return Ok(Input::Lines { lines, group });
-        }
-        let mut messages = Vec::new();
-        for data in &args.data {
-            let message = codec.decode(data.as_bytes());
-            messages.push(
-                message.map_err(|error| Failure::usage(format!("--data `{data}`: {error}")))?,
-            );
-        }
-        for path in &args.file {
-            let failed = |error: &dyn std::fmt::Display| {
-                Failure::new(format!("`{}`: {error}", path.display()))
+    /// Waits for a message that has come, or one to be sent. As long as there may be more to send, no time is over.
+    fn either(&mut self, last: Option<Instant>) -> Result<Option<Either>, Failure> {
+        let was_open = self.input.is_open();
+        loop {
+            // Until then there is only receiving.
+            let due = self.due();
+            let until = match (due, was_open) {
+                (Some(due), true) => Some(due),
+                (None, true) => None,
+                (_, false) => last,
             };
-            let file = File::open(path).map_err(|error| failed(&error))?;
-            let mut file = BufReader::new(file);
-            while let Some(message) = codec.read(&mut file).map_err(|error| failed(&error))? {
-                messages.push(message);
+            let (socket, input, output) = (&mut self.socket, &mut self.input, &mut self.output);
+            let found = self.interrupt.wait(until, |cx| {
+                if due.is_none() && was_open {
+                    match input.next(false) {
+                        Ok(Next::Message(message)) => {
+                            return Poll::Ready(Ok(Either::Given(message)))
+                        }
+                        Ok(Next::End) => return Poll::Ready(Ok(Either::Ended)),
+                        Ok(Next::Later) => {}
+                        Err(failure) => return Poll::Ready(Err(failure)),
+                    }
+                }
+                match socket.poll_recv(cx) {
+                    Poll::Ready(message) => Poll::Ready(message.map(Either::Received)),
+                    Poll::Pending => match output.flush() {
+                        Ok(()) => Poll::Pending,
+                        Err(failure) => Poll::Ready(Err(failure)),
+                    },
+                }
+            })?;
+            if found.is_some() || !was_open {
+                return Ok(found);
             }
         }
-        if let Some(group) = group {
-            messages
-                .iter_mut()
-                .for_each(|message| message.push_front(group.as_str()));
-        }
-        Ok(Input::Given { messages, next: 0 })
     }
 
-    /// The next message, waiting for it so long. What was given on the command line may be repeated.
-    fn next(&mut self, repeat: bool, wait: Duration) -> Result<Next, Failure> {
-        match self {
-            Input::Nothing => Ok(Next::End),
-            Input::Given { messages, next } => {
-                if *next == messages.len() && repeat {
-                    *next = 0;
-                }
-                let message = messages.get(*next).cloned();
-                *next += usize::from(message.is_some());
-                Ok(message.map_or(Next::End, Next::Message))
-            }
-            Input::Lines { lines, group } => match lines.recv_timeout(wait) {
-                Ok(Ok(mut message)) => {
-                    if let Some(group) = group {
-                        message.push_front(group.as_str());
-                    }
-                    Ok(Next::Message(message))
-                }
-                Ok(Err(error)) => Err(Failure::new(format!("standard input: {error}"))),
-                Err(RecvTimeoutError::Timeout) => Ok(Next::Later),
-                Err(RecvTimeoutError::Disconnected) => Ok(Next::End),
-            },
+    fn print_or_echo(&mut self, message: Message) -> Result<(), Failure> {
+        self.output.write(&message)?;
+        // To a plain connection an empty one would be its end; it is a note, and not sent by it.
+        let is_note = self.kind == Kind::Stream
+            && message.frames().last().is_some_and(|body| body.is_empty());
+        match self.args.echo && !is_note {
+            true => self.send(message),
+            false => Ok(()),
         }
     }
 }
+
+/// What an exchange goes on with.
+enum Either {
+    Given(Message),
+    /// There is nothing more to send.
+    Ended,
+    Received(Message),
+}
+
+const NOTHING: &str = "no message came in time";
+
+/// When a wait that begins now is over.
+fn deadline(args: &SocketArgs) -> Option<Instant> {
+    Instant::now().checked_add(args.timeout?)
+}
+
+/// That much later; never, if that is beyond what the clock can tell.
+fn after(time: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(time).unwrap_or_else(|| now + FOREVER)
+}
+
+/// Ten years.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Where received messages go.
 struct Output {

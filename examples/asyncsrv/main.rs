@@ -21,8 +21,7 @@ fn main() -> Result {
     let clients = options.value("--clients", 3)?;
     let requests: u8 = options.value("--requests", 5)?;
     options.end()?;
-    let router = Router::builder().bind("tcp://127.0.0.1:*")?;
-    let endpoint = router.bound_endpoints().remove(0);
+    let (router, endpoint) = Router::builder().bound("tcp://127.0.0.1:*")?;
     let total = clients * usize::from(requests);
     let server = thread::spawn(move || server(router, total));
     let started = (0..clients).map(|_| {

@@ -11,8 +11,7 @@ Ann writes to Bob, by way of a server.";
 
 fn main() -> Result {
     no_options(USAGE)?;
-    let router = Router::builder().bind("tcp://127.0.0.1:*")?;
-    let endpoint = router.bound_endpoints().remove(0);
+    let (router, endpoint) = Router::builder().bound("tcp://127.0.0.1:*")?;
     let server = std::thread::spawn(move || server(router));
     let join = |name: &str| -> Result<Dealer> {
         let dealer = Dealer::builder()

@@ -139,8 +139,7 @@ fn join(endpoint: &str, room: &str, name: &str) -> Result {
 }
 
 fn demonstration() -> Result {
-    let xpub = rooms().bind("tcp://127.0.0.1:*")?;
-    let endpoint = xpub.bound_endpoints().remove(0);
+    let (xpub, endpoint) = rooms().bound("tcp://127.0.0.1:*")?;
     let server = std::thread::spawn(move || serve(xpub, true));
 
     let mut ann = Person::enter(&endpoint, "tea", "ann")?;

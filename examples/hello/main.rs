@@ -24,7 +24,7 @@ fn client(endpoint: impl ToEndpoint, requests: u64) -> Result {
     for turn in 1..=requests {
         // The server need not be there yet: the request waits for it, at most this long.
         let reply = req.request_timeout("Hello", PATIENCE)?;
-        println!("{turn}: {}", String::from_utf8_lossy(reply.as_bytes()));
+        println!("{turn}: {}", reply.to_str()?);
     }
     Ok(())
 }
@@ -34,8 +34,7 @@ fn main() -> Result {
     let requests = options.value("--requests", 3)?;
     match options.words()?.strs()[..] {
         [] => {
-            let rep = Rep::builder().bind("tcp://127.0.0.1:*")?;
-            let endpoint = rep.bound_endpoints().remove(0);
+            let (rep, endpoint) = Rep::builder().bound("tcp://127.0.0.1:*")?;
             let server = std::thread::spawn(move || server(rep, requests));
             client(endpoint, requests)?;
             joined(server.join())

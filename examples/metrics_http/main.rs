@@ -19,8 +19,8 @@ fn main() -> Result {
     let listen = options.value("--listen", "127.0.0.1:0".to_owned())?;
     let serve = options.flag("--serve");
     options.end()?;
-    let mut pull = Pull::builder().bind("tcp://127.0.0.1:*")?;
-    let mut push = Push::builder().connect(&pull.bound_endpoints()[0])?;
+    let (mut pull, endpoint) = Pull::builder().bound("tcp://127.0.0.1:*")?;
+    let mut push = Push::builder().connect(&endpoint)?;
     for n in 0..1000u32 {
         push.send(n.to_le_bytes())?;
         pull.recv_timeout(PATIENCE)?;

@@ -37,10 +37,10 @@ fn main() -> Result {
 }
 
 fn too_early(mended: bool) -> Result<usize> {
-    let mut publisher = Pub::builder().bind("tcp://127.0.0.1:*")?;
+    let (mut publisher, endpoint) = Pub::builder().bound("tcp://127.0.0.1:*")?;
     let mut sub = Sub::new();
     sub.subscribe("");
-    sub.connect(&publisher.bound_endpoints()[0])?;
+    sub.connect(&endpoint)?;
     if mended {
         publisher.wait_for_subscribers(1, PATIENCE)?;
     }

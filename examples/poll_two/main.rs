@@ -14,12 +14,12 @@ const EACH: usize = 3;
 
 fn main() -> Result {
     no_options(USAGE)?;
-    let mut push = Push::builder().bind("tcp://127.0.0.1:*")?;
-    let mut publisher = Pub::builder().bind("ipc://*")?;
-    let mut pull = Pull::builder().connect(&push.bound_endpoints()[0])?;
+    let (mut push, tasks) = Push::builder().bound("tcp://127.0.0.1:*")?;
+    let (mut publisher, news) = Pub::builder().bound("ipc://*")?;
+    let mut pull = Pull::builder().connect(&tasks)?;
     let mut sub = Sub::new();
     sub.subscribe("");
-    sub.connect(&publisher.bound_endpoints()[0])?;
+    sub.connect(&news)?;
     publisher.wait_for_subscribers(1, PATIENCE)?;
     let mut send = || -> Result {
         (0..EACH).try_for_each(|_| push.send("task"))?;

@@ -20,8 +20,7 @@ fn main() -> Result {
         // With more, both sides might wait at their high-water marks for each other.
         return Err(format!("--window {window}: expected 1 to 1000").into());
     }
-    let mut router = Router::builder().bind("tcp://127.0.0.1:*")?;
-    let endpoint = router.bound_endpoints().remove(0);
+    let (mut router, endpoint) = Router::builder().bound("tcp://127.0.0.1:*")?;
     let server = std::thread::spawn(move || -> Result {
         for _ in 0..2 * requests {
             let request = router.recv()?;

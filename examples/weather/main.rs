@@ -50,8 +50,7 @@ fn main() -> Result {
     let feed = Pub::builder().no_drop(true);
     match options.words()?.strs()[..] {
         [] => {
-            let feed = feed.bind("tcp://127.0.0.1:*")?;
-            let endpoint = feed.bound_endpoints().remove(0);
+            let (feed, endpoint) = feed.bound("tcp://127.0.0.1:*")?;
             let publisher = thread::spawn(move || publisher(feed, updates, 2));
             let there = endpoint.clone();
             let lima = thread::spawn(move || subscriber(there, "lima", updates));

@@ -33,8 +33,8 @@ impl Drop for Mapping {
 fn main() -> Result {
     no_options(USAGE)?;
     for endpoint in ["inproc://frames", "tcp://127.0.0.1:*"] {
-        let mut pull = Pull::builder().bind(endpoint)?;
-        let mut push = Push::builder().connect(&pull.bound_endpoints()[0])?;
+        let (mut pull, real) = Pull::builder().bound(endpoint)?;
+        let mut push = Push::builder().connect(&real)?;
 
         // Anonymous memory, for mapping a file is `unsafe`: others may change it meanwhile. Where you
         // know that nobody does, `Mmap::map(&file)` takes the same way.

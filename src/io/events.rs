@@ -29,8 +29,9 @@ impl fmt::Display for ConnectionId {
 /// The events of one connection come in order: `Accepted` or `Connected`, then `HandshakeSucceeded`
 /// or `HandshakeFailed`, then, after a success, `Disconnected`.
 ///
-/// Over inproc there are no handshakes to tell of: `Listening` is reported, `ConnectFailed` for a
-/// peer of the wrong kind, subscriptions and drops, but nothing else.
+/// Over inproc there is no handshake, and `HandshakeSucceeded` follows at once: when a name is connected to that is
+/// bound, or bound that was connected to. There is no address of the peer. A peer that does not fit is a
+/// `ConnectFailed` on both sides.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketEvent {
@@ -55,7 +56,7 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The listening endpoint.
         endpoint: Endpoint,
-        /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc.
+        /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc; empty over inproc.
         peer: String,
     },
     /// A connection to a peer was made; its handshake begins.
@@ -242,12 +243,18 @@ impl fmt::Display for SocketEvent {
                 connection,
                 endpoint,
                 peer,
-            } => write!(f, "{connection}: accepted from {peer} at {endpoint}"),
+            } => match &peer[..] {
+                "" => write!(f, "{connection}: accepted at {endpoint}"),
+                peer => write!(f, "{connection}: accepted from {peer} at {endpoint}"),
+            },
             SocketEvent::Connected {
                 connection,
                 endpoint,
                 peer,
-            } => write!(f, "{connection}: connected to {endpoint} ({peer})"),
+            } => match &peer[..] {
+                "" => write!(f, "{connection}: connected to {endpoint}"),
+                peer => write!(f, "{connection}: connected to {endpoint} ({peer})"),
+            },
             SocketEvent::ConnectFailed { endpoint, reason } => {
                 write!(f, "not connected to {endpoint}: {reason}")
             }
@@ -261,7 +268,8 @@ impl fmt::Display for SocketEvent {
                 socket_type,
                 routing_id,
             } => {
-                write!(f, "{connection}: ready at {endpoint}, peer {peer}")?;
+                write!(f, "{connection}: ready at {endpoint}")?;
+                write_peer(f, peer)?;
                 if let Some(socket_type) = socket_type {
                     write!(f, ", {socket_type}")?;
                 }
@@ -284,7 +292,8 @@ impl fmt::Display for SocketEvent {
                 initiator,
                 reason,
             } => {
-                write!(f, "{connection}: lost at {endpoint}, peer {peer}")?;
+                write!(f, "{connection}: lost at {endpoint}")?;
+                write_peer(f, peer)?;
                 write_name(f, routing_id.as_ref())?;
                 write!(f, ", ended by {initiator}: {reason}")
             }
@@ -306,6 +315,13 @@ impl fmt::Display for SocketEvent {
             SocketEvent::Dropped { cause, count } => write!(f, "{count} dropped: {cause}"),
             SocketEvent::Missed { count } => write!(f, "{count} events missed"),
         }
+    }
+}
+
+fn write_peer(f: &mut fmt::Formatter<'_>, peer: &str) -> fmt::Result {
+    match peer {
+        "" => Ok(()),
+        peer => write!(f, ", peer {peer}"),
     }
 }
 

@@ -4,23 +4,22 @@
 //! before binding works: the connector's messages collect in its pipe. Each direction may hold what
 //! its sender and its receiver allow together.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use bytes::Bytes;
 
 use super::events::{ConnectionId, DisconnectReason, SocketEvent};
-use super::peers::ConnectionSnapshot;
+use super::inproc_peers::{down, Peer};
 use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::{next_id, PipeEnds};
+use super::trace::Span;
 use crate::endpoint::Endpoint;
-use crate::message::{Message, PeerProperties, RoutingId};
-use crate::pipe::{conflate, pipe, Limits, Tuning};
+use crate::message::{PeerProperties, RoutingId};
+use crate::pipe::{conflate, pipe, Counts, Limits, Reader, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
-use crate::sync::{clock, lock, Mutex};
+use crate::sync::clock;
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.
@@ -30,6 +29,8 @@ pub(crate) struct Names(Registry<Weak<Port>, Waiting>);
 struct Waiting {
     port: Weak<Port>,
     ends: PipeEnds,
+    /// Of the pipe that the connector reads from.
+    back: Counts,
     endpoint: Endpoint,
 }
 
@@ -55,23 +56,6 @@ pub(crate) enum InprocError {
     DuplicateRoutingId(RoutingId),
     /// One of the two takes a single peer, and has it.
     Occupied,
-}
-
-/// The inproc peers of a socket, by its own keys.
-#[derive(Debug, Default)]
-pub(crate) struct InprocPeers(Mutex<HashMap<PipeKey, Peer>>);
-
-#[derive(Debug, Clone)]
-pub(super) struct Peer {
-    pub(super) id: ConnectionId,
-    pub(super) endpoint: Endpoint,
-    /// What it is called.
-    pub(super) routing_id: Option<RoutingId>,
-    since: Instant,
-    port: Weak<Port>,
-    key: PipeKey,
-    /// It has connected to this socket, and not the other way round.
-    accepted: bool,
 }
 
 impl Names {
@@ -116,6 +100,7 @@ impl Names {
                 reader: flow.sends.then_some(reader),
                 writer: flow.receives.then_some(back_writer),
             },
+            back: back_reader.counts(),
             endpoint: endpoint.clone(),
         };
         // The socket gets its ends first: what the other side does next must find them.
@@ -142,7 +127,7 @@ impl Names {
     }
 
     /// Ends one binding (its connections live on) or one connection.
-    pub(crate) fn close(&self, name: &str, id: InprocId, port: &Arc<Port>) {
+    pub(crate) fn close(&self, name: &str, endpoint: &Endpoint, id: InprocId, port: &Arc<Port>) {
         match id {
             InprocId::Bound(id) => {
                 self.0.unbind(name, id);
@@ -156,10 +141,14 @@ impl Names {
                     drop(waiting);
                     down(port, key, None);
                 } else {
-                    port.inproc.disconnect(port, key);
+                    let reason = DisconnectReason::ClosedLocally;
+                    port.inproc.disconnect(port, key, &reason);
                 }
             }
         }
+        port.report(|| SocketEvent::Closed {
+            endpoint: endpoint.clone(),
+        });
     }
 }
 
@@ -174,7 +163,12 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let Some(connector) = waiting.port.upgrade() else {
         return Ok(());
     };
-    let Waiting { ends, endpoint, .. } = waiting;
+    let Waiting {
+        ends,
+        back,
+        endpoint,
+        ..
+    } = waiting;
     let (ours, theirs) = (connector.socket_type, binder.socket_type);
     if !ours.is_compatible_with(theirs) {
         refuse(&connector, &endpoint, &incompatible(ours, theirs));
@@ -209,43 +203,68 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     // Before anything can be received through it.
     connector.hooks.settled(peer_key);
     let since = clock::now();
-    // Each knows the other before either can send, so that an end is never missed.
-    lock(&connector.inproc.0).insert(
-        peer_key,
-        Peer {
-            id: ConnectionId(next_id()),
-            endpoint: endpoint.clone(),
-            routing_id: binder_name,
-            since,
-            port: Arc::downgrade(binder),
-            key,
-            accepted: false,
-        },
-    );
-    lock(&binder.inproc.0).insert(
-        key,
-        Peer {
-            id: ConnectionId(next_id()),
-            endpoint,
-            routing_id: connector_name,
-            since,
-            port: Arc::downgrade(&connector),
-            key: peer_key,
-            accepted: true,
-        },
-    );
     let Flow {
         sends, receives, ..
     } = binder.flow();
+    let PipeEnds { writer, reader, .. } = ends;
+    let keeps_less = binder
+        .config
+        .conflate
+        .keeps_less_than(connector.config.conflate);
+    let (writer, replaced) = match writer.filter(|_| sends) {
+        // The connector has the other end of a pipe that keeps more, and gets that of one that does not.
+        Some(_) if keeps_less => {
+            let (writer, reader) = binder.out_pipe(Tuning::INPROC);
+            (Some(writer), Some(reader))
+        }
+        writer => (writer, None),
+    };
+    let reader = reader
+        .filter(|_| receives)
+        .map(|reader| match binder.terms(binder.in_limits()) {
+            Some(terms) if reader.is_conflating() => {
+                reader.narrow(terms.keep.prefix);
+                reader
+            }
+            Some(terms) => conflate(reader, Tuning::INPROC, terms),
+            None => reader,
+        });
+    let back = match &replaced {
+        Some(reader) => Some(reader.counts()),
+        None => writer.is_some().then_some(back),
+    };
+    let forth = reader.as_ref().map(Reader::counts);
+    let side = |of: &Port, peer: (&Arc<Port>, PipeKey), name, pipes: [Option<Counts>; 2]| {
+        let id = ConnectionId(next_id());
+        let [sent, received] = pipes;
+        Peer {
+            id,
+            endpoint: endpoint.clone(),
+            routing_id: name,
+            since,
+            port: Arc::downgrade(peer.0),
+            key: peer.1,
+            accepted: Arc::ptr_eq(peer.0, &connector),
+            sent,
+            received,
+            span: Span::of(of, id, &endpoint, ""),
+        }
+    };
+    let pipes = [forth.clone(), back.clone()];
+    let of_connector = side(&connector, (binder, key), binder_name, pipes);
+    let pipes = [back, forth];
+    let of_binder = side(binder, (&connector, peer_key), connector_name, pipes);
+    // Told first, as the end may come from another thread at any moment after.
+    of_connector.report_up(&connector);
+    of_binder.report_up(binder);
+    // Each knows the other before either can send, so that an end is never missed.
+    connector.inproc.enter(peer_key, of_connector);
+    binder.inproc.enter(key, of_binder);
     // Who receives from a peer can answer it: the way to it is there first.
     connector.introduce(peer_key, 0, &properties(binder));
-    if let Some(mut writer) = ends.writer.filter(|_| sends) {
-        let conflate = binder.config.conflate;
-        if conflate.keeps_less_than(connector.config.conflate) {
-            // The connector has the other end of a pipe that keeps more, and gets that of one that does not.
-            let (new, reader) = binder.out_pipe(Tuning::INPROC);
+    if let Some(mut writer) = writer {
+        if let Some(reader) = replaced {
             connector.offer_reader(peer_key, reader, Some(properties(binder)));
-            writer = new;
         }
         writer.add_limits(binder.out_limits());
         binder.welcome(&mut writer);
@@ -257,14 +276,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         binder.offer_writer(key, writer);
     }
     binder.hooks.settled(key);
-    if let Some(mut reader) = ends.reader.filter(|_| receives) {
-        if let Some(terms) = binder.terms(binder.in_limits()) {
-            if reader.is_conflating() {
-                reader.narrow(terms.keep.prefix);
-            } else {
-                reader = conflate(reader, Tuning::INPROC, terms);
-            }
-        }
+    if let Some(mut reader) = reader {
         reader.add_limits(binder.in_limits());
         binder.offer_reader(key, reader, Some(properties(&connector)));
     } else if receives {
@@ -285,7 +297,11 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     // A socket that was closed meanwhile may have looked for its peers too early to end this, or before
     // the patterns were told.
     if connector.is_closing() || binder.is_closing() {
-        connector.inproc.disconnect(&connector, peer_key);
+        let reason = match connector.is_closing() {
+            true => DisconnectReason::ClosedLocally,
+            false => DisconnectReason::PeerClosed,
+        };
+        connector.inproc.disconnect(&connector, peer_key, &reason);
         connector.hooks.link_down(peer_key);
         binder.hooks.link_down(key);
     }
@@ -341,69 +357,4 @@ fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
         endpoint: endpoint.clone(),
         reason: reason.clone(),
     });
-}
-
-/// Tells a socket's halves that a pipe is gone; `last` is received after what it holds.
-fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
-    let flow = port.flow();
-    if flow.sends {
-        port.end_out(key, None);
-    }
-    if flow.receives {
-        port.end_in(key, last.cloned());
-    }
-}
-
-impl Peer {
-    fn snapshot(&self) -> ConnectionSnapshot {
-        ConnectionSnapshot {
-            connection: self.id,
-            endpoint: self.endpoint.clone(),
-            peer: String::new(),
-            routing_id: self.routing_id.clone(),
-            socket_type: self.port.upgrade().map(|port| port.socket_type),
-            since: self.since,
-            traffic: None,
-        }
-    }
-}
-
-impl InprocPeers {
-    pub(super) fn peer(&self, key: PipeKey) -> Option<Peer> {
-        lock(&self.0).get(&key).cloned()
-    }
-
-    /// Who is connected over inproc.
-    pub(super) fn snapshots(&self) -> Vec<ConnectionSnapshot> {
-        lock(&self.0).values().map(Peer::snapshot).collect()
-    }
-
-    /// Ends one connection, for both sides.
-    pub(crate) fn disconnect(&self, port: &Arc<Port>, key: PipeKey) {
-        let Some(peer) = lock(&self.0).remove(&key) else {
-            return;
-        };
-        ended(port, key, None);
-        if let Some(other) = peer.port.upgrade() {
-            let removed = lock(&other.inproc.0).remove(&peer.key);
-            if let Some(Peer { accepted, .. }) = removed {
-                ended(&other, peer.key, other.last_words(accepted));
-            }
-        }
-    }
-
-    /// Ends all connections of a socket that is being closed.
-    pub(crate) fn disconnect_all(&self, port: &Arc<Port>) {
-        let keys: Vec<PipeKey> = lock(&self.0).keys().copied().collect();
-        for key in keys {
-            self.disconnect(port, key);
-        }
-    }
-}
-
-fn ended(port: &Arc<Port>, key: PipeKey, last: Option<&Message>) {
-    // Counted last: who sees a peer fewer finds its pipe ended.
-    port.hooks.link_down(key);
-    down(port, key, last);
-    port.peer_down();
 }

@@ -16,6 +16,7 @@ mod events;
 mod framing;
 mod in_pump;
 mod inproc;
+mod inproc_peers;
 mod link;
 mod linking;
 mod listening;

@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use super::peers::Traffic;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{lock, Mutex, OwnLine};
 
@@ -89,6 +90,19 @@ impl State {
 }
 
 impl Sum {
+    /// Adds what a connection has moved that is not counted here.
+    pub(super) fn count(&mut self, traffic: Traffic) {
+        self.read = self.read.wrapping_add(traffic.bytes_received);
+        self.written = self.written.wrapping_add(traffic.bytes_sent);
+    }
+
+    pub(crate) fn and(self, other: Sum) -> Sum {
+        Sum {
+            read: self.read.wrapping_add(other.read),
+            written: self.written.wrapping_add(other.written),
+        }
+    }
+
     fn add(&mut self, count: &LinkOctets) {
         self.read = self.read.wrapping_add(count.read.load(Ordering::Relaxed));
         self.written = self

@@ -7,7 +7,6 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::events::{ConnectionId, SocketEvent, Subscription};
-use super::inproc;
 use super::link::Link;
 use super::port::{PipeKey, Port};
 use crate::endpoint::Endpoint;
@@ -33,12 +32,14 @@ pub struct ConnectionSnapshot {
     pub socket_type: Option<SocketType>,
     /// When the handshake was done.
     pub since: Instant,
-    /// What has gone through it. `None` over inproc, where messages go from socket to socket and nothing in
-    /// between counts them.
-    pub traffic: Option<Traffic>,
+    /// What has gone through it.
+    pub traffic: Traffic,
 }
 
 /// What has gone through a connection. Of one that is busy, the figures may be a few messages apart.
+///
+/// Over inproc the two sockets have one queue between them for each direction: what a socket sends is written as soon
+/// as it is in there, and what waits in there is told to either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Traffic {
@@ -50,9 +51,10 @@ pub struct Traffic {
     pub bytes_sent: u64,
     /// Octets read, headers and handshake included.
     pub bytes_received: u64,
-    /// Messages that wait to be written.
+    /// Messages that wait to be written; over inproc, to be received by the peer.
     pub queued_to_send: u64,
-    /// Messages that wait for the application. May count some that it took a moment ago.
+    /// Messages that wait for the application. May count some that it took, up to 64, until it waits again or
+    /// takes more.
     pub queued_to_receive: u64,
 }
 
@@ -127,18 +129,6 @@ impl Port {
     }
 }
 
-impl inproc::Peer {
-    fn subscription(&self, topic: &[u8]) -> Subscription {
-        Subscription {
-            connection: self.id,
-            endpoint: self.endpoint.clone(),
-            peer: String::new(),
-            routing_id: self.routing_id.clone(),
-            topic: bytes::Bytes::copy_from_slice(topic),
-        }
-    }
-}
-
 impl Link {
     /// The peer has changed its subscriptions, and the pattern has taken note.
     pub(super) fn report_subscription(&self, subscribe: bool, topic: &[u8]) {
@@ -172,14 +162,14 @@ impl Link {
             routing_id: self.routing_id(),
             socket_type,
             since,
-            traffic: Some(Traffic {
+            traffic: Traffic {
                 messages_sent: octets.messages_written.load(Ordering::Relaxed),
                 messages_received: octets.messages_read.load(Ordering::Relaxed),
                 bytes_sent: octets.written.load(Ordering::Relaxed),
                 bytes_received: octets.read.load(Ordering::Relaxed),
                 queued_to_send,
                 queued_to_receive,
-            }),
+            },
         })
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 
 use super::drops::{DropCause, Drops};
 use super::events::{DisconnectReason, SocketEvent};
-use super::inproc::InprocPeers;
+use super::inproc_peers::InprocPeers;
 use super::link::Link;
 use super::monitor::{Monitor, MonitorOptions, Monitors};
 use super::octets::Octets;

@@ -14,7 +14,7 @@ mod choice {
     use crate::endpoint::Endpoint;
 
     /// That of a connection, or none.
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     pub(in super::super) struct Span(tracing::Span);
 
     impl Span {
@@ -81,7 +81,7 @@ mod choice {
     use crate::endpoint::Endpoint;
 
     /// Nothing.
-    #[derive(Debug)]
+    #[derive(Debug, Clone)]
     pub(in super::super) struct Span;
 
     impl Span {

@@ -131,6 +131,20 @@ impl Message {
         &self.frames()[0]
     }
 
+    /// The payload of the first frame as text.
+    ///
+    /// ```
+    /// let message = sinew::Message::from("hello");
+    /// assert_eq!(message.to_str()?, "hello");
+    /// # Ok::<(), std::str::Utf8Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If it is no UTF-8.
+    pub fn to_str(&self) -> Result<&str, std::str::Utf8Error> {
+        self.frames()[0].to_str()
+    }
+
     /// The payload octets of all frames together.
     #[inline]
     #[must_use]

@@ -51,6 +51,7 @@
 mod block;
 mod budget;
 mod conflate;
+mod counts;
 mod distance;
 mod forward;
 mod kept;
@@ -69,6 +70,7 @@ use budget::Lease;
 
 pub(crate) use budget::{Budget, Held};
 pub(crate) use conflate::{conflate, conflating, Terms};
+pub(crate) use counts::Counts;
 pub(crate) use forward::Run;
 pub(crate) use kept::Keep;
 pub(crate) use memory::Memory;

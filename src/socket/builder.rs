@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::shell::Shell;
 use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy, SocketConfig};
 use crate::context::Context;
-use crate::endpoint::ToEndpoint;
+use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::BuildError;
 use crate::message::RoutingId;
 
@@ -102,7 +102,7 @@ impl<K: SocketKind> SocketBuilder<K> {
         Ok(socket)
     }
 
-    /// Makes the socket and binds it.
+    /// Makes the socket and binds it. [`bound`](Self::bound) also tells where, if that is not known before.
     ///
     /// # Errors
     /// If an option has an impossible value, or the endpoint cannot be bound.
@@ -110,6 +110,26 @@ impl<K: SocketKind> SocketBuilder<K> {
         let mut socket = self.build()?;
         socket.shell().bind(endpoint)?;
         Ok(socket)
+    }
+
+    /// Makes the socket and binds it, and tells where: for wildcards and port 0.
+    ///
+    /// ```
+    /// use sinew::{Pull, Push};
+    ///
+    /// let (mut pull, endpoint) = Pull::builder().bound("tcp://127.0.0.1:*")?;
+    /// let mut push = Push::builder().connect(&endpoint)?;
+    /// push.send("hello")?;
+    /// assert_eq!(pull.recv()?.to_str()?, "hello");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bound(self, endpoint: impl ToEndpoint) -> Result<(K, Endpoint), BuildError> {
+        let mut socket = self.build()?;
+        let endpoint = socket.shell().bind(endpoint)?;
+        Ok((socket, endpoint))
     }
 
     /// Makes the socket and connects it. A peer need not be there yet.

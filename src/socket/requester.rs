@@ -410,10 +410,18 @@ impl Requester {
     /// Closes it: requests that have not ended end with [`RecvError::Closed`], also those of clones. Waits until what
     /// was sent has left, at most for the linger time.
     pub fn close(self) -> CloseReport {
+        let deadline = lock(&self.handle.shell).linger_deadline();
+        self.close_by(deadline)
+    }
+
+    /// As [`close`](Self::close), and waits at most this long, whatever the linger time is.
+    pub fn close_timeout(self, timeout: Duration) -> CloseReport {
+        self.close_by(clock::now().checked_add(timeout))
+    }
+
+    fn close_by(self, deadline: Option<Instant>) -> CloseReport {
         self.handle.core.close();
-        let mut shell = lock(&self.handle.shell);
-        let deadline = shell.linger_deadline();
-        shell.close(deadline)
+        lock(&self.handle.shell).close(deadline)
     }
 
     /// Why no request can begin.

@@ -638,7 +638,10 @@ impl Hooks for Peers {
                 self.handovers.fetch_add(1, Ordering::Release);
                 match connection.and_then(|link| link.upgrade()) {
                     Some(link) => link.end(DisconnectReason::Replaced),
-                    None => arrival.port.inproc.disconnect(arrival.port, pipe_key(old)),
+                    None => {
+                        let (port, reason) = (arrival.port, DisconnectReason::Replaced);
+                        port.inproc.disconnect(port, pipe_key(old), &reason);
+                    }
                 }
                 Ok(Some(id))
             }

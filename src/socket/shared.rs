@@ -22,6 +22,11 @@ use crate::sync::{clock, lock, wake, Arc, Mutex};
 /// only, never while waiting, so that nobody who receives holds up who sends. Each message is received by
 /// one of the handles.
 ///
+/// A future that was polled once has a place in the line, and keeps it until it is ready or dropped. One that nobody
+/// polls any more, though it was woken, holds up all behind it when it is first: after the 128 nobody is served.
+/// So poll it or drop it: a future that lost a `select!` and is kept for later, or one in a task that is suspended for
+/// long, belongs dropped. Blocking calls have no such trouble.
+///
 /// A send that waits for a certain peer holds up those behind it, also if their peers have room: for a ROUTER or a
 /// SERVER prefer [`try_send`](Shared::try_send), or a high enough `send_hwm`. REQ and REP, which take turns, make no
 /// sense here; many requests at once are what a [`Requester`](crate::Requester) is for.
@@ -31,8 +36,8 @@ use crate::sync::{clock, lock, wake, Arc, Mutex};
 /// ```
 /// use sinew::{Pull, Push, Shared};
 ///
-/// let pull = Pull::builder().bind("tcp://127.0.0.1:*")?;
-/// let mut push = Push::builder().connect(&pull.bound_endpoints()[0])?;
+/// let (pull, endpoint) = Pull::builder().bound("tcp://127.0.0.1:*")?;
+/// let mut push = Push::builder().connect(&endpoint)?;
 /// for n in 0..100u8 {
 ///     push.send([n])?;
 /// }
@@ -121,7 +126,7 @@ impl<S: Receiver> Shared<S> {
     ///
     /// # Cancel safety
     /// Nothing is consumed before the future is ready: dropping it gives up the place in the line, and loses
-    /// nothing.
+    /// nothing. Once polled, poll it or drop it: others wait behind it (see [`Shared`]).
     ///
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
@@ -183,7 +188,8 @@ impl<S: Sender> Shared<S> {
     ///
     /// # Cancel safety
     /// A message is sent as a whole when the future is ready, and not at all before: dropping the future gives
-    /// up the place in the line, and drops the message.
+    /// up the place in the line, and drops the message. Once polled, poll it or drop it: others wait behind it (see
+    /// [`Shared`]).
     ///
     /// # Errors
     /// See [`SendFailure`]; the message is in the error.

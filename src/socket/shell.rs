@@ -13,8 +13,8 @@ use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
-    next_id, AdoptError, Command, Counters, EndpointId, InprocError, InprocId, IoHandle, Link,
-    NoHooks, PipeKey, PlaceError, Port,
+    next_id, AdoptError, Command, Counters, DisconnectReason, EndpointId, InprocError, InprocId,
+    IoHandle, Link, NoHooks, PipeKey, PlaceError, Port,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -402,7 +402,10 @@ impl Shell {
         }
         match link {
             Some(link) => link.close_gently(self.port.config.linger),
-            None => self.port.inproc.disconnect(&self.port, key),
+            None => {
+                let reason = DisconnectReason::ClosedLocally;
+                self.port.inproc.disconnect(&self.port, key, &reason);
+            }
         }
     }
 
@@ -418,7 +421,7 @@ impl Shell {
             match &entry.place {
                 Place::Inproc(id) => {
                     if let Some(name) = inproc_name(&entry.endpoint) {
-                        context.names().close(name, *id, port);
+                        context.names().close(name, &entry.endpoint, *id, port);
                     }
                 }
                 Place::Stream { id, home, .. } => {
@@ -538,7 +541,7 @@ impl Shell {
         let names = self.context.names();
         for entry in &self.entries {
             if let (Place::Inproc(id), Some(name)) = (&entry.place, inproc_name(&entry.endpoint)) {
-                names.close(name, *id, &self.port);
+                names.close(name, &entry.endpoint, *id, &self.port);
             }
         }
         self.port.inproc.disconnect_all(&self.port);

@@ -47,7 +47,7 @@ impl SocketSnapshot {
     /// wait at its connections.
     #[must_use]
     pub fn figures(&self) -> Vec<Figure> {
-        let traffic = || self.connections.iter().filter_map(|of| of.traffic);
+        let traffic = || self.connections.iter().map(|of| of.traffic);
         let mut figures = self.stats.figures();
         figures.push(Figure::gauge(
             "queued_to_send",

@@ -36,7 +36,7 @@ pub struct SocketStats {
     /// Events of subscriptions that XPUB left out, because more than its `recv_hwm` waited to be received and
     /// they told of no change, or of one that a later event took back. Nothing else is ever left out.
     pub events_left_out: u64,
-    /// Handshakes completed.
+    /// Handshakes completed, and peers that were connected to over inproc, where there are none.
     pub handshakes: u64,
     /// Connections that ended before their handshake was complete.
     pub handshake_failures: u64,
@@ -56,7 +56,7 @@ pub struct SocketStats {
 impl SocketStats {
     pub(super) fn of(port: &Port) -> Self {
         let counters = &port.counters;
-        let octets = port.octets.sum();
+        let octets = port.octets.sum().and(port.inproc.sum());
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SocketStats {
             peers: port.peer_count(),

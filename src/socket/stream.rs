@@ -4,26 +4,26 @@
 //! called what, waiting, and the two forms of every message are the same, so it is made of one. What differs:
 //! a connection that is made again is another peer, and one peer's connection can be closed.
 
-use super::relay::Relay;
 use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
-use super::common::{pollable, socket_traits};
+use super::common::{pollable, socket_traits, watch_methods};
 use super::deadline::Deadline;
 use super::readiness::{Interest, Readiness};
+use super::relay::Relay;
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
 use super::split::sealed::Halves;
-use super::{SocketBuilder, SocketStats};
+use super::SocketBuilder;
 use crate::config::{Notes, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
     BindError, ConnectError, RecvError, SendError, UnknownEndpoint, UnknownRoutingId, WaitTimeout,
 };
-use crate::io::{Monitor, Port};
+use crate::io::Port;
 use crate::message::{IntoMessage, Message, RoutingId};
 
 /// Sends octets to the peer it names, and receives what any of its peers sends. The peers are plain TCP (or
@@ -228,17 +228,7 @@ impl Stream {
         self.router.connected_endpoints()
     }
 
-    /// A stream of what happens to this socket's connections from now on.
-    #[must_use]
-    pub fn monitor(&self) -> Monitor {
-        self.router.monitor()
-    }
-
-    /// What this socket has done so far.
-    #[must_use]
-    pub fn stats(&self) -> SocketStats {
-        self.router.stats()
-    }
+    watch_methods!(self => Relay::port(&self.router));
 
     /// Waits until there are at least this many connections.
     ///
@@ -485,6 +475,11 @@ impl Stream {
     /// not read is discarded.
     pub fn close(self) -> CloseReport {
         self.router.close()
+    }
+
+    /// As [`Stream::close`], and waits at most this long, whatever the linger time is.
+    pub fn close_timeout(self, timeout: Duration) -> CloseReport {
+        self.router.close_timeout(timeout)
     }
 }
 

@@ -7,7 +7,7 @@ use sinew::{
     ReconnectPolicy, SocketEvent, Sub,
 };
 
-use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG, STREAMS};
+use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG};
 
 #[track_caller]
 fn initiator(monitor: &mut Monitor) -> Initiator {
@@ -23,7 +23,7 @@ fn initiator(monitor: &mut Monitor) -> Initiator {
 
 #[test]
 fn each_side_knows_who_ended_a_connection() {
-    for &net in STREAMS {
+    for &net in KINDS {
         let mut pull = Pull::builder().bind(net.fresh()).unwrap();
         let (endpoint, mut bound) = (pull.bound_endpoints().remove(0), pull.monitor());
         let connect = || {
@@ -40,7 +40,11 @@ fn each_side_knows_who_ended_a_connection() {
         assert_eq!(initiator(&mut bound), Initiator::Peer, "{net:?}");
         let (_push, mut connected) = connect();
         pull.wait_for_peers(1, LONG).unwrap();
-        pull.unbind(&endpoint).unwrap();
+        match net {
+            // There connections outlive the binding.
+            Net::Inproc => drop(pull.close()),
+            _ => pull.unbind(&endpoint).unwrap(),
+        }
         assert_eq!(initiator(&mut bound), Initiator::Us, "{net:?}");
         assert_eq!(initiator(&mut connected), Initiator::Peer, "{net:?}");
     }
@@ -78,6 +82,47 @@ fn events_have_the_connection_the_address_and_the_name() {
     let end = monitor.recv_timeout(LONG).unwrap().to_string();
     let expected = format!("{connection}: lost at {endpoint}, peer {peer}, ended by the peer: the peer closed the connection");
     assert_eq!(end, expected);
+}
+
+/// Where there is no handshake and no address, in the same order, whoever comes first.
+#[test]
+fn connections_within_a_process_have_events_too() {
+    for bind_first in [true, false] {
+        let at = Net::Inproc.fresh();
+        let (mut pull, mut push) = (Pull::new(), Push::new());
+        let (mut bound, mut connected) = (pull.monitor(), push.monitor());
+        if !bind_first {
+            push.connect(&at).unwrap();
+            assert_eq!(connected.try_recv(), None, "nobody is there");
+        }
+        pull.bind(&at).unwrap();
+        if bind_first {
+            push.connect(&at).unwrap();
+        }
+        let ids = [&pull.connections()[0], &push.connections()[0]].map(|of| of.connection);
+        push.disconnect(&at).unwrap();
+        pull.unbind(&at).unwrap();
+        let [of_pull, of_push] = ids;
+        assert_ne!(of_pull, of_push);
+        let all = |monitor: &mut Monitor| -> Vec<String> {
+            std::iter::from_fn(|| monitor.try_recv().map(|event| event.to_string())).collect()
+        };
+        let expected = [
+            format!("listening at {at}"),
+            format!("{of_pull}: accepted at {at}"),
+            format!("{of_pull}: ready at {at}, PUSH"),
+            format!("{of_pull}: lost at {at}, ended by the peer: the peer closed the connection"),
+            format!("closed {at}"),
+        ];
+        assert_eq!(all(&mut bound), expected);
+        let expected = [
+            format!("{of_push}: connected to {at}"),
+            format!("{of_push}: ready at {at}, PULL"),
+            format!("{of_push}: lost at {at}, ended by this side: closed by this side"),
+            format!("closed {at}"),
+        ];
+        assert_eq!(all(&mut connected), expected);
+    }
 }
 
 #[test]

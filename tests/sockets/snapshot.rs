@@ -19,7 +19,7 @@ fn connections_are_counted_one_by_one() {
             let connections = pull.connections();
             let mut queued: Vec<_> = connections
                 .iter()
-                .map(|of| of.traffic.unwrap().queued_to_receive)
+                .map(|of| of.traffic.queued_to_receive)
                 .collect();
             queued.sort_unstable();
             queued == [7, 10]
@@ -35,13 +35,13 @@ fn connections_are_counted_one_by_one() {
             assert_eq!(of.endpoint, endpoint);
             assert!(of.since <= now);
             assert_eq!(of.socket_type, Some(SocketType::Push), "{net:?}");
-            let traffic = of.traffic.unwrap();
+            let traffic = of.traffic;
             received.push(traffic.messages_received);
             assert!(traffic.bytes_received > 64 * traffic.messages_received);
         }
         received.sort_unstable();
         assert_eq!(received, [7, 100], "{net:?}");
-        let sent = first.connections().remove(0).traffic.unwrap();
+        let sent = first.connections().remove(0).traffic;
         assert_eq!((sent.messages_sent, sent.queued_to_send), (100, 0));
         drop((first, second));
         await_true("they are gone", || pull.connections().is_empty());
@@ -66,11 +66,55 @@ fn a_connection_that_is_made_again_begins_at_nothing() {
             pull.recv_timeout(LONG).unwrap();
         }
         let of = push.connections().remove(0);
-        assert_eq!(of.traffic.unwrap().messages_sent, u64::from(count));
+        assert_eq!(of.traffic.messages_sent, u64::from(count));
         assert_ne!(before.replace(of.connection), Some(of.connection));
         pull.close();
         await_true("it is lost", || push.connections().is_empty());
     }
+}
+
+/// There is one queue, which both sides see.
+#[test]
+fn connections_within_a_process_are_counted_on_both_sides() {
+    let mut router = Router::builder().bind(Net::Inproc.fresh()).unwrap();
+    let endpoint = router.bound_endpoints().remove(0);
+    let mut dealer = Dealer::builder().connect(&endpoint).unwrap();
+    (0..7).for_each(|n| dealer.send(numbered(0, n)).unwrap());
+    let of = |connections: Vec<sinew::ConnectionSnapshot>| connections[0].traffic;
+    let (sent, received) = (of(dealer.connections()), of(router.connections()));
+    assert_eq!((sent.messages_sent, sent.queued_to_send), (7, 7));
+    assert_eq!(
+        (received.messages_received, received.queued_to_receive),
+        (7, 7)
+    );
+    assert_eq!(sent.bytes_sent, received.bytes_received);
+    assert!(sent.bytes_sent > 7 * numbered(0, 0).byte_len() as u64);
+    for _ in 0..7 {
+        let request = router.recv_timeout(LONG).unwrap();
+        router.send(request).unwrap();
+    }
+    // It has to wait, and that tells what it took.
+    assert!(router
+        .recv_timeout(std::time::Duration::from_millis(1))
+        .is_err());
+    let (sent, received) = (of(dealer.connections()), of(router.connections()));
+    assert_eq!((sent.queued_to_send, received.queued_to_receive), (0, 0));
+    assert_eq!((sent.messages_received, sent.queued_to_receive), (7, 7));
+    assert_eq!((received.messages_sent, received.queued_to_send), (7, 7));
+    // Also when it is over, for the socket as a whole.
+    let octets = sent.bytes_sent;
+    assert_eq!(router.stats().bytes_received, octets);
+    assert_eq!(
+        (router.stats().handshakes, router.stats().disconnects),
+        (1, 0)
+    );
+    dealer.close();
+    assert!(router.connections().is_empty());
+    assert_eq!(router.stats().bytes_received, octets);
+    assert_eq!(
+        (router.stats().handshakes, router.stats().disconnects),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -92,7 +136,7 @@ fn a_router_tells_the_names_of_its_peers() {
         );
         assert_eq!(of.socket_type, Some(SocketType::Dealer));
         assert_eq!(of.endpoint, endpoint);
-        assert_eq!(of.traffic.is_none(), net == Net::Inproc);
+        assert_eq!(of.traffic.messages_received, 1);
     }
 }
 

@@ -186,11 +186,13 @@ fn who_does_not_read_holds_the_sender_up() {
     let id = note(&mut stream);
     let part = |n: u32| [&n.to_be_bytes()[..], &pattern(50_000)].concat();
     let mut sent = 0;
-    while let Ok(()) = stream.try_send_to(&id, part(sent)) {
-        sent += 1;
+    let error = loop {
+        match stream.try_send_to(&id, part(sent)) {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
         assert!(sent < 100_000, "nothing holds the sender up");
-    }
-    let error = stream.try_send_to(&id, part(sent)).unwrap_err();
+    };
     assert_eq!(error.reason(), SendFailure::WouldBlock);
     let reader = task(move || {
         for n in 0..sent + 100 {
@@ -401,4 +403,19 @@ fn a_raw_router_connects_and_gives_names() {
     peer.read_exact(&mut octets).unwrap();
     assert_eq!(&octets, b"hello");
     assert!(router.bind("inproc://raw-router").is_err());
+}
+
+#[test]
+fn connections_are_told_and_counted() {
+    let (mut stream, endpoint) = Stream::builder().bound("tcp://127.0.0.1:*").unwrap();
+    let mut peer = plain(&endpoint);
+    let id = note(&mut stream);
+    peer.write_all(b"octets").unwrap();
+    assert_eq!(recv_all(&mut stream, &id, 6), b"octets");
+    let of = stream.connections().remove(0);
+    assert_eq!((of.endpoint, of.routing_id), (endpoint, Some(id)));
+    assert_eq!(of.traffic.bytes_received, 6);
+    drop(peer);
+    note(&mut stream);
+    await_true("it is gone", || stream.connections().is_empty());
 }

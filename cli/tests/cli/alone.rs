@@ -194,8 +194,19 @@ fn exit_codes_say_how_it_ended() {
     run("bench throughput --role receive -b ipc://* -t 10ms", b"").has_code(3);
     // What could not be sent.
     let lost = run(&format!("push -c {nobody} -d x --linger 0"), b"");
-    assert!(lost.err.contains("1 messages were not sent"), "{lost:?}");
+    assert!(lost.err.contains("1 message was not sent"), "{lost:?}");
     lost.has_code(4);
+    // What was queued is not waited for much longer than the time allows, and told.
+    let ended = run(&format!("req -c {nobody} -t 10ms -d x"), b"");
+    assert!(ended.err.contains("1 message was not sent"), "{ended:?}");
+    ended.has_code(3);
+    run(&format!("push -c {nobody} -t 10ms -d x"), b"").has_code(4);
+    let ended = run(&format!("--json req -c {nobody} -t 10ms -d x"), b"");
+    let said: Vec<Value> = (ended.err.lines())
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(said[0]["unsent"], 1, "{ended:?}");
+    assert_eq!(said[1]["code"], 3);
     // In JSON.
     let ended = run("--json pull -b ipc://* -t 10ms", b"");
     let said = ended.err.lines().last().unwrap();
@@ -262,6 +273,14 @@ fn intervals_and_delays_are_kept() {
 }
 
 #[test]
+fn what_comes_is_printed_while_the_interval_lasts() {
+    let one = start("pair -b ipc://* -d first -d in-an-hour -i 1h");
+    let other = start(&format!("pair -c {} -n 1 -d hello", one.endpoint()));
+    assert_eq!(other.line(), "first");
+    assert_eq!(one.line(), "hello");
+}
+
+#[test]
 fn events_are_lines_or_json() {
     let monitor = start("monitor pull -b tcp://127.0.0.1:* -n 4");
     let listening = monitor.line();
@@ -271,6 +290,22 @@ fn events_are_lines_or_json() {
     let succeeded = monitor.line();
     assert!(succeeded.contains("handshake_succeeded") && succeeded.contains("socket_type=PUSH"));
     assert!(monitor.line().starts_with("disconnected "));
+    monitor.end().ok();
+
+    let monitor = start("monitor pub -b tcp://127.0.0.1:* -n 4");
+    let (_, end) = monitor
+        .line()
+        .split_once("endpoint=")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let _sub = start(&format!("sub -c {end} -s weather"));
+    monitor.line();
+    monitor.line();
+    let added = monitor.line();
+    assert!(
+        added.starts_with("subscription_added ") && added.contains("topic=weather"),
+        "{added}"
+    );
     monitor.end().ok();
 
     let monitor = start("--json monitor rep -b tcp://127.0.0.1:* -n 2");
@@ -294,6 +329,16 @@ fn measurements_are_reported() {
         "{report}"
     );
     assert!(report.contains("p99 ") && report.contains('#'), "{report}");
+    let report = run("--json bench latency -n 50 --histogram", b"").ok();
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let micros = |name: &str| report[name].as_f64().unwrap();
+    // No round trip between two threads takes a tenth of a microsecond.
+    assert!(micros("min") > 0.1, "{report}");
+    assert!(micros("min") <= micros("p50") && micros("p50") <= micros("max"));
+    let bars = report["histogram"].as_array().unwrap();
+    let counted: u64 = bars.iter().map(|bar| bar[1].as_u64().unwrap()).sum();
+    assert_eq!(counted, 50, "{report}");
+    assert!(bars.last().unwrap()[0].as_f64().unwrap() >= micros("max") * 0.99);
     let report = run("--json bench throughput -d 20ms -b inproc://bench", b"").ok();
     let report: Value = serde_json::from_str(&report).unwrap();
     assert!(report["seconds"].as_f64().unwrap() >= 0.02);

@@ -85,13 +85,17 @@ fn malformed_input_is_named() {
         (
             &["-F", "hex"][..],
             &b"0\n"[..],
-            "standard input: an odd number",
+            "standard input: message 1: an odd number",
         ),
-        (&["-F", "json"], b"{}\n", "standard input: {} is no message"),
+        (
+            &["-F", "json"],
+            b"{}\n",
+            "standard input: message 1: {} is no message",
+        ),
         (
             &["-F", "msgpack"],
             b"\xc4\x09x",
-            "standard input: the input ends 8 octets early",
+            "standard input: message 1: the input ends 8 octets early",
         ),
     ] {
         let ended = run_with(

@@ -76,6 +76,90 @@ fn libzmq_publishes_and_subscribes() {
     assert_eq!(ours.end().ok(), "a\n");
 }
 
+#[test]
+fn libzmq_talks_both_ways() {
+    let context = zmq::Context::new();
+    // Both bound and connected.
+    let pair = libzmq(&context, zmq::PAIR);
+    let mut ours = start(&format!("pair -c {}", bound(&pair)));
+    pair.send("from libzmq", 0).unwrap();
+    assert_eq!(ours.line(), "from libzmq");
+    ours.write(b"to libzmq\n");
+    assert_eq!(pair.recv_bytes(0).unwrap(), b"to libzmq");
+    drop(ours);
+    let ours = start("pair -b tcp://127.0.0.1:* -d to -n 1");
+    let pair = libzmq(&context, zmq::PAIR);
+    pair.connect(&ours.endpoint()).unwrap();
+    assert_eq!(pair.recv_bytes(0).unwrap(), b"to");
+    pair.send("from", 0).unwrap();
+    assert_eq!(ours.end().ok(), "from\n");
+
+    let ours = start("router -b tcp://127.0.0.1:* --echo -F quoted");
+    let dealer = libzmq(&context, zmq::DEALER);
+    dealer.set_identity(b"dealer").unwrap();
+    dealer.connect(&ours.endpoint()).unwrap();
+    dealer.send_multipart(["a", "b"], 0).unwrap();
+    assert_eq!(dealer.recv_multipart(0).unwrap(), [b"a", b"b"]);
+    assert_eq!(ours.line(), "dealer\ta\tb");
+
+    let router = libzmq(&context, zmq::ROUTER);
+    let ours = start(&format!(
+        "dealer -c {} --routing-id me -d hi -n 1",
+        bound(&router)
+    ));
+    let asked = router.recv_multipart(0).unwrap();
+    assert_eq!(asked, [b"me".to_vec(), b"hi".to_vec()]);
+    router.send_multipart(["me", "there"], 0).unwrap();
+    assert_eq!(ours.end().ok(), "there\n");
+}
+
+#[test]
+fn libzmq_sees_subscriptions_and_has_its_own_seen() {
+    let context = zmq::Context::new();
+    let mut ours = start("xpub -b tcp://127.0.0.1:* -F quoted");
+    let sub = libzmq(&context, zmq::SUB);
+    sub.set_subscribe(b"topic").unwrap();
+    sub.connect(&ours.endpoint()).unwrap();
+    assert_eq!(ours.line(), "\\x01topic");
+    ours.write(b"topic 1\n");
+    assert_eq!(sub.recv_bytes(0).unwrap(), b"topic 1");
+    drop(sub);
+    assert_eq!(ours.line(), "\\x00topic");
+
+    let xpub = libzmq(&context, zmq::XPUB);
+    let ours = start(&format!("xsub -c {} -s topic", bound(&xpub)));
+    assert_eq!(xpub.recv_bytes(0).unwrap(), b"\x01topic");
+    xpub.send("topic 2", 0).unwrap();
+    assert_eq!(ours.line(), "topic 2");
+}
+
+#[test]
+fn a_stream_and_plain_octets_of_libzmq() {
+    let context = zmq::Context::new();
+    let plain = libzmq(&context, zmq::STREAM);
+    let echo = start("stream -b tcp://127.0.0.1:* --echo -F hex");
+    plain.connect(&echo.endpoint()).unwrap();
+    // The note that it is connected comes first, with the name to send to.
+    let note = plain.recv_multipart(0).unwrap();
+    plain.send_multipart([&note[0][..], b"octets"], 0).unwrap();
+    assert_eq!(plain.recv_multipart(0).unwrap()[1], b"octets");
+}
+
+#[test]
+fn a_proxy_between_libzmq_sockets() {
+    let context = zmq::Context::new();
+    let proxy =
+        start("proxy router-dealer --front-bind tcp://127.0.0.1:* --back-bind tcp://127.0.0.1:*");
+    let (front, back) = (proxy.endpoint(), proxy.endpoint());
+    let (req, rep) = (libzmq(&context, zmq::REQ), libzmq(&context, zmq::REP));
+    req.connect(&front).unwrap();
+    rep.connect(&back).unwrap();
+    req.send("question", 0).unwrap();
+    assert_eq!(rep.recv_bytes(0).unwrap(), b"question");
+    rep.send("answer", 0).unwrap();
+    assert_eq!(req.recv_bytes(0).unwrap(), b"answer");
+}
+
 /// The measured side of a benchmark, against libzmq.
 #[test]
 fn a_measurement_takes_any_peer() {
@@ -100,6 +184,19 @@ fn a_measurement_takes_any_peer() {
     for _ in 0..300 {
         assert_eq!(pull.recv_bytes(0).unwrap().len(), 10);
     }
+    let ours = start("bench throughput --role receive -b tcp://127.0.0.1:* -n 300 -s 10");
+    let push = libzmq(&context, zmq::PUSH);
+    push.connect(&ours.endpoint()).unwrap();
+    (0..300).for_each(|_| push.send("0123456789", 0).unwrap());
+    assert!(ours.end().ok().starts_with("299 messages of 10 octets"));
+    let ours = start("bench latency --role answer -b tcp://127.0.0.1:* -n 5");
+    let req = libzmq(&context, zmq::REQ);
+    req.connect(&ours.endpoint()).unwrap();
+    for _ in 0..10 {
+        req.send("ping", 0).unwrap();
+        assert_eq!(req.recv_bytes(0).unwrap(), b"ping");
+    }
+    ours.end().ok();
 }
 
 /// A line of Python, with `s` made by `socket(kind)` and standard output flushed.
@@ -160,4 +257,34 @@ fn pyzmq_asks_a_router_and_answers_a_dealer() {
     let args = ["dealer", "-c", &end, "-m", "-n", "1", "-d", "\tshout"];
     assert_eq!(run_with(&args, b"").ok(), "\tSHOUT\n");
     peer.end().ok();
+}
+
+#[test]
+fn pyzmq_subscribes_publishes_and_talks() {
+    let mut ours = start("pub -b tcp://127.0.0.1:* --wait-peers 1");
+    let end = ours.endpoint();
+    let peer = python(&format!(
+        "s = socket(zmq.SUB); s.subscribe('a'); s.connect('{end}'); print(s.recv())"
+    ));
+    ours.write(b"b1\na1\n");
+    assert_eq!(peer.end().ok(), "b'a1'\n");
+
+    // What it publishes after it has seen the subscription comes.
+    let peer = python("s = socket(zmq.XPUB); bound(s); s.recv(); s.send(b'b'); s.send(b'a')");
+    let args = format!("sub -c {} -s a -n 1", peer.line());
+    assert_eq!(run(&args, b"").ok(), "a\n");
+    peer.end().ok();
+
+    let peer = python("s = socket(zmq.PAIR); bound(s); s.send(s.recv().upper())");
+    let args = format!("pair -c {} -n 1 -d loud", peer.line());
+    assert_eq!(run(&args, b"").ok(), "LOUD\n");
+    peer.end().ok();
+
+    let ours = start("rep -b tcp://127.0.0.1:* -d yes -n 1");
+    let end = ours.endpoint();
+    let peer = python(&format!(
+        "s = socket(zmq.REQ); s.connect('{end}'); s.send(b'well?'); print(s.recv())"
+    ));
+    assert_eq!(peer.end().ok(), "b'yes'\n");
+    assert_eq!(ours.end().ok(), "well?\n");
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use sinew::{
     BuildError, Context, Dealer, Endpoint, Interest, Message, Monitor, Pollable, ReconnectPolicy,
-    Router, SocketEvent, Transport,
+    Router, SocketEvent,
 };
 
 use super::watched::{Locked, Watched};
@@ -33,8 +33,6 @@ struct Wire {
     monitor: Monitor,
     /// Rings for it.
     waker: Waker,
-    /// Over inproc nobody tells of connections: there is one from the beginning.
-    begins_up: bool,
 }
 
 #[derive(Debug)]
@@ -62,16 +60,15 @@ impl Sockets {
 
     pub(crate) fn add_router(&mut self, port: Port, router: Router) {
         let monitor = router.monitor();
-        self.add(port, Socket::Router(Box::new(router)), monitor, false);
+        self.add(port, Socket::Router(Box::new(router)), monitor);
     }
 
-    fn add(&mut self, port: Port, socket: Socket, monitor: Monitor, begins_up: bool) {
+    fn add(&mut self, port: Port, socket: Socket, monitor: Monitor) {
         let bell = Arc::clone(&self.bell);
         let wire = Wire {
             socket,
             monitor,
             waker: Waker::from(Arc::new(Clapper { bell, port })),
-            begins_up,
         };
         self.wires.insert(port, wire);
         self.awake.insert(port);
@@ -98,8 +95,7 @@ impl Sockets {
         // Before there can be anything to tell.
         let monitor = dealer.monitor();
         dealer.connect(endpoint)?;
-        let begins_up = endpoint.transport() == Transport::Inproc;
-        self.add(port, Socket::Dealer(Box::new(dealer)), monitor, begins_up);
+        self.add(port, Socket::Dealer(Box::new(dealer)), monitor);
         Ok(())
     }
 
@@ -156,9 +152,6 @@ impl Sockets {
             let Some(wire) = self.wires.get_mut(port) else {
                 continue;
             };
-            if std::mem::take(&mut wire.begins_up) {
-                events.push((*port, PeerEvent::Up { peer: None }));
-            }
             while let Some(event) = wire.monitor.try_recv() {
                 let (id, up) = match event {
                     SocketEvent::HandshakeSucceeded { routing_id, .. } => (routing_id, true),

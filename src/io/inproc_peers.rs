@@ -1,0 +1,209 @@
+//! Who is connected to a socket over inproc, what has gone through each connection, and its events.
+//!
+//! Nobody counts messages for this: the two ends of a pipe keep counts for each other, and a snapshot looks at those.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use super::events::{ConnectionId, DisconnectReason, SocketEvent, Subscription};
+use super::octets::Sum;
+use super::peers::{ConnectionSnapshot, Traffic};
+use super::port::{Counters, PipeKey, Port};
+use super::trace::Span;
+use crate::endpoint::Endpoint;
+use crate::message::{Message, RoutingId};
+use crate::pipe::Counts;
+use crate::sync::{lock, Mutex};
+
+/// The inproc peers of a socket.
+#[derive(Debug, Default)]
+pub(crate) struct InprocPeers(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// By the socket's own keys.
+    peers: HashMap<PipeKey, Peer>,
+    /// Octets of connections that have ended.
+    gone: Sum,
+}
+
+/// One connection, as one of its two sockets sees it.
+#[derive(Clone)]
+pub(super) struct Peer {
+    pub(super) id: ConnectionId,
+    pub(super) endpoint: Endpoint,
+    /// What it is called.
+    pub(super) routing_id: Option<RoutingId>,
+    pub(super) since: Instant,
+    pub(super) port: Weak<Port>,
+    pub(super) key: PipeKey,
+    /// It has connected to this socket, and not the other way round.
+    pub(super) accepted: bool,
+    /// The pipes to it and from it, if messages go that way.
+    pub(super) sent: Option<Counts>,
+    pub(super) received: Option<Counts>,
+    /// From its beginning to its end.
+    pub(super) span: Span,
+}
+
+impl Peer {
+    /// Tells the socket's monitors that there is this connection. To be called before others can end it, for the
+    /// end to be told after it.
+    pub(super) fn report_up(&self, port: &Port) {
+        let (connection, endpoint) = (self.id, &self.endpoint);
+        port.report_in(&self.span, || match self.accepted {
+            true => SocketEvent::Accepted {
+                connection,
+                endpoint: endpoint.clone(),
+                peer: String::new(),
+            },
+            false => SocketEvent::Connected {
+                connection,
+                endpoint: endpoint.clone(),
+                peer: String::new(),
+            },
+        });
+        Counters::add(&port.counters.handshakes, 1);
+        port.report_in(&self.span, || SocketEvent::HandshakeSucceeded {
+            connection,
+            endpoint: endpoint.clone(),
+            peer: String::new(),
+            socket_type: self.port.upgrade().map(|port| port.socket_type),
+            routing_id: self.routing_id.clone(),
+        });
+    }
+
+    fn report_end(&self, port: &Port, reason: &DisconnectReason) {
+        Counters::add(&port.counters.disconnects, 1);
+        port.report_in(&self.span, || SocketEvent::Disconnected {
+            connection: self.id,
+            endpoint: self.endpoint.clone(),
+            peer: String::new(),
+            routing_id: self.routing_id.clone(),
+            initiator: reason.initiator(),
+            reason: reason.clone(),
+        });
+    }
+
+    fn traffic(&self) -> Traffic {
+        let passed = |counts: &Option<Counts>| counts.as_ref().map(Counts::passed);
+        let (sent, received) = (passed(&self.sent), passed(&self.received));
+        let (sent, received) = (sent.unwrap_or_default(), received.unwrap_or_default());
+        Traffic {
+            messages_sent: sent.messages,
+            messages_received: received.messages,
+            bytes_sent: sent.octets,
+            bytes_received: received.octets,
+            queued_to_send: sent.queued,
+            queued_to_receive: received.queued,
+        }
+    }
+
+    fn snapshot(&self) -> ConnectionSnapshot {
+        ConnectionSnapshot {
+            connection: self.id,
+            endpoint: self.endpoint.clone(),
+            peer: String::new(),
+            routing_id: self.routing_id.clone(),
+            socket_type: self.port.upgrade().map(|port| port.socket_type),
+            since: self.since,
+            traffic: self.traffic(),
+        }
+    }
+
+    pub(super) fn subscription(&self, topic: &[u8]) -> Subscription {
+        Subscription {
+            connection: self.id,
+            endpoint: self.endpoint.clone(),
+            peer: String::new(),
+            routing_id: self.routing_id.clone(),
+            topic: bytes::Bytes::copy_from_slice(topic),
+        }
+    }
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &self.id)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+impl InprocPeers {
+    pub(super) fn enter(&self, key: PipeKey, peer: Peer) {
+        lock(&self.0).peers.insert(key, peer);
+    }
+
+    pub(super) fn peer(&self, key: PipeKey) -> Option<Peer> {
+        lock(&self.0).peers.get(&key).cloned()
+    }
+
+    /// Who is connected over inproc.
+    pub(super) fn snapshots(&self) -> Vec<ConnectionSnapshot> {
+        // Looked at without the lock: the last reference to a peer's socket may be ours.
+        let peers: Vec<Peer> = lock(&self.0).peers.values().cloned().collect();
+        peers.iter().map(Peer::snapshot).collect()
+    }
+
+    /// The octets of all connections up to now.
+    pub(crate) fn sum(&self) -> Sum {
+        let state = lock(&self.0);
+        let mut sum = state.gone;
+        for peer in state.peers.values() {
+            sum.count(peer.traffic());
+        }
+        sum
+    }
+
+    /// Ends one connection, for both sides.
+    pub(crate) fn disconnect(&self, port: &Arc<Port>, key: PipeKey, reason: &DisconnectReason) {
+        let Some(peer) = self.leave(key) else {
+            return;
+        };
+        ended(port, key, None);
+        peer.report_end(port, reason);
+        let Some(other) = peer.port.upgrade() else {
+            return;
+        };
+        if let Some(ours) = other.inproc.leave(peer.key) {
+            ended(&other, peer.key, other.last_words(ours.accepted));
+            ours.report_end(&other, &DisconnectReason::PeerClosed);
+        }
+    }
+
+    fn leave(&self, key: PipeKey) -> Option<Peer> {
+        let mut state = lock(&self.0);
+        let peer = state.peers.remove(&key)?;
+        state.gone.count(peer.traffic());
+        Some(peer)
+    }
+
+    /// Ends all connections of a socket that is being closed.
+    pub(crate) fn disconnect_all(&self, port: &Arc<Port>) {
+        let keys: Vec<PipeKey> = lock(&self.0).peers.keys().copied().collect();
+        for key in keys {
+            self.disconnect(port, key, &DisconnectReason::ClosedLocally);
+        }
+    }
+}
+
+/// Tells a socket's halves that a pipe is gone; `last` is received after what it holds.
+pub(super) fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
+    let flow = port.flow();
+    if flow.sends {
+        port.end_out(key, None);
+    }
+    if flow.receives {
+        port.end_in(key, last.cloned());
+    }
+}
+
+fn ended(port: &Arc<Port>, key: PipeKey, last: Option<&Message>) {
+    // Counted last: who sees a peer fewer finds its pipe ended.
+    port.hooks.link_down(key);
+    down(port, key, last);
+    port.peer_down();
+}

@@ -1,0 +1,105 @@
+//! A look at how much has gone through a pipe, for whoever has neither of its ends.
+
+use super::conflate::Conflation;
+use super::{Arc, Ordering, Reader, Shared};
+
+/// Reads the counts that the two ends keep for each other. Costs them nothing. It keeps no message that both ends
+/// have let go of, but the memory that the pipe itself takes.
+#[derive(Clone)]
+pub(crate) struct Counts {
+    shared: Arc<Shared>,
+    conflation: Option<Arc<Conflation>>,
+}
+
+/// What has gone through a pipe. The figures may be a few messages apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Passed {
+    /// Whole messages published. Of a pipe that conflates, those that were not replaced.
+    pub(crate) messages: u64,
+    /// Their octets on the wire.
+    pub(crate) octets: u64,
+    /// Messages that wait to be read, or were read and not acknowledged yet.
+    pub(crate) queued: u64,
+}
+
+impl Reader {
+    /// For looks at what comes through this pipe.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            shared: Arc::clone(&self.shared),
+            conflation: self.conflation.clone(),
+        }
+    }
+}
+
+impl Counts {
+    pub(crate) fn passed(&self) -> Passed {
+        let Shared { writer, reader, .. } = &*self.shared;
+        // In this order: what was acknowledged had been published before.
+        let acked = reader.acked_messages.load(Ordering::Acquire);
+        let messages = writer.published_messages.load(Ordering::Acquire);
+        let held = self.conflation.as_ref().map_or(0, |held| held.waiting());
+        Passed {
+            messages,
+            octets: writer.published_bytes.load(Ordering::Acquire),
+            queued: messages.saturating_sub(acked) + held,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use crate::message::Message;
+    use crate::pipe::{conflating, pipe, Limits, Terms, Tuning};
+    use crate::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        messages: 10,
+        bytes: 1000,
+    };
+
+    #[test]
+    fn they_tell_what_both_ends_did() {
+        let (mut writer, mut reader) = pipe(LIMITS, Tuning::INPROC);
+        let counts = reader.counts();
+        assert_eq!(counts.passed(), Passed::default());
+        for _ in 0..3 {
+            writer.append_message(&Message::from("12345"));
+        }
+        assert_eq!(counts.passed(), Passed::default(), "nothing is published");
+        writer.publish_and_signal();
+        let passed = |queued| Passed {
+            messages: 3,
+            octets: 3 * 7,
+            queued,
+        };
+        assert_eq!(counts.passed(), passed(3));
+        while reader.read_message().is_some() {}
+        reader.acknowledge();
+        assert_eq!(counts.passed(), passed(0));
+        drop((writer, reader));
+        assert_eq!(counts.passed(), passed(0));
+    }
+
+    #[test]
+    fn what_is_replaced_has_not_passed() {
+        let replaced = Arc::new(AtomicU64::new(0));
+        let (mut writer, mut reader) = conflating(Tuning::INPROC, Terms::newest(&replaced));
+        let counts = reader.counts();
+        for _ in 0..3 {
+            writer.append_message(&Message::from("12345"));
+            writer.publish_and_signal();
+        }
+        assert_eq!(counts.passed().queued, 1);
+        assert!(reader.read_message().is_some());
+        reader.acknowledge();
+        let passed = Passed {
+            messages: 1,
+            octets: 7,
+            queued: 0,
+        };
+        assert_eq!(counts.passed(), passed);
+    }
+}
