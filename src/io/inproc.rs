@@ -207,28 +207,28 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         sends, receives, ..
     } = binder.flow();
     let PipeEnds { writer, reader, .. } = ends;
+    let keeps_less = binder
+        .config
+        .conflate
+        .keeps_less_than(connector.config.conflate);
     let (writer, replaced) = match writer.filter(|_| sends) {
         // The connector has the other end of a pipe that keeps more, and gets that of one that does not.
-        Some(_)
-            if binder
-                .config
-                .conflate
-                .keeps_less_than(connector.config.conflate) =>
-        {
+        Some(_) if keeps_less => {
             let (writer, reader) = binder.out_pipe(Tuning::INPROC);
             (Some(writer), Some(reader))
         }
         writer => (writer, None),
     };
-    let reader = reader.filter(|_| receives);
-    let reader = reader.map(|reader| match binder.terms(binder.in_limits()) {
-        Some(terms) if reader.is_conflating() => {
-            reader.narrow(terms.keep.prefix);
-            reader
-        }
-        Some(terms) => conflate(reader, Tuning::INPROC, terms),
-        None => reader,
-    });
+    let reader = reader
+        .filter(|_| receives)
+        .map(|reader| match binder.terms(binder.in_limits()) {
+            Some(terms) if reader.is_conflating() => {
+                reader.narrow(terms.keep.prefix);
+                reader
+            }
+            Some(terms) => conflate(reader, Tuning::INPROC, terms),
+            None => reader,
+        });
     let back = match &replaced {
         Some(reader) => Some(reader.counts()),
         None => writer.is_some().then_some(back),

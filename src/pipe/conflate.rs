@@ -31,9 +31,9 @@ pub(crate) struct Terms {
     pub(crate) held: Option<Held>,
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 impl Terms {
-    /// To keep the newest message alone.
+    /// The newest message alone is kept.
     pub(super) fn newest(replaced: &Arc<AtomicU64>) -> Self {
         Terms {
             keep: Keep::NEWEST,
@@ -272,15 +272,8 @@ mod tests {
 
     fn ends() -> (Writer, Reader, Arc<AtomicU64>) {
         let replaced = Arc::new(AtomicU64::new(0));
-        let (writer, reader) = conflating(Tuning::WIRE, terms(Keep::NEWEST, &replaced));
+        let (writer, reader) = conflating(Tuning::WIRE, Terms::newest(&replaced));
         (writer, reader, replaced)
-    }
-
-    fn terms(keep: Keep, replaced: &Arc<AtomicU64>) -> Terms {
-        Terms {
-            keep,
-            ..Terms::newest(replaced)
-        }
     }
 
     fn send(writer: &mut Writer, message: impl Into<Message>) {
@@ -378,7 +371,7 @@ mod tests {
             send(&mut w, n);
         }
         assert!(!w.has_credit());
-        let mut r = conflate(r, Tuning::INPROC, terms(Keep::NEWEST, &Arc::default()));
+        let mut r = conflate(r, Tuning::INPROC, Terms::newest(&Arc::default()));
         assert_eq!(r.read_message().unwrap().as_bytes(), b"3");
         for n in ["4", "5", "6", "7", "8"] {
             send(&mut w, n);

@@ -85,8 +85,8 @@ mod tests {
 
     #[test]
     fn what_is_replaced_has_not_passed() {
-        let terms = Terms::newest(&Arc::new(AtomicU64::new(0)));
-        let (mut writer, mut reader) = conflating(Tuning::INPROC, terms);
+        let replaced = Arc::new(AtomicU64::new(0));
+        let (mut writer, mut reader) = conflating(Tuning::INPROC, Terms::newest(&replaced));
         let counts = reader.counts();
         for _ in 0..3 {
             writer.append_message(&Message::from("12345"));
