@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Text that is no [`Endpoint`], or an endpoint that does not fit its use.
+/// Text that is no [`Endpoint`](super::Endpoint), or an endpoint that does not fit its use.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum EndpointError {
