@@ -37,8 +37,10 @@ pub(crate) enum Outcome {
     TimedOut,
     /// Those who were asked are gone.
     PeerLost,
-    /// The requester was closed.
+    /// Somebody was asked, and the requester was closed before the reply.
     Closed,
+    /// The requester was closed before anybody was asked. The body.
+    Withdrawn(Message),
 }
 
 /// See the module. `T` is kept with each request until it ends.
@@ -257,10 +259,17 @@ impl<T: Default> Outstanding<T> {
 
     /// Ends everything. Whose requests those were.
     pub(crate) fn close(&mut self) -> Vec<T> {
-        let open = |(id, request): (&u64, &Request<T>)| request.outcome.is_none().then_some(*id);
-        let ids: Vec<u64> = self.requests.iter().filter_map(open).collect();
-        ids.into_iter()
-            .filter_map(|id| self.end(id, Outcome::Closed))
+        let outcome_of = |request: &Request<T>| match request.was_sent {
+            true => Outcome::Closed,
+            false => Outcome::Withdrawn(body_of(&request.wire)),
+        };
+        let open = |(id, request): (&u64, &Request<T>)| {
+            let is_open = request.outcome.is_none();
+            is_open.then(|| (*id, outcome_of(request)))
+        };
+        let all: Vec<(u64, Outcome)> = self.requests.iter().filter_map(open).collect();
+        all.into_iter()
+            .filter_map(|(id, outcome)| self.end(id, outcome))
             .collect()
     }
 
@@ -560,9 +569,15 @@ mod tests {
         assert!(table.unsent.len() < 100);
         assert!(table.next_unsent().is_none());
         assert_eq!((table.len(), table.next_due()), (0, None));
-        let id = begin(&mut table, 5, ONCE);
-        assert_eq!(table.close(), [5]);
-        assert!(table.cancel(id).is_some());
+        let sent = begin(&mut table, 5, ONCE);
+        send_all(&mut table, peer(0), start);
+        let unsent = begin(&mut table, 6, ONCE);
+        let mut closed = table.close();
+        closed.sort_unstable();
+        assert_eq!(closed, [5, 6]);
+        assert_eq!(table.take(sent), Some(Outcome::Closed));
+        let body = Message::from("body");
+        assert_eq!(table.take(unsent), Some(Outcome::Withdrawn(body)));
         assert_eq!(table.len(), 0);
     }
 
