@@ -227,7 +227,7 @@ impl Assemble for Requester {
         let state = State {
             out: SendHalf::new(Arc::clone(&port)),
             requests: Outstanding::new(random(), window),
-            inbound: Some(RecvHalf::new(Arc::clone(&port)).note_lost()),
+            inbound: Some(RecvHalf::new(Arc::clone(&port)).note_every_end()),
             sleeps_until: None,
             closed: false,
         };
