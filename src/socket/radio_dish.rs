@@ -30,6 +30,8 @@ use crate::socket_type::SocketType;
 
 /// Sends each message, which is one frame, to every peer that has joined its group.
 ///
+/// Source: 48/RADDSH.
+///
 /// `send` does not wait: a peer at its high-water mark does not get the message, which is counted
 /// ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)). With the option
 /// [`no_drop`](SocketBuilder::no_drop) it waits instead. A message for a group that nobody has joined is
@@ -301,6 +303,8 @@ impl Radio {
 }
 
 /// Receives the messages of the groups it has joined.
+///
+/// Source: 48/RADDSH.
 ///
 /// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
 /// keeps those of the groups it has joined.
