@@ -215,10 +215,11 @@ calls, of whatever end, were carried out more than once.
 A key holds at the server or broker that knows it, and a request with `Once` is sent once; neither is more than that.
 `rpc`: a server that is killed, frozen, cut off (one direction is enough), or loses its connections seems dead, and the
 other one is asked, which knows nothing of the key; one that was killed has forgotten it. A repeated request with a key
-gets the reply that was kept; any other is one more request to the server, with `Once` too. `mdp`: the broker keeps the reply of a key, workers
-keep nothing. A worker that seems dead before the broker has its reply loses the request to another one, unless it may
-be done only once: then it ends as *unknown*. The same happens when it is the broker that is frozen, cut off, or loses its
-connections, since its workers are then lost to it; one that was killed has forgotten its keys, and clients ask again.
+gets the reply that was kept; any other is one more request to the server, with `Once` too. `mdp`: the broker keeps the
+reply of a key, workers keep nothing. A worker that seems dead before the broker has its reply loses the request to
+another one, unless it may be done only once: then it ends as *unknown*. The same happens when it is the broker that is
+frozen, cut off, or loses its connections, since its workers are then lost to it; one that was killed has forgotten its
+keys, and clients ask again.
 A request repeated to a worker is done again, whatever it says of itself; one repeated to the broker only if it has no
 key. Any other frame that is repeated, such as one with which a worker comes, goes or replies, may cost it its place,
 and so its request.
