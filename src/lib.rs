@@ -1,15 +1,15 @@
 //! Sinew: brokerless messaging sockets in pure Rust, for ZeroMQ peers that speak ZMTP 3.1 or 3.0 (libzmq
-//! since 4.0, pyzmq and others). The only security mechanism is NULL: nothing is encrypted, and anyone
-//! who can reach a socket can use it.
+//! since 4.0, pyzmq and others), and 2.0 or 1.0 with the option [`legacy_peers`](SocketBuilder::legacy_peers).
+//! The only security mechanism is NULL: nothing is encrypted, and anyone who can reach a socket can use it.
 //!
-//! A socket is bound and connected to any number of endpoints (`tcp://`, `ipc://`, `inproc://`), and
-//! moves whole messages to and from peers that come and go. What it does with them is its pattern:
+//! A socket is bound and connected to any number of endpoints (`tcp://`, `ipc://`, `inproc://`, and `ws://` with the
+//! feature `ws`, which is on by default; `udp://` for [`Radio`], [`Dish`] and [`Dgram`] only), and moves whole
+//! messages to and from peers that come and go. What it does with them is its pattern:
 //!
 //! | socket | does |
 //! | --- | --- |
 //! | [`Push`] → [`Pull`] | deals messages out to workers in turn; collects them fairly |
 //! | [`Req`] ↔ [`Rep`] | asks and answers, in lock-step |
-//! | [`Stream`] | sends and receives octets, with peers that are no ZeroMQ sockets |
 //! | [`Dealer`] ↔ [`Router`] | the same without the lock-step: many requests at once, each peer by its name |
 //! | [`Pair`] ↔ [`Pair`] | sends and receives in any order, with one peer |
 //! | [`Client`] ↔ [`Server`], [`Peer`] ↔ [`Peer`] | messages of a single frame, each peer by a number |
@@ -17,6 +17,8 @@
 //! | [`Pub`] → [`Sub`] | sends each message to everyone who subscribed to its beginning |
 //! | [`XPub`] ↔ [`XSub`] | the same, for those in between: subscriptions can be received, and sent |
 //! | [`Radio`] → [`Dish`] | sends each message to everyone who joined its group |
+//! | [`Stream`] | sends and receives octets, with peers that are no ZeroMQ sockets |
+//! | [`Dgram`] | sends datagrams to any UDP host, and receives them |
 //!
 //! ```
 //! use sinew::{Pull, Push};
@@ -32,13 +34,17 @@
 //! # Blocking, and not
 //! Sending and receiving have four forms: `send` waits (for ever, unless the option `send_timeout` says
 //! otherwise), `try_send` does not, `send_timeout` and `send_deadline` wait for so long; the same for
-//! `recv`. A failed send gives the message back, a receive that times out consumes nothing. A time-out
-//! beyond what the clock can tell, such as [`Duration::MAX`](std::time::Duration::MAX), means for ever.
+//! `recv`. (The last form is missing from [`Shared`], [`Dgram`], the parts of a [`Split`] socket where they name peers,
+//! and events: there a time-out has to do.) A failed send gives the message back, a receive that times out consumes
+//! nothing. A time-out beyond what the clock can tell, such as [`Duration::MAX`](std::time::Duration::MAX), means for
+//! ever.
 //!
 //! # Async
-//! Every operation that waits has a form that ends in `_async`, for tasks of any executor, or of none: no runtime
-//! is needed, since the I/O threads wake tasks, and one thread more looks after times. Blocking and
-//! asynchronous calls may be mixed on one socket, from one message to the next.
+//! Every operation of a socket that waits for messages, for room or for peers has a form that ends in `_async`, for
+//! tasks of any executor, or of none: no runtime is needed, since the I/O threads wake tasks, and one thread more looks
+//! after times. Blocking and asynchronous calls may be mixed on one socket, from one message to the next. Only
+//! blocking are a [`Proxy`] (which has a thread if you wish), [`Poller::wait`], [`Monitor::wait_for`] (whose `recv_async`
+//! does the same in a loop), and what a [`Requester`] waits for beside its requests: its peers, and its end.
 //!
 //! ```
 //! use std::future::Future;
@@ -102,6 +108,36 @@
 //! Sockets are `Send`. Sending and receiving take `&mut self`, so the compiler proves that one thread
 //! at a time uses a socket. Connections are looked after by I/O threads, at most one per core, which
 //! are started as endpoints need them and shared by all sockets of a [`Context`].
+//!
+//! # Many threads, many requests
+//! [`Shared`] is one socket for many threads and tasks: a handle that can be cloned, and who waits is served in
+//! turn. [`Split`] makes two parts of a socket that sends and receives, so that one thread only sends and another only
+//! receives, without a lock between them; the two make a whole again. A [`Requester`] has any number of requests under
+//! way at once, over one socket and to plain [`Rep`] sockets of any implementation: each ends with its own reply, at
+//! its deadline, or with the peer that has it, and may be sent to another if you say so. It can be cloned, too.
+//!
+//! ```
+//! use std::thread;
+//! use sinew::{Rep, Requester};
+//!
+//! let (mut rep, endpoint) = Rep::builder().bound("tcp://127.0.0.1:*")?;
+//! thread::spawn(move || {
+//!     while let Ok(request) = rep.recv() {
+//!         let _ = rep.send(request);
+//!     }
+//! });
+//! let requester = Requester::builder().connect(&endpoint)?;
+//! let threads: Vec<_> = (0..4u8)
+//!     .map(|n| {
+//!         let requester = requester.clone();
+//!         thread::spawn(move || requester.request([n]))
+//!     })
+//!     .collect();
+//! for (n, thread) in (0..).zip(threads) {
+//!     assert_eq!(thread.join().unwrap()?.as_bytes(), [n]);
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # What is never lost, and what may be
 //! A message that `send` accepted is delivered whole, at most once, and in order per peer. It is lost

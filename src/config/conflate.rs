@@ -26,7 +26,8 @@ pub enum Conflate {
     ByTopic {
         /// The topic is no more than so many octets at the beginning of the first frame; `None` for the whole
         /// frame. For messages of a single frame, which begin with their topic: without it, a
-        /// message would take only the place of another just like it.
+        /// message would take only the place of another just like it. `Some(0)` is one topic for all, as
+        /// [`Conflate::Newest`] is.
         prefix: Option<usize>,
     },
 }

@@ -201,8 +201,10 @@ impl Default for ReconnectPolicy {
 }
 
 impl Heartbeat {
-    /// Pings after every `interval` without incoming traffic; the connection is dropped when
-    /// nothing arrives for three times that after a ping.
+    /// Pings after every `interval` without incoming traffic, from 1 ms to 30 days; the connection is dropped when
+    /// nothing arrives for three times that after a ping. That time has the same range: an interval of more than
+    /// 10 days needs a [`timeout`](Self::timeout) of its own. Other values are reported by what makes the socket.
+    /// (37/ZMTP 3.1, "Connection Heartbeating".)
     #[must_use]
     pub const fn every(interval: Duration) -> Self {
         Heartbeat {
@@ -222,7 +224,8 @@ impl Heartbeat {
         }
     }
 
-    /// The same with this time to wait for traffic after a ping.
+    /// The same with this time to wait for traffic after a ping, from 1 ms to 30 days. Default: three times the
+    /// interval.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;

@@ -514,7 +514,7 @@ impl Form {
                     return None;
                 }
                 let (group, body) = rest.split_at(length);
-                // No group has such a name (48/RADIO-DISH).
+                // No group has such a name (48/RADDSH).
                 (!group.contains(&0)).then(|| (Frame::copy_from_slice(group), body))
             }
         }
@@ -577,7 +577,7 @@ mod tests {
         }
     }
 
-    /// The layout of 48/RADIO-DISH over datagrams, octet by octet.
+    /// The layout of 48/RADDSH over datagrams, octet by octet.
     #[test]
     fn a_group_goes_before_its_body() {
         let (port, pool) = port(SocketType::Radio, |_| panic!("nothing to look up"));

@@ -72,6 +72,14 @@ pub(super) mod sealed {
 ///     .connect(&pull.bound_endpoints()[0])?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// # What the system may refuse
+/// Values in the range of an option are not always what the system takes: it may want a privilege, know no such
+/// interface, or have a narrower range. A refusal fails what it was refused for, and nothing else: a `bind` with
+/// an error; an attempt to connect as a [`ConnectFailed`](crate::SocketEvent::ConnectFailed) event, and it is tried
+/// again as [`reconnect`](SocketBuilder::reconnect) says; an accepted connection as an
+/// [`AcceptFailed`](crate::SocketEvent::AcceptFailed) event. Options for tcp that are marked with a system
+/// have no effect on others.
 #[derive(Debug, Clone)]
 #[must_use]
 pub struct SocketBuilder<K: SocketKind> {
@@ -241,7 +249,10 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// The name announced to peers. Default: none.
+    /// The name announced to peers, of 1 to 255 octets, the first of them not zero ([`RoutingId`]). Announced by
+    /// REQ, DEALER and ROUTER, and by other kinds only to peers that are older than ZMTP 3. A ROUTER calls its peers so,
+    /// and others tell it in events. Default: none, and a ROUTER makes one up for the peer (28/REQREP, "The ROUTER
+    /// Socket Type").
     pub fn routing_id(mut self, id: RoutingId) -> Self {
         self.config.routing_id = Some(id);
         self

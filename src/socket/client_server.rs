@@ -31,6 +31,8 @@ use crate::sync::{lock, Mutex};
 /// Sends each message to one of its peers, in turn, and receives from all of them in turn: messages of a
 /// single frame only. Its peers are [`Server`] sockets.
 ///
+/// Source: 41/CLISRV.
+///
 /// ```
 /// use sinew::{Client, Server};
 ///
@@ -415,6 +417,8 @@ numbered! {
     /// Receives from all of its peers in turn, and sends to the one that it names, by a number
     /// ([`PeerId`]) that it is called here: messages of a single frame only. Its peers are [`Client`]
     /// sockets, where an example is.
+    ///
+    /// Source: 41/CLISRV.
     Server
 }
 
@@ -422,6 +426,8 @@ numbered! {
     /// Peer to peer: receives from all of its peers in turn, and sends to the one that it names, as
     /// [`Server`] does. Its peers are other PEER sockets; [`connect_peer`](Peer::connect_peer) tells what
     /// the one at an endpoint is called.
+    ///
+    /// Source: 51/P2P.
     ///
     /// ```
     /// use sinew::Peer;

@@ -24,6 +24,8 @@ use crate::socket_type::SocketType;
 /// Sends each message to one of its peers, in turn, and receives from all of them in turn. Talks to
 /// [`Router`](crate::Router), [`Rep`](crate::Rep) and other DEALERs.
 ///
+/// Source: 28/REQREP, "The DEALER Socket Type".
+///
 /// A peer that is at its high-water mark is skipped until it has room; with none that can take a
 /// message, `send` waits. Messages are sent and received as they are. A REP expects an envelope: an
 /// empty frame before the body, which its reply begins with, too.

@@ -933,3 +933,27 @@ const ONE: Limits = Limits {
     messages: 1,
     bytes: 1,
 };
+
+#[cfg(test)]
+mod tests {
+    use super::super::Pull;
+    use super::*;
+    use crate::context::Context;
+    use crate::io::NoHooks;
+    use crate::socket_type::SocketType;
+
+    /// What looking for ever is like is tested beside it.
+    #[test]
+    fn with_busy_poll_the_looking_never_ends() {
+        let half = |busy_poll| {
+            let config = Pull::builder().busy_poll(busy_poll).config;
+            let pool = Arc::clone(Context::default().pool());
+            let port = Port::new(SocketType::Pull, config, Arc::new(NoHooks), pool);
+            RecvHalf::new(port)
+        };
+        assert!(matches!(half(true).spin, Spin::Always));
+        assert!(matches!(half(true).lock_step().spin, Spin::Always));
+        assert!(matches!(half(false).spin, Spin::Off));
+        assert!(!matches!(half(false).lock_step().spin, Spin::Always));
+    }
+}

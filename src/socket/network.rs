@@ -10,6 +10,8 @@ use crate::config::{IpPrefix, SocksProxy};
 
 impl<K: SocketKind> SocketBuilder<K> {
     /// TCP keep-alive probes (`SO_KEEPALIVE`): off, on, or (`None`, the default) as the system likes.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_keepalive(mut self, on: impl Into<Option<bool>>) -> Self {
         self.config.tcp.keepalive = on.into();
         self
@@ -17,6 +19,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// How long a connection is idle before the first keep-alive probe (`TCP_KEEPIDLE`), in whole seconds,
     /// from 1 s to 30 days; `None`, the default, as the system likes. Needs `tcp_keepalive(true)`.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_keepalive_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
         self.config.tcp.keepalive_idle = idle.into();
         self
@@ -24,6 +28,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// The time between two keep-alive probes (`TCP_KEEPINTVL`), in whole seconds, from 1 s to 30 days;
     /// `None`, the default, as the system likes. Needs `tcp_keepalive(true)`.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_keepalive_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
         self.config.tcp.keepalive_interval = interval.into();
         self
@@ -32,6 +38,8 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// The keep-alive probes without an answer that end a connection (`TCP_KEEPCNT`), from 1 to
     /// 2147483647 (Linux takes at most 127); `None`, the default, as the system likes. Needs
     /// `tcp_keepalive(true)`.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_keepalive_count(mut self, probes: impl Into<Option<u32>>) -> Self {
         self.config.tcp.keepalive_count = probes.into();
         self
@@ -39,6 +47,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// How long sent octets may stay without acknowledgement before the connection is given up
     /// (`TCP_USER_TIMEOUT`), from 1 ms to 30 days; `None`, the default, as the system likes. Linux.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_user_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.tcp.user_timeout = timeout.into();
         self
@@ -46,6 +56,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// The type of service of each TCP connection's packets (`IP_TOS`, `IPV6_TCLASS`), 0 to 255. TCP keeps
     /// the lowest two bits for itself. `None`, the default, as the system likes.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tos(mut self, tos: impl Into<Option<u8>>) -> Self {
         self.config.tcp.tos = tos.into();
         self
@@ -53,6 +65,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// The priority of each TCP connection's packets in this host's queues (`SO_PRIORITY`), from 0 to
     /// 2147483647; above 6 needs privileges. `None`, the default, as the system likes. Linux.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn priority(mut self, priority: impl Into<Option<u32>>) -> Self {
         self.config.tcp.priority = priority.into();
         self
@@ -60,6 +74,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// The network interface that all tcp and udp traffic of this socket has to use (`SO_BINDTODEVICE`),
     /// by its name of 1 to 15 octets. May need privileges. Default: none. Linux.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn bind_to_device(mut self, interface: impl Into<String>) -> Self {
         self.config.tcp.bind_to_device = Some(interface.into());
         self
@@ -67,6 +83,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// The kernel's send buffer of each tcp connection or udp socket, in octets, from 1 to 2147483647.
     /// Default: the system's.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn kernel_send_buffer(mut self, octets: usize) -> Self {
         self.config.tcp.send_buffer = Some(octets);
         self
@@ -74,6 +92,8 @@ impl<K: SocketKind> SocketBuilder<K> {
 
     /// The kernel's receive buffer of each tcp connection or udp socket, in octets, from 1 to 2147483647.
     /// Default: the system's.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn kernel_recv_buffer(mut self, octets: usize) -> Self {
         self.config.tcp.recv_buffer = Some(octets);
         self
@@ -85,6 +105,8 @@ impl<K: SocketKind> SocketBuilder<K> {
     ///
     /// Not to be confused with [`busy_poll`](SocketBuilder::busy_poll), which is about the thread that
     /// receives.
+    ///
+    /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn kernel_busy_poll(mut self, time: impl Into<Option<Duration>>) -> Self {
         self.config.tcp.busy_poll = time.into();
         self

@@ -1,4 +1,4 @@
-//! PAIR and CHANNEL (31/EXPAIR): one peer at a time.
+//! PAIR (31/EXPAIR) and CHANNEL (52/CHANNEL): one peer at a time.
 
 use std::sync::Arc;
 
@@ -136,6 +136,8 @@ macro_rules! pair {
 pair! {
     /// Sends to one peer and receives from it, in any order; the peer is another PAIR.
     ///
+    /// Source: 31/EXPAIR, "The PAIR Socket Type".
+    ///
     /// There is one peer at a time. An endpoint that was connected to is one as long as it is, also while
     /// there is no connection; a second `connect` then fails with
     /// [`ConnectError::Occupied`](crate::ConnectError::Occupied). Somebody else who connects is refused,
@@ -164,6 +166,8 @@ pair! {
     /// Sends to one peer and receives from it, as [`Pair`] does: but messages of a single frame only. Others
     /// are not sent ([`SendFailure::Multipart`](crate::SendFailure::Multipart)), and those that are
     /// received are discarded whole, and counted. The peer is another CHANNEL.
+    ///
+    /// Source: 52/CHANNEL.
     ///
     /// ```
     /// use sinew::{Channel, Message};

@@ -27,6 +27,8 @@ use crate::socket_type::SocketType;
 
 /// Sends each message to every subscriber whose subscription is a prefix of the first frame.
 ///
+/// Source: 29/PUBSUB, "The PUB Socket Type".
+///
 /// `send` does not wait: a subscriber at its high-water mark does not get the message, which is
 /// counted ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)). With the option
 /// [`no_drop`](SocketBuilder::no_drop) it waits instead. A message that nobody subscribed to is
@@ -111,6 +113,8 @@ impl Pub {
 }
 
 /// Receives the messages of its publishers that begin with one of its subscriptions.
+///
+/// Source: 29/PUBSUB, "The SUB Socket Type".
 ///
 /// A new SUB socket has no subscriptions and receives nothing. Subscriptions are state: they are told
 /// to every publisher, also to one that comes (back) later.

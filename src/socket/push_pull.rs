@@ -23,6 +23,8 @@ use crate::socket_type::SocketType;
 /// Sends each message to one of its peers, in turn; a peer that is at its high-water mark is skipped
 /// until it has room. Nothing is dropped: with no peer that can take a message, `send` waits.
 ///
+/// Source: 30/PIPELINE, "The PUSH Socket Type".
+///
 /// Messages that were queued for a peer whose connection is lost for good are sent to another, by the
 /// next call that sends or closes.
 ///
@@ -81,6 +83,8 @@ impl Push {
 }
 
 /// Receives messages from all of its peers in turn, one whole message from each that has any.
+///
+/// Source: 30/PIPELINE, "The PULL Socket Type".
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Groups (48/RADIO-DISH): RADIO sends each message to every peer that has joined its group, DISH
+//! Groups (48/RADDSH): RADIO sends each message to every peer that has joined its group, DISH
 //! receives the messages of the groups it has joined.
 //!
 //! On a stream a message is two frames: the name of the group, and the body. So it is in the pipes, and
@@ -29,6 +29,8 @@ use crate::message::{Frame, Group, Message};
 use crate::socket_type::SocketType;
 
 /// Sends each message, which is one frame, to every peer that has joined its group.
+///
+/// Source: 48/RADDSH.
 ///
 /// `send` does not wait: a peer at its high-water mark does not get the message, which is counted
 /// ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)). With the option
@@ -302,6 +304,8 @@ impl Radio {
 
 /// Receives the messages of the groups it has joined.
 ///
+/// Source: 48/RADDSH.
+///
 /// Bound to a `udp://` endpoint, an address of this host or a multicast group, it receives datagrams and
 /// keeps those of the groups it has joined.
 ///
@@ -536,3 +540,33 @@ impl Relay for Dish {
 peer_methods!(Dish, inbound);
 pollable!(Radio, |_socket, _time| read: false, write: true);
 pollable!(Dish, |socket, time| read: socket.inbound.is_ready(time), write: false);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Dish, Radio};
+    use crate::io::{DisconnectReason, SocketEvent};
+
+    const WATCHDOG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn who_joins_more_groups_than_it_may_is_disconnected() {
+        let mut radio = Radio::builder().max_groups(2).build().unwrap();
+        let mut monitor = radio.monitor();
+        let endpoint = radio.bind("tcp://127.0.0.1:*").unwrap();
+        let mut dish = Dish::builder().connect(&endpoint).unwrap();
+        dish.join("first").unwrap();
+        dish.join("second").unwrap();
+        radio.wait_for_members("second", 1, WATCHDOG).unwrap();
+        assert_eq!(radio.group_count(), 2);
+        dish.join("third").unwrap();
+        let end = monitor.wait_for(WATCHDOG, |event| {
+            matches!(event, SocketEvent::Disconnected { .. })
+        });
+        let Some(SocketEvent::Disconnected { reason, .. }) = end else {
+            panic!("no end: {end:?}");
+        };
+        assert_eq!(reason, DisconnectReason::SubscriptionLimit);
+    }
+}

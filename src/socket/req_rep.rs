@@ -26,6 +26,8 @@ use crate::sync::clock;
 
 /// Sends requests to its peers in turn, and receives the reply to each before the next.
 ///
+/// Source: 28/REQREP, "The REQ Socket Type".
+///
 /// By default requests are *correlated* (each carries an id that its reply must repeat, which every
 /// REP does) and *relaxed* (a new request may be sent while a reply is awaited; the old reply is then
 /// discarded). So no lost reply can wedge the socket. If the peer that has the request is lost,
@@ -317,6 +319,8 @@ impl Req {
 }
 
 /// Receives requests from all of its peers in turn, and sends the reply to each before the next.
+///
+/// Source: 28/REQREP, "The REP Socket Type".
 ///
 /// Requests without an envelope, or with one of more than 64 frames (one for every router on the way),
 /// are dropped and counted ([`SocketStats::dropped_unexpected`](crate::SocketStats::dropped_unexpected)).

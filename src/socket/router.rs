@@ -31,6 +31,8 @@ use crate::sync::{lock, Mutex};
 /// Sends each message to the peer it names, and receives from all of its peers in turn, with the name
 /// of the sender. Talks to [`Dealer`](crate::Dealer), [`Req`](crate::Req) and other ROUTERs.
 ///
+/// Source: 28/REQREP, "The ROUTER Socket Type".
+///
 /// A peer is called what it announces ([`SocketBuilder::routing_id`]), or else by an id that is made
 /// for its connection: five octets, the first of them zero, which nobody can guess. Two peers never have
 /// the same id; what becomes of the second one to announce it is the option

@@ -59,6 +59,8 @@ impl SingleFilter {
 /// Sends each message to one of its peers, in turn, as [`Push`](crate::Push) does: but messages of a
 /// single frame only. Its peers are [`Gather`] sockets.
 ///
+/// Source: 49/SCATGAT.
+///
 /// ```
 /// use sinew::{Gather, Message, Scatter, SendFailure};
 ///
@@ -117,6 +119,8 @@ impl Scatter {
 /// single frame only. Others are discarded whole, and counted
 /// ([`SocketStats::dropped_unexpected`](crate::SocketStats::dropped_unexpected)). Its peers are
 /// [`Scatter`] sockets, where an example is.
+///
+/// Source: 49/SCATGAT.
 #[derive(Debug)]
 pub struct Gather {
     inbound: RecvHalf,

@@ -20,9 +20,11 @@ pub struct SocketStats {
     pub bytes_sent: u64,
     /// Octets read from connections, headers and handshakes included.
     pub bytes_received: u64,
-    /// Messages dropped because the pipe to a subscriber was at its high-water mark; over udp, received
-    /// datagrams dropped because the socket's own was; with conflation by topic, messages that gave way to those of
-    /// other topics.
+    /// Messages dropped because the pipe to a subscriber was at its high-water mark, or the
+    /// [`memory_budget`](crate::ContextBuilder::memory_budget) of the context was used up; so are those of a ROUTER that
+    /// is not `mandatory`, and what an XSUB sends up. Over udp, received datagrams dropped because the socket's own mark
+    /// was reached. With conflation by topic, messages that gave way to those of other topics. And notes of lost
+    /// peers (`disconnect_message`, `hiccup_message`, `notify` and the like) that the peer's full pipe had no room for.
     pub dropped_full: u64,
     /// Messages published that no subscriber wanted.
     pub dropped_unmatched: u64,

@@ -34,6 +34,8 @@ use crate::sync::{lock, Mutex};
 
 /// A [`Pub`](crate::Pub) that receives its peers' subscriptions, and messages that they send.
 ///
+/// Source: 29/PUBSUB, "The XPUB Socket Type".
+///
 /// Subscriptions take effect when they arrive, as with PUB (except with the option
 /// [`manual`](SocketBuilder::manual)). [`recv`](XPub::recv) then tells of them: by default of the first
 /// subscription to a topic, of the end of the last, and of the cancellation of what nobody subscribed
@@ -422,6 +424,8 @@ impl XPub {
 
 /// A [`Sub`](crate::Sub) that sends subscriptions as messages, and receives everything that its
 /// publishers send it.
+///
+/// Source: 29/PUBSUB, "The XSUB Socket Type".
 ///
 /// A message that begins with an octet 1 subscribes to the rest of it, one with an octet 0 takes that back;
 /// [`subscribe`](XSub::subscribe) and [`unsubscribe`](XSub::unsubscribe) do the same. Subscriptions count,

@@ -46,10 +46,17 @@ pub enum Idem {
     /// Yes: carrying it out twice does no harm.
     #[default]
     Safe,
-    /// Yes: the server knows requests by this name, and carries each out once. Needs a server that speaks
-    /// the extension header ([`Ext`](super::Ext)) and keeps replies.
+    /// Yes: the server knows requests by this name. One that has finished a request and still knows it
+    /// ([`CacheConfig`](super::CacheConfig)) sends the same reply instead of carrying it out again, and so does a
+    /// broker. That is once per server, and not once in all: another server that is asked because the first seemed dead,
+    /// one that was restarted, or another worker of a broker that has no reply yet may carry it out as well, and a worker
+    /// does if a frame is repeated to it. Handlers that must do better write the name
+    /// ([`Request::id`](crate::Request::id)) down with the effect.
+    ///
+    /// Needs a server or broker that speaks the extension header ([`Ext`](super::Ext)) and keeps replies.
     Key(MsgId),
-    /// No: it is sent once. It can still be left unknown whether it was carried out.
+    /// No: it is sent once, and a broker gives it to one worker. It can still be left unknown whether it was carried
+    /// out, and it may be carried out again if somebody on the way repeats its frame, which TCP does not.
     Once,
 }
 

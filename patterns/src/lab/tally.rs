@@ -210,8 +210,19 @@ all six seconds, but for a moment in between. Calls have deadlines of 4 to 12 s.
 *Reply*: the call ended with its reply. *Not done*: it ended with an error that says that nothing was done; that
 is checked for each of them. *Unknown*: it ended with an error that says that it may have been done. Nothing else
 happens: a call without an end, or with another one's reply, fails the test. *Done again*: how many of all
-calls, of whatever end, were carried out more than once. A key holds as long as the server or broker that knows it,
-so repetitions are done again after that is killed, and when another server is asked.
+calls, of whatever end, were carried out more than once.
+
+A key holds at the server or broker that knows it, and a request with `Once` is sent once; neither is more than that.
+`rpc`: a server that is killed, frozen, cut off (one direction is enough), or loses its connections seems dead, and the
+other one is asked, which knows nothing of the key; one that was killed has forgotten it. A repeated request with a key
+gets the reply that was kept; any other is one more request to the server, with `Once` too. `mdp`: the broker keeps the
+reply of a key, workers keep nothing. A worker that seems dead before the broker has its reply loses the request to
+another one, unless it may be done only once: then it ends as *unknown*. The same happens when it is the broker that is
+frozen, cut off, or loses its connections, since its workers are then lost to it; one that was killed has forgotten its
+keys, and clients ask again.
+A request repeated to a worker is done again, whatever it says of itself; one repeated to the broker only if it has no
+key. Any other frame that is repeated, such as one with which a worker comes, goes or replies, may cost it its place,
+and so its request.
 
 `flow`'s credit is for messages that go one way: *reply* is those that came, each once and in order, which is checked
 for each; *not done* those that were given back, for there was no connection; *unknown* those that were lost with a

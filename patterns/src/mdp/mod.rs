@@ -13,10 +13,12 @@
 //!
 //! # What this does not promise
 //!
-//! A request may be carried out twice: its worker may have died after it was done. Requests with a key
-//! ([`Idem::Key`](crate::common::Idem::Key)) are not, if the broker keeps replies and neither it nor the
-//! worker is lost meanwhile; those with [`Idem::Once`](crate::common::Idem::Once) are never given to a
-//! second worker.
+//! A request may be carried out twice: its worker may have died after it was done, or only seemed to be dead. One with
+//! a key ([`Idem::Key`](crate::common::Idem::Key)) is not given out again by a broker that keeps replies, has that of
+//! the request and still knows it. Until then a worker that is killed, frozen, cut off or slow loses it to another, and
+//! both may carry it out; and so may the workers of another broker, or of one that was restarted. One with
+//! [`Idem::Once`](crate::common::Idem::Once) is never given to a second worker. A worker keeps no replies: a frame that
+//! somebody on the way repeats to it (TCP does not) is carried out again, whatever the request says of itself.
 
 mod broker;
 mod broker_shell;

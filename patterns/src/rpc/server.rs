@@ -41,7 +41,7 @@ pub struct ServerConfig {
     /// The bounds of the queue in front of the handlers.
     pub queue: Limits,
     /// Replies kept for requests with a key. `None`: such requests are declined with 500, for to carry
-    /// them out would break the promise that they are carried out once.
+    /// them out would break the promise that one server carries them out once while it knows them.
     pub cache: Option<CacheConfig>,
     /// What clients that are declined for want of room are told to wait. Default: 100 ms.
     pub retry_after: Duration,
