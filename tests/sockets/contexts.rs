@@ -96,8 +96,7 @@ fn threads(prefix: &str) -> Vec<(String, Vec<usize>)> {
 #[cfg(target_os = "linux")]
 #[test]
 fn threads_have_the_names_and_cores_they_are_given() {
-    // Core 0 may be closed to this process; then the system refuses, and threads run where they may. With one core
-    // alone there is nothing to tell apart but the names.
+    // Core 0 may be closed to this process. With one core alone there is nothing to tell apart but the names.
     let own: Vec<usize> = threads_allowed().into_iter().take(2).collect();
     for pin in [false, true] {
         let prefix = if pin { "cores-pin" } else { "cores-set" };
