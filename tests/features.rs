@@ -29,13 +29,15 @@ fn has_test(source: &str, name: &str) -> bool {
     source.match_indices(name).any(|(at, _)| {
         let (before, after) = (&source[..at], &source[at + name.len()..]);
         let whole = !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-        whole && (before.ends_with("fn ") && after.starts_with(['(', '<']) || before.ends_with("!("))
+        whole
+            && (before.ends_with("fn ") && after.starts_with(['(', '<']) || before.ends_with("!("))
     })
 }
 
 #[test]
 fn only_functions_and_arguments_of_macros_are_tests() {
-    let source = "one_way!(push_and_pull, Push);\nfn peer() {}\n// router\nlet pair = dealer(stream);";
+    let source =
+        "one_way!(push_and_pull, Push);\nfn peer() {}\n// router\nlet pair = dealer(stream);";
     for (name, expected) in [
         ("push_and_pull", true),
         ("peer", true),

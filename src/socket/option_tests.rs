@@ -7,7 +7,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Pull, SocketBuilder};
-use crate::config::{Heartbeat, HighWaterMark, IpPrefix, ReconnectPolicy, SocketConfig, SocksProxy};
+use crate::config::{
+    Heartbeat, HighWaterMark, IpPrefix, ReconnectPolicy, SocketConfig, SocksProxy,
+};
 use crate::message::RoutingId;
 
 type Build = fn(SocketBuilder<Pull>) -> SocketBuilder<Pull>;

@@ -435,7 +435,10 @@ fn ten_thousand_at_once_while_workers_die_and_requests_are_cancelled() {
     cancelling.join();
     let (answered, cancelled) = crowd.outcomes();
     assert_eq!(answered + cancelled, REQUESTS as usize);
-    assert!(cancelled >= REQUESTS as usize / 10, "{cancelled} were pending");
+    assert!(
+        cancelled >= REQUESTS as usize / 10,
+        "{cancelled} were pending"
+    );
     assert_eq!(requester.outstanding(), 0);
     assert!(deaths.load(Ordering::Relaxed) > 0);
     over.store(true, Ordering::Release);
