@@ -25,6 +25,8 @@ mod inbound;
 mod metrics;
 mod network;
 mod notes;
+#[cfg(test)]
+mod option_tests;
 mod outbound;
 mod pair;
 mod poller;

@@ -191,14 +191,14 @@ fn given_up_receives_of_subscriptions() {
 }
 
 /// Low marks, and over the network messages that fill the kernel's buffers, so that senders wait.
-fn sizes(transport: &str) -> (u32, usize) {
+pub(crate) fn sizes(transport: &str) -> (u32, usize) {
     match transport {
         "inproc" => (COUNT, 4),
         _ => (3000, 24 * 1024),
     }
 }
 
-fn padded(n: u32, len: usize) -> Vec<u8> {
+pub(crate) fn padded(n: u32, len: usize) -> Vec<u8> {
     let mut octets = numbered(n);
     octets.resize(len, 0);
     octets

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use sinew::Message;
 
+#[path = "../support/random.rs"]
+mod random;
+pub(crate) use random::Random;
+
 /// The watchdog: longer than anything that works takes, however busy the machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -181,22 +185,6 @@ impl<F: Future> Future for Cut<F> {
                 Poll::Pending => {}
             }
         }
-    }
-}
-
-/// Numbers that are the same in every run (xorshift).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Random(seed | 1)
-    }
-
-    pub(crate) fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 16) % limit
     }
 }
 

@@ -1,13 +1,16 @@
-//! DEALER, ROUTER and PAIR in every role against those of libzmq and pyzmq: whoever asks keeps a hundred
+//! DEALER, ROUTER, PAIR and STREAM in every role against those of libzmq and pyzmq: whoever asks keeps a hundred
 //! messages under way, whoever is asked sends them back, and every octet is checked at both ends.
 //!
 //! 20 000 messages with libzmq and 5000 with pyzmq, in each of the four ways of meeting.
 
-use sinew::{Dealer, Message, Monitor, Pair, Rep, Req, Router, RoutingId, SendError, SocketEvent};
+use sinew::{
+    Dealer, Message, Monitor, Pair, Rep, Req, Router, RoutingId, SendError, SocketEvent, Stream,
+};
 
 use crate::exchange::check;
 use crate::libzmq::Libzmq;
-use crate::peer::{free_endpoint, watched, Kind, Peer, Role, THEIRS, WATCHDOG, WINDOW};
+use crate::octets::{self, Outcome, Plain};
+use crate::peer::{free_endpoint, watched, windowed, Kind, Peer, Role, THEIRS, WATCHDOG};
 use crate::pyzmq::Pyzmq;
 use crate::traffic::{Checksum, Traffic};
 
@@ -42,6 +45,8 @@ dialogs! {
     a_pair_asks_a_pair;
     a_pair_is_asked_by_a_pair;
     a_replier_is_asked_by_a_dealer;
+    a_stream_asks_a_stream;
+    a_stream_is_asked_by_a_stream;
     a_router_that_comes_back_is_asked_again;
     dealers_that_come_and_go_are_told_apart;
 }
@@ -127,15 +132,9 @@ fn checked(message: &Message, n: u64) -> usize {
 /// Sends each message behind the envelope, and checks that it comes back as it was.
 fn ask(socket: &mut impl Talk, envelope: &[&str], numbers: std::ops::Range<u64>) -> u32 {
     let mut checksum = Checksum::default();
-    let mut echoes = numbers.clone();
-    for n in numbers.clone() {
+    for (n, echoes) in windowed(numbers) {
         socket.say(enveloped(envelope, n)).unwrap();
-        let under_way = n + 1 - echoes.start;
-        let due = match n + 1 == numbers.end {
-            true => under_way,
-            false => under_way.saturating_sub(WINDOW),
-        };
-        for n in echoes.by_ref().take(due as usize) {
+        for n in echoes {
             let echo = socket.hear();
             assert_eq!(checked(&echo, n), envelope.len());
             assert!(echo
@@ -254,6 +253,57 @@ fn a_replier_is_asked_by_a_dealer<P: Peer>(transport: &str, binds: bool, count: 
         rep.send_timeout(request, WATCHDOG).unwrap();
     }
     assert_eq!(peer.done(), checksum.value());
+    peer.close();
+}
+
+/// A STREAM and its only connection.
+struct Connection(Stream, RoutingId);
+
+impl Connection {
+    fn of(mut stream: Stream) -> Self {
+        let (id, note) = stream.recv_from_timeout(WATCHDOG).unwrap();
+        assert!(note.as_bytes().is_empty(), "it has come");
+        Connection(stream, id)
+    }
+}
+
+impl Plain for Connection {
+    fn send(&mut self, octets: Vec<u8>) -> Outcome<()> {
+        Ok(self.0.send_to_timeout(&self.1, octets, WATCHDOG)?)
+    }
+
+    fn recv(&mut self) -> Outcome<Vec<u8>> {
+        let (id, octets) = self.0.recv_from_timeout(WATCHDOG)?;
+        match id == self.1 && !octets.as_bytes().is_empty() {
+            true => Ok(octets.as_bytes().to_vec()),
+            false => Err("the connection has ended".into()),
+        }
+    }
+}
+
+fn a_stream_asks_a_stream<P: Peer>(transport: &str, binds: bool, count: u64) {
+    if transport != "tcp" {
+        // The other libraries have no STREAM over ipc.
+        return;
+    }
+    let mut stream = Stream::new();
+    let (mut peer, _directory) = meet!(stream, Kind::Stream, transport, binds, count);
+    let mut connection = Connection::of(stream);
+    let asked = octets::ask(&mut connection, Traffic::new(SEED), 0..count).unwrap();
+    assert_eq!(peer.done(), asked);
+    peer.close();
+}
+
+fn a_stream_is_asked_by_a_stream<P: Peer>(transport: &str, binds: bool, count: u64) {
+    if transport != "tcp" {
+        // As above.
+        return;
+    }
+    let mut stream = Stream::new();
+    let (mut peer, _directory) = meet!(stream, Kind::StreamAsks, transport, binds, count);
+    let mut connection = Connection::of(stream);
+    let answered = octets::answer(&mut connection, Traffic::new(SEED), 0..count).unwrap();
+    assert_eq!(peer.done(), answered);
     peer.close();
 }
 

@@ -8,7 +8,8 @@ use std::sync::mpsc::{channel, Receiver, Sender};
 use std::thread::JoinHandle;
 
 use crate::exchange::exchanges;
-use crate::peer::{Kind, Peer, Role, THEIRS, WATCHDOG, WINDOW};
+use crate::octets::{self, Outcome, Plain};
+use crate::peer::{windowed, Kind, Peer, Role, THEIRS, WATCHDOG};
 use crate::traffic::{is_kept, Checksum, Traffic, KEPT, SYNC};
 
 exchanges!(crate::libzmq::Libzmq, messages: 1_000_000, round_trips: 125_000);
@@ -101,8 +102,6 @@ impl Libzmq {
     }
 }
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
-
 fn serve(
     role: &Role,
     commands: &Receiver<Command>,
@@ -121,6 +120,7 @@ fn serve(
         Kind::Pair | Kind::PairEcho => zmq::PAIR,
         Kind::XPub => zmq::XPUB,
         Kind::XSub => zmq::XSUB,
+        Kind::Stream | Kind::StreamAsks => zmq::STREAM,
     })?;
     let watchdog = WATCHDOG.as_millis() as i32;
     socket.set_linger(watchdog)?;
@@ -151,11 +151,17 @@ fn serve(
         Kind::XSub => socket.send([&[1], KEPT].concat(), 0)?,
         _ => {}
     }
+    let mut plain = Connection {
+        socket: &socket,
+        id: None,
+    };
     let (mut first, mut count) = (role.first, role.count);
     loop {
         let numbers = first..first + count;
         let checksum = match role.kind {
             Kind::Dealer | Kind::DealerRep | Kind::Pair => converse(&socket, role, numbers)?,
+            Kind::Stream => octets::answer(plain.begun()?, Traffic::new(role.seed), numbers)?,
+            Kind::StreamAsks => octets::ask(plain.begun()?, Traffic::new(role.seed), numbers)?,
             _ => handle(&socket, role, numbers)?,
         };
         reports.send(Ok(Report::Done(checksum)))?;
@@ -164,6 +170,40 @@ fn serve(
             Ok(Command::Go) => return Err("told to go twice".into()),
             Ok(Command::Close) => return Ok(()),
             Ok(Command::Kill) | Err(_) => return Ok(socket.set_linger(0)?),
+        }
+    }
+}
+
+/// The only connection of a STREAM, once it has told that it is there.
+struct Connection<'a> {
+    socket: &'a zmq::Socket,
+    id: Option<Vec<u8>>,
+}
+
+impl Connection<'_> {
+    fn begun(&mut self) -> Outcome<&mut Self> {
+        if self.id.is_none() {
+            let mut note = self.socket.recv_multipart(0)?.into_iter();
+            self.id = note.next();
+            if note.next() != Some(Vec::new()) {
+                return Err("octets before the connection".into());
+            }
+        }
+        Ok(self)
+    }
+}
+
+impl Plain for Connection<'_> {
+    fn send(&mut self, octets: Vec<u8>) -> Outcome<()> {
+        let id = self.id.clone().ok_or("no connection")?;
+        Ok(self.socket.send_multipart([id, octets], 0)?)
+    }
+
+    fn recv(&mut self) -> Outcome<Vec<u8>> {
+        let mut frames = self.socket.recv_multipart(0)?;
+        match frames.pop().filter(|octets| !octets.is_empty()) {
+            Some(octets) => Ok(octets),
+            None => Err("the connection has ended".into()),
         }
     }
 }
@@ -189,16 +229,9 @@ fn converse(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) ->
         let delimiter = (role.kind == Kind::DealerRep).then_some(&[][..]);
         Vec::from_iter(delimiter.into_iter().chain(traffic.message(n)))
     };
-    let mut echoes = numbers.clone();
-    for n in numbers.clone() {
+    for (n, echoes) in windowed(numbers) {
         send(socket, &wire(n))?;
-        let under_way = n + 1 - echoes.start;
-        let wanted = if n + 1 == numbers.end {
-            under_way
-        } else {
-            under_way.saturating_sub(WINDOW)
-        };
-        for n in echoes.by_ref().take(wanted as usize) {
+        for n in echoes {
             receive(socket, n, &wire(n))?;
             checksum.add(traffic.message(n));
         }
@@ -214,6 +247,7 @@ fn handle(socket: &zmq::Socket, role: &Role, numbers: std::ops::Range<u64>) -> O
         frames.clear();
         match role.kind {
             Kind::Dealer | Kind::DealerRep | Kind::Pair => unreachable!("these converse"),
+            Kind::Stream | Kind::StreamAsks => unreachable!("these have octets"),
             Kind::Router => {
                 frames.extend(traffic.message(n));
                 let message = socket.recv_multipart(0)?;

@@ -11,6 +11,7 @@ mod brokers;
 mod dialog;
 mod exchange;
 mod libzmq;
+mod octets;
 mod peer;
 mod pyzmq;
 mod restart;

@@ -1,5 +1,6 @@
 //! What a foreign peer can be asked to do, whichever library it is made of.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -31,10 +32,24 @@ pub(crate) enum Kind {
     XSub,
     /// Sends each message back to whom it is from. Is called [`THEIRS`].
     Router,
+    /// Sends the octets of each message back, as they come.
+    Stream,
+    /// Asks as [`Kind::Dealer`], in octets.
+    StreamAsks,
 }
 
 /// How many messages are under way between a DEALER and whoever echoes.
 pub(crate) const WINDOW: u64 = 100;
+
+/// Each number, and those whose echoes are to be waited for once it has been sent.
+pub(crate) fn windowed(numbers: Range<u64>) -> impl Iterator<Item = (u64, Range<u64>)> {
+    let (first, end) = (numbers.start, numbers.end);
+    let due = move |sent: u64| match sent == end {
+        true => end,
+        false => sent.saturating_sub(WINDOW).max(first),
+    };
+    numbers.map(move |n| (n, due(n)..due(n + 1)))
+}
 
 /// The routing id of a foreign ROUTER.
 pub(crate) const THEIRS: &str = "theirs";

@@ -6,6 +6,27 @@ use crate::support::{await_true, number_of, numbered, task, Net, KINDS, LONG};
 
 const LAST: u32 = 5_000;
 
+/// Of what fills the buffers between a sender and a receiver that does not read.
+const BALLAST: usize = 16 * 1024;
+
+/// For the kernel's part of them: what it takes is soon known.
+const SMALL: usize = 32 * 1024;
+
+/// The message, which takes so much room that a sender is soon held up.
+fn heavy(mut message: Message) -> Message {
+    message.push_back(vec![7; BALLAST]);
+    message
+}
+
+/// Sends while nobody reads, until a hundred messages have been replaced at the sender, which `send` counts; how
+/// many were sent.
+fn until_replaced(mut send: impl FnMut(u32) -> u64) -> u32 {
+    // More than all buffers hold, by far.
+    const MANY: u32 = 20_000;
+    let enough = (0..MANY).find(|n| send(*n) >= 100);
+    1 + enough.expect("nothing takes the place of what was not read")
+}
+
 #[test]
 fn a_sender_keeps_the_newest_for_a_peer_that_is_not_there_yet() {
     for &net in KINDS {
@@ -55,7 +76,8 @@ fn a_receiver_reads_the_newest() {
     }
 }
 
-/// Whichever side conflates, what is read only ever gets newer, and the last is read in the end.
+/// Whichever side conflates, what is read only ever gets newer, the last is read in the end, and what was not read
+/// was replaced.
 #[test]
 fn the_last_is_read_in_the_end() {
     for &net in KINDS {
@@ -66,8 +88,11 @@ fn the_last_is_read_in_the_end() {
             (false, true, false),
             (true, true, true),
         ] {
-            let mut push = Push::builder().conflate(out).build().unwrap();
-            let mut pull = Pull::builder().conflate(inbound).build().unwrap();
+            let of = format!("over {net:?}, {out}, {inbound}, {push_binds}");
+            let push = Push::builder().conflate(out).kernel_send_buffer(SMALL);
+            let mut push = push.build().unwrap();
+            let pull = Pull::builder().conflate(inbound).recv_hwm(1);
+            let mut pull = pull.kernel_recv_buffer(SMALL).build().unwrap();
             if push_binds {
                 let endpoint = push.bind(net.fresh()).unwrap();
                 pull.connect(&endpoint).unwrap();
@@ -75,21 +100,45 @@ fn the_last_is_read_in_the_end() {
                 let endpoint = pull.bind(net.fresh()).unwrap();
                 push.connect(&endpoint).unwrap();
             }
+            push.wait_for_peers(1, LONG).unwrap();
+            // Nobody reads yet.
+            let sent = if inbound {
+                (0..=200).for_each(|n| push.try_send(numbered(0, n)).unwrap());
+                201
+            } else {
+                until_replaced(|n| {
+                    push.try_send(heavy(numbered(0, n))).unwrap();
+                    push.stats().dropped_conflated
+                })
+            };
+            if inbound {
+                await_true("all but the last are replaced", || {
+                    let by_both = pull.stats().dropped_conflated + push.stats().dropped_conflated;
+                    by_both == u64::from(sent) - 1
+                });
+                assert!(out || push.stats().dropped_conflated == 0, "{of}");
+            }
+            let last = sent + LAST;
             let reader = task(move || {
-                let mut before = None;
+                let (mut before, mut read) = (None, 0);
                 loop {
                     let (_, n) = number_of(&pull.recv_timeout(LONG).unwrap());
-                    assert!(before < Some(n), "{n} after {before:?}");
+                    assert!(before < Some(n), "{n} after {before:?}, {of}");
                     before = Some(n);
-                    if n == LAST {
-                        return pull;
+                    read += 1;
+                    if n == last {
+                        return (pull, read);
                     }
                 }
             });
-            for n in 0..=LAST {
+            for n in sent..=last {
                 push.send_timeout(numbered(0, n), LONG).unwrap();
             }
-            drop(reader.join());
+            let (pull, read) = reader.join();
+            await_true("each is read or replaced", || {
+                let by_both = pull.stats().dropped_conflated + push.stats().dropped_conflated;
+                read + by_both == u64::from(last) + 1
+            });
         }
     }
 }
@@ -115,27 +164,57 @@ fn each_peer_has_its_own() {
     }
 }
 
+/// A publisher, and a subscriber that does not read yet. What the one that does not conflate holds is no queue to
+/// speak of.
+fn published(
+    net: Net,
+    out: impl Into<Conflate>,
+    inbound: impl Into<Conflate>,
+    topic: &str,
+) -> (Pub, Sub) {
+    let (out, inbound) = (out.into(), inbound.into());
+    let mark = if inbound == Conflate::Off { 1 } else { 1000 };
+    let publisher = Pub::builder().conflate(out).kernel_send_buffer(SMALL);
+    let mut publisher = publisher.bind(net.fresh()).unwrap();
+    let sub = Sub::builder().conflate(inbound).recv_hwm(mark);
+    let mut sub = sub.kernel_recv_buffer(SMALL).build().unwrap();
+    sub.subscribe(topic);
+    sub.connect(&publisher.bound_endpoints()[0]).unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    (publisher, sub)
+}
+
 #[test]
 fn publishers_and_subscribers_conflate() {
     for &net in KINDS {
-        for (out, inbound) in [(true, false), (false, true)] {
-            let mut publisher = Pub::builder().conflate(out).bind(net.fresh()).unwrap();
-            let mut sub = Sub::builder().conflate(inbound).build().unwrap();
-            sub.subscribe("");
-            sub.connect(&publisher.bound_endpoints()[0]).unwrap();
-            publisher.wait_for_subscribers(1, LONG).unwrap();
-            let reader = task(move || loop {
-                let (_, n) = number_of(&sub.recv_timeout(LONG).unwrap());
-                if n == 500 {
-                    return sub.stats().dropped_conflated;
-                }
-            });
-            for n in 0..=500 {
-                publisher.send(numbered(0, n)).unwrap();
-            }
-            reader.join();
-            assert_eq!(publisher.stats().dropped_full, 0, "no high-water mark");
+        let (mut publisher, mut sub) = published(net, true, false, "");
+        let sent = until_replaced(|n| {
+            publisher.send(heavy(numbered(0, n))).unwrap();
+            publisher.stats().dropped_conflated
+        });
+        let mut before = None;
+        let mut read = 0;
+        while before < Some(sent - 1) {
+            let (_, n) = number_of(&sub.recv_timeout(LONG).unwrap());
+            assert!(before < Some(n), "{n} after {before:?}, over {net:?}");
+            before = Some(n);
+            read += 1;
         }
+        let stats = publisher.stats();
+        let all = read + stats.dropped_conflated;
+        assert_eq!((all, stats.dropped_full), (u64::from(sent), 0), "{net:?}");
+        assert_eq!(sub.stats().dropped_conflated, 0, "{net:?}");
+
+        let (mut publisher, mut sub) = published(net, false, true, "");
+        for n in 0..=500 {
+            publisher.send(numbered(0, n)).unwrap();
+        }
+        await_true("all but the last are replaced", || {
+            sub.stats().dropped_conflated == 500
+        });
+        assert_eq!(number_of(&sub.recv_timeout(LONG).unwrap()), (0, 500));
+        let stats = publisher.stats();
+        assert_eq!((stats.dropped_conflated, stats.dropped_full), (0, 0));
     }
 }
 
@@ -144,7 +223,7 @@ fn priced(topic: &str, price: u32) -> Message {
 }
 
 fn price_of(message: &Message) -> (String, u32) {
-    let [topic, price] = message.frames() else {
+    let [topic, price, ..] = message.frames() else {
         panic!("not a price: {message:?}");
     };
     let topic = String::from_utf8(topic.to_vec()).unwrap();
@@ -195,30 +274,44 @@ fn the_newest_of_each_topic_is_kept_in_the_order_of_the_topics() {
 fn subscribers_conflate_by_topic() {
     let by_topic = Conflate::ByTopic { prefix: None };
     for &net in KINDS {
-        for (out, inbound) in [(by_topic, Conflate::Off), (Conflate::Off, by_topic)] {
-            let mut publisher = Pub::builder().conflate(out).bind(net.fresh()).unwrap();
-            let mut sub = Sub::builder().conflate(inbound).build().unwrap();
-            sub.subscribe("price.");
-            sub.connect(&publisher.bound_endpoints()[0]).unwrap();
-            publisher.wait_for_subscribers(1, LONG).unwrap();
-            let reader = task(move || {
-                let mut last = [None; 2];
-                while last != [Some(200); 2] {
-                    let (topic, n) = price_of(&sub.recv_timeout(LONG).unwrap());
-                    let which = ["price.a", "price.b"]
-                        .iter()
-                        .position(|name| topic == *name);
-                    let before = last[which.unwrap()].replace(n);
-                    assert!(before < Some(n), "{n} after {before:?}");
-                }
-            });
-            for n in 0..=200 {
-                publisher.send(priced("price.a", n)).unwrap();
-                publisher.send(priced("price.b", n)).unwrap();
-                publisher.send(priced("other", n)).unwrap();
+        let (mut publisher, mut sub) = published(net, by_topic, false, "price.");
+        let sent = until_replaced(|n| {
+            for topic in ["price.a", "price.b", "other"] {
+                publisher.send(heavy(priced(topic, n))).unwrap();
             }
-            reader.join();
+            publisher.stats().dropped_conflated
+        });
+        let mut last = [None; 2];
+        let mut read = 0;
+        while last != [Some(sent - 1); 2] {
+            let (topic, n) = price_of(&sub.recv_timeout(LONG).unwrap());
+            let which = ["price.a", "price.b"]
+                .iter()
+                .position(|name| topic == *name);
+            let before = last[which.unwrap()].replace(n);
+            assert!(before < Some(n), "{n} after {before:?}, over {net:?}");
+            read += 1;
         }
+        let stats = publisher.stats();
+        let all = read + stats.dropped_conflated;
+        assert_eq!((all, stats.dropped_full), (2 * u64::from(sent), 0));
+        assert_eq!(sub.stats().dropped_conflated, 0, "{net:?}");
+
+        let (mut publisher, mut sub) = published(net, false, by_topic, "price.");
+        for n in 0..=200 {
+            for topic in ["price.a", "price.b", "other"] {
+                publisher.send(priced(topic, n)).unwrap();
+            }
+        }
+        await_true("all but two are replaced", || {
+            sub.stats().dropped_conflated == 400
+        });
+        for topic in ["price.a", "price.b"] {
+            let message = sub.recv_timeout(LONG).unwrap();
+            assert_eq!(price_of(&message), (topic.to_owned(), 200), "{net:?}");
+        }
+        assert!(sub.try_recv().is_err());
+        assert_eq!(publisher.stats().dropped_conflated, 0);
     }
 }
 

@@ -17,6 +17,7 @@ mod lifecycle;
 mod monitor;
 mod network;
 mod notes;
+mod options;
 mod pairs;
 mod pattern;
 mod promises;

@@ -155,6 +155,70 @@ fn who_does_not_read_holds_nobody_up_and_sees_the_gap() {
     assert_eq!(initiator(&mut monitor), Initiator::Peer);
 }
 
+/// What was read of a monitor.
+#[derive(Debug, Default)]
+struct Read {
+    events: u64,
+    gaps: u64,
+    /// The sum of the gaps.
+    missed: u64,
+}
+
+impl Read {
+    fn take(&mut self, event: &SocketEvent) {
+        match event {
+            SocketEvent::Missed { count } => {
+                assert!(*count > 0);
+                self.missed += count;
+                self.gaps += 1;
+            }
+            _ => self.events += 1,
+        }
+    }
+}
+
+/// One event is read for every eight that come, so that the monitor is full most of the time, and gaps come in between.
+#[test]
+fn who_reads_slowly_is_told_of_each_gap_and_misses_what_they_say() {
+    const ROUNDS: u64 = 500;
+    const FLEETING: u64 = 4;
+    let (mut pull, endpoint, mut monitor) = listening();
+    let address = endpoint.to_string().replace("tcp://", "");
+    let mut push = Push::builder().connect(&endpoint).unwrap();
+    let mut read = Read::default();
+    for round in 1..=ROUNDS {
+        for _ in 0..FLEETING {
+            drop(TcpStream::connect(&address).unwrap());
+        }
+        // The socket goes on as if nobody listened.
+        push.send(numbered(0, round as u32)).unwrap();
+        let message = pull.recv_timeout(LONG).unwrap();
+        assert_eq!(number_of(&message), (0, round as u32));
+        await_true("they are gone", || {
+            pull.stats().handshake_failures == FLEETING * round
+        });
+        read.take(&monitor.try_recv().expect("there is always one"));
+    }
+    let mut held = 0;
+    while let Some(event) = monitor.try_recv() {
+        read.take(&event);
+        held += 1;
+    }
+    // A gap at the end takes no place.
+    assert!(held <= 1024 + 1, "{held} events were held");
+    assert!(read.gaps > 2, "{read:?}");
+    // Two for each, and two for the one that stayed. Of the last one may be told a moment later.
+    let all = 2 * FLEETING * ROUNDS + 2;
+    while read.events + read.missed < all {
+        read.take(&monitor.recv_timeout(LONG).expect("all are told or missed"));
+    }
+    assert_eq!(read.events + read.missed, all, "{read:?}");
+    assert_eq!(monitor.missed(), read.missed);
+    assert_eq!(monitor.try_recv(), None);
+    drop(push);
+    assert_eq!(initiator(&mut monitor), Initiator::Peer);
+}
+
 #[test]
 fn drops_are_told_in_few_events() {
     for &net in KINDS {

@@ -97,6 +97,36 @@ fn an_ipc_filter_lets_in_whom_it_names_and_nobody_else() {
     }
 }
 
+/// Its own group, or one of those it is in besides.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_ipc_filter_by_group_lets_in_its_members() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let groups = |field: &str| -> Vec<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
+        let groups = line.unwrap().split_whitespace();
+        groups.map(|gid| gid.parse().unwrap()).collect()
+    };
+    // The second one is the effective one.
+    let own = groups("Gid:")[1];
+    let others = groups("Groups:");
+    let strange = (1..).find(|gid| *gid != own && !others.contains(gid));
+    for (gid, expected) in [(own, true), (strange.unwrap(), false)] {
+        let mut pull = Pull::builder().ipc_filter_gid(gid).build().unwrap();
+        let mut monitor = pull.monitor();
+        let endpoint = pull.bind("ipc://*").unwrap();
+        let mut push = Push::builder().linger(Duration::ZERO).build().unwrap();
+        push.connect(&endpoint).unwrap();
+        push.send("x").unwrap();
+        if expected {
+            assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), b"x");
+        } else {
+            assert!(filtered(&mut monitor).contains(&format!(":{own}:")));
+            assert!(pull.try_recv().is_err());
+        }
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn over_ipc_a_peer_is_known_by_its_credentials() {

@@ -5,8 +5,9 @@ use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use futures::executor::block_on;
@@ -16,7 +17,7 @@ use sinew::{
     SendFailure, Shared,
 };
 
-use crate::support::{await_true, number_of, numbered, task, KINDS, LONG, SHORT};
+use crate::support::{await_true, number_of, numbered, task, Random, KINDS, LONG, SHORT};
 
 /// Answers so many requests with themselves.
 fn echo(mut rep: Rep, count: u32) {
@@ -244,10 +245,133 @@ fn closing_ends_what_is_outstanding() {
     assert_eq!(error.into_message().as_bytes(), b"y");
 }
 
-/// Workers die with requests in hand, requesters lose patience, and every request ends once.
+// ---- many that end in every way -----------------------------------------------------------------
+
+/// The waker of one request. Tells whoever polls, and counts.
+struct Bell {
+    n: u32,
+    rung: AtomicUsize,
+    polls: Sender<u32>,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.rung.fetch_add(1, Ordering::AcqRel);
+        // Nobody polls any more when all have ended.
+        let _ = self.polls.send(self.n);
+    }
+}
+
+/// Requests that are polled when they ask for it, and dropped from elsewhere.
+struct Crowd {
+    /// Each until it has ended.
+    pending: Vec<Mutex<Option<PendingRequest>>>,
+    bells: Vec<Arc<Bell>>,
+    answered: Vec<AtomicUsize>,
+    cancelled: Vec<AtomicUsize>,
+    /// Of both.
+    ended: AtomicUsize,
+}
+
+impl Crowd {
+    fn submit(requester: &Requester, count: u32) -> (Self, Receiver<u32>) {
+        let (polls, asked_for) = channel();
+        let bell = |n| {
+            let (rung, polls) = (AtomicUsize::new(0), polls.clone());
+            Arc::new(Bell { n, rung, polls })
+        };
+        let none = || Vec::from_iter((0..count).map(|_| AtomicUsize::new(0)));
+        let crowd = Crowd {
+            pending: (0..count)
+                .map(|n| Mutex::new(Some(requester.submit(numbered(3, n)))))
+                .collect(),
+            bells: (0..count).map(bell).collect(),
+            answered: none(),
+            cancelled: none(),
+            ended: AtomicUsize::new(0),
+        };
+        (crowd, asked_for)
+    }
+
+    /// Polls it unless it has ended; one that is given back goes on, and another is cancelled.
+    fn poll(
+        &self,
+        n: u32,
+        waker: &Waker,
+        if_pending: impl FnOnce(PendingRequest) -> Option<PendingRequest>,
+    ) {
+        let mut place = self.pending[n as usize].lock().unwrap();
+        let Some(mut request) = place.take() else {
+            return;
+        };
+        let outcomes = match Pin::new(&mut request).poll(&mut Context::from_waker(waker)) {
+            Poll::Ready(reply) => {
+                assert_eq!(number_of(&reply.unwrap()), (3, n), "of another request");
+                &self.answered
+            }
+            Poll::Pending => {
+                *place = if_pending(request);
+                if place.is_some() {
+                    return;
+                }
+                &self.cancelled
+            }
+        };
+        drop(place);
+        outcomes[n as usize].fetch_add(1, Ordering::AcqRel);
+        self.ended.fetch_add(1, Ordering::AcqRel);
+        // Whoever waits for the end of all looks again.
+        self.bells[n as usize].polls.send(n).unwrap();
+    }
+
+    fn poll_when_woken(&self, asked_for: &Receiver<u32>) {
+        let poll = |n: u32| {
+            let waker = Waker::from(Arc::clone(&self.bells[n as usize]));
+            self.poll(n, &waker, Some);
+        };
+        for n in 0..self.pending.len() as u32 {
+            poll(n);
+        }
+        while self.ended.load(Ordering::Acquire) < self.pending.len() {
+            let n = asked_for.recv_timeout(LONG);
+            poll(n.expect("a request has ended, and nobody was woken"));
+        }
+    }
+
+    /// Drops it if it has not ended yet.
+    fn cancel(&self, n: u32) {
+        self.poll(n, Waker::noop(), |request| {
+            drop(request);
+            None
+        });
+    }
+
+    /// How many have been answered, and how many cancelled: each once, and one or the other.
+    fn outcomes(&self) -> (usize, usize) {
+        let load = |counts: &[AtomicUsize]| {
+            let counts = counts.iter().map(|count| count.load(Ordering::Acquire));
+            Vec::from_iter(counts)
+        };
+        let (answered, cancelled) = (load(&self.answered), load(&self.cancelled));
+        for (n, bell) in self.bells.iter().enumerate() {
+            assert_eq!(answered[n] + cancelled[n], 1, "of {n}");
+            assert!(bell.rung.load(Ordering::Acquire) <= 1, "{n} ended twice");
+            await_true("nobody keeps the waker of what has ended", || {
+                Arc::strong_count(bell) == 1
+            });
+        }
+        (answered.iter().sum(), cancelled.iter().sum())
+    }
+}
+
+/// Workers die with requests in hand, requesters lose patience at any time, and every request ends once.
 #[test]
 fn ten_thousand_at_once_while_workers_die_and_requests_are_cancelled() {
     const REQUESTS: u32 = 10_000;
+    const LOOKED_AT: usize = 2500;
+    // At most so many for each that is looked at, so that most are found pending, however fast the workers are; and
+    // at least one, so that they are at work.
+    const REPLIES: usize = 3;
     let requester = Requester::builder()
         .request_timeout(LONG)
         .retries(u32::MAX)
@@ -256,10 +380,13 @@ fn ten_thousand_at_once_while_workers_die_and_requests_are_cancelled() {
     let endpoint = requester.bound_endpoints().remove(0);
     let over = Arc::new(AtomicBool::new(false));
     let deaths = Arc::new(AtomicUsize::new(0));
+    let replies = Arc::new(AtomicUsize::new(0));
+    let looked_at = Arc::new(AtomicUsize::new(0));
     let workers: Vec<_> = (0..4usize)
         .map(|worker| {
-            let (over, deaths, endpoint) =
-                (Arc::clone(&over), Arc::clone(&deaths), endpoint.clone());
+            let (over, deaths) = (Arc::clone(&over), Arc::clone(&deaths));
+            let (replies, looked_at) = (Arc::clone(&replies), Arc::clone(&looked_at));
+            let endpoint = endpoint.clone();
             task(move || {
                 let mut handled = worker * 7;
                 'life: while !over.load(Ordering::Acquire) {
@@ -274,27 +401,44 @@ fn ten_thousand_at_once_while_workers_die_and_requests_are_cancelled() {
                             deaths.fetch_add(1, Ordering::Relaxed);
                             continue 'life;
                         }
+                        let replies = replies.fetch_add(1, Ordering::AcqRel);
+                        await_true("more are looked at", || {
+                            let looked_at = looked_at.load(Ordering::Acquire);
+                            looked_at == LOOKED_AT || replies <= REPLIES * looked_at
+                        });
                         rep.send(request).unwrap();
                     }
                 }
             })
         })
         .collect();
-    let pending: Vec<_> = (0..REQUESTS)
-        .map(|n| (n, requester.submit(numbered(3, n))))
-        .collect();
-    let mut answered = HashSet::new();
-    let mut cancelled = 0;
-    for (n, request) in pending {
-        if n % 10 == 9 {
-            drop(request);
-            cancelled += 1;
-        } else {
-            assert_eq!(number_of(&request.wait().unwrap()), (3, n));
-            assert!(answered.insert(n));
+    let (crowd, asked_for) = Crowd::submit(&requester, REQUESTS);
+    let crowd = Arc::new(crowd);
+    let cancelling = task({
+        let crowd = Arc::clone(&crowd);
+        move || {
+            let mut random = Random::new(17);
+            let mut order: Vec<u32> = (0..REQUESTS).collect();
+            for n in (1..order.len()).rev() {
+                order.swap(n, random.below(n as u64 + 1) as usize);
+            }
+            for &n in &order[..LOOKED_AT] {
+                crowd.cancel(n);
+                let looked_at = 1 + looked_at.fetch_add(1, Ordering::AcqRel);
+                await_true("others are answered", || {
+                    replies.load(Ordering::Acquire) >= looked_at
+                });
+            }
         }
-    }
-    assert_eq!(answered.len() + cancelled, REQUESTS as usize);
+    });
+    crowd.poll_when_woken(&asked_for);
+    cancelling.join();
+    let (answered, cancelled) = crowd.outcomes();
+    assert_eq!(answered + cancelled, REQUESTS as usize);
+    assert!(
+        cancelled >= REQUESTS as usize / 10,
+        "{cancelled} were pending"
+    );
     assert_eq!(requester.outstanding(), 0);
     assert!(deaths.load(Ordering::Relaxed) > 0);
     over.store(true, Ordering::Release);

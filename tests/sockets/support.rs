@@ -7,6 +7,10 @@ use std::time::Duration;
 
 use sinew::{Message, Monitor, SocketEvent};
 
+#[path = "../support/random.rs"]
+mod random;
+pub(crate) use random::Random;
+
 /// The watchdog: longer than anything that works takes, however busy the machine.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 

@@ -5,8 +5,9 @@
 It handles COUNT messages of the seed from number FIRST on: sends them (push, pub, req, dealer) or receives
 them (pull, sub, rep, router) and checks every octet, of replies and echoes too. A dealer keeps WINDOW messages
 under way; "dealerrep" is one that talks to a REP. A pair does as a dealer, a "pairecho" as a rep; xpub and
-xsub do as pub and sub. A router is called "theirs", and sends back what it receives. TAG: push sends it as a frame before those of each message,
-if it is not empty.
+xsub do as pub and sub. A stream sends back the octets that come; a "streamasks" does as a dealer, in octets.
+A router is called "theirs", and sends back what it receives. TAG: push sends it as a frame before those of
+each message, if it is not empty.
 
 On standard output, a line each:
     READY endpoint      bound (wildcards replaced) or connecting
@@ -30,7 +31,7 @@ from traffic import KEPT, SYNC, Traffic, add, is_kept
 
 WATCHDOG = 60_000  # ms
 WINDOW = 100
-TYPES = {"dealerrep": "dealer", "pairecho": "pair"}
+TYPES = {"dealerrep": "dealer", "pairecho": "pair", "streamasks": "stream"}
 
 
 def read_commands(commands):
@@ -89,13 +90,51 @@ def rep(socket, traffic, numbers):
     return checksum
 
 
-def converse(socket, traffic, numbers, envelope):
+class Plain:
+    """The only connection of a STREAM: what is sent together comes in pieces, which are sent back if it echoes."""
+
+    def __init__(self, socket, echoes):
+        self.socket = socket
+        self.echoes = echoes
+        self.identity = None
+        self.octets = bytearray()
+
+    def begin(self):
+        """Waits until it is there."""
+        self.identity, note = self.socket.recv_multipart()
+        assert note == b"", note
+
+    def send_multipart(self, frames):
+        octets = b"".join(frames)
+        # An empty message would end the connection.
+        if octets:
+            self.socket.send_multipart([self.identity, octets])
+
+    def receive(self, wanted):
+        """As many octets as the wanted frames have, cut as these are."""
+        while len(self.octets) < sum(len(frame) for frame in wanted):
+            _, octets = self.socket.recv_multipart()
+            if not octets:
+                say("FAILED", "the connection has ended")
+                sys.exit(1)
+            self.octets += octets
+            if self.echoes:
+                self.send_multipart([octets])
+        frames = []
+        for frame in wanted:
+            frames.append(bytes(self.octets[: len(frame)]))
+            del self.octets[: len(frame)]
+        return frames
+
+
+def converse(socket, traffic, numbers, envelope, receive=None):
     """Sends each message and checks the echo, with WINDOW of them under way."""
     checksum = 0
 
     def echo(n):
         nonlocal checksum
-        expect(traffic, n, socket.recv_multipart(), envelope + traffic.message(n))
+        wanted = envelope + traffic.message(n)
+        expect(traffic, n, receive(wanted) if receive else socket.recv_multipart(), wanted)
         checksum = add(checksum, traffic.message(n))
 
     for n in numbers:
@@ -113,6 +152,19 @@ def dealer(socket, traffic, numbers):
 
 def dealerrep(socket, traffic, numbers):
     return converse(socket, traffic, numbers, [b""])
+
+
+def stream(plain, traffic, numbers):
+    checksum = 0
+    for n in numbers:
+        wanted = traffic.message(n)
+        expect(traffic, n, plain.receive(wanted), wanted)
+        checksum = add(checksum, wanted)
+    return checksum
+
+
+def streamasks(plain, traffic, numbers):
+    return converse(plain, traffic, numbers, [], plain.receive)
 
 
 def router(socket, traffic, numbers):
@@ -196,9 +248,13 @@ def main():
             expect(traffic, 0, socket.recv_multipart(), [b"\x01" + KEPT])
         if kind == "xsub":
             socket.send(b"\x01" + KEPT)
+        talker = socket
+        if kind in ("stream", "streamasks"):
+            talker = Plain(socket, kind == "stream")
+            talker.begin()
         first, count = int(first), int(count)
         while True:
-            say("DONE", globals()[kind](socket, traffic, range(first, first + count)))
+            say("DONE", globals()[kind](talker, traffic, range(first, first + count)))
             command = commands.get()
             if command[0] != "more":
                 break
