@@ -15,7 +15,7 @@ use super::common::{peer_methods, pollable, shell_methods, socket_traits};
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::relay::Relay;
+use super::relay::{relay, Relay};
 use super::shell::Shell;
 use super::task;
 use super::topics::{Matching, Reporting, Topics};
@@ -497,6 +497,8 @@ impl Relay for Radio {
         &self.shell.port
     }
 
+    relay!(@ends);
+
     fn tend(&mut self) {
         self.out.refresh();
     }
@@ -529,6 +531,8 @@ impl Relay for Dish {
     fn port(&self) -> &Arc<Port> {
         &self.shell.port
     }
+
+    relay!(@ends);
 
     fn tend(&mut self) {
         self.inbound.refresh();
