@@ -207,7 +207,7 @@ pub(crate) struct ProxyArgs {
     /// sub-pub: a topic that passes; repeatable. Default: all.
     #[arg(short, long, value_name = "TOPIC")]
     pub(crate) subscribe: Vec<String>,
-    /// dish-radio: a group that passes; repeatable.
+    /// dish-radio: a group that passes; repeatable. At least one is needed.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) group: Vec<String>,
     /// Publish a copy of everything there (PUB): subscribers that are slow miss some.
@@ -219,7 +219,7 @@ pub(crate) struct ProxyArgs {
     /// Take PAUSE, RESUME, TERMINATE and STATISTICS there (REP).
     #[arg(long, value_name = "URL")]
     pub(crate) control_bind: Option<String>,
-    /// Have publishers wait for slow subscribers (xsub-xpub, sub-pub).
+    /// xsub-xpub, sub-pub: have publishers wait for slow subscribers.
     #[arg(long)]
     pub(crate) no_drop: bool,
     /// Print statistics to standard error this often, and at the end.

@@ -11,11 +11,10 @@ use serde_json::json;
 use sinew::{Pull, Push, Rep, Req, SendFailure};
 
 use crate::args::{BenchArgs, BenchRole, BenchWork, Places};
-use crate::exit::Failure;
+use crate::exit::{sent_all, Failure};
 use crate::interrupt::{end, handle_first};
 use crate::report::Reporter;
 use crate::sockets::build;
-use crate::talk::sent_all;
 
 /// Messages between two looks at the clock.
 const LOOK_EVERY: u64 = 256;

@@ -3,10 +3,12 @@
 use std::io::{self, Write};
 
 use serde_json::{json, Value};
-use sinew::{DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
+use sinew::{
+    CloseReport, DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent,
+};
 
 use crate::args::Format;
-use crate::exit::{unsent_text, Failure};
+use crate::exit::{sent_all, unsent_text, Failure};
 use crate::format::json_frame;
 
 /// How to say it.
@@ -39,8 +41,21 @@ impl Reporter {
         }
     }
 
+    /// How a command ends that has closed its sockets. If it had failed before, what is unsent is told beside that.
+    pub(crate) fn closed(
+        &self,
+        ended: Result<(), Failure>,
+        closed: CloseReport,
+    ) -> Result<(), Failure> {
+        if ended.is_ok() {
+            return sent_all(closed);
+        }
+        self.unsent(closed.unsent);
+        ended
+    }
+
     /// What was left when the programme ended for another reason.
-    pub(crate) fn unsent(&self, unsent: u64) {
+    fn unsent(&self, unsent: u64) {
         if unsent > 0 {
             self.note(&json!({ "unsent": unsent }), || unsent_text(unsent));
         }

@@ -7,10 +7,10 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sinew::{CloseReport, Message, MonitorOptions};
+use sinew::{Message, MonitorOptions};
 
 use crate::args::{Format, Kind, SocketArgs};
-use crate::exit::{unsent_text, Failure, TIMEOUT, UNSENT};
+use crate::exit::{Failure, TIMEOUT};
 use crate::format::{unquote, Codec};
 use crate::input::{Input, Next};
 use crate::interrupt::Interrupt;
@@ -90,13 +90,7 @@ pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<
     let ended = talk.run();
     let flushed = talk.output.flush();
     let closed = talk.socket.close(patience(args, &ended));
-    match ended.and(flushed) {
-        Ok(()) => sent_all(closed),
-        Err(failure) => {
-            reporter.unsent(closed.unsent);
-            Err(failure)
-        }
-    }
+    reporter.closed(ended.and(flushed), closed)
 }
 
 /// How long closing waits for what is unsent, if not for the linger time.
@@ -105,14 +99,6 @@ fn patience(args: &SocketArgs, ended: &Result<(), Failure>) -> Option<Duration> 
     match ended {
         Err(failure) if failure.code() == TIMEOUT => Some(timeout.min(GRACE)),
         _ => Some(timeout),
-    }
-}
-
-/// Fails if a socket was closed with messages unsent.
-pub(crate) fn sent_all(closed: CloseReport) -> Result<(), Failure> {
-    match closed.unsent {
-        0 => Ok(()),
-        unsent => Err(Failure::With(UNSENT, unsent_text(unsent))),
     }
 }
 
