@@ -45,9 +45,10 @@ pub(crate) enum Command {
     Xsub(SocketArgs),
     /// As dealer, for single frames, to servers.
     Client(SocketArgs),
-    /// The first frame is the number of the client, both ways.
+    /// The first frame is the number of the client, both ways; one alone goes to the only client.
     Server(SocketArgs),
-    /// The first frame is the number of the peer, both ways.
+    /// The first frame is the number of the peer, both ways; one alone goes to the only peer. What the peer at each
+    /// --connect is called is told on standard error.
     Peer(SocketArgs),
     /// As pair, for single frames.
     Channel(SocketArgs),

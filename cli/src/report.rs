@@ -4,12 +4,13 @@ use std::io::{self, Write};
 
 use serde_json::{json, Value};
 use sinew::{
-    CloseReport, DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent,
+    CloseReport, DisconnectReason, Monitor, ProxyStatistics, SideStatistics, SocketEvent,
 };
 
 use crate::args::Format;
 use crate::exit::{sent_all, unsent_text, Failure};
 use crate::format::json_frame;
+use crate::sockets::Placed;
 
 /// How to say it.
 #[derive(Debug, Clone, Copy)]
@@ -26,11 +27,18 @@ impl Reporter {
         }
     }
 
-    /// Where a wildcard was bound.
-    pub(crate) fn bound(&self, endpoint: &Endpoint) {
-        self.note(&json!({ "bound": endpoint.to_string() }), || {
-            format!("bound to {endpoint}")
-        });
+    /// Where a wildcard was bound, or what a peer is called.
+    pub(crate) fn placed(&self, placed: &Placed<'_>) {
+        match placed {
+            Placed::Bound(endpoint) => {
+                let value = json!({ "bound": endpoint.to_string() });
+                self.note(&value, || format!("bound to {endpoint}"));
+            }
+            Placed::Peer(endpoint, peer) => {
+                let value = json!({ "connected": endpoint, "peer": peer.get() });
+                self.note(&value, || format!("{endpoint} is peer {peer}"));
+            }
+        }
     }
 
     /// Why the programme ends.
