@@ -147,7 +147,7 @@ pub(crate) struct SocketArgs {
     /// sub, xsub: a topic; repeatable.
     #[arg(short, long, value_name = "TOPIC")]
     pub(crate) subscribe: Vec<String>,
-    /// radio: the group to send to. dish: a group to join; repeatable.
+    /// radio: the group to send to. dish: a group to join; repeatable, and at least one is needed.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) group: Vec<String>,
     /// How messages are written, in input and output.

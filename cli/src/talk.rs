@@ -54,7 +54,7 @@ impl Manner {
 /// Runs one of the commands that are sockets.
 pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<(), Failure> {
     let manner = Manner::of(kind);
-    check(manner, args)?;
+    check(kind, manner, args)?;
     let interrupt = Interrupt::install().map_err(Failure::new)?;
     let interests = Interests {
         topics: &args.subscribe,
@@ -110,7 +110,18 @@ fn group(kind: Kind, groups: &[String]) -> Result<Option<String>, Failure> {
 }
 
 /// What makes no sense for a kind.
-fn check(manner: Manner, args: &SocketArgs) -> Result<(), Failure> {
+fn check(kind: Kind, manner: Manner, args: &SocketArgs) -> Result<(), Failure> {
+    if !args.subscribe.is_empty() && !matches!(kind, Kind::Sub | Kind::Xsub) {
+        return Err(Failure::usage("--subscribe is for sub and xsub"));
+    }
+    if !args.group.is_empty() && !matches!(kind, Kind::Radio | Kind::Dish) {
+        return Err(Failure::usage("--group is for radio and dish"));
+    }
+    if kind == Kind::Dish && args.group.is_empty() {
+        return Err(Failure::usage(
+            "dish receives nothing without a group, expected --group NAME",
+        ));
+    }
     if args.echo && !matches!(manner, Manner::Answer | Manner::Named) {
         return Err(Failure::usage(
             "--echo is for rep, router, server, peer, stream and dgram",

@@ -193,6 +193,9 @@ fn exit_codes_say_how_it_ended() {
         "bench latency --role send",
         "proxy pull-push --front-bind ipc://*",
         "monitor rep",
+        "dish -b tcp://127.0.0.1:*",
+        "pull -b tcp://127.0.0.1:* -s topic",
+        "sub -b tcp://127.0.0.1:* -g news",
     ] {
         let ended = run(wrong, b"");
         assert_eq!(ended.code, Some(2), "{wrong}: {ended:?}");
