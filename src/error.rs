@@ -314,6 +314,9 @@ pub enum SendFailure {
     /// A SERVER or PEER socket was given a message that does not say which peer it is for.
     #[error("the message carries no routing id, expected that of a peer")]
     NoRoutingId,
+    /// The [`Requester`](crate::Requester) was closed before a peer took the request.
+    #[error("the requester was closed before a peer took the message")]
+    Closed,
     /// The system has no thread left for a [`Requester`](crate::Requester) to begin with.
     #[error("the system has no thread left to receive replies with")]
     NoThread,

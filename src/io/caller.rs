@@ -135,6 +135,13 @@ impl CallerPoll {
         }
     }
 
+    /// Whether a task reads any of the connections.
+    pub(crate) fn is_task(&self) -> bool {
+        self.links
+            .iter()
+            .any(|driven| driven.link.reading.is_with_task())
+    }
+
     /// Takes note of what a task has been told.
     pub(crate) fn take_told(&mut self) {
         for driven in &mut self.links {

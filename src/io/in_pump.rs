@@ -703,20 +703,25 @@ impl InPump {
         if batch.len == 0 {
             return;
         }
-        let base = writer.stream_position();
-        if batch.len < COPY_BELOW {
-            writer.append_wire(
-                &self.buffer.input()[..batch.len],
+        if batch.messages > 0 {
+            append(
+                writer,
+                &mut self.buffer,
+                batch.boundary,
                 batch.messages,
-                batch.in_message,
+                false,
             );
-            self.buffer.skip(batch.len);
-        } else {
-            let octets = self.buffer.split(batch.len);
-            writer.append_shared(octets, batch.messages, batch.in_message);
+            if writer.publish() {
+                writer.signal();
+            }
         }
-        if batch.messages > 0 && writer.publish_to(base + batch.boundary as u64) {
-            writer.signal();
+        // Only then: if the connection is lost, the beginning of a message must not become that of the next one.
+        let rest = match batch.messages {
+            0 => batch.len,
+            _ => batch.len - batch.boundary,
+        };
+        if rest > 0 {
+            append(writer, &mut self.buffer, rest, 0, batch.in_message);
         }
     }
 
@@ -885,5 +890,20 @@ fn too_large(what: &'static str, size: usize, limit: u64) -> DisconnectReason {
         what,
         size: size as u64,
         limit,
+    }
+}
+/// Appends octets at the front of the buffer to a pipe.
+fn append(
+    writer: &mut Writer,
+    buffer: &mut ReadBuffer,
+    len: usize,
+    messages: u64,
+    in_message: bool,
+) {
+    if len < COPY_BELOW {
+        writer.append_wire(&buffer.input()[..len], messages, in_message);
+        buffer.skip(len);
+    } else {
+        writer.append_shared(buffer.split(len), messages, in_message);
     }
 }

@@ -156,10 +156,13 @@ impl Conflation {
         }
         let finished = reader.is_finished();
         if finished {
-            // Nobody is there to do it later.
+            // Nobody is there to do it later. It is counted as it was until the reader is gone.
+            self.changed(state);
             state.hand_on(u64::MAX);
+            self.waiting.store(0, Ordering::Release);
+        } else {
+            self.changed(state);
         }
-        self.changed(state);
         let mut asleep = false;
         if let Some(writer) = state.writer.as_mut().filter(|_| found || finished) {
             // Without anything appended this is a look at whether the reader sleeps.

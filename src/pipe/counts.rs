@@ -3,8 +3,8 @@
 use super::conflate::Conflation;
 use super::{Arc, Ordering, Reader, Shared};
 
-/// Reads the counts that the two ends keep for each other. Costs them nothing. It keeps no message that both ends
-/// have let go of, but the memory that the pipe itself takes.
+/// Reads the counts that the two ends keep for each other. Costs them nothing. It keeps what is unread
+/// when both ends have been let go of: it should not be kept for long after them.
 #[derive(Clone)]
 pub(crate) struct Counts {
     shared: Arc<Shared>,

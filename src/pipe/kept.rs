@@ -109,8 +109,9 @@ impl Kept {
 
     fn place(&mut self, entry: Entry, crowded: bool) -> Loss {
         let mut loss = Loss::default();
+        let before = self.octets;
         let topic = self.keep.topic_of(&entry.message);
-        self.octets += octets_of(&entry.message);
+        self.octets += self.octets_of(&entry.message);
         let mut most = self.keep.limits.messages.max(1);
         match self.places.get(topic) {
             Some(place) => {
@@ -120,7 +121,7 @@ impl Kept {
                     true => std::mem::replace(there, entry),
                     false => entry,
                 };
-                self.octets -= octets_of(&gone.message);
+                self.octets -= self.octets_of(&gone.message);
                 loss.replaced += 1;
             }
             None => {
@@ -132,7 +133,12 @@ impl Kept {
                 }
             }
         }
-        while self.len() > most || (self.len() > 1 && self.octets > self.keep.limits.bytes) {
+        // Where there is no memory for more, a message that takes more has to make room for that.
+        let bytes = match crowded {
+            true => before.min(self.keep.limits.bytes),
+            false => self.keep.limits.bytes,
+        };
+        while self.len() > most || (self.len() > 1 && self.octets > bytes) {
             self.take();
             loss.crowded_out += 1;
         }
@@ -143,13 +149,20 @@ impl Kept {
     pub(super) fn take(&mut self) -> Option<Message> {
         let Entry { message, .. } = self.queue.pop_front()?;
         self.front += 1;
-        self.octets -= octets_of(&message);
+        self.octets -= self.octets_of(&message);
         self.places.remove(self.keep.topic_of(&message));
         if self.queue.is_empty() && self.queue.capacity() > IDLE {
             self.queue = VecDeque::new();
             self.places = HashMap::new();
         }
         Some(message)
+    }
+
+    /// What a message takes: as the pipes count it, and its topic.
+    fn octets_of(&self, message: &Message) -> u64 {
+        let frames = message.frames().iter();
+        let octets = frames.map(|frame| frame::header_len(frame.len()) + frame.len());
+        (octets.sum::<usize>() + self.keep.topic_of(message).len()) as u64
     }
 
     /// From now on topics are no longer than so many octets: those that were told apart by more are one, of
@@ -167,14 +180,6 @@ impl Kept {
         }
         loss
     }
-}
-
-/// As the pipes count it.
-fn octets_of(message: &Message) -> u64 {
-    let frames = message.frames().iter();
-    frames
-        .map(|frame| (frame::header_len(frame.len()) + frame.len()) as u64)
-        .sum()
 }
 
 /// Memory for so many topics is kept when there are none.
@@ -210,7 +215,7 @@ mod tests {
         assert_eq!(put(&mut kept, "a", "1"), (0, 0));
         assert_eq!(put(&mut kept, "b", "2"), (0, 0));
         assert_eq!(put(&mut kept, "a", "3"), (1, 0));
-        assert_eq!((kept.len(), kept.octets()), (2, 12));
+        assert_eq!((kept.len(), kept.octets()), (2, 14));
         assert_eq!(bodies(&mut kept), ["3", "2"]);
         assert_eq!((kept.len(), kept.octets()), (0, 0));
         // One that was read has no place any more.
@@ -227,10 +232,10 @@ mod tests {
         assert_eq!(put(&mut kept, "a", "3"), (1, 0));
         assert_eq!(put(&mut kept, "c", "4"), (0, 1));
         assert_eq!(bodies(&mut kept), ["2", "4"]);
-        let mut kept = keep(usize::MAX, 100, 21);
+        let mut kept = keep(usize::MAX, 100, 23);
         put(&mut kept, "a", "1");
         put(&mut kept, "b", "2");
-        // Twelve octets and then twenty-one.
+        // Fourteen octets, topics included, and then twenty-three.
         assert_eq!(put(&mut kept, "c", "ten octets"), (0, 1));
         assert_eq!(bodies(&mut kept), ["2", "ten octets"]);
     }
@@ -286,6 +291,22 @@ mod tests {
         assert_eq!(bodies(&mut kept), ["x"]);
     }
 
+    #[test]
+    fn where_there_is_no_memory_for_more_others_make_room() {
+        let mut kept = keep(usize::MAX, 10, 1000);
+        for topic in ["a", "b", "c"] {
+            put(&mut kept, topic, "1");
+        }
+        let message = |topic: &str| Message::multipart([topic, &"x".repeat(100)]);
+        let before = kept.octets();
+        let loss = kept.put(message("b"), true);
+        // In the order of their places.
+        assert_eq!((loss.replaced, loss.crowded_out), (1, 2));
+        assert_eq!(kept.put(message("d"), true).crowded_out, 1);
+        assert_eq!(kept.len(), 1);
+        assert!(kept.octets() > before, "one is always kept");
+    }
+
     proptest! {
         /// A list that is searched from the front.
         #[test]
@@ -312,8 +333,9 @@ mod tests {
                         }
                         None => list.push_back((topic, message.clone())),
                     }
+                    let counter = keep(prefix, messages, bytes);
                     let sum = |list: &VecDeque<(String, Message)>| -> u64 {
-                        list.iter().map(|(_, message)| octets_of(message)).sum()
+                        list.iter().map(|(_, message)| counter.octets_of(message)).sum()
                     };
                     while list.len() > 1
                         && (list.len() as u64 > messages || sum(&list) > bytes)

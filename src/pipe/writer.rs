@@ -194,7 +194,7 @@ impl Writer {
         // it looks for one, with a fence between, so either it has seen this one or it is seen here.
         fence(Ordering::SeqCst);
         let now = self.shared.reader.acked_bytes.load(Ordering::Acquire);
-        if now != acked && now == self.at.stream {
+        if now != acked && now == self.complete() {
             ahead = self.cover(now);
         }
         self.credit_bytes = self.credit_bytes.min(self.complete() + ahead);
@@ -213,7 +213,8 @@ impl Writer {
 
     /// Has a budget count what was written without a look for credit after: one message may be large.
     pub(crate) fn settle(&mut self) {
-        if self.is_budgeted() && !self.within_credit() {
+        // Of an unfinished message, too: it may have many frames.
+        if self.is_budgeted() && (!self.within_credit() || self.at.stream >= self.credit_bytes) {
             self.refresh_credit();
         }
     }

@@ -10,7 +10,7 @@
 //! [`Outstanding::sent`] says who has it. Whatever ends requests tells whose they were, by the tag kept with
 //! them, and [`Outstanding::take`] is how each ended.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::PeerKey;
@@ -37,8 +37,10 @@ pub(crate) enum Outcome {
     TimedOut,
     /// Those who were asked are gone.
     PeerLost,
-    /// The requester was closed.
+    /// Somebody was asked, and the requester was closed before the reply.
     Closed,
+    /// The requester was closed before anybody was asked. The body.
+    Withdrawn(Message),
 }
 
 /// See the module. `T` is kept with each request until it ends.
@@ -65,7 +67,9 @@ pub(crate) struct Loads {
 
 #[derive(Debug, Default)]
 struct Load {
-    requests: HashSet<u64>,
+    /// And whether each takes a place: one whose time with this peer is over does not, though the peer may reply.
+    requests: HashMap<u64, bool>,
+    places: usize,
     was_passed_over: bool,
 }
 
@@ -73,7 +77,7 @@ impl Loads {
     /// Whether a peer may have one more. One that may not is among those that resume when it may.
     pub(crate) fn admit(&mut self, peer: PeerKey) -> bool {
         match self.peers.get_mut(&peer) {
-            Some(load) if load.requests.len() >= self.window => {
+            Some(load) if load.places >= self.window => {
                 load.was_passed_over = true;
                 false
             }
@@ -82,23 +86,37 @@ impl Loads {
     }
 
     fn add(&mut self, peer: PeerKey, id: u64) {
-        self.peers.entry(peer).or_default().requests.insert(id);
+        let load = self.peers.entry(peer).or_default();
+        if load.requests.insert(id, true) != Some(true) {
+            load.places += 1;
+        }
     }
 
-    fn remove(&mut self, peer: PeerKey, id: u64) {
+    /// The time of a request with this peer is over; it may reply still.
+    fn give_up(&mut self, peer: PeerKey, id: u64) {
         if let Some(load) = self.peers.get_mut(&peer) {
-            load.requests.remove(&id);
-            if std::mem::take(&mut load.was_passed_over) {
-                self.resumed.push(peer);
+            if let Some(takes_place) = load.requests.get_mut(&id) {
+                if std::mem::take(takes_place) {
+                    load.places -= 1;
+                    self.resumed
+                        .extend(std::mem::take(&mut load.was_passed_over).then_some(peer));
+                }
             }
         }
     }
 
+    fn remove(&mut self, peer: PeerKey, id: u64) {
+        self.give_up(peer, id);
+        if let Some(load) = self.peers.get_mut(&peer) {
+            load.requests.remove(&id);
+        }
+    }
+
     /// A peer is gone, or begins anew. What it had.
-    fn clear(&mut self, peer: PeerKey) -> HashSet<u64> {
+    fn clear(&mut self, peer: PeerKey) -> impl Iterator<Item = u64> {
         let load = self.peers.remove(&peer).unwrap_or_default();
         self.resumed.extend(load.was_passed_over.then_some(peer));
-        load.requests
+        load.requests.into_keys()
     }
 }
 
@@ -192,8 +210,8 @@ impl<T: Default> Outstanding<T> {
         request.was_sent = true;
         if !request.asked.contains(&to) {
             request.asked.push(to);
-            self.loads.add(to, id);
         }
+        self.loads.add(to, id);
         let attempt = request.terms.attempt.and_then(|time| now.checked_add(time));
         let due = earlier(attempt, request.terms.deadline);
         self.set_due(id, due);
@@ -238,6 +256,9 @@ impl<T: Default> Outstanding<T> {
                 continue;
             };
             request.due = None;
+            for peer in &request.asked {
+                self.loads.give_up(*peer, id);
+            }
             let over = request.terms.deadline.is_some_and(|end| end <= now);
             if !over && self.ask_again(id) {
                 continue;
@@ -257,10 +278,17 @@ impl<T: Default> Outstanding<T> {
 
     /// Ends everything. Whose requests those were.
     pub(crate) fn close(&mut self) -> Vec<T> {
-        let open = |(id, request): (&u64, &Request<T>)| request.outcome.is_none().then_some(*id);
-        let ids: Vec<u64> = self.requests.iter().filter_map(open).collect();
-        ids.into_iter()
-            .filter_map(|id| self.end(id, Outcome::Closed))
+        let outcome_of = |request: &Request<T>| match request.was_sent {
+            true => Outcome::Closed,
+            false => Outcome::Withdrawn(body_of(&request.wire)),
+        };
+        let open = |(id, request): (&u64, &Request<T>)| {
+            let is_open = request.outcome.is_none();
+            is_open.then(|| (*id, outcome_of(request)))
+        };
+        let all: Vec<(u64, Outcome)> = self.requests.iter().filter_map(open).collect();
+        all.into_iter()
+            .filter_map(|(id, outcome)| self.end(id, outcome))
             .collect()
     }
 
@@ -546,6 +574,47 @@ mod tests {
     }
 
     #[test]
+    fn a_request_to_be_sent_again_does_not_take_the_place_that_it_waits_for() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut table = Outstanding::new(7, 1);
+        let terms = Terms {
+            deadline: None,
+            attempt: Some(second),
+            retries: 1,
+        };
+        let id = begin(&mut table, 1, terms);
+        let send = |table: &mut Outstanding<u32>, now| {
+            let (id, _, loads) = table.next_unsent()?;
+            let admitted = loads.admit(peer(0)).then_some(id)?;
+            table.sent(admitted, peer(0), now);
+            Some(admitted)
+        };
+        assert_eq!(send(&mut table, start), Some(id));
+        let next = begin(&mut table, 2, ONCE);
+        assert_eq!(send(&mut table, start), None);
+        // Those who came meanwhile are first; the only peer has one place.
+        let mut ended = Vec::new();
+        table.expire(start + second, &mut ended);
+        assert_eq!(table.take_resumed(), Some(peer(0)));
+        assert_eq!(send(&mut table, start), Some(next));
+        assert_eq!(send(&mut table, start), None);
+        assert_eq!(table.accept(peer(0), reply(next, "x")), Some(2));
+        assert_eq!(table.take_resumed(), Some(peer(0)));
+        assert_eq!(send(&mut table, start + second), Some(id));
+        table.expire(start + 2 * second, &mut ended);
+        assert_eq!(ended, [1], "it ends after its last attempt");
+        // And one whose time is over ends if the peer is lost.
+        let id = begin(&mut table, 3, terms);
+        assert_eq!(send(&mut table, start), Some(id));
+        table.expire(start + second, &mut ended);
+        assert_eq!(send(&mut table, start), Some(id));
+        ended.clear();
+        table.lost(peer(0), &mut ended);
+        assert_eq!(ended, [3]);
+    }
+
+    #[test]
     fn what_is_cancelled_leaves_nothing_behind() {
         let start = Instant::now();
         let mut table = Outstanding::new(7, MANY);
@@ -560,9 +629,15 @@ mod tests {
         assert!(table.unsent.len() < 100);
         assert!(table.next_unsent().is_none());
         assert_eq!((table.len(), table.next_due()), (0, None));
-        let id = begin(&mut table, 5, ONCE);
-        assert_eq!(table.close(), [5]);
-        assert!(table.cancel(id).is_some());
+        let sent = begin(&mut table, 5, ONCE);
+        send_all(&mut table, peer(0), start);
+        let unsent = begin(&mut table, 6, ONCE);
+        let mut closed = table.close();
+        closed.sort_unstable();
+        assert_eq!(closed, [5, 6]);
+        assert_eq!(table.take(sent), Some(Outcome::Closed));
+        let body = Message::from("body");
+        assert_eq!(table.take(unsent), Some(Outcome::Withdrawn(body)));
         assert_eq!(table.len(), 0);
     }
 

@@ -14,6 +14,8 @@ use crate::sync::{clock, Event};
 )]
 pub enum Deadline<'a> {
     Now,
+    /// As now, of what has been read already. What a task begins with, which reads when it has to wait.
+    Glance,
     At(Instant),
     Never,
     /// The caller is a task. What would wait sees to it that this wakes the task, looks a last time, and
@@ -36,7 +38,7 @@ impl Deadline<'_> {
     pub(super) fn sleep_on(self, event: &Event) -> bool {
         match self {
             // The event is left alone: a task may have polled it, and is still to be woken.
-            Deadline::Now => false,
+            Deadline::Now | Deadline::Glance => false,
             Deadline::At(at) => event.wait(Some(at)),
             Deadline::Never => event.wait(None),
             Deadline::Task(waker) => event.poll(waker),
@@ -49,7 +51,7 @@ impl Deadline<'_> {
     /// If the time is over.
     pub(super) fn check(self) -> Result<(), RecvError> {
         match self {
-            Deadline::Now => Err(RecvError::WouldBlock),
+            Deadline::Now | Deadline::Glance => Err(RecvError::WouldBlock),
             Deadline::At(at) if clock::now() >= at => Err(RecvError::Timeout),
             Deadline::At(_) | Deadline::Never => Ok(()),
             // Other tasks have their turn.
@@ -63,7 +65,7 @@ impl Deadline<'_> {
     /// How long a send may wait for the kernel.
     pub(super) fn patience(self) -> Duration {
         match self {
-            Deadline::Now | Deadline::Task(_) => Duration::ZERO,
+            Deadline::Now | Deadline::Glance | Deadline::Task(_) => Duration::ZERO,
             Deadline::At(at) => at.saturating_duration_since(clock::now()) / 2,
             Deadline::Never => Duration::MAX,
         }

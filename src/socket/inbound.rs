@@ -59,7 +59,7 @@ pub(super) struct RecvHalf {
     favourites: Favourites,
     /// The count of messages received at the last wait.
     noted: u64,
-    /// How often a task has read by itself.
+    /// How often a task has read by itself since others had their turn.
     turns: u32,
     /// And when memory was last given back.
     trimmed: Option<u64>,
@@ -67,6 +67,8 @@ pub(super) struct RecvHalf {
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
+    /// Also of connections that ended with messages not sent yet, which go to the next one.
+    note_every_end: bool,
     /// Each message is to carry what is known of its peer. Costs nothing if not: `since_look` then never
     /// falls below where it is looked at.
     attach: bool,
@@ -161,6 +163,7 @@ impl RecvHalf {
             trimmed: None,
             lost: Vec::new(),
             note_lost: false,
+            note_every_end: false,
             left_behind: 0,
             hold_ends: false,
         }
@@ -175,6 +178,11 @@ impl RecvHalf {
     }
 
     /// For REQ.
+    pub(super) fn note_every_end(mut self) -> Self {
+        self.note_every_end = true;
+        self.note_lost()
+    }
+
     pub(super) fn note_lost(mut self) -> Self {
         self.note_lost = true;
         self
@@ -220,7 +228,7 @@ impl RecvHalf {
                     let change = self.port.take_change(Half::Receiving, key);
                     let key = peer_key(key);
                     if change.ended {
-                        self.unlink(key, change.lost);
+                        self.unlink(key, change.lost || self.note_every_end);
                     }
                     let introductions = self.port.take_introductions(pipe_key(key));
                     if let Some(pipe) = self.pipe(key) {
@@ -577,11 +585,16 @@ impl RecvHalf {
 
     #[cold]
     fn recv_slow(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        if matches!(deadline, Deadline::Now) {
-            if !self.look() {
-                self.pump();
+        match deadline {
+            Deadline::Now => {
+                self.forget_task();
+                if !self.look() {
+                    self.pump();
+                }
+                return self.try_recv();
             }
-            return self.try_recv();
+            Deadline::Glance => return self.try_recv(),
+            _ => {}
         }
         let received = self.try_recv();
         if received.is_ok() {
@@ -605,7 +618,11 @@ impl RecvHalf {
     /// If the time is over; a last look is due then.
     pub(super) fn await_more(&mut self, deadline: Deadline) -> Result<(), RecvError> {
         let (awake, over) = match deadline {
-            Deadline::Now => (self.pump() || self.look(), RecvError::WouldBlock),
+            Deadline::Now => {
+                self.forget_task();
+                (self.pump() || self.look(), RecvError::WouldBlock)
+            }
+            Deadline::Glance => (self.look(), RecvError::WouldBlock),
             other => (self.wait(other), RecvError::Timeout),
         };
         if awake {
@@ -619,7 +636,7 @@ impl RecvHalf {
     /// first. May return early for no reason.
     fn wait(&mut self, deadline: Deadline) -> bool {
         match deadline {
-            Deadline::Now => self.wait_until(Some(clock::now())),
+            Deadline::Now | Deadline::Glance => self.wait_until(Some(clock::now())),
             Deadline::At(at) => self.wait_until(Some(at)),
             Deadline::Never => self.wait_until(None),
             Deadline::Task(waker) => self.wait_as_task(waker),
@@ -631,17 +648,17 @@ impl RecvHalf {
     /// something, and is told when there is again.
     fn wait_as_task(&mut self, waker: &Waker) -> bool {
         self.adopt_for_task();
-        if let Some(caller) = &mut self.caller {
-            caller.take_told();
-        }
-        let found = self.pump();
-        let unfinished = self.caller.as_ref().is_some_and(CallerPoll::has_ready);
-        if found || unfinished {
-            self.turns = self.turns.wrapping_add(1);
-            if found && self.turns % TASK_TURNS != 0 {
+        if self.turns < TASK_TURNS {
+            self.turns += 1;
+            if self.pump() {
                 return true;
             }
-            // Other tasks have their turn. No event would tell of the rest of a message either.
+        }
+        let unfinished = self.caller.as_ref().is_some_and(CallerPoll::has_ready);
+        self.turns = 0;
+        if unfinished {
+            // Other tasks have their turn. No event would tell of what is there to be read, or of the rest of a
+            // message.
             waker.wake_by_ref();
             return false;
         }
@@ -652,6 +669,13 @@ impl RecvHalf {
             caller.task_waits();
         }
         self.port.inbound.event().poll(waker)
+    }
+
+    /// Who receives without waiting is not told of input as a task is: the I/O threads read for it.
+    fn forget_task(&mut self) {
+        if let Some(caller) = self.caller.as_mut().filter(|caller| caller.is_task()) {
+            caller.release();
+        }
     }
 
     fn adopt_for_task(&mut self) {
@@ -795,9 +819,13 @@ impl RecvHalf {
 
     /// Runs the in-pumps that this half drives; whether anything is readable.
     fn pump(&mut self) -> bool {
-        let Some(caller) = self.caller.as_mut().filter(|caller| caller.has_ready()) else {
+        let Some(caller) = &mut self.caller else {
             return false;
         };
+        caller.take_told();
+        if !caller.has_ready() {
+            return false;
+        }
         let (pipes, resting) = (&mut self.pipes, &mut self.resting);
         caller.pump(|key| {
             let key = peer_key(key);

@@ -69,6 +69,8 @@ pub struct Requester {
     handle: Arc<Handle>,
 }
 
+const SHORTEST_ATTEMPT: Duration = Duration::from_millis(1);
+
 /// How long a request may take, and how often it may be tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RequestOptions {
@@ -98,7 +100,9 @@ impl RequestOptions {
 
     /// How long one peer has for its reply before the next one in turn is asked, as far as there are
     /// [`retries`](Self::retries); then the request ends. The reply of the first one still counts, if it is the
-    /// first to come. `None`: as long as the request may take. Default: none.
+    /// first to come. If there is one peer only, that one is asked again; the [window](SocketBuilder::window) counts
+    /// requests, not how often they are sent. At least 1 ms, as which less is taken. `None`: as long as
+    /// the request may take. Default: none.
     #[must_use]
     pub fn attempt_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.attempt_timeout = timeout.into();
@@ -116,7 +120,8 @@ impl RequestOptions {
     fn terms(self) -> Terms {
         Terms {
             deadline: self.timeout.and_then(|time| clock::now().checked_add(time)),
-            attempt: self.attempt_timeout,
+            // Otherwise one that may be retried for ever would be sent again and again without a pause.
+            attempt: self.attempt_timeout.map(|time| time.max(SHORTEST_ATTEMPT)),
             retries: self.retries,
         }
     }
@@ -222,7 +227,7 @@ impl Assemble for Requester {
         let state = State {
             out: SendHalf::new(Arc::clone(&port)),
             requests: Outstanding::new(random(), window),
-            inbound: Some(RecvHalf::new(Arc::clone(&port)).note_lost()),
+            inbound: Some(RecvHalf::new(Arc::clone(&port)).note_every_end()),
             sleeps_until: None,
             closed: false,
         };
@@ -268,8 +273,8 @@ impl Requester {
     /// Sends a request and waits for its reply, with the default options of this requester.
     ///
     /// # Errors
-    /// [`RequestError::Send`] if no peer could take the request in time (it is in the error),
-    /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
+    /// [`RequestError::Send`] if no peer could take the request in time, or before the requester was closed (it is in
+    /// the error), [`RequestError::Recv`] if no reply came; the request may have been carried out then.
     pub fn request(&self, message: impl IntoMessage) -> Result<Message, RequestError> {
         self.submit(message).wait()
     }
@@ -407,8 +412,8 @@ impl Requester {
         }
     }
 
-    /// Closes it: requests that have not ended end with [`RecvError::Closed`], also those of clones. Waits until what
-    /// was sent has left, at most for the linger time.
+    /// Closes it: requests that have not ended end with [`RecvError::Closed`], or [`SendFailure::Closed`] if no peer has
+    /// taken them, also those of clones. Waits until what was sent has left, at most for the linger time.
     pub fn close(self) -> CloseReport {
         let deadline = lock(&self.handle.shell).linger_deadline();
         self.close_by(deadline)
@@ -595,8 +600,8 @@ impl PendingRequest {
     /// Waits for the reply.
     ///
     /// # Errors
-    /// [`RequestError::Send`] if no peer could take the request in time (it is in the error),
-    /// [`RequestError::Recv`] if no reply came; the request may have been carried out then.
+    /// [`RequestError::Send`] if no peer could take the request in time, or before the requester was closed (it is in
+    /// the error), [`RequestError::Recv`] if no reply came; the request may have been carried out then.
     pub fn wait(self) -> Result<Message, RequestError> {
         match task::block_on(self, None) {
             Some(outcome) => outcome,
@@ -639,6 +644,10 @@ impl Future for PendingRequest {
             Some(Outcome::TimedOut) => Err(RequestError::Recv(RecvError::Timeout)),
             Some(Outcome::PeerLost) => Err(RequestError::Recv(RecvError::PeerLost)),
             Some(Outcome::Closed) => Err(RequestError::Recv(RecvError::Closed)),
+            Some(Outcome::Withdrawn(message)) => Err(RequestError::Send(SendError::new(
+                SendFailure::Closed,
+                message,
+            ))),
         };
         Poll::Ready(ended)
     }

@@ -33,7 +33,7 @@ pub(super) async fn receive<T>(
     mut attempt: impl FnMut(Deadline<'_>) -> Result<T, RecvError>,
 ) -> Result<T, RecvError> {
     // As a rule there is something, and nothing of what follows is needed.
-    match attempt(Deadline::Now) {
+    match attempt(Deadline::Glance) {
         Err(RecvError::WouldBlock) => {}
         done => return done,
     }

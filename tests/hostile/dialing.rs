@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use sinew::{
-    DisconnectReason, Incompatible, Misbehaved, Monitor, ProtocolError, Push, ReconnectPolicy,
-    RecvError, Req, SocketEvent,
+    DisconnectReason, Incompatible, Message, Misbehaved, Monitor, ProtocolError, Pull, Push,
+    ReconnectPolicy, RecvError, Req, SocketEvent,
 };
 
 use crate::raw::{command, frame, greeting, ready, Raw, MORE};
@@ -249,5 +249,31 @@ fn what_is_no_reply_is_final_if_asked_for() {
         });
         let closed = matches!(after, Some(SocketEvent::Closed { .. }));
         assert_eq!(closed, is_final, "{after:?}");
+    }
+}
+
+/// A connection that ends in the middle of a message takes its beginning along, also if that came with the end of
+/// another message.
+#[test]
+fn the_beginning_of_a_message_does_not_pass_to_the_next_connection() {
+    // Short frames are copied into the pipe, long runs of them go there by reference.
+    for size in [1, 3000] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut pull = Pull::builder()
+            .reconnect(quick())
+            .connect(listener.local_addr().unwrap())
+            .unwrap();
+        let handshake = [greeting(), ready("PUSH")].concat();
+        for n in 0..3 {
+            let body = vec![n; size];
+            let octets = [&handshake[..], &frame(0, &body), &frame(MORE, &body)].concat();
+            let peer = accept(&listener, &octets);
+            assert_eq!(pull.recv_timeout(WATCHDOG).unwrap(), Message::from(body));
+            drop(peer);
+        }
+        let last = [&handshake[..], &frame(0, b"last")].concat();
+        let peer = accept(&listener, &last);
+        assert_eq!(pull.recv_timeout(WATCHDOG).unwrap(), Message::from("last"));
+        drop(peer);
     }
 }

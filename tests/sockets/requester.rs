@@ -235,9 +235,13 @@ fn closing_ends_what_is_outstanding() {
     let pending = requester.submit("x");
     let clone = requester.clone();
     requester.close();
-    let closed = Err(RequestError::Recv(RecvError::Closed));
-    assert_eq!(pending.wait(), closed);
-    assert_eq!(clone.request("y"), closed);
+    assert_eq!(pending.wait(), Err(RequestError::Recv(RecvError::Closed)));
+    // What nobody was asked comes back.
+    let Err(RequestError::Send(error)) = clone.request("y") else {
+        panic!("it says that the request was sent");
+    };
+    assert_eq!(error.reason(), SendFailure::Closed);
+    assert_eq!(error.into_message().as_bytes(), b"y");
 }
 
 /// Workers die with requests in hand, requesters lose patience, and every request ends once.
