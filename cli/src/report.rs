@@ -3,9 +3,7 @@
 use std::io::{self, Write};
 
 use serde_json::{json, Value};
-use sinew::{
-    CloseReport, DisconnectReason, Monitor, ProxyStatistics, SideStatistics, SocketEvent,
-};
+use sinew::{CloseReport, DisconnectReason, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
 
 use crate::args::Format;
 use crate::exit::{sent_all, unsent_text, Failure};

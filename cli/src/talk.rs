@@ -67,7 +67,9 @@ pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<
     if args.verbose {
         reporter.follow(socket.monitor(MonitorOptions::default()));
     }
-    place(&mut *socket, &args.places, |placed| reporter.placed(&placed))?;
+    place(&mut *socket, &args.places, |placed| {
+        reporter.placed(&placed)
+    })?;
     let group = group(kind, &args.group)?;
     let mut talk = Talk {
         kind,

@@ -243,8 +243,7 @@ const EXPECTED_PATH: &str = "a path of at most 1024 visible ASCII characters oth
 const EXPECTED_ANY: &str =
     "`tcp://host:port`, `ipc://path`, `inproc://name`, `udp://host:port` or `ws://host:port/path`";
 #[cfg(not(feature = "ws"))]
-const EXPECTED_ANY: &str =
-    "`tcp://host:port`, `ipc://path`, `inproc://name` or `udp://host:port`";
+const EXPECTED_ANY: &str = "`tcp://host:port`, `ipc://path`, `inproc://name` or `udp://host:port`";
 const EXPECTED_TCP: &str = "`tcp://host:port`";
 const EXPECTED_UDP: &str = "`udp://host:port` or `udp://interface;group:port`";
 const EXPECTED_INTERFACE: &str = "an interface name, an address or `*` before `;`";

@@ -190,7 +190,12 @@ mod tests {
         report.capture = Some(full_pair("inproc://report-capture"));
         report.control = Some(full_pair("inproc://report-control"));
         assert_eq!(report.close_timeout(MOMENT).unsent, 1);
-        assert_eq!(full_pair("inproc://report-aside").close_timeout(MOMENT).unsent, 1);
+        assert_eq!(
+            full_pair("inproc://report-aside")
+                .close_timeout(MOMENT)
+                .unsent,
+            1
+        );
     }
 
     #[test]
