@@ -506,7 +506,7 @@ pub enum PollError {
     Io(#[source] io::Error),
 }
 
-/// A wait for peers or subscribers took too long.
+/// A wait for peers, subscribers or members of a group took too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{present} of {wanted} {what} were there when the time was over")]
 pub struct WaitTimeout {

@@ -233,7 +233,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use proxy::{
-    Proxy, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy, SideStatistics,
+    Proxy, ProxyAside, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy,
+    SideStatistics,
 };
 #[cfg(not(loom))]
 pub use routing::DuplicateId;

@@ -45,9 +45,10 @@ pub(crate) enum Command {
     Xsub(SocketArgs),
     /// As dealer, for single frames, to servers.
     Client(SocketArgs),
-    /// The first frame is the number of the client, both ways.
+    /// The first frame is the number of the client, both ways; one alone goes to the only client.
     Server(SocketArgs),
-    /// The first frame is the number of the peer, both ways.
+    /// The first frame is the number of the peer, both ways; one alone goes to the only peer. What the peer at each
+    /// --connect is called is told on standard error.
     Peer(SocketArgs),
     /// As pair, for single frames.
     Channel(SocketArgs),
@@ -146,7 +147,7 @@ pub(crate) struct SocketArgs {
     /// sub, xsub: a topic; repeatable.
     #[arg(short, long, value_name = "TOPIC")]
     pub(crate) subscribe: Vec<String>,
-    /// radio: the group to send to. dish: a group to join; repeatable.
+    /// radio: the group to send to. dish: a group to join; repeatable, and at least one is needed.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) group: Vec<String>,
     /// How messages are written, in input and output.
@@ -207,7 +208,7 @@ pub(crate) struct ProxyArgs {
     /// sub-pub: a topic that passes; repeatable. Default: all.
     #[arg(short, long, value_name = "TOPIC")]
     pub(crate) subscribe: Vec<String>,
-    /// dish-radio: a group that passes; repeatable.
+    /// dish-radio: a group that passes; repeatable. At least one is needed.
     #[arg(short, long, value_name = "NAME")]
     pub(crate) group: Vec<String>,
     /// Publish a copy of everything there (PUB): subscribers that are slow miss some.
@@ -219,7 +220,7 @@ pub(crate) struct ProxyArgs {
     /// Take PAUSE, RESUME, TERMINATE and STATISTICS there (REP).
     #[arg(long, value_name = "URL")]
     pub(crate) control_bind: Option<String>,
-    /// Have publishers wait for slow subscribers (xsub-xpub, sub-pub).
+    /// xsub-xpub, sub-pub: have publishers wait for slow subscribers.
     #[arg(long)]
     pub(crate) no_drop: bool,
     /// Print statistics to standard error this often, and at the end.

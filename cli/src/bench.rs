@@ -11,11 +11,10 @@ use serde_json::json;
 use sinew::{Pull, Push, Rep, Req, SendFailure};
 
 use crate::args::{BenchArgs, BenchRole, BenchWork, Places};
-use crate::exit::Failure;
+use crate::exit::{sent_all, Failure};
 use crate::interrupt::{end, handle_first};
 use crate::report::Reporter;
-use crate::sockets::build;
-use crate::talk::sent_all;
+use crate::sockets::{build, Placed};
 
 /// Messages between two looks at the clock.
 const LOOK_EVERY: u64 = 256;
@@ -72,7 +71,7 @@ macro_rules! placed {
         for endpoint in &places.bind {
             let real = socket.bind(endpoint).map_err(Failure::new)?;
             if real.to_string() != *endpoint {
-                $self.reporter.bound(&real);
+                $self.reporter.placed(&Placed::Bound(&real));
             }
         }
         for endpoint in &places.connect {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 
+use sinew::CloseReport;
+
 /// Everything was done.
 pub(crate) const OK: u8 = 0;
 /// Something failed: an endpoint, a file, a peer, a malformed stream.
@@ -70,5 +72,13 @@ pub(crate) fn unsent_text(unsent: u64) -> String {
     match unsent {
         1 => "1 message was not sent".into(),
         unsent => format!("{unsent} messages were not sent"),
+    }
+}
+
+/// Fails if a socket was closed with messages unsent.
+pub(crate) fn sent_all(closed: CloseReport) -> Result<(), Failure> {
+    match closed.unsent {
+        0 => Ok(()),
+        unsent => Err(Failure::With(UNSENT, unsent_text(unsent))),
     }
 }

@@ -2,15 +2,17 @@
 
 use std::sync::mpsc::{channel, RecvTimeoutError};
 
-use sinew::{CloseReport, Endpoint, Proxy, ProxyError, ProxyReport, ProxySocket, Pub, Push, Rep};
+use clap::ValueEnum;
+use sinew::{Endpoint, Proxy, ProxyError, ProxySocket, Pub, Push, Rep};
 
 use crate::args::{ProxyArgs, ProxyPair};
-use crate::exit::{unsent_text, Failure, UNSENT};
+use crate::exit::Failure;
 use crate::interrupt::handle_first;
 use crate::report::Reporter;
 use crate::sockets::build;
 
 pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> {
+    check(args)?;
     // The kinds of the two are types of the library: each pair is its own proxy.
     macro_rules! forward {
         ($front:ident, $back:ident) => {
@@ -30,13 +32,6 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
             let mut back = build($back_builder, &args.tuning)?;
             let prepare: fn(&mut sinew::$front, &ProxyArgs) -> Result<(), Failure> = $prepare;
             prepare(&mut front, args)?;
-            let everywhere = [
-                &args.front_bind,
-                &args.front_connect,
-                &args.back_bind,
-                &args.back_connect,
-            ];
-            check_places(everywhere)?;
             for endpoint in &args.front_bind {
                 tell(
                     reporter,
@@ -59,8 +54,7 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
             for endpoint in &args.back_connect {
                 back.connect(endpoint).map_err(Failure::new)?;
             }
-            let report = serve(Proxy::new(front, back), args, reporter)?;
-            finish([report.front.close(), report.back.close()])
+            serve(Proxy::new(front, back), args, reporter)
         }};
     }
     match args.pair {
@@ -98,11 +92,39 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
     }
 }
 
-fn check_places(places: [&Vec<String>; 4]) -> Result<(), Failure> {
-    let [front_bind, front_connect, back_bind, back_connect] = places;
+/// What makes no sense for a pair.
+fn check(args: &ProxyArgs) -> Result<(), Failure> {
+    let given: [(&str, bool, &[ProxyPair]); 3] = [
+        (
+            "--no-drop",
+            args.no_drop,
+            &[ProxyPair::XsubXpub, ProxyPair::SubPub],
+        ),
+        (
+            "--subscribe",
+            !args.subscribe.is_empty(),
+            &[ProxyPair::SubPub],
+        ),
+        ("--group", !args.group.is_empty(), &[ProxyPair::DishRadio]),
+    ];
+    for (flag, is_given, pairs) in given {
+        if is_given && !pairs.contains(&args.pair) {
+            let pairs: Vec<_> = pairs.iter().map(name).collect();
+            return Err(Failure::usage(format!(
+                "{flag} is for {}, and not for {}",
+                pairs.join(" and "),
+                name(&args.pair)
+            )));
+        }
+    }
+    if args.pair == ProxyPair::DishRadio && args.group.is_empty() {
+        return Err(Failure::usage(
+            "dish-radio forwards nothing without a group, expected --group NAME",
+        ));
+    }
     for (side, bind, connect) in [
-        ("front", front_bind, front_connect),
-        ("back", back_bind, back_connect),
+        ("front", &args.front_bind, &args.front_connect),
+        ("back", &args.back_bind, &args.back_connect),
     ] {
         if bind.is_empty() && connect.is_empty() {
             return Err(Failure::usage(format!(
@@ -113,6 +135,12 @@ fn check_places(places: [&Vec<String>; 4]) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What a pair is called on the command line.
+fn name(pair: &ProxyPair) -> String {
+    let value = pair.to_possible_value();
+    value.map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 /// Tells where a wildcard was bound.
 fn tell(reporter: &Reporter, what: &str, given: &str, real: &Endpoint) {
     if given != real.to_string() {
@@ -121,11 +149,12 @@ fn tell(reporter: &Reporter, what: &str, given: &str, real: &Endpoint) {
     }
 }
 
+/// Forwards until it is told to stop, and closes everything.
 fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
     mut proxy: Proxy<F, B>,
     args: &ProxyArgs,
     reporter: &Reporter,
-) -> Result<ProxyReport<F, B>, Failure> {
+) -> Result<(), Failure> {
     if let Some(endpoint) = &args.capture_bind {
         let mut capture: Pub = build(Pub::builder(), &args.tuning)?;
         tell(
@@ -152,9 +181,14 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
         proxy = proxy.control(control);
     }
     let handle = proxy.handle();
+    let (pass_on, signals) = channel();
     handle_first({
         let handle = handle.clone();
-        move |_| handle.terminate()
+        move |signal| {
+            // Whoever is to be told may be done.
+            let _ = pass_on.send(signal);
+            handle.terminate();
+        }
     })
     .map_err(Failure::new)?;
     let told = args.statistics.map(|every| {
@@ -176,12 +210,10 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
         let _ = thread.join();
         reporter.statistics(&report.statistics);
     }
-    Ok(report)
-}
-
-fn finish(closed: [CloseReport; 2]) -> Result<(), Failure> {
-    match closed.map(|report| report.unsent).iter().sum() {
-        0 => Ok(()),
-        unsent => Err(Failure::With(UNSENT, unsent_text(unsent))),
-    }
+    let closed = report.close();
+    // Also one that came while it was being closed.
+    let ended = signals
+        .try_recv()
+        .map_or(Ok(()), |signal| Err(Failure::Interrupted(signal)));
+    reporter.closed(ended, closed)
 }

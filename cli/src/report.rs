@@ -3,11 +3,12 @@
 use std::io::{self, Write};
 
 use serde_json::{json, Value};
-use sinew::{DisconnectReason, Endpoint, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
+use sinew::{CloseReport, DisconnectReason, Monitor, ProxyStatistics, SideStatistics, SocketEvent};
 
 use crate::args::Format;
-use crate::exit::{unsent_text, Failure};
+use crate::exit::{sent_all, unsent_text, Failure};
 use crate::format::json_frame;
+use crate::sockets::Placed;
 
 /// How to say it.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +25,18 @@ impl Reporter {
         }
     }
 
-    /// Where a wildcard was bound.
-    pub(crate) fn bound(&self, endpoint: &Endpoint) {
-        self.note(&json!({ "bound": endpoint.to_string() }), || {
-            format!("bound to {endpoint}")
-        });
+    /// Where a wildcard was bound, or what a peer is called.
+    pub(crate) fn placed(&self, placed: &Placed<'_>) {
+        match placed {
+            Placed::Bound(endpoint) => {
+                let value = json!({ "bound": endpoint.to_string() });
+                self.note(&value, || format!("bound to {endpoint}"));
+            }
+            Placed::Peer(endpoint, peer) => {
+                let value = json!({ "connected": endpoint, "peer": peer.get() });
+                self.note(&value, || format!("{endpoint} is peer {peer}"));
+            }
+        }
     }
 
     /// Why the programme ends.
@@ -39,8 +47,21 @@ impl Reporter {
         }
     }
 
+    /// How a command ends that has closed its sockets. If it had failed before, what is unsent is told beside that.
+    pub(crate) fn closed(
+        &self,
+        ended: Result<(), Failure>,
+        closed: CloseReport,
+    ) -> Result<(), Failure> {
+        if ended.is_ok() {
+            return sent_all(closed);
+        }
+        self.unsent(closed.unsent);
+        ended
+    }
+
     /// What was left when the programme ended for another reason.
-    pub(crate) fn unsent(&self, unsent: u64) {
+    fn unsent(&self, unsent: u64) {
         if unsent > 0 {
             self.note(&json!({ "unsent": unsent }), || unsent_text(unsent));
         }

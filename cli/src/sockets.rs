@@ -18,7 +18,8 @@ use crate::exit::Failure;
 /// A socket of any kind. What a kind cannot do fails. It is waited for as tasks wait.
 pub(crate) trait Socket {
     fn bind(&mut self, endpoint: &str) -> Result<Endpoint, Failure>;
-    fn connect(&mut self, endpoint: &str) -> Result<Endpoint, Failure>;
+    /// What the peer there is called, if it has a number.
+    fn connect(&mut self, endpoint: &str) -> Result<Option<PeerId>, Failure>;
     /// Sends what is in `message`. If there is no room for it, it stays there.
     fn poll_send(&mut self, cx: &mut Context<'_>, message: &mut Option<Message>) -> Poll<Done>;
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Failure>>;
@@ -48,14 +49,16 @@ fn once<T>(cx: &mut Context<'_>, future: impl Future<Output = T>) -> Poll<T> {
 struct As<S>(S);
 
 macro_rules! socket {
-    ($kind:ident: send $send:expr, recv $recv:expr, wait $wait:ident) => {
+    ($kind:ident: connect $connect:expr, send $send:expr, recv $recv:expr, wait $wait:ident) => {
         impl Socket for As<sinew::$kind> {
             fn bind(&mut self, endpoint: &str) -> Result<Endpoint, Failure> {
                 failed(self.0.bind(endpoint))
             }
 
-            fn connect(&mut self, endpoint: &str) -> Result<Endpoint, Failure> {
-                failed(self.0.connect(endpoint))
+            fn connect(&mut self, endpoint: &str) -> Result<Option<PeerId>, Failure> {
+                type Connect = fn(&mut sinew::$kind, &str) -> Result<Option<PeerId>, Failure>;
+                let connect: Connect = $connect;
+                connect(&mut self.0, endpoint)
             }
 
             fn poll_send(
@@ -90,6 +93,13 @@ macro_rules! socket {
             }
         }
     };
+    ($kind:ident: send $send:expr, recv $recv:expr, wait $wait:ident) => {
+        socket!($kind:
+            connect |socket, endpoint| failed(socket.connect(endpoint)).map(|_| None),
+            send $send,
+            recv $recv,
+            wait $wait);
+    };
     ($kind:ident: sends) => {
         socket!($kind: sends, wait wait_for_peers_async);
     };
@@ -112,18 +122,16 @@ macro_rules! socket {
             wait wait_for_peers_async);
     };
     // Peers are called by numbers, in decimal.
-    ($kind:ident: numbers) => {
+    ($kind:ident: numbers, connect $connect:expr) => {
         socket!($kind:
+            connect $connect,
             send |socket, cx, message| {
                 let Some(given) = message else {
                     return Poll::Ready(Ok(()));
                 };
-                let mut body = given.clone();
-                let peer = body.pop_front().and_then(|frame| number(&frame));
-                let Some(peer) = peer else {
-                    return Poll::Ready(Err(Failure::new(
-                        "the message has no peer, expected its number as the first frame",
-                    )));
+                let (peer, body) = match addressed(given, || socket.peers()) {
+                    Ok(addressed) => addressed,
+                    Err(failure) => return Poll::Ready(Err(failure)),
                 };
                 let sent = once(cx, socket.send_to_async(peer, body)).map(failed);
                 if sent.is_ready() {
@@ -138,6 +146,28 @@ macro_rules! socket {
             }),
             wait wait_for_peers_async);
     };
+}
+
+/// Whom a message is for, and its body: the first of several frames says it, and one alone is for the only peer.
+fn addressed(
+    message: &Message,
+    peers: impl FnOnce() -> Vec<PeerId>,
+) -> Result<(PeerId, Message), Failure> {
+    let mut body = message.clone();
+    if body.frames().len() == 1 {
+        return match peers()[..] {
+            [only] => Ok((only, body)),
+            ref peers => Err(Failure::new(format!(
+                "the message names no peer, and there are {}: expected a number as the first frame",
+                peers.len()
+            ))),
+        };
+    }
+    let peer = body.pop_front().and_then(|frame| number(&frame));
+    let peer = peer.ok_or_else(|| {
+        Failure::new("the message has no peer, expected its number as the first frame")
+    });
+    Ok((peer?, body))
 }
 
 fn number(frame: &[u8]) -> Option<PeerId> {
@@ -161,8 +191,12 @@ socket!(XPub:
     wait wait_for_subscribers_async);
 socket!(XSub: both);
 socket!(Client: both);
-socket!(Server: numbers);
-socket!(Peer: numbers);
+socket!(Server: numbers, connect |socket, endpoint| {
+    failed(socket.connect(endpoint)).map(|_| None)
+});
+socket!(Peer: numbers, connect |socket, endpoint| {
+    failed(socket.connect_peer(endpoint)).map(Some)
+});
 socket!(Channel: both);
 socket!(Scatter: sends);
 socket!(Gather: receives);
@@ -191,7 +225,7 @@ impl Socket for As<sinew::Dgram> {
         failed(self.0.bind(endpoint))
     }
 
-    fn connect(&mut self, _: &str) -> Result<Endpoint, Failure> {
+    fn connect(&mut self, _: &str) -> Result<Option<PeerId>, Failure> {
         Err(unable("connect: each datagram names its target"))
     }
 
@@ -306,11 +340,19 @@ pub(crate) fn build<K: SocketKind>(
     })
 }
 
-/// Binds and connects a socket everywhere, and tells of endpoints whose names were filled in.
+/// What comes of binding or connecting that was not known before.
+pub(crate) enum Placed<'a> {
+    /// Bound to an endpoint whose name was filled in.
+    Bound(&'a Endpoint),
+    /// Whoever is at this endpoint is called so.
+    Peer(&'a str, PeerId),
+}
+
+/// Binds and connects a socket everywhere, and tells what comes of that.
 pub(crate) fn place(
     socket: &mut dyn Socket,
     places: &Places,
-    mut tell: impl FnMut(&Endpoint),
+    mut tell: impl FnMut(Placed<'_>),
 ) -> Result<(), Failure> {
     if places.bind.is_empty() && places.connect.is_empty() {
         return Err(Failure::usage(
@@ -320,11 +362,13 @@ pub(crate) fn place(
     for endpoint in &places.bind {
         let real = socket.bind(endpoint)?;
         if real.to_string() != *endpoint {
-            tell(&real);
+            tell(Placed::Bound(&real));
         }
     }
     for endpoint in &places.connect {
-        socket.connect(endpoint)?;
+        if let Some(peer) = socket.connect(endpoint)? {
+            tell(Placed::Peer(endpoint, peer));
+        }
     }
     Ok(())
 }

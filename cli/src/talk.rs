@@ -7,10 +7,10 @@ use std::io::{self, BufWriter, StdoutLock, Write};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use sinew::{CloseReport, Message, MonitorOptions};
+use sinew::{Message, MonitorOptions};
 
 use crate::args::{Format, Kind, SocketArgs};
-use crate::exit::{unsent_text, Failure, TIMEOUT, UNSENT};
+use crate::exit::{Failure, TIMEOUT};
 use crate::format::{unquote, Codec};
 use crate::input::{Input, Next};
 use crate::interrupt::Interrupt;
@@ -54,7 +54,7 @@ impl Manner {
 /// Runs one of the commands that are sockets.
 pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<(), Failure> {
     let manner = Manner::of(kind);
-    check(manner, args)?;
+    check(kind, manner, args)?;
     let interrupt = Interrupt::install().map_err(Failure::new)?;
     let interests = Interests {
         topics: &args.subscribe,
@@ -67,8 +67,8 @@ pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<
     if args.verbose {
         reporter.follow(socket.monitor(MonitorOptions::default()));
     }
-    place(&mut *socket, &args.places, |endpoint| {
-        reporter.bound(endpoint)
+    place(&mut *socket, &args.places, |placed| {
+        reporter.placed(&placed)
     })?;
     let group = group(kind, &args.group)?;
     let mut talk = Talk {
@@ -90,13 +90,7 @@ pub(crate) fn run(kind: Kind, args: &SocketArgs, reporter: &Reporter) -> Result<
     let ended = talk.run();
     let flushed = talk.output.flush();
     let closed = talk.socket.close(patience(args, &ended));
-    match ended.and(flushed) {
-        Ok(()) => sent_all(closed),
-        Err(failure) => {
-            reporter.unsent(closed.unsent);
-            Err(failure)
-        }
-    }
+    reporter.closed(ended.and(flushed), closed)
 }
 
 /// How long closing waits for what is unsent, if not for the linger time.
@@ -105,14 +99,6 @@ fn patience(args: &SocketArgs, ended: &Result<(), Failure>) -> Option<Duration> 
     match ended {
         Err(failure) if failure.code() == TIMEOUT => Some(timeout.min(GRACE)),
         _ => Some(timeout),
-    }
-}
-
-/// Fails if a socket was closed with messages unsent.
-pub(crate) fn sent_all(closed: CloseReport) -> Result<(), Failure> {
-    match closed.unsent {
-        0 => Ok(()),
-        unsent => Err(Failure::With(UNSENT, unsent_text(unsent))),
     }
 }
 
@@ -126,7 +112,18 @@ fn group(kind: Kind, groups: &[String]) -> Result<Option<String>, Failure> {
 }
 
 /// What makes no sense for a kind.
-fn check(manner: Manner, args: &SocketArgs) -> Result<(), Failure> {
+fn check(kind: Kind, manner: Manner, args: &SocketArgs) -> Result<(), Failure> {
+    if !args.subscribe.is_empty() && !matches!(kind, Kind::Sub | Kind::Xsub) {
+        return Err(Failure::usage("--subscribe is for sub and xsub"));
+    }
+    if !args.group.is_empty() && !matches!(kind, Kind::Radio | Kind::Dish) {
+        return Err(Failure::usage("--group is for radio and dish"));
+    }
+    if kind == Kind::Dish && args.group.is_empty() {
+        return Err(Failure::usage(
+            "dish receives nothing without a group, expected --group NAME",
+        ));
+    }
     if args.echo && !matches!(manner, Manner::Answer | Manner::Named) {
         return Err(Failure::usage(
             "--echo is for rep, router, server, peer, stream and dgram",

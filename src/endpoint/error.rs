@@ -15,7 +15,7 @@ pub enum EndpointError {
         expected: &'static str,
     },
     /// The transport exists in the ZeroMQ family but not in Sinew.
-    #[error("`{input}` uses the transport `{scheme}`, which is not available: expected `tcp://`, `ipc://` or `inproc://`")]
+    #[error("`{input}` uses the transport `{scheme}`, which is not available: expected {SCHEMES}")]
     UnsupportedTransport {
         /// The whole text given.
         input: Box<str>,
@@ -47,6 +47,12 @@ pub enum EndpointError {
         octets: usize,
     },
 }
+
+/// The transports that there are.
+#[cfg(feature = "ws")]
+const SCHEMES: &str = "`tcp://`, `ipc://`, `inproc://`, `udp://` or `ws://`";
+#[cfg(not(feature = "ws"))]
+const SCHEMES: &str = "`tcp://`, `ipc://`, `inproc://` or `udp://`";
 
 /// The size of `sun_path` on Linux, with its final zero.
 pub(super) const IPC_PATH_LIMIT: usize = 108;

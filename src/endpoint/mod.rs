@@ -1,6 +1,6 @@
 //! Endpoints: where a socket binds or connects, parsed once.
 //!
-//! An [`Endpoint`] is the parsed form of `tcp://host:port`, `ipc://path` or `inproc://name`. Parsing
+//! An [`Endpoint`] is the parsed form of `tcp://host:port`, `ipc://path`, `inproc://name` and the like. Parsing
 //! checks the syntax only and looks nothing up; whether the address makes sense for binding or for
 //! connecting is asked with [`Endpoint::check_bind`] and [`Endpoint::check_connect`], so one value
 //! can be kept, compared and printed without knowing what it will be used for. Printing gives the

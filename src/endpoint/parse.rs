@@ -239,7 +239,11 @@ const WS_PATH_LIMIT: usize = 1024;
 
 #[cfg(feature = "ws")]
 const EXPECTED_PATH: &str = "a path of at most 1024 visible ASCII characters other than `#`";
-const EXPECTED_ANY: &str = "`tcp://host:port`, `ipc://path` or `inproc://name`";
+#[cfg(feature = "ws")]
+const EXPECTED_ANY: &str =
+    "`tcp://host:port`, `ipc://path`, `inproc://name`, `udp://host:port` or `ws://host:port/path`";
+#[cfg(not(feature = "ws"))]
+const EXPECTED_ANY: &str = "`tcp://host:port`, `ipc://path`, `inproc://name` or `udp://host:port`";
 const EXPECTED_TCP: &str = "`tcp://host:port`";
 const EXPECTED_UDP: &str = "`udp://host:port` or `udp://interface;group:port`";
 const EXPECTED_INTERFACE: &str = "an interface name, an address or `*` before `;`";
@@ -349,20 +353,11 @@ mod tests {
     #[test]
     fn bad_texts_and_what_was_expected() {
         for (text, expected) in [
-            ("", "`tcp://host:port`, `ipc://path` or `inproc://name`"),
-            ("tcp", "`tcp://host:port`, `ipc://path` or `inproc://name`"),
-            (
-                "tcp:/a:1",
-                "`tcp://host:port`, `ipc://path` or `inproc://name`",
-            ),
-            (
-                "TCP://a:1",
-                "`tcp://host:port`, `ipc://path` or `inproc://name`",
-            ),
-            (
-                "://a:1",
-                "`tcp://host:port`, `ipc://path` or `inproc://name`",
-            ),
+            ("", super::EXPECTED_ANY),
+            ("tcp", super::EXPECTED_ANY),
+            ("tcp:/a:1", super::EXPECTED_ANY),
+            ("TCP://a:1", super::EXPECTED_ANY),
+            ("://a:1", super::EXPECTED_ANY),
             ("tcp://", "`tcp://host:port`"),
             ("tcp://1.2.3.4", "`tcp://host:port`"),
             ("tcp://host:", "`tcp://host:port`"),
@@ -442,6 +437,20 @@ mod tests {
                 error.to_string(),
                 format!("`{text}` is not an endpoint: expected {expected}"),
             );
+        }
+    }
+
+    #[test]
+    fn errors_name_every_transport_there_is() {
+        let mut schemes = vec!["tcp", "ipc", "inproc", "udp"];
+        schemes.extend(cfg!(feature = "ws").then_some("ws"));
+        for wrong in ["nothing", "wss://x:1"] {
+            let error = parse(wrong).unwrap_err().to_string();
+            let (_, expected) = error.split_once("expected ").unwrap();
+            for scheme in &schemes {
+                assert!(expected.contains(&format!("`{scheme}://")), "{error}");
+            }
+            assert_eq!(expected.contains("`ws://"), cfg!(feature = "ws"), "{error}");
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use super::drops::{DropCause, Drops};
 use super::events::{DisconnectReason, SocketEvent};
@@ -27,7 +28,7 @@ use crate::pipe::{
 use crate::proto::{ConnectionConfig, Version};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{lock, CachePadded, Event, Mailbox, Mutex};
+use crate::sync::{clock, lock, CachePadded, Event, Mailbox, Mutex};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -377,6 +378,11 @@ impl Port {
         if messages > 0 && self.counters.drops.add(cause, messages) {
             self.monitors.wake();
         }
+    }
+
+    /// When a close that begins now gives up what is unsent; `None` is never.
+    pub(crate) fn linger_deadline(&self) -> Option<Instant> {
+        clock::now().checked_add(self.config.linger?)
     }
 
     pub(crate) fn flow(&self) -> Flow {

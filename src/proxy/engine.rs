@@ -26,6 +26,14 @@ pub(super) struct Engine<'a> {
     ways: [Way; 2],
 }
 
+/// What is left when it has ended.
+pub(super) struct Left {
+    /// What could not be sent by then, by direction.
+    pub(super) held: [Option<Message>; 2],
+    pub(super) capture: Option<Box<dyn Relay>>,
+    pub(super) control: Option<Box<dyn Relay>>,
+}
+
 /// One direction.
 struct Way {
     is_open: bool,
@@ -73,8 +81,8 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Forwards until the end is asked for. What could not be sent by then, by direction.
-    pub(super) fn run(mut self) -> [Option<Message>; 2] {
+    /// Forwards until the end is asked for.
+    pub(super) fn run(mut self) -> Left {
         // Also if a panic ends it: who waits for the end must not wait for ever.
         let _stopped = StoppedOnDrop(self.steering);
         self.each(|socket| socket.release_links());
@@ -84,7 +92,11 @@ impl<'a> Engine<'a> {
             let is_idle = self.obey();
             let wanted = self.steering.wanted();
             if wanted == ProxyState::Stopped {
-                return self.ways.map(|way| way.held.map(|held| held.message));
+                return Left {
+                    held: self.ways.map(|way| way.held.map(|held| held.message)),
+                    capture: self.capture,
+                    control: self.control,
+                };
             }
             if state.replace(wanted) != Some(wanted) {
                 self.steering.enter(wanted);

@@ -6,9 +6,11 @@
 //! handed on as wire octets: nobody decodes them, and long runs are not copied.
 
 mod engine;
+mod report;
 mod statistics;
 mod steering;
 
+pub use report::{ProxyAside, ProxyReport};
 pub use statistics::{ProxyStatistics, SideStatistics};
 pub use steering::{ProxyHandle, ProxyState};
 
@@ -18,7 +20,6 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::error::ProxyError;
-use crate::message::Message;
 use crate::socket::{ProxySocket, Relay};
 use crate::socket_type::SocketType;
 use engine::Engine;
@@ -76,22 +77,6 @@ pub struct Proxy<F, B> {
     steering: Arc<Steering>,
 }
 
-/// What a proxy leaves behind: its sockets as they are, with what they hold.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct ProxyReport<F, B> {
-    /// The first socket.
-    pub front: F,
-    /// The second.
-    pub back: B,
-    /// What the proxy has forwarded.
-    pub statistics: ProxyStatistics,
-    /// A message that the first socket had received and the second had no room for: at most one.
-    pub for_back: Option<Message>,
-    /// The same in the other direction.
-    pub for_front: Option<Message>,
-}
-
 impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
     /// A proxy between these two. Nothing happens before [`run`](Self::run) or [`spawn`](Self::spawn).
     pub fn new(front: F, back: B) -> Self {
@@ -106,7 +91,8 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
 
     /// Sends a copy of every message, of both directions, to this socket: a PUSH, PUB, XPUB, DEALER or PAIR.
     /// A copy is never left out for lack of room (but a PUB leaves out subscribers as it always does):
-    /// while this socket has none, nothing is forwarded. Default: none.
+    /// while this socket has none, nothing is forwarded. It comes back in the
+    /// [report](ProxyReport::capture). Default: none.
     pub fn capture(mut self, capture: impl ProxySocket + 'static) -> Self {
         self.capture = Some(Box::new(capture));
         self
@@ -117,7 +103,8 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
     /// of eight octets, in the byte order of this machine: frames and octets received at the front, then sent
     /// there, then the same four of the back. A REP answers everything else with an empty message, after it has
     /// taken effect; a PAIR does not answer. What is no command is ignored. An answer that the other side
-    /// has no room for is dropped. Default: none; see also [`handle`](Self::handle).
+    /// has no room for is dropped. The socket comes back in the [report](ProxyReport::control), whose
+    /// [`close`](ProxyReport::close) waits until the last answer is sent. Default: none; see also [`handle`](Self::handle).
     pub fn control(mut self, control: impl ProxySocket + 'static) -> Self {
         self.control = Some(Box::new(control));
         self
@@ -166,11 +153,14 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
             self.control.take(),
             &self.steering,
         );
-        let [for_back, for_front] = engine.run();
+        let left = engine.run();
+        let [for_back, for_front] = left.held;
         ProxyReport {
             statistics: self.steering.statistics(),
             front: self.front,
             back: self.back,
+            capture: left.capture.map(ProxyAside),
+            control: left.control.map(ProxyAside),
             for_back,
             for_front,
         }

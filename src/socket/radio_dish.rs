@@ -15,7 +15,7 @@ use super::common::{peer_methods, pollable, shell_methods, socket_traits};
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::relay::Relay;
+use super::relay::{relay, Relay};
 use super::shell::Shell;
 use super::task;
 use super::topics::{Matching, Reporting, Topics};
@@ -250,6 +250,20 @@ impl Radio {
     ///
     /// # Errors
     /// If there were fewer when the time was over.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew::{Dish, Radio};
+    ///
+    /// let mut radio = Radio::new();
+    /// let endpoint = radio.bind("inproc://radio-members")?;
+    /// let mut dish = Dish::builder().connect(&endpoint)?;
+    /// dish.join("news")?;
+    /// radio.wait_for_members("news", 1, Duration::from_secs(60))?;
+    /// let error = radio.wait_for_members("news", 2, Duration::ZERO).unwrap_err();
+    /// assert_eq!(error.to_string(), "1 of 2 members were there when the time was over");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_for_members(
         &mut self,
         group: impl AsRef<[u8]>,
@@ -257,7 +271,7 @@ impl Radio {
         timeout: Duration,
     ) -> Result<(), WaitTimeout> {
         let (out, shell, group) = (&mut self.out, &self.shell, group.as_ref());
-        shell.wait_until("subscribers", count, timeout, || out.subscribers_of(group))
+        shell.wait_until("members", count, timeout, || out.subscribers_of(group))
     }
 
     /// As [`wait_for_members`](Self::wait_for_members), for a task, and as long as it takes. Dropping the future
@@ -487,6 +501,8 @@ impl Relay for Radio {
         &self.shell.port
     }
 
+    relay!(@ends);
+
     fn tend(&mut self) {
         self.out.refresh();
     }
@@ -519,6 +535,8 @@ impl Relay for Dish {
     fn port(&self) -> &Arc<Port> {
         &self.shell.port
     }
+
+    relay!(@ends);
 
     fn tend(&mut self) {
         self.inbound.refresh();

@@ -1,10 +1,13 @@
 //! What a proxy does with a socket: take a message without waiting, give one, and say what it would
 //! wait for. Every kind that can stand beside a proxy has it.
 
+use std::any::Any;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
+use super::CloseReport;
 use crate::error::{SendError, SendFailure};
 use crate::io::Port;
 use crate::message::Message;
@@ -23,8 +26,15 @@ impl<S: Relay> ProxySocket for S {}
     private_interfaces,
     reason = "a sealed trait is public so that it can bound a public one, and not nameable"
 )]
-pub trait Relay: Send {
+pub trait Relay: Send + 'static {
     fn port(&self) -> &Arc<Port>;
+
+    /// Closes it, and waits at most until then.
+    fn end(self: Box<Self>, deadline: Option<Instant>) -> CloseReport;
+
+    fn as_any(&self) -> &dyn Any;
+
+    fn into_any(self: Box<Self>) -> Box<dyn Any + Send>;
 
     /// Takes note of who has come and gone.
     fn tend(&mut self);
@@ -93,7 +103,29 @@ macro_rules! relay {
                 self.take_note();
             }
 
+            relay!(@ends);
+
             $(relay!(@$way $half $(. $part)?);)+
+        }
+    };
+    // By its own end.
+    (@ends) => {
+        fn end(
+            self: Box<Self>,
+            deadline: Option<std::time::Instant>,
+        ) -> crate::socket::CloseReport {
+            self.close_by(deadline)
+        }
+
+        relay!(@any);
+    };
+    (@any) => {
+        fn as_any(&self) -> &dyn std::any::Any {
+            self
+        }
+
+        fn into_any(self: Box<Self>) -> Box<dyn std::any::Any + Send> {
+            self
         }
     };
     (@receives $half:ident $(. $part:ident)?) => {

@@ -11,7 +11,7 @@ use super::common::{
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, SendHalf};
-use super::relay::Relay;
+use super::relay::{relay, Relay};
 use super::shell::Shell;
 use super::task;
 use super::SocketBuilder;
@@ -459,6 +459,8 @@ impl Relay for Rep {
     fn port(&self) -> &Arc<Port> {
         &self.shell.port
     }
+
+    relay!(@ends);
 
     fn tend(&mut self) {
         self.take_note();

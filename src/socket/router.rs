@@ -10,7 +10,7 @@ use super::common::{
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
 use super::outbound::{Given, Outgoing, SendHalf};
-use super::relay::Relay;
+use super::relay::{relay, Relay};
 use super::shell::{inproc_name, Shell};
 use super::split::halves;
 use super::task;
@@ -682,6 +682,8 @@ impl Relay for Router {
     fn port(&self) -> &Arc<Port> {
         &self.shell.port
     }
+
+    relay!(@ends);
 
     fn tend(&mut self) {
         Router::tend(self);

@@ -526,8 +526,7 @@ impl Shell {
 
     /// When a close that begins now gives up what is unsent.
     pub(super) fn linger_deadline(&self) -> Option<Instant> {
-        let linger = self.port.config.linger?;
-        clock::now().checked_add(linger)
+        self.port.linger_deadline()
     }
 
     /// Begins the end: nothing is accepted or received any more, what is queued is sent until the

@@ -12,7 +12,7 @@ use super::builder::sealed::Assemble;
 use super::common::{pollable, socket_traits, watch_methods};
 use super::deadline::Deadline;
 use super::readiness::{Interest, Readiness};
-use super::relay::Relay;
+use super::relay::{relay, Relay};
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
 use super::split::sealed::Halves;
@@ -489,6 +489,12 @@ impl Relay for Stream {
     fn port(&self) -> &Arc<Port> {
         self.router.port()
     }
+
+    fn end(self: Box<Self>, deadline: Option<Instant>) -> CloseReport {
+        Box::new(self.router).end(deadline)
+    }
+
+    relay!(@any);
 
     fn tend(&mut self) {
         Relay::tend(&mut self.router);

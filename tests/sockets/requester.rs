@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures::executor::block_on;
 use futures::future::join_all;
+use futures::task::noop_waker_ref;
 use sinew::{
     Message, PendingRequest, RecvError, Rep, RequestError, RequestOptions, Requester, Router,
     SendFailure, Shared,
@@ -214,7 +215,7 @@ fn a_request_that_is_dropped_is_cancelled() {
         .connect(&rep.bound_endpoints()[0])
         .unwrap();
     let mut request = Box::pin(requester.request_async("x"));
-    let mut cx = Context::from_waker(Waker::noop());
+    let mut cx = Context::from_waker(noop_waker_ref());
     assert!(request.as_mut().poll(&mut cx).is_pending());
     assert_eq!(rep.recv_timeout(LONG).unwrap().as_bytes(), b"x");
     assert_eq!(requester.outstanding(), 1);
@@ -340,7 +341,7 @@ impl Crowd {
 
     /// Drops it if it has not ended yet.
     fn cancel(&self, n: u32) {
-        self.poll(n, Waker::noop(), |request| {
+        self.poll(n, noop_waker_ref(), |request| {
             drop(request);
             None
         });
@@ -558,7 +559,7 @@ fn a_place_in_the_line_is_given_up_with_the_future() {
     use sinew::Pair;
     let mut one = Pair::builder().bind("inproc://shared-line").unwrap();
     let other = Shared::new(Pair::builder().connect("inproc://shared-line").unwrap());
-    let mut cx = Context::from_waker(Waker::noop());
+    let mut cx = Context::from_waker(noop_waker_ref());
     let mut first = Box::pin(other.recv_async());
     let mut second = Box::pin(other.recv_async());
     assert!(first.as_mut().poll(&mut cx).is_pending());

@@ -63,15 +63,21 @@ pub(crate) fn description() -> String {
         });
     let cores = thread::available_parallelism().map_or(0, usize::from);
     let kernel = read("/proc/sys/kernel/osrelease");
+    let kernel = major_minor(&kernel);
     let load = read("/proc/loadavg");
     let load = load.split(' ').next().unwrap_or("unknown");
     let (major, minor, patch) = zmq::version();
     format!(
-        "{model}, {cores} cores, {} {}, load {load}\n{} UTC, libzmq {major}.{minor}.{patch}\n",
+        "{model}, {cores} cores, {} {kernel}, load {load}\n{} UTC, libzmq {major}.{minor}.{patch}\n",
         std::env::consts::OS,
-        kernel.trim(),
         date(),
     )
+}
+
+/// The first two numbers of a kernel's release. The rest is of one build, and says nothing to others.
+fn major_minor(release: &str) -> String {
+    let numbers = release.split(|c: char| !c.is_ascii_digit());
+    numbers.take(2).collect::<Vec<_>>().join(".")
 }
 
 /// Year, month, day, hour and minute. Days to date after Howard Hinnant's `civil_from_days`.
@@ -95,4 +101,16 @@ fn date() -> String {
     let year = era * 400 + year_of_era + next;
     let (hour, minute) = (seconds / 3_600 % 24, seconds / 60 % 60);
     format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::major_minor;
+
+    #[test]
+    fn releases_of_kernels_are_cut_behind_the_minor_number() {
+        assert_eq!(major_minor("6.18.44-build-7\n"), "6.18");
+        assert_eq!(major_minor("7.0-rc1"), "7.0");
+        assert_eq!(major_minor(""), "");
+    }
 }

@@ -165,6 +165,37 @@ fn median(sorted: &[f64]) -> Option<f64> {
     }
 }
 
+/// The command that was given these arguments, with the names of files as the documentation has them: where they
+/// lie is a matter of one machine.
+fn command(args: impl IntoIterator<Item = String>) -> String {
+    let mut words = vec!["cargo bench --bench compare --".to_owned()];
+    let mut args = args.into_iter().filter(|arg| arg != "--bench");
+    while let Some(arg) = args.next() {
+        let (name, value) = match arg.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (&arg[..], None),
+        };
+        match FILES.iter().find(|(option, _)| *option == name) {
+            Some((option, file)) => {
+                if value.is_none() {
+                    args.next();
+                }
+                words.push(format!("{option} {file}"));
+            }
+            None => words.push(arg),
+        }
+    }
+    words.join(" ")
+}
+
+/// Options that take files, and what these are called in `benches/README.md`.
+const FILES: [(&str, &str); 4] = [
+    ("--json", "rows.json"),
+    ("--markdown", "RESULTS.md"),
+    ("--plot", "plots"),
+    ("--from", "rows.json"),
+];
+
 /// All rows of a run, with their ratios.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -241,14 +272,10 @@ impl Report {
 
     /// Machine, goals and the whole table, for a file.
     pub(crate) fn markdown(&self) -> String {
-        let command: Vec<_> = std::env::args()
-            .skip(1)
-            .filter(|arg| arg != "--bench")
-            .collect();
         let mut out = format!(
-            "# Results\n\nWritten by `cargo bench --bench compare -- {}`; how to read it is in \
+            "# Results\n\nWritten by `{}`; how to read it is in \
              [README.md](README.md). Only ratios within one run mean anything.\n\n```text\n{}```\n\n",
-            command.join(" "),
+            command(std::env::args().skip(1)),
             self.head
         );
         out.push_str("## Goals\n\n");
@@ -348,4 +375,25 @@ const COLUMNS: [&str; 13] = [
 
 fn is_text(column: usize) -> bool {
     matches!(COLUMNS[column], "work" | "impl" | "unit" | "note")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::command;
+
+    fn of(args: &str) -> String {
+        command(args.split(' ').map(str::to_owned))
+    }
+
+    #[test]
+    fn the_command_names_no_place_of_this_machine() {
+        assert_eq!(
+            of("--json /some/where/a.json --only pushpull --markdown=/else/b.md --quick --plot x/y --bench"),
+            "cargo bench --bench compare -- --json rows.json --only pushpull --markdown RESULTS.md --quick --plot plots"
+        );
+        assert_eq!(
+            of("--from /tmp/c"),
+            "cargo bench --bench compare -- --from rows.json"
+        );
+    }
 }

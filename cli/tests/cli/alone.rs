@@ -74,27 +74,28 @@ fn requests_and_replies() {
 /// Kinds that send and receive in any order, and those that name their peers, which echo.
 #[test]
 fn every_other_kind_talks() {
-    for (server, client, sent) in [
-        ("router", "dealer", "hi"),
-        ("router", "req", "hi"),
-        ("server", "client", "hi"),
-        ("peer", "peer", ""),
-        ("dgram", "dgram", ""),
+    for (server, client) in [
+        ("router", "dealer"),
+        ("router", "req"),
+        ("server", "client"),
+        ("peer", "peer"),
     ] {
-        let place = if server == "dgram" {
-            "udp://127.0.0.1:*"
-        } else {
-            "tcp://127.0.0.1:*"
-        };
-        let echo = start(&format!("{server} -b {place} --echo -F quoted"));
+        let echo = start(&format!("{server} -b tcp://127.0.0.1:* --echo -F quoted"));
         let end = echo.endpoint();
-        if sent.is_empty() {
-            continue;
+        let talk = run(&format!("{client} -c {end} -d hi -n 1 -t 30s"), b"").ok();
+        match client {
+            // By a number of its own making.
+            "peer" => assert!(talk.ends_with("\thi\n"), "{talk}"),
+            _ => assert_eq!(talk, "hi\n", "{client}"),
         }
-        let talk = run(&format!("{client} -c {end} -d {sent} -n 1 -t 30s"), b"");
-        assert_eq!(talk.ok(), "hi\n", "{client}");
-        assert!(echo.line().ends_with("hi"));
+        assert!(echo.line().ends_with("\thi"));
     }
+    let echo = start("dgram -b udp://127.0.0.1:* --echo");
+    let sent = format!("{}\thi", echo.endpoint().replace("udp://", ""));
+    let talk = "dgram -b udp://127.0.0.1:* -m -n 1 -t 30s -d";
+    let talk: Vec<&str> = talk.split(' ').chain([&sent[..]]).collect();
+    assert_eq!(run_with(&talk, b"").ok(), format!("{sent}\n"));
+    assert!(echo.line().ends_with("\thi"));
     for kind in ["pair", "channel", "dealer"] {
         let one = start(&format!("{kind} -b ipc://* -n 1 -d there"));
         let other = start(&format!("{kind} -c {} -n 1 -d back", one.endpoint()));
@@ -113,6 +114,35 @@ fn every_other_kind_talks() {
     assert_eq!(xsub.line(), "topic 1");
     xsub.write(b"up\n");
     assert_eq!(xpub.line(), "up");
+}
+
+/// It is told what those are called that it connects to; a message for the only one needs no number.
+#[test]
+fn a_peer_speaks_first() {
+    let [one, other] = [(); 2].map(|()| start("peer -b tcp://127.0.0.1:*"));
+    let ends = [one.endpoint(), other.endpoint()];
+    let places = format!("-c {} -c {}", ends[0], ends[1]);
+    let mut peer = start(&format!("peer {places} -m"));
+    let told = [(); 2].map(|()| peer.err_line());
+    let numbers = [0, 1].map(|index: usize| {
+        let (end, number) = told[index].split_once(" is peer ").unwrap();
+        assert_eq!(end, format!("sinew: {}", ends[index]));
+        number
+    });
+    assert_ne!(numbers[0], numbers[1]);
+    peer.write(format!("{}\tto the other\n{}\tto one\n", numbers[1], numbers[0]).as_bytes());
+    assert!(one.line().ends_with("\tto one"));
+    assert!(other.line().ends_with("\tto the other"));
+
+    let ended = run(&format!("peer {places} -d whom"), b"");
+    assert!(ended.err.contains("there are 2"), "{ended:?}");
+    ended.has_code(1);
+    run(&format!("peer -c {} -n 0 -d alone", ends[0]), b"").ok();
+    assert!(one.line().ends_with("\talone"));
+    let ended = run(&format!("--json peer -c {} -n 0 -d x", ends[0]), b"");
+    let told: Value = serde_json::from_str(ended.err.trim()).unwrap();
+    assert_eq!(told["connected"], ends[0]);
+    assert!(told["peer"].as_u64() > Some(0));
 }
 
 /// Plain octets, from a connection that is no ZeroMQ socket.
@@ -163,6 +193,9 @@ fn exit_codes_say_how_it_ended() {
         "bench latency --role send",
         "proxy pull-push --front-bind ipc://*",
         "monitor rep",
+        "dish -b tcp://127.0.0.1:*",
+        "pull -b tcp://127.0.0.1:* -s topic",
+        "sub -b tcp://127.0.0.1:* -g news",
     ] {
         let ended = run(wrong, b"");
         assert_eq!(ended.code, Some(2), "{wrong}: {ended:?}");

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{run, start, Running};
+use crate::support::{nobody, run, start, Running};
 
 /// The endpoints it is bound to, in the order it binds them.
 fn ends<const N: usize>(proxy: &Running) -> [String; N] {
@@ -16,15 +16,15 @@ fn requests_pass_and_it_is_steered() {
     );
     let [front, back, control] = ends(&proxy);
     let _rep = start(&format!("rep -c {back} --echo"));
-    assert_eq!(run(&format!("req -c {front} -d ping"), b"").ok(), "ping\n");
-    assert_eq!(
-        run(&format!("req -c {control}"), b"PAUSE\nRESUME\n").ok(),
-        "\n\n"
-    );
-    let figures = run(&format!("--json req -c {control} -d STATISTICS"), b"").ok();
+    let asked = run(&format!("req -c {front} -d ping -t 30s"), b"");
+    assert_eq!(asked.ok(), "ping\n");
+    let steered = run(&format!("req -c {control} -t 30s"), b"PAUSE\nRESUME\n");
+    assert_eq!(steered.ok(), "\n\n");
+    let asked = format!("--json req -c {control} -d STATISTICS -t 30s");
+    let figures = run(&asked, b"").ok();
     let figures: Value = serde_json::from_str(&figures).unwrap();
     assert_eq!(figures.as_array().unwrap().len(), 8);
-    run(&format!("req -c {control} -d TERMINATE"), b"").ok();
+    run(&format!("req -c {control} -d TERMINATE -t 30s"), b"").ok();
     let ended = proxy.end();
     assert!(
         ended
@@ -53,9 +53,11 @@ fn a_forwarder_with_a_capture_ends_by_a_signal() {
     drop(tap);
     proxy.signal("INT");
     let ended = proxy.end();
-    let statistics: Value = serde_json::from_str(ended.err.lines().last().unwrap()).unwrap();
+    let mut told = ended.err.lines().rev();
+    let last = told.find(|line| line.contains("undeliverable")).unwrap();
+    let statistics: Value = serde_json::from_str(last).unwrap();
     assert_eq!(statistics["back"]["sent"]["messages"], 1);
-    ended.ok();
+    ended.has_code(130);
 }
 
 #[test]
@@ -67,6 +69,7 @@ fn other_pairs_pass_messages() {
         ("pair-pair", "pair", "pair"),
         ("channel-channel", "channel", "channel"),
         ("sub-pub", "pub", "sub"),
+        ("dish-radio -g news", "radio -g news", "dish -g news"),
     ] {
         let proxy = start(&format!(
             "proxy {pair} --front-bind ipc://* --back-bind ipc://*"
@@ -74,17 +77,76 @@ fn other_pairs_pass_messages() {
         let [front, back] = ends(&proxy);
         let sink = start(&format!("{to} -c {back} -n 1"));
         let mut source = start(&format!("{from} -c {front}"));
-        if from == "pub" {
+        if from == "pub" || from.starts_with("radio") {
             // What comes before the subscription of either is nobody's.
             let mut tries = 0;
-            while sink.try_line().is_err() {
+            let line = loop {
+                if let Ok(line) = sink.try_line() {
+                    break line;
+                }
                 source.write(b"x\n");
                 tries += 1;
                 assert!(tries < 100_000, "nothing comes");
-            }
+            };
+            assert!(line.ends_with('x'), "{pair}: {line}");
         } else {
             source.write(b"x\n");
             assert_eq!(sink.line(), "x", "{pair}");
         }
+    }
+}
+
+/// Whoever it ends by: messages for a place where nobody is are told.
+#[test]
+fn what_a_proxy_could_not_send_is_told() {
+    for by_signal in [true, false] {
+        let proxy = start(&format!(
+            "proxy pull-push --front-bind ipc://* --back-connect {} --control-bind ipc://* --linger 0",
+            nobody()
+        ));
+        let [front, control] = ends(&proxy);
+        run(&format!("push -c {front} -d x"), b"").ok();
+        // The last two of eight are frames and octets sent at the back.
+        let statistics = format!("req -c {control} -d STATISTICS --output-format hex -t 30s");
+        let mut tries = 0;
+        loop {
+            let figures = run(&statistics, b"").ok();
+            let sent = figures.split('\t').nth(6).unwrap();
+            if sent.contains('1') {
+                break;
+            }
+            tries += 1;
+            assert!(tries < 10_000, "nothing is forwarded: {figures}");
+        }
+        // Nothing lingers: whether there is an answer is open.
+        let _master = (!by_signal).then(|| start(&format!("req -c {control} -d TERMINATE")));
+        if by_signal {
+            proxy.signal("TERM");
+        }
+        let ended = proxy.end();
+        assert!(ended.err.contains("1 message was not sent"), "{ended:?}");
+        ended.has_code(if by_signal { 143 } else { 4 });
+    }
+}
+
+#[test]
+fn options_for_other_pairs_are_refused_by_name() {
+    for (pair, flag) in [
+        ("pull-push", "--no-drop"),
+        ("router-dealer", "--no-drop"),
+        ("xsub-xpub", "--subscribe topic"),
+        ("pull-push", "--subscribe topic"),
+        ("sub-pub", "--group news"),
+        ("dish-radio --group news", "--no-drop"),
+        // Without one it would forward nothing.
+        ("dish-radio", ""),
+    ] {
+        let args = format!("proxy {pair} --front-bind ipc://* --back-bind ipc://* {flag}");
+        let ended = run(&args, b"");
+        let (pair, _) = pair.split_once(' ').unwrap_or((pair, ""));
+        assert!(ended.err.contains(pair), "{ended:?}");
+        let flag = flag.split(' ').next().filter(|flag| !flag.is_empty());
+        assert!(ended.err.contains(flag.unwrap_or("--group")), "{ended:?}");
+        ended.has_code(2);
     }
 }
