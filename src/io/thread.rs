@@ -390,7 +390,10 @@ impl IoThread {
                 Some(Slot::Listener(_)) => self.accept(slot),
                 Some(Slot::Dialer(_)) => self.connect_progress(slot),
                 Some(Slot::Datagrams(_)) => self.datagrams_ready(slot),
-                Some(Slot::Link(_)) => self.link_ready(slot, event),
+                Some(Slot::Link(this)) => {
+                    this.link.tally.called();
+                    self.link_ready(slot, event);
+                }
                 // Closed in this very turn, or a stale event of another use of the slot.
                 Some(Slot::Freed) | None => {}
             }
@@ -457,17 +460,20 @@ impl IoThread {
             Command::Resolved { slot, id, result } => self.resolved(slot, id, result),
             Command::Attend(slot, id) => {
                 if let Some(link) = self.link(slot, id) {
+                    link.tally.called();
                     link.begin_attention();
                     self.attend(slot);
                 }
             }
             Command::Output(slot, id) => {
                 if let Some(link) = self.link(slot, id) {
+                    link.tally.called();
                     self.heat(link);
                 }
             }
             Command::Input(slot, id) => {
-                if self.link(slot, id).is_some() {
+                if let Some(link) = self.link(slot, id) {
+                    link.tally.called();
                     self.read_link(slot, false);
                 }
             }

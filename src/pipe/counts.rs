@@ -1,6 +1,7 @@
 //! A look at how much has gone through a pipe, for whoever has neither of its ends.
 
 use super::conflate::Conflation;
+use super::losses::{self, Losses};
 use super::{Arc, Ordering, Reader, Shared};
 
 /// Reads the counts that the two ends keep for each other. Costs them nothing. It keeps what is unread
@@ -33,6 +34,11 @@ impl Reader {
 }
 
 impl Counts {
+    /// What was dropped here so far.
+    pub(crate) fn losses(&self) -> Losses {
+        losses::of(&self.shared, self.conflation.as_deref())
+    }
+
     pub(crate) fn passed(&self) -> Passed {
         let Shared { writer, reader, .. } = &*self.shared;
         // In this order: what was acknowledged had been published before.

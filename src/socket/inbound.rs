@@ -441,6 +441,21 @@ impl RecvHalf {
         self.from
     }
 
+    /// The last message is of no use: it is dropped and counted.
+    #[cold]
+    pub(super) fn drop_last(&mut self) {
+        self.port.dropped(DropCause::Unexpected, 1);
+        self.note_unwanted(self.from);
+    }
+
+    /// A message that came from this peer is of no use, which is counted of its connection.
+    #[cold]
+    pub(super) fn note_unwanted(&mut self, key: PeerKey) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.reader.note_unwanted();
+        }
+    }
+
     /// Ends the connection that the last message came through, if it is still there. Over inproc there is none.
     #[cold]
     pub(super) fn end_last(&mut self, reason: DisconnectReason) {

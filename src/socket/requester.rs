@@ -529,11 +529,11 @@ impl Core {
             if state.closed {
                 return;
             }
-            let mut unexpected = 0;
+            let mut unexpected = Vec::new();
             for (from, message) in received.drain(..) {
                 match state.requests.accept(from, message) {
                     Some(tag) => ended.push(tag),
-                    None => unexpected += 1,
+                    None => unexpected.push(from),
                 }
             }
             for peer in lost.drain(..) {
@@ -548,7 +548,11 @@ impl Core {
             state.sleeps_until = due;
             drop(state);
             // A monitor may be woken, as those who asked may: without the lock.
-            self.port.dropped(DropCause::Unexpected, unexpected);
+            let count = unexpected.len() as u64;
+            self.port.dropped(DropCause::Unexpected, count);
+            for from in unexpected {
+                inbound.note_unwanted(from);
+            }
             wake_all(ended);
             if !again {
                 // Late or early, the loop looks at everything.
