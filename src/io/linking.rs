@@ -377,9 +377,16 @@ impl IoThread {
             return;
         }
         let link = Arc::clone(&this.link);
-        // What is readable is read first: silence is judged by what has come.
-        if !this.paused && !link.reading.is_with_caller() {
-            self.read_link(slot, false);
+        // What is readable is read first: silence is judged by what has come. A caller that reads is left alone as
+        // long as there is nothing to judge; after that its time is over, for what came may wait for it.
+        if !this.paused {
+            if !link.reading.is_with_caller() {
+                self.read_link(slot, false);
+            } else if is_overdue(&link, now) {
+                // One that is at it now has read what there was when this returns.
+                drop(link.input.lock());
+                self.take_back(&link);
+            }
             if self.link(slot, link.id).is_none() {
                 return;
             }
@@ -827,6 +834,11 @@ fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
+
+/// Whether a peer would be taken for gone, by what has been read of it.
+fn is_overdue(link: &Link, now: Instant) -> bool {
+    !link.octets.traffic.load(Ordering::Relaxed) && lock(&link.proto).is_overdue(now)
+}
 
 /// Whom the pattern cannot have is told before it sends anything.
 fn refuse_if_full(link: &Link) {

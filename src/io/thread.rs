@@ -554,16 +554,21 @@ impl IoThread {
             false => CALLER_LOOK,
         };
         for link in gone {
-            let was_task = link.reading.is_with_task();
-            if link.reading.take(&link) && self.link(link.slot, link.id).is_some() {
-                self.read_link(link.slot, true);
-            }
-            if was_task {
-                // It may wait for long, and gives back the memory it read with.
-                link.port.inbound.event().notify();
-            }
+            self.take_back(&link);
         }
         self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + self.caller_look);
+    }
+
+    /// Takes a connection back from the caller that reads it, and reads what there is.
+    pub(super) fn take_back(&mut self, link: &Link) {
+        let was_task = link.reading.is_with_task();
+        if link.reading.take(link) && self.link(link.slot, link.id).is_some() {
+            self.read_link(link.slot, true);
+        }
+        if was_task {
+            // It may wait for long, and gives back the memory it read with.
+            link.port.inbound.event().notify();
+        }
     }
 
     fn handle_unread(&mut self) -> bool {
