@@ -212,7 +212,8 @@ impl RecvHalf {
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
-                    self.peers += 1;
+                    // Over inproc a pipe that keeps too much is replaced by another when its peer is known.
+                    self.peers += usize::from(self.pipe(key).is_none());
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
