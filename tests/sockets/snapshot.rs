@@ -173,7 +173,9 @@ fn a_context_knows_its_sockets_and_threads() {
     (then.wakeups, now.wakeups) = (0, 0);
     assert_eq!(then, now);
     let (mut then, mut now) = (socket.connections.clone(), pull.connections());
-    then.iter_mut().chain(&mut now).for_each(|of| of.wakeups = 0);
+    then.iter_mut()
+        .chain(&mut now)
+        .for_each(|of| of.wakeups = 0);
     assert_eq!(then, now);
     assert_eq!(snapshot.threads.len(), 1);
     let thread = &snapshot.threads[0];
