@@ -175,20 +175,20 @@ fn exchange(old: Old, kind: Kind) -> Vec<Step> {
             steps
         }
         Kind::Sub => vec![
-            Reads(one(b"\x01a")),
             // Such a publisher may not filter.
             Writes([one(b"b"), one(b"ab")].concat()),
             Receives(&[b"ab"]),
             Subscribes(b"c"),
-            Reads(one(b"\x01c")),
             Unsubscribes(b"a"),
-            Reads(one(b"\0a")),
+            // libzmq keeps the first one back until it has something else to say.
+            Reads([one(b"\x01a"), one(b"\x01c"), one(b"\0a")].concat()),
         ],
         Kind::XSub => vec![
-            Sends(&[b"\x01q"]),
-            Reads(one(b"\x01q")),
+            // Then it knows its peer: libzmq would keep back what it is given before.
             Writes(one(b"question")),
             Receives(&[b"question"]),
+            Sends(&[b"\x01q"]),
+            Reads(one(b"\x01q")),
             Sends(&[b"\0q"]),
             Reads(one(b"\0q")),
         ],
@@ -242,10 +242,12 @@ fn each_holds_to_the_table<S: Subject>(mut subject: S) {
             for (n, step) in exchange(old, kind).into_iter().enumerate() {
                 let at = format!("{old:?}, {kind:?}, step {n}");
                 match step {
-                    Reads(octets) => assert_eq!(read(&mut stream, octets.len()), octets, "{at}"),
+                    Reads(octets) => {
+                        assert_eq!(read(&mut stream, octets.len(), &at), octets, "{at}");
+                    }
                     ReadsType(number, deployed) => {
                         let number = if S::DEPLOYED { deployed } else { number };
-                        assert_eq!(read(&mut stream, 1), [number], "{at}");
+                        assert_eq!(read(&mut stream, 1, &at), [number], "{at}");
                     }
                     Writes(octets) => stream.write_all(&octets).unwrap(),
                     Receives(frames) => assert_eq!(subject.recv(), frames, "{at}"),
@@ -265,7 +267,7 @@ fn each_holds_to_the_table<S: Subject>(mut subject: S) {
                         subject.send(&[b"b"]);
                         subject.send(&[b"ab"]);
                         let twice = octets.repeat(2);
-                        let read = read(&mut stream, octets.len());
+                        let read = read(&mut stream, octets.len(), &at);
                         let from_somewhere = twice.windows(read.len()).any(|part| part == read);
                         assert!(from_somewhere, "{at}: {read:?}");
                     }
@@ -275,9 +277,10 @@ fn each_holds_to_the_table<S: Subject>(mut subject: S) {
     }
 }
 
-fn read(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+fn read(stream: &mut TcpStream, count: usize, at: &str) -> Vec<u8> {
     let mut octets = vec![0; count];
-    stream.read_exact(&mut octets).unwrap();
+    let read = stream.read_exact(&mut octets);
+    read.unwrap_or_else(|error| panic!("{at}: {error}"));
     octets
 }
 
@@ -359,8 +362,8 @@ impl Subject for Ours {
     fn open(&mut self, kind: Kind) -> SocketAddr {
         let bound: Endpoint;
         macro_rules! open {
-            ($kind:ident) => {{
-                let builder = $kind::builder().legacy_peers(true);
+            ($kind:ident $(, $option:ident($value:expr))?) => {{
+                let builder = $kind::builder().legacy_peers(true)$(.$option($value))?;
                 let (socket, endpoint) = builder.bound("tcp://127.0.0.1:*").unwrap();
                 bound = endpoint;
                 Socket::$kind(socket)
@@ -371,18 +374,13 @@ impl Subject for Ours {
             Kind::Pull => open!(Pull),
             Kind::Pub => open!(Pub),
             Kind::Sub => open!(Sub),
-            Kind::Req => open!(Req),
+            // As libzmq's is by default.
+            Kind::Req => open!(Req, correlated(false)),
             Kind::Rep => open!(Rep),
             Kind::XPub => open!(XPub),
             Kind::XSub => open!(XSub),
+            Kind::Dealer => open!(Dealer, routing_id(RoutingId::new(kind.name()).unwrap())),
             Kind::Router => open!(Router),
-            Kind::Dealer => {
-                let id = RoutingId::new(kind.name()).unwrap();
-                let builder = Dealer::builder().legacy_peers(true).routing_id(id);
-                let (socket, endpoint) = builder.bound("tcp://127.0.0.1:*").unwrap();
-                bound = endpoint;
-                Socket::Dealer(socket)
-            }
         };
         self.0 = Some(socket);
         if !kind.topic().is_empty() {
