@@ -11,6 +11,7 @@ mod engine;
 mod ext;
 #[cfg(test)]
 pub(crate) mod fuzz;
+mod id_map;
 mod liveness;
 mod queue;
 mod random;
@@ -32,6 +33,7 @@ pub use random::Random;
 pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
+pub(crate) use id_map::IdMap;
 
 #[cfg(fuzzing)]
 pub(crate) use ext::fuzz_ext;

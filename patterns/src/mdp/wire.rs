@@ -250,7 +250,7 @@ pub(crate) fn encode_ready(dialect: Dialect, service: &Frame, ext: Option<Frame>
     frames.push(Frame::from([READY]));
     frames.push(service.clone());
     frames.extend(ext);
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 pub(crate) fn encode_request(dialect: Dialect, client: &Frame, body: Vec<Frame>) -> Message {
@@ -274,13 +274,13 @@ pub(crate) fn encode_reply(
 pub(crate) fn encode_heartbeat(dialect: Dialect) -> Message {
     let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.heartbeat()]));
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 pub(crate) fn encode_disconnect(dialect: Dialect) -> Message {
     let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.disconnect()]));
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 /// What begins like a message of one of the dialects, without that beginning.
@@ -340,7 +340,7 @@ fn finish(mut frames: Vec<Frame>, body: Vec<Frame>) -> Message {
         frames.push(Frame::default());
     }
     frames.extend(body);
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 /// Fuzz body: whatever decodes encodes to something that decodes to the same.
