@@ -91,6 +91,11 @@ impl<V> IdMap<V> {
         taken.map(|(id, value)| (*id, value))
     }
 
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        let taken = self.places.iter_mut().flatten();
+        taken.map(|(_, value)| value)
+    }
+
     fn grow(&mut self) {
         self.resize((self.places.len() * 2).max(LEAST));
     }
