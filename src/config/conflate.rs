@@ -20,7 +20,8 @@ pub enum Conflate {
     Newest,
     /// The newest message of each topic, and the topic is the first frame. Topics are read in the order in which
     /// their oldest message that was not read came: one that takes the place of another is read when that
-    /// would have been. No more are kept than the high-water mark allows, in messages and in octets; beyond that the
+    /// would have been. No more are kept than the high-water mark allows, in messages and in octets, of which a topic counts
+    /// a second time, as it is kept apart; beyond that the
     /// message of the topic that came first is dropped, and counted
     /// ([`SocketStats::dropped_full`](crate::SocketStats::dropped_full)).
     ByTopic {

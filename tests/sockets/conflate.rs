@@ -342,8 +342,8 @@ fn there_are_no_more_topics_than_the_mark_allows() {
     for &net in KINDS {
         for mark in [
             HighWaterMark::new(10),
-            // Ten messages of 64 octets and a header.
-            HighWaterMark::unlimited().with_bytes(10 * 66 + 65),
+            // Ten messages of 64 octets, their headers, and their topics, which is all of each.
+            HighWaterMark::unlimited().with_bytes(10 * (2 + 64 + 64) + 129),
         ] {
             let mut pull = Pull::builder()
                 .conflate(Conflate::ByTopic { prefix: None })
