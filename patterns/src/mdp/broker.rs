@@ -11,8 +11,8 @@
 //! connection ([`Ext::slots`]): each of its slots then is Idle, Busy or Suspect. What 7/MDP has as the client's address in a
 //! request is for the worker to send back as it came; such a worker gets the number of the delivery there.
 //!
-//! A busy worker is never given up for its silence: known workers send no heartbeats while they work. Who is
-//! banned gets a DISCONNECT, and is ignored until it has made a new connection.
+//! A busy worker is never given up for its silence, if it has one slot: known workers send no heartbeats while
+//! they work. Who is banned gets a DISCONNECT, and is ignored until it has made a new connection.
 //!
 //! A request waits, is with a worker, and is answered; or its worker is lost and it waits again, in front
 //! of the others, until so many workers were lost with it that it is dead. Whoever is declined hears of it,

@@ -428,7 +428,8 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
         );
         for broker in &town.brokers {
             let broker = town.sim.node::<BrokerNode>(*broker).unwrap();
-            assert_eq!(broker.engine.bytes(), 0, "nothing is left behind");
+            let left = ["echo", "other"].map(|name| broker.engine.service(name));
+            assert_eq!(broker.engine.bytes(), 0, "left behind: {left:?}");
         }
         trace
     });

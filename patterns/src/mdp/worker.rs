@@ -15,6 +15,7 @@
 //! Requests of a lost connection keep their slots until their handlers have finished.
 //!
 //! A broker's silence means nothing while the worker works: known brokers are silent towards busy workers.
+//! Brokers that know of slots are not, so with several slots it counts all the time.
 //! READY is the first message on every connection, and nothing is queued for one that is not there.
 
 use std::collections::VecDeque;
@@ -363,7 +364,9 @@ impl WorkerEngine {
             } => {
                 if self.current == 0 {
                     beat.rest();
-                    liveness.resume(now);
+                    if self.slots == 1 {
+                        liveness.resume(now);
+                    }
                 }
             }
             Link::Up { ready: false, .. } => self.register(now),
@@ -497,7 +500,9 @@ impl WorkerEngine {
             return self.finish(now, id, Err(fault));
         }
         if let Link::Up { liveness, beat, .. } = &mut self.link {
-            liveness.suspend();
+            if self.slots == 1 {
+                liveness.suspend();
+            }
             beat.progress(now);
         }
         self.counters.requests += 1;

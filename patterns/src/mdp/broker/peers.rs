@@ -51,9 +51,10 @@ impl Worker {
         running.chain(suspect).next()
     }
 
-    /// Sets the timer of its silence. A busy one may be silent.
+    /// Sets the timer of its silence. A busy one may be silent, if it has one slot: those that know of several send
+    /// heartbeats while they work.
     pub(super) fn watch(&mut self, timers: &mut Timers<Timer>, peer: &PeerId) {
-        let expires = match self.is_busy() {
+        let expires = match self.is_busy() && self.slots == 1 {
             true => None,
             false => self.liveness.expires(),
         };
