@@ -833,3 +833,18 @@ fn a_lost_worker_with_slots_loses_all_it_has_and_slots_are_bounded() {
     bench.broker.handle_drain(bench.now);
     assert_eq!(bench.log(), [""; 0]);
 }
+
+/// With the first of them the service could be forgotten, and the others with it.
+#[test]
+fn requests_that_nobody_waits_for_go_with_their_worker() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 3);
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    bench.down("c");
+    assert_eq!(bench.stats(), (0, 3, 3));
+    bench.down("w");
+    assert_eq!(bench.broker.bytes(), 0);
+    assert_eq!(bench.broker.service("echo"), None);
+}

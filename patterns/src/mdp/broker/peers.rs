@@ -321,13 +321,17 @@ impl BrokerEngine {
             .filter_map(|delivery| Some((delivery, *worker.running.get(delivery)?)))
             .collect();
         for (delivery, _) in &running {
-            self.left_flight(peer, *delivery);
+            self.timers.cancel(&Timer::Lease(*delivery, peer.clone()));
         }
         let Some(name) = self.forget_worker(peer) else {
             return;
         };
-        // Each goes before all others: what was given out first is first again.
+        // Each goes before all others: what was given out first is first again. The others count as in flight
+        // meanwhile, or their service might be forgotten with this one.
         for (_, id) in running.into_iter().rev() {
+            if let Some(service) = self.services.get_mut(&name) {
+                service.stats.in_flight -= 1;
+            }
             self.requeue(now, id);
         }
         self.dispatch(now, &name);
