@@ -361,12 +361,10 @@ impl WorkerEngine {
                 beat,
                 ready: true,
                 ..
-            } => {
-                if self.current == 0 {
-                    beat.rest();
-                    if self.slots == 1 {
-                        liveness.resume(now);
-                    }
+            } if self.current == 0 => {
+                beat.rest();
+                if self.slots == 1 {
+                    liveness.resume(now);
                 }
             }
             Link::Up { ready: false, .. } => self.register(now),
