@@ -128,7 +128,7 @@ impl ReconnectPolicy {
     }
 
     /// The same, but gives the endpoint up when nobody listens there (over ipc also if there is no such
-    /// file). Of a name with several addresses, the last one tried decides.
+    /// file). Of a name with several addresses, the last one to fail decides.
     #[must_use]
     pub const fn stop_when_refused(mut self) -> Self {
         self.stops.refused = true;

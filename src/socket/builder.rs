@@ -208,7 +208,8 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// Limit for one attempt to connect, from 1 ms to 30 days; `None`, the default, leaves it to the
-    /// system.
+    /// system. Each address of a name has an attempt of its own; the next one starts 250 ms after the last,
+    /// or when those under way have failed (RFC 8305, section 5), and the first connection made is used.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.connect_timeout = timeout.into();
         self
