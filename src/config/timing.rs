@@ -63,10 +63,10 @@ pub(crate) struct Stops {
     pub(crate) refused_after_disconnect: bool,
 }
 
-/// Pings on an idle connection, so that a dead link is noticed.
+/// Pings on a connection, so that a dead link is noticed.
 ///
-/// By default a peer that has sent nothing for 10 s is pinged, and the connection is dropped if
-/// nothing arrives for 30 s after that.
+/// By default a peer is pinged every 10 s, whatever else goes on, and the connection is dropped if
+/// nothing at all arrives for 30 s after a ping.
 ///
 /// ```
 /// use std::time::Duration;
@@ -201,8 +201,8 @@ impl Default for ReconnectPolicy {
 }
 
 impl Heartbeat {
-    /// Pings after every `interval` without incoming traffic, from 1 ms to 30 days; the connection is dropped when
-    /// nothing arrives for three times that after a ping. That time has the same range: an interval of more than
+    /// Pings after every `interval`, from 1 ms to 30 days, also while messages come: what comes in tells the peer
+    /// nothing. The connection is dropped when nothing arrives for three times that after a ping. That time has the same range: an interval of more than
     /// 10 days needs a [`timeout`](Self::timeout) of its own. Other values are reported by what makes the socket.
     /// (37/ZMTP 3.1, "Connection Heartbeating".)
     #[must_use]
@@ -240,7 +240,7 @@ impl Heartbeat {
         self
     }
 
-    /// The time without incoming traffic after which the peer is pinged; `None` if never.
+    /// The time from one ping to the next; `None` if there are none.
     #[must_use]
     pub const fn interval(&self) -> Option<Duration> {
         self.interval

@@ -221,8 +221,8 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// How often to probe peers that are silent, and when to give them up. Default: pinged after 10 s of
-    /// silence, given up after 30 s more. Peers that speak ZMTP 3.0 know no pings and get none.
+    /// How often to ping peers, and when to give up those that are silent. Default: pinged every 10 s, given up
+    /// when nothing at all comes for 30 s after a ping. Peers that speak ZMTP 3.0 know no pings and get none.
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.config.heartbeat = heartbeat;
         self
