@@ -224,8 +224,8 @@ impl Heartbeat {
         }
     }
 
-    /// The same with this time to wait for traffic after a ping, from 1 ms to 30 days. Default: three times the
-    /// interval.
+    /// The same with this time to wait for traffic after a ping, from 1 ms to 30 days, or zero to wait for ever:
+    /// silence then ends no connection, and pings only show that this side lives. Default: three times the interval.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -246,7 +246,7 @@ impl Heartbeat {
         self.interval
     }
 
-    /// The time without traffic after a ping that ends the connection.
+    /// The time without traffic after a ping that ends the connection; zero if none does.
     pub(crate) const fn wait(&self) -> Duration {
         self.timeout
     }
@@ -260,10 +260,11 @@ impl Heartbeat {
         let Some(interval) = self.interval else {
             return Ok(());
         };
-        let (what, given) = if !(MIN_HEARTBEAT..=LONGEST).contains(&interval) {
-            ("interval", interval)
-        } else if !(MIN_HEARTBEAT..=LONGEST).contains(&self.timeout) {
-            ("timeout", self.timeout)
+        let (what, given, expected) = if !(MIN_HEARTBEAT..=LONGEST).contains(&interval) {
+            let expected = "from 1 ms to 30 days, or `Heartbeat::off()`";
+            ("interval", interval, expected)
+        } else if !self.timeout.is_zero() && !(MIN_HEARTBEAT..=LONGEST).contains(&self.timeout) {
+            ("timeout", self.timeout, "from 1 ms to 30 days, or zero")
         } else if self.ttl > MAX_TTL {
             return Err(OptionError::new(
                 "heartbeat",
@@ -276,7 +277,7 @@ impl Heartbeat {
         Err(OptionError::new(
             "heartbeat",
             format_args!("{what} {given:?}"),
-            "from 1 ms to 30 days, or `Heartbeat::off()`",
+            expected,
         ))
     }
 }
