@@ -22,17 +22,23 @@ pub(crate) struct Pyzmq {
     reports: Receiver<String>,
 }
 
+/// One of the programs in `tests/support`.
+pub(crate) fn python(program: &str) -> Command {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let python = root.join(".venv/bin/python3");
+    assert!(
+        python.exists(),
+        "{} is missing: run tests/support/python-env once",
+        python.display()
+    );
+    let mut command = Command::new(python);
+    command.arg(root.join("tests/support").join(program));
+    command
+}
+
 impl Peer for Pyzmq {
     fn start(role: &Role) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(".venv/bin/python3");
-        assert!(
-            python.exists(),
-            "{} is missing: run tests/support/python-env once",
-            python.display()
-        );
-        let mut process = Command::new(python)
-            .arg(root.join("tests/support/peer.py"))
+        let mut process = python("peer.py")
             .arg(format!("{:?}", role.kind).to_lowercase())
             .arg(if role.binds { "bind" } else { "connect" })
             .arg(&role.endpoint)
