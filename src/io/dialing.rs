@@ -13,6 +13,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
 use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::octets::Tries;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::race::{Outcome, Race};
 use super::random;
@@ -36,6 +37,8 @@ pub(super) struct DialerSlot {
     name: Option<RoutingId>,
     state: State,
     backoff: Backoff,
+    /// Since there was a connection last.
+    tries: Tries,
     /// What this round still has to try; attempts are under way in `State::Connecting` only.
     race: Race,
     /// Set when the endpoint is being closed: when to give up what is unsent.
@@ -88,6 +91,7 @@ impl IoThread {
             name,
             state: State::Resolving,
             backoff,
+            tries: Tries::default(),
             race: Race::default(),
             closing: None,
             alive,
@@ -325,8 +329,9 @@ impl IoThread {
             return;
         };
         let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
+        let tries = dialer.tries;
         dialer.race = Race::default();
-        let (link_slot, id) = self.connected(slot, port, endpoint, stream, since);
+        let (link_slot, id) = self.connected(slot, port, endpoint, stream, (since, tries));
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Connected(link_slot, id);
         }
@@ -382,6 +387,8 @@ impl IoThread {
         }
         match dialer.backoff.next_delay(random()) {
             Some(delay) => {
+                dialer.tries.reconnects += 1;
+                Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.state = State::Waiting {
                     until: clock::now() + delay,
                 };
@@ -452,6 +459,7 @@ impl IoThread {
     pub(super) fn dialer_ready(&mut self, slot: usize) -> Option<PipeEnds> {
         let dialer = self.dialer(slot)?;
         dialer.backoff.reset();
+        dialer.tries = Tries::default();
         dialer.ends.take()
     }
 
@@ -479,7 +487,7 @@ impl IoThread {
             self.end_dialer(slot);
             return;
         }
-        Counters::add(&dialer.port.counters.reconnects, 1);
+        dialer.tries.handshake_failures += u64::from(lost.in_handshake);
         self.retry(slot);
     }
 

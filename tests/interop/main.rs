@@ -11,6 +11,7 @@ mod brokers;
 mod datagrams;
 mod dialog;
 mod exchange;
+mod legacy;
 mod libzmq;
 mod octets;
 mod peer;
