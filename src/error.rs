@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use thiserror::Error;
@@ -285,6 +286,15 @@ pub enum SendFailure {
     /// The message given to a [`Dgram`](crate::Dgram) is none.
     #[error("the message is no datagram: expected two frames, the first an address such as `192.0.2.1:5555`")]
     NoDatagram,
+    /// A [`Dgram`](crate::Dgram) that is bound nowhere has nothing to send from.
+    #[error("the socket is not bound, expected a bind to a `udp://` endpoint before")]
+    NotBound,
+    /// No datagram can go to port 0.
+    #[error("a datagram for {peer}, expected a port from 1 to 65535")]
+    PortZero {
+        /// The address given.
+        peer: SocketAddr,
+    },
     /// The message given to a [`Radio`](crate::Radio) by a sink has no group.
     #[error("the message is for no group: expected two frames, the first a group of at most 255 octets without a NUL")]
     NoGroup,

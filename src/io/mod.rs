@@ -30,6 +30,7 @@ mod out_pump;
 mod peers;
 mod pool;
 mod port;
+mod race;
 mod random;
 mod reading;
 mod room;

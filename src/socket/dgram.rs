@@ -183,12 +183,14 @@ impl Dgram {
 
     watch_methods!(self => self.shell.port);
 
-    /// Sends a datagram, waiting while the queue is full or the socket is not bound (for ever, unless the
-    /// option `send_timeout` says otherwise).
+    /// Sends a datagram, waiting while the queue is full (for ever, unless the option `send_timeout` says
+    /// otherwise).
     ///
     /// # Errors
+    /// At once, without waiting: [`NotBound`](SendFailure::NotBound) if the socket is not bound;
+    /// [`PortZero`](SendFailure::PortZero) if that is the port of `peer`;
     /// [`DatagramTooLarge`](SendFailure::DatagramTooLarge) if the body has more than
-    /// [`Datagram::MAX_LEN`] octets; see [`SendFailure`] for others. The datagram is in the error.
+    /// [`Datagram::MAX_LEN`] octets. See [`SendFailure`] for others. The datagram is in the error.
     pub fn send_to(&mut self, peer: SocketAddr, body: impl Into<Bytes>) -> Result<(), SendError> {
         let deadline = Deadline::after(self.shell.port.config.send_timeout);
         self.send_by(Datagram::new(peer, body), deadline)
@@ -332,14 +334,26 @@ impl Dgram {
     close_methods!(Dgram, out, inbound);
 
     fn send_by(&mut self, datagram: Datagram, deadline: Deadline) -> Result<(), SendError> {
-        let octets = datagram.body.len();
+        let unfit = self.unfit(&datagram);
         let message = Message::from(datagram);
-        if octets > Datagram::MAX_LEN {
-            let limit = Datagram::MAX_LEN;
-            let reason = SendFailure::DatagramTooLarge { octets, limit };
-            return Err(SendError::new(reason, message));
+        match unfit {
+            Some(reason) => Err(SendError::new(reason, message)),
+            None => self.queue(message, deadline),
         }
-        self.queue(message, deadline)
+    }
+
+    /// Why no waiting would get this datagram sent, if so.
+    fn unfit(&self, datagram: &Datagram) -> Option<SendFailure> {
+        let (peer, octets, limit) = (datagram.peer, datagram.body.len(), Datagram::MAX_LEN);
+        if octets > limit {
+            Some(SendFailure::DatagramTooLarge { octets, limit })
+        } else if peer.port() == 0 {
+            Some(SendFailure::PortZero { peer })
+        } else if !self.shell.has_datagrams() {
+            Some(SendFailure::NotBound)
+        } else {
+            None
+        }
     }
 
     fn take_note(&mut self) {
