@@ -11,7 +11,7 @@ use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::readiness::{Interest, Pollable, Readiness};
-use super::roles::{Receiver, Sender};
+use super::roles::{Receiver, Sender, Shareable};
 use super::shell::Shell;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{BindError, ConnectError, RecvError, SendError, UnknownEndpoint, WaitTimeout};
@@ -431,6 +431,7 @@ macro_rules! part_traits {
         }
 
         impl<S: Split> Sealed for $part<S> {}
+        impl<S: Split> Shareable for $part<S> {}
 
         impl<S: Split> Pollable for $part<S> {
             fn poll_ready(

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 
 use futures::FutureExt;
-use sinew::{Dgram, Dish, Pub, Pull, Push, Radio, SocketEvent, Stream, Sub};
+use sinew::{Dgram, Dish, Pub, Pull, Push, Radio, Rep, Requester, SocketEvent, Stream, Sub};
 
 use super::storm;
 use crate::support::{fresh, number_of, numbered, Storm, LONG, STREAMS, TRANSPORTS};
@@ -94,6 +94,8 @@ fn peers_subscribers_and_members() {
     for transport in TRANSPORTS {
         storm(&[transport], |endpoint| async move {
             let (mut publisher, mut radio) = (Pub::new(), Radio::new());
+            let requester = Requester::new();
+            let of_requester = requester.bind(fresh(transport).as_str()).unwrap();
             let of_publisher = publisher.bind(endpoint.as_str()).unwrap();
             let of_radio = radio.bind(fresh(transport).as_str()).unwrap();
             let mut storm = Storm::new();
@@ -120,9 +122,11 @@ fn peers_subscribers_and_members() {
                         let mut dish = Dish::new();
                         dish.join("g").unwrap();
                         dish.connect(&of_radio).unwrap();
-                        (sub, dish)
+                        let rep = Rep::builder().connect(&of_requester).unwrap();
+                        (sub, dish, rep)
                     };
                     publisher.wait_for_peers_async(n),
+                    requester.wait_for_peers_async(n),
                     publisher.wait_for_subscribers_async(n),
                     publisher.wait_for_subscribers_of_async("t", n),
                     radio.wait_for_peers_async(n),
