@@ -209,7 +209,9 @@ fn datagrams_go_out_by_one_part_and_come_in_by_the_other() {
     for n in 0..100 {
         match n % 2 {
             0 => sending.send_to(theirs, vec![n]).unwrap(),
-            _ => sending.send(Message::from(Datagram::new(theirs, vec![n]))).unwrap(),
+            _ => sending
+                .send(Message::from(Datagram::new(theirs, vec![n])))
+                .unwrap(),
         }
         let asked = other.recv_timeout(LONG).unwrap();
         assert_eq!((asked.peer, &asked.body[..]), (ours, &[n][..]));
