@@ -307,10 +307,11 @@ macro_rules! receives_datagrams {
                     let received = loop {
                         match storm.blocks() {
                             true => break one.$recv_timeout(LONG),
-                            false => match storm.cut(one.$recv_async()).await {
-                                Some(received) => break received,
-                                None => {}
-                            },
+                            false => {
+                                if let Some(received) = storm.cut(one.$recv_async()).await {
+                                    break received;
+                                }
+                            }
                         }
                     };
                     assert_eq!(number(received.unwrap().body), n);

@@ -98,10 +98,11 @@ fn turns_of_a_strict_requester() {
             let reply = loop {
                 match storm.blocks() {
                     true => break req.recv_timeout(LONG),
-                    false => match storm.cut(req.recv_async()).await {
-                        Some(reply) => break reply,
-                        None => {}
-                    },
+                    false => {
+                        if let Some(reply) = storm.cut(req.recv_async()).await {
+                            break reply;
+                        }
+                    }
                 }
             };
             assert_eq!(number_of(&reply.unwrap()), n);
