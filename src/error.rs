@@ -231,6 +231,14 @@ pub enum ProxyError {
         /// What was expected.
         expected: &'static str,
     },
+    /// What this socket receives cannot go out by itself.
+    #[error("a proxy cannot reflect by a {given} socket: expected {expected}")]
+    Reflected {
+        /// Its type.
+        given: SocketType,
+        /// What was expected.
+        expected: &'static str,
+    },
     /// This is no socket that everything can be copied to.
     #[error("a proxy cannot copy to a {given} socket: expected PUSH, PUB, XPUB, DEALER or PAIR")]
     Capture {

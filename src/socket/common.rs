@@ -153,14 +153,20 @@ macro_rules! shell_methods {
         /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
         /// ends the wait and changes nothing.
         pub async fn wait_for_peers_async(&mut self, count: usize) {
+            super::task::until(None, |deadline| self.peers_reach(count, deadline)).await;
+        }
+
+        /// Whether there are so many peers; waits for more as the deadline of a task allows.
+        pub(super) fn peers_reach(
+            &mut self,
+            count: usize,
+            deadline: super::deadline::Deadline,
+        ) -> bool {
             let $kind { shell, $($half,)+ .. } = self;
-            super::task::until(None, |deadline| {
-                shell.reaches(count, deadline, || {
-                    $($half.refresh();)+
-                    shell.port.peer_count()
-                })
+            shell.reaches(count, deadline, || {
+                $($half.refresh();)+
+                shell.port.peer_count()
             })
-            .await;
         }
 
         /// Takes note of who has come and gone, in both directions: they must not pile up in one of them while

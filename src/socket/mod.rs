@@ -29,6 +29,7 @@ mod notes;
 mod option_tests;
 mod outbound;
 mod pair;
+mod parts;
 mod poller;
 mod pub_sub;
 mod push_pull;
