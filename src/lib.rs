@@ -246,8 +246,8 @@ pub use socket::{
     FigureKind, Gather, Interest, Pair, Peer, PeerState, PendingRequest, PollEvents, PollItem,
     Pollable, Poller, ProxySocket, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
     RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shared, SocketBuilder,
-    SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent, TimerId, XPub,
-    XSub,
+    SocketKind, SocketOptions, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent,
+    TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

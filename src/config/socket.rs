@@ -11,7 +11,7 @@ use super::{
 };
 use crate::message::{Message, RoutingId};
 
-/// Everything a socket is built with. One value per socket; it does not change afterwards.
+/// Everything a socket is built with. A value does not change: a socket whose options do has another one from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketConfig {
     /// Per connection, towards the peer.
@@ -178,6 +178,29 @@ impl SocketConfig {
             ));
         }
         self.tcp.validate()
+    }
+
+    /// Whether a socket that was built with this can go on with `next`.
+    ///
+    /// # Errors
+    /// If that changes an option which the parts of a socket are made by.
+    pub(crate) fn allows(&self, next: &SocketConfig) -> Result<(), OptionError> {
+        let fixed = [
+            ("busy_poll", self.busy_poll == next.busy_poll),
+            ("conflate", self.conflate == next.conflate),
+            (
+                "attach_properties",
+                self.attach_properties == next.attach_properties,
+            ),
+            (
+                "max_topics, max_topic_length or max_groups",
+                self.subscriptions == next.subscriptions,
+            ),
+        ];
+        match fixed.iter().find(|(_, same)| !same) {
+            Some((option, _)) => Err(OptionError::fixed(option)),
+            None => Ok(()),
+        }
     }
 
     /// Names and values as they can be announced, all of them in one frame of a handshake.

@@ -16,6 +16,7 @@ use mio::{Interest, Token as MioToken};
 use super::events::{ConnectionId, DisconnectReason, SocketEvent};
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
+use super::settings::Settings;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint, HostPort};
@@ -28,6 +29,7 @@ use crate::transport::{start_connect, ConnectTarget, Family, Stream, Tunnel, Tun
 /// An endpoint connected to, on its I/O thread.
 pub(super) struct DialerSlot {
     pub(super) port: Arc<Port>,
+    settings: Arc<Settings>,
     pub(super) endpoint: Endpoint,
     pub(super) id: EndpointId,
     /// The pipes, while no connection has them (and there are any).
@@ -75,16 +77,17 @@ pub(super) struct Lost<'a> {
 impl IoThread {
     pub(super) fn dial(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
         name: Option<RoutingId>,
         (alive, lease): (Arc<()>, Lease),
     ) {
-        let backoff = Backoff::new(port.config.reconnect);
+        let backoff = Backoff::new(settings.config.reconnect);
         let slot = self.new_slot(Slot::Dialer(Box::new(DialerSlot {
             port,
+            settings,
             endpoint,
             id,
             ends,
@@ -122,7 +125,7 @@ impl IoThread {
             (_, Some(target)) => {
                 let server = dialer.server(target);
                 let (host, port) = (server.host_text().unwrap_or_default(), server.port);
-                let family = Family::with_ipv6(dialer.port.config.tcp.ipv6);
+                let family = Family::with_ipv6(dialer.settings.config.tcp.ipv6);
                 let answer = move |result| handle.post(Command::Resolved { slot, id, result });
                 match pool {
                     Some(pool) => pool.resolver().resolve(&host, port, family, answer),
@@ -193,7 +196,7 @@ impl IoThread {
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
-        let started = start_connect(target, &dialer.port.config).and_then(|stream| {
+        let started = start_connect(target, &dialer.settings.config).and_then(|stream| {
             registry_handle.registry().register(
                 &mut SourceFd(&stream.raw_fd()),
                 MioToken(slot),
@@ -204,7 +207,7 @@ impl IoThread {
         match started {
             Ok(stream) => {
                 let deadline = dialer
-                    .port
+                    .settings
                     .config
                     .connect_timeout
                     .and_then(|timeout| clock::now().checked_add(timeout));
@@ -245,10 +248,10 @@ impl IoThread {
         };
         let now = clock::now();
         let proxy = dialer.endpoint.address().tcp_target().and_then(|target| {
-            let proxy = dialer.port.config.tcp.socks.as_ref()?;
+            let proxy = dialer.settings.config.tcp.socks.as_ref()?;
             Some(Tunnel::to(target, proxy.login.as_ref()))
         });
-        let timeout = dialer.port.config.handshake_timeout;
+        let timeout = dialer.settings.config.handshake_timeout;
         match proxy {
             None => self.established(slot, stream, now),
             Some(Some(tunnel)) => {
@@ -317,9 +320,10 @@ impl IoThread {
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
-        let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
+        let served = (Arc::clone(&dialer.port), Arc::clone(&dialer.settings));
+        let endpoint = dialer.endpoint.clone();
         dialer.addresses.clear();
-        let (link_slot, id) = self.connected(slot, port, endpoint, stream, since);
+        let (link_slot, id) = self.connected(slot, served, endpoint, stream, since);
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Connected(link_slot, id);
         }
@@ -360,7 +364,7 @@ impl IoThread {
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
-        let stops = dialer.port.config.reconnect.stops();
+        let stops = dialer.settings.config.reconnect.stops();
         let stop = stops.refused || (stops.refused_after_disconnect && dialer.closing.is_some());
         if stop && dialer.is_refusal(&reason) {
             self.end_dialer(slot);
@@ -408,11 +412,11 @@ impl IoThread {
         match &dialer.state {
             State::Waiting { until } if *until <= now => self.begin_round(slot),
             State::Connecting { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
-                let timeout = dialer.port.config.connect_timeout.unwrap_or_default();
+                let timeout = dialer.settings.config.connect_timeout.unwrap_or_default();
                 self.abandon(slot, DisconnectReason::ConnectTimeout { timeout });
             }
             State::Tunnelling { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
-                let timeout = dialer.port.config.handshake_timeout.unwrap_or_default();
+                let timeout = dialer.settings.config.handshake_timeout.unwrap_or_default();
                 self.abandon(slot, DisconnectReason::ProxyTimeout { timeout });
             }
             _ => self.retime_dialer(slot),
@@ -543,7 +547,7 @@ impl State {
 impl DialerSlot {
     /// Whom to connect to on the way to this target: the proxy, if there is one.
     fn server<'a>(&'a self, target: &'a HostPort) -> &'a HostPort {
-        let proxy = self.port.config.tcp.socks.as_ref();
+        let proxy = self.settings.config.tcp.socks.as_ref();
         proxy.map_or(target, |proxy| &proxy.server)
     }
 
@@ -576,7 +580,7 @@ impl DialerSlot {
 
     /// Whether no further connection is to be made after this one.
     fn is_last(&self, lost: &Lost<'_>) -> bool {
-        let stops = self.port.config.reconnect.stops();
+        let stops = self.settings.config.reconnect.stops();
         match lost.reason {
             // Another connection has its place.
             DisconnectReason::Replaced => !lost.in_handshake,

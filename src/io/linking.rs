@@ -15,6 +15,7 @@ use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
+use super::settings::Settings;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
@@ -97,7 +98,7 @@ impl IoThread {
 
     pub(super) fn adopt(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         listener: EndpointId,
@@ -113,7 +114,14 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        let link = self.insert_link(
+            (port, settings),
+            stream,
+            endpoint,
+            origin,
+            Some(lease),
+            clock::now(),
+        );
         refuse_if_full(&link);
         link.report(|| SocketEvent::Accepted {
             connection: link.id,
@@ -126,13 +134,13 @@ impl IoThread {
     pub(super) fn connected(
         &mut self,
         dialer: usize,
-        port: Arc<Port>,
+        served: (Arc<Port>, Arc<Settings>),
         endpoint: Endpoint,
         stream: Stream,
         since: Instant,
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
-        let link = self.insert_link(port, stream, endpoint, origin, None, since);
+        let link = self.insert_link(served, stream, endpoint, origin, None, since);
         report_connected(&link);
         (link.slot, link.id)
     }
@@ -140,7 +148,7 @@ impl IoThread {
     /// A connection that the application has made. To its end it is like one that was accepted.
     pub(super) fn adopt_connected(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         id: EndpointId,
@@ -156,7 +164,14 @@ impl IoThread {
             listener: id,
             pending: None,
         };
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        let link = self.insert_link(
+            (port, settings),
+            stream,
+            endpoint,
+            origin,
+            Some(lease),
+            clock::now(),
+        );
         refuse_if_full(&link);
         report_connected(&link);
         self.start_link(link.slot);
@@ -164,7 +179,7 @@ impl IoThread {
 
     fn insert_link(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         origin: Origin,
@@ -178,6 +193,7 @@ impl IoThread {
         let link = Link::new(
             ConnectionId(next_id()),
             port,
+            settings,
             stream,
             endpoint,
             peer,
@@ -424,7 +440,7 @@ impl IoThread {
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
-        if let Some(limit) = port.config.max_connections {
+        if let Some(limit) = port.settings().config.max_connections {
             if port.peer_count() >= limit as usize {
                 self.close_link(slot, DisconnectReason::TooManyConnections { limit });
                 return;
@@ -749,7 +765,7 @@ impl IoThread {
         port.hooks.link_down(key);
         let replaced = reason == DisconnectReason::Replaced;
         let dialed = matches!(origin, Origin::Dialed { .. });
-        let comes_back = dialed && !port.config.immediate && !replaced;
+        let comes_back = dialed && !link.settings.config.immediate && !replaced;
         if !comes_back {
             port.hooks.departed(key);
         }
@@ -886,7 +902,8 @@ pub(super) fn new_ends(
 /// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
 /// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
 pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
-    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key()), None))
+    (!port.settings().config.immediate)
+        .then(|| new_ends(port, key.unwrap_or_else(|| port.new_key()), None))
 }
 
 /// What is known of the peer at the other end.

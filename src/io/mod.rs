@@ -32,6 +32,7 @@ mod port;
 mod random;
 mod reading;
 mod room;
+mod settings;
 mod thread;
 mod timers;
 mod trace;
@@ -59,6 +60,7 @@ pub use port::SocketId;
 pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
 pub(crate) use room::Room;
+pub(crate) use settings::Settings;
 pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
 pub(crate) use waiting::{FdPoll, Fds, WakeFd};
 

@@ -25,7 +25,7 @@ pub(super) struct FanOut {
 }
 
 /// Options of the sending half of a publisher.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct FanOutOptions {
     pub(super) no_drop: bool,
     pub(super) matching: Matching,

@@ -133,17 +133,18 @@ enum State {
 
 impl RecvHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
+        let config = &port.settings().config;
         RecvHalf {
-            spin: match port.config.busy_poll {
+            spin: match config.busy_poll {
                 true => Spin::Always,
                 false => Spin::Off,
             },
-            since_look: if port.config.attach_properties {
+            since_look: if config.attach_properties {
                 LOOK_EVERY
             } else {
                 0
             },
-            attach: port.config.attach_properties,
+            attach: config.attach_properties,
             attached: 0,
             gone: None,
             port,
@@ -208,7 +209,12 @@ impl RecvHalf {
         self.port.inbound.take_pending();
         while let Some(mail) = self.port.inbound.pop() {
             match mail {
-                Inbound::Up { key, reader, peer } => {
+                Inbound::Up {
+                    key,
+                    mut reader,
+                    peer,
+                } => {
+                    self.port.mark_reader(&mut reader);
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
@@ -250,6 +256,19 @@ impl RecvHalf {
                     self.end(key, last);
                 }
                 Inbound::Readable(key) => self.wake(peer_key(key)),
+                Inbound::Marks => self.mark(),
+            }
+        }
+    }
+
+    /// The socket allows another number of messages: so do the pipes there are.
+    fn mark(&mut self) {
+        for pipe in self.pipes.iter_mut().flatten().filter(|pipe| !pipe.down) {
+            self.port.mark_reader(&mut pipe.reader);
+            // Who writes counts by itself, and may have counted on more.
+            match pipe.link.as_ref().and_then(Weak::upgrade) {
+                Some(link) => link.recount_input(),
+                None => self.port.inproc.recount(pipe_key(pipe.key)),
             }
         }
     }

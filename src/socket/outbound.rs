@@ -113,7 +113,8 @@ impl SendHalf {
         self.port.outbound.take_pending();
         while let Some(mail) = self.port.outbound.pop() {
             match mail {
-                Outbound::Up { key, writer } => {
+                Outbound::Up { key, mut writer } => {
+                    self.port.mark_writer(&mut writer);
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
@@ -130,7 +131,7 @@ impl SendHalf {
                     let key = peer_key(key);
                     // What is given to a pipe that conflates passes through its signal first, and is not
                     // for this half to write.
-                    let link = change.link.filter(|_| !self.port.config.conflate.is_on());
+                    let link = change.link.filter(|_| !self.port.conflate.is_on());
                     if let Some(pipe) = self.pipe(key) {
                         pipe.link = link;
                     }
@@ -139,8 +140,23 @@ impl SendHalf {
                     self.port.end_seen(Half::Sending);
                     self.remove(peer_key(key), rest);
                 }
-                Outbound::Writable(key) => self.resume(peer_key(key)),
+                Outbound::Writable(key) => {
+                    let key = peer_key(key);
+                    if let Some(pipe) = self.pipe(key) {
+                        pipe.writer.recount();
+                    }
+                    self.resume(key);
+                }
+                Outbound::Marks => self.mark(),
             }
+        }
+    }
+
+    /// The socket allows another number of messages: so do the pipes there are.
+    fn mark(&mut self) {
+        for pipe in self.pipes.iter_mut().flatten() {
+            self.port.mark_writer(&mut pipe.writer);
+            self.writable.activate(pipe.key);
         }
     }
 
@@ -298,7 +314,7 @@ impl SendHalf {
 
     /// This half, for octets as they are on the wire; not if its pipes conflate.
     pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
-        (!self.port.config.conflate.is_on()).then_some(self)
+        (!self.port.conflate.is_on()).then_some(self)
     }
 
     /// Hands on whole messages that the reader has in one piece, `most` of them, to the only pipe that has

@@ -66,7 +66,7 @@ pub struct Req {
 }
 
 /// Options of REQ alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct ReqOptions {
     relaxed: bool,
@@ -81,6 +81,8 @@ impl Default for ReqOptions {
         }
     }
 }
+
+super::options::kind_options!(Req: relaxed: bool = |options| options.relaxed, correlated: bool = |options| options.correlated);
 
 impl SocketBuilder<Req> {
     /// Whether a request may be sent while the reply to the last one is awaited. Default: yes.
@@ -139,7 +141,7 @@ impl Req {
     /// [`RequestError::Recv`] if no reply came in time, or the peer that had the request was lost; the
     /// request may have been carried out then.
     pub fn request(&mut self, message: impl IntoMessage) -> Result<Message, RequestError> {
-        let config = &self.shell.port.config;
+        let config = &self.shell.settings.config;
         let (send, recv) = (config.send_timeout, config.recv_timeout);
         self.send_by(message, Deadline::after(send))?;
         self.reply_by(Deadline::after(recv))
@@ -175,7 +177,7 @@ impl Req {
         &mut self,
         message: impl IntoMessage,
     ) -> Result<Message, RequestError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         self.send_async(message).await?;
         self.reply_async(timeout).await
     }

@@ -160,7 +160,7 @@ impl SocketBuilder<Requester> {
 }
 
 /// The options of a [`Requester`] beside those of every socket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(
     unreachable_pub,
     reason = "in a sealed trait, which is public and not nameable"
@@ -358,6 +358,23 @@ impl Requester {
     /// As for [`Dealer::bind`](crate::Dealer::bind).
     pub fn bind(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
         lock(&self.handle.shell).bind(endpoint)
+    }
+
+    /// The options as they are now.
+    #[must_use]
+    pub fn options(&self) -> super::SocketOptions<Self> {
+        super::SocketOptions::of(&lock(&self.handle.shell))
+    }
+
+    /// Changes options, as [`Push::reconfigure`](crate::Push::reconfigure) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reconfigure(
+        &self,
+        change: impl FnOnce(SocketBuilder<Self>) -> SocketBuilder<Self>,
+    ) -> Result<(), crate::config::OptionError> {
+        SocketBuilder::change(&mut lock(&self.handle.shell), change)
     }
 
     /// Ends every connection to an endpoint. Requests that its peer has are as with a peer that is lost.

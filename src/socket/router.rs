@@ -77,7 +77,7 @@ pub struct Router {
 }
 
 /// Options of ROUTER alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct RouterOptions {
     mandatory: bool,
@@ -104,6 +104,8 @@ impl Default for RouterOptions {
         }
     }
 }
+
+super::options::kind_options!(Router: mandatory: bool = |options| options.mandatory, duplicate_id: DuplicateId = |options| options.duplicate_id, raw: bool = |options| options.raw);
 
 impl SocketBuilder<Router> {
     /// Whether a message for an unknown peer is an error, and `send` waits for a peer that is at its
@@ -213,7 +215,7 @@ impl Router {
         table.depart(key);
         drop(table);
         if let Some(link) = link {
-            link.close_gently(self.shell.port.config.linger);
+            link.close_gently(self.shell.settings.config.linger);
         }
         Ok(())
     }
@@ -230,7 +232,7 @@ impl Router {
     /// See [`RecvError`]; nothing is consumed then.
     #[inline]
     pub fn recv_from(&mut self) -> Result<(RoutingId, Message), RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         match timeout {
             None => self.recv_from_by(Deadline::Never),
             Some(_) => self.recv_from_by(Deadline::after(timeout)),
@@ -276,7 +278,7 @@ impl Router {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub async fn recv_from_async(&mut self) -> Result<(RoutingId, Message), RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         task::receive(timeout, |deadline| self.recv_from_by(deadline)).await
     }
 
@@ -292,7 +294,7 @@ impl Router {
         peer: impl AsRef<[u8]>,
         message: impl IntoMessage,
     ) -> Result<(), SendError> {
-        let timeout = self.shell.port.config.send_timeout;
+        let timeout = self.shell.settings.config.send_timeout;
         match timeout {
             None => self.send_to_by(peer.as_ref(), message, Deadline::Never),
             Some(_) => self.send_to_by(peer.as_ref(), message, Deadline::after(timeout)),
@@ -351,7 +353,7 @@ impl Router {
         peer: impl AsRef<[u8]>,
         message: impl IntoMessage,
     ) -> Result<(), SendError> {
-        let timeout = self.shell.port.config.send_timeout;
+        let timeout = self.shell.settings.config.send_timeout;
         let peer = peer.as_ref();
         let Err(first) = self.send_to_by(peer, message, Deadline::Now) else {
             return Ok(());
@@ -376,7 +378,7 @@ impl Router {
     ) -> Result<Endpoint, ConnectError> {
         let endpoint = self.shell.connectable(endpoint)?;
         let port = &self.shell.port;
-        let now = !port.config.immediate || inproc_name(&endpoint).is_some();
+        let now = !self.shell.settings.config.immediate || inproc_name(&endpoint).is_some();
         let key = now.then(|| port.new_key());
         let free = match key {
             Some(key) => lock(&self.peers.table).assign(peer_key(key), id.clone()),

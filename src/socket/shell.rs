@@ -1,5 +1,6 @@
 //! What every socket has: endpoints, a monitor, counters, and an end.
 
+use std::any::Any;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
@@ -7,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
 use super::task;
-use crate::config::SocketConfig;
+use crate::config::{OptionError, SocketConfig};
 use crate::context::{Context, SocketPlace};
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
     next_id, AdoptError, Command, Counters, DisconnectReason, EndpointId, InprocError, InprocId,
-    IoHandle, Link, NoHooks, PipeKey, PlaceError, Port,
+    IoHandle, Link, NoHooks, PipeKey, PlaceError, Port, Settings,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -25,6 +26,10 @@ use crate::sync::{clock, Event};
 #[derive(Debug)]
 pub struct Shell {
     pub(super) port: Arc<Port>,
+    /// As they are for what is bound and connected from now on.
+    pub(super) settings: Arc<Settings>,
+    /// Options of the kind alone, unless they are the default ones.
+    kind: Option<Box<dyn Any + Send + Sync>>,
     context: Context,
     entries: Vec<Entry>,
     closed: bool,
@@ -79,6 +84,8 @@ impl Shell {
     pub(super) fn new(port: Arc<Port>, context: Context) -> Self {
         context.pool().enroll(&port);
         Shell {
+            settings: port.settings(),
+            kind: None,
             port,
             context,
             entries: Vec::new(),
@@ -90,6 +97,29 @@ impl Shell {
     /// Keeps its place in the context for as long as the socket lives.
     pub(super) fn hold(&mut self, place: Option<SocketPlace>) {
         self._place = place;
+    }
+
+    /// Options of the kind alone, for as long as the socket lives.
+    pub(super) fn remember(&mut self, kind: Box<dyn Any + Send + Sync>) {
+        self.kind = Some(kind);
+    }
+
+    /// The options of the kind alone; the default ones if there are no others.
+    pub(super) fn kind_options<O: Default + Clone + 'static>(&self) -> O {
+        let known = self.kind.as_ref().and_then(|kind| kind.downcast_ref::<O>());
+        known.cloned().unwrap_or_default()
+    }
+
+    /// From now on these are the options; of some, for what is bound and connected from now on.
+    ///
+    /// # Errors
+    /// If one has an impossible value, or is for the whole life of a socket.
+    pub(super) fn reconfigure(&mut self, config: SocketConfig) -> Result<(), OptionError> {
+        config.validate()?;
+        self.settings.config.allows(&config)?;
+        self.settings = Settings::new(self.port.socket_type, config);
+        self.port.change_settings(&self.settings);
+        Ok(())
     }
 
     pub(super) fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
@@ -134,7 +164,7 @@ impl Shell {
         };
         let pool = self.context.pool();
         let home = pool
-            .place(port.config.affinity)
+            .place(self.settings.config.affinity)
             .map_err(|error| unplaced_bind(error, failed))?;
         let id = EndpointId(next_id());
         let real = match endpoint.transport() {
@@ -161,7 +191,7 @@ impl Shell {
         let port = &self.port;
         let pool = self.context.pool();
         let home = pool
-            .place(port.config.affinity)
+            .place(self.settings.config.affinity)
             .map_err(|error| unplaced_bind(error, adopt))?;
         let id = EndpointId(next_id());
         let endpoint = adopt_listener(fd, port, &home, id).map_err(|error| match error {
@@ -187,7 +217,7 @@ impl Shell {
         let port = &self.port;
         let pool = self.context.pool();
         let home = pool
-            .place(port.config.affinity)
+            .place(self.settings.config.affinity)
             .map_err(|error| unplaced_connect(error, adopt))?;
         let id = EndpointId(next_id());
         let endpoint = adopt_stream(fd, port, &home, id).map_err(|error| match error {
@@ -269,7 +299,7 @@ impl Shell {
         }
         // Datagrams have a way at once, whoever is there.
         let is_udp = endpoint.transport() == Transport::Udp;
-        let now = !port.config.immediate || is_udp || inproc_name(&endpoint).is_some();
+        let now = !self.settings.config.immediate || is_udp || inproc_name(&endpoint).is_some();
         let key = key.or_else(|| now.then(|| port.new_key()));
         if let Some(key) = key.filter(|key| !port.hooks.reserve(*key)) {
             port.abandon_key(key);
@@ -300,7 +330,7 @@ impl Shell {
         } else {
             let pool = self.context.pool();
             let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
-            let home = pool.place(port.config.affinity).map_err(|error| {
+            let home = pool.place(self.settings.config.affinity).map_err(|error| {
                 abandon();
                 unplaced_connect(error, failed)
             })?;
@@ -315,6 +345,7 @@ impl Shell {
             } else {
                 home.post(Command::Dial {
                     port: Arc::clone(port),
+                    settings: Arc::clone(&self.settings),
                     endpoint: endpoint.clone(),
                     id,
                     ends: dial_ends(port, key),
@@ -354,7 +385,7 @@ impl Shell {
                 expected,
             });
         }
-        if port.config.tcp.socks.is_some() {
+        if self.settings.config.tcp.socks.is_some() {
             endpoint.check_proxied()?;
         }
         Ok(())
@@ -401,7 +432,7 @@ impl Shell {
             return;
         }
         match link {
-            Some(link) => link.close_gently(self.port.config.linger),
+            Some(link) => link.close_gently(self.settings.config.linger),
             None => {
                 let reason = DisconnectReason::ClosedLocally;
                 self.port.inproc.disconnect(&self.port, key, &reason);
@@ -411,7 +442,7 @@ impl Shell {
 
     /// Ends everything bound or connected under certain entries; whether there are any.
     fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool) -> bool {
-        let linger = self.port.config.linger;
+        let linger = self.settings.config.linger;
         let before = self.entries.len();
         let (port, context) = (&self.port, &self.context);
         self.entries.retain(|entry| {
@@ -502,6 +533,8 @@ impl Shell {
     pub(super) fn inert(&self) -> Shell {
         Shell {
             port: Arc::clone(&self.port),
+            settings: Arc::clone(&self.settings),
+            kind: None,
             context: self.context.clone(),
             entries: Vec::new(),
             closed: true,
