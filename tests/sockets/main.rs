@@ -23,6 +23,7 @@ mod pattern;
 mod promises;
 mod proxy;
 mod radio_dish;
+mod reconfigure;
 mod reconnecting;
 mod requester;
 mod router;
