@@ -16,12 +16,13 @@ use super::link::Link;
 use super::monitor::{Monitor, MonitorOptions, Monitors};
 use super::octets::Octets;
 use super::peers::Links;
-use super::pool::IoPool;
+use super::pool::{IoPool, OpenSocket};
 use super::random::random;
 use super::settings::Settings;
 use super::thread::next_id;
 use super::trace::{self, Span};
 use crate::config::{Conflate, HighWaterMark, SocketConfig};
+use crate::endpoint::Endpoint;
 use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{
     conflating, pipe_within, Budget, Held, Keep, Limits, Reader, Signal, Terms, Tuning, Writer,
@@ -227,6 +228,10 @@ pub(crate) struct Port {
     leases: AtomicUsize,
     /// The socket is being closed.
     closing: AtomicBool,
+    /// The context was shut down.
+    terminated: AtomicBool,
+    /// What the socket is bound and connected to, for who asks about it.
+    endpoints: Mutex<Vec<Endpoint>>,
     /// Notified when the last lease is returned.
     released: Event,
 }
@@ -340,6 +345,8 @@ impl Port {
             peers: AtomicUsize::new(0),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            terminated: AtomicBool::new(false),
+            endpoints: Mutex::default(),
             released: Event::new(),
         })
     }
@@ -689,6 +696,39 @@ impl Port {
 
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::Release);
+        self.pool.note_end();
+    }
+
+    /// Nothing waits for this socket any more, but for what it has to send when it is closed.
+    pub(crate) fn terminate(&self) {
+        // Before the events: who is woken, or about to sleep, finds it.
+        self.terminated.store(true, Ordering::Release);
+        self.inbound.event().notify();
+        self.outbound.event().notify();
+        self.monitors.end();
+    }
+
+    /// Whether the context was shut down. To be asked by who is about to wait, or has been woken.
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+        *lock(&self.endpoints) = endpoints;
+    }
+
+    /// What there is to say of this socket, unless it is closed and has sent everything.
+    pub(super) fn if_open(&self) -> Option<OpenSocket> {
+        let is_lingering = self.is_closing();
+        if is_lingering && self.lease_count() == 0 {
+            return None;
+        }
+        Some(OpenSocket {
+            id: self.id,
+            socket_type: self.socket_type,
+            endpoints: lock(&self.endpoints).clone(),
+            is_lingering,
+        })
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -729,6 +769,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if self.0.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.released.notify();
+            self.0.pool.note_end();
         }
     }
 }

@@ -89,6 +89,9 @@ impl<'a> Engine<'a> {
         let mut state = None;
         loop {
             self.each(|socket| socket.tend());
+            if self.is_terminated() {
+                self.steering.ask(ProxyState::Stopped);
+            }
             let is_idle = self.obey();
             let wanted = self.steering.wanted();
             if wanted == ProxyState::Stopped {
@@ -109,6 +112,14 @@ impl<'a> Engine<'a> {
                 self.sleep();
             }
         }
+    }
+
+    /// Whether the context of a socket was shut down. Its events tell, of those slept on.
+    fn is_terminated(&self) -> bool {
+        let sides = self.sides.iter().map(|side| &**side);
+        let others = [self.capture.as_deref(), self.control.as_deref()];
+        let mut sockets = sides.chain(others.into_iter().flatten());
+        sockets.any(|socket| socket.port().is_terminated())
     }
 
     /// Carries out what the control socket has received; whether that was everything.

@@ -391,14 +391,14 @@ macro_rules! numbered {
                         (Given::Done, _) => return Ok(()),
                         (Given::Gone, _) | (Given::Full, None) => SendFailure::UnknownPeer { id },
                         (Given::Full, _) if matches!(deadline, Deadline::Now) => {
-                            SendFailure::WouldBlock
+                            self.duplex.out.no_room(deadline)
                         }
                         (Given::Full, Some(key)) => {
                             let Duplex { out, inbound, .. } = &mut self.duplex;
                             if out.wait_for_room(key, deadline, || inbound.refresh()) {
                                 continue;
                             }
-                            SendFailure::Timeout
+                            self.duplex.out.no_room(deadline)
                         }
                     };
                     return Err(SendError::new(failure, message));

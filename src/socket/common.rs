@@ -224,8 +224,8 @@ macro_rules! shell_methods {
             })
         }
 
-        /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
-        /// ends the wait and changes nothing.
+        /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes, or until the context is
+        /// shut down. Dropping the future ends the wait and changes nothing.
         pub async fn wait_for_peers_async(&mut self, count: usize) {
             let $kind { shell, $($half,)+ .. } = self;
             super::task::until(None, |deadline| {
@@ -669,9 +669,18 @@ macro_rules! pollable {
             ) -> super::readiness::Readiness {
                 self.take_note();
                 let $socket = self;
-                super::readiness::Readiness {
+                let ready = super::readiness::Readiness {
                     readable: interest.is_readable() && $read,
                     writable: interest.is_writable() && $write,
+                };
+                // After the wakers were left: a call would not wait, but fail.
+                let port = &super::builder::sealed::Assemble::shell($socket).port;
+                match port.is_terminated() {
+                    true => super::readiness::Readiness {
+                        readable: interest.is_readable() && port.flow().receives,
+                        writable: interest.is_writable() && port.flow().sends,
+                    },
+                    false => ready,
                 }
             }
         }

@@ -127,10 +127,7 @@ impl FanOut {
         deadline: Deadline,
     ) -> Result<(), SendFailure> {
         if self.options.no_drop && !self.wait_for_room(deadline) {
-            return Err(match deadline {
-                Deadline::Now => SendFailure::WouldBlock,
-                _ => SendFailure::Timeout,
-            });
+            return Err(self.out.no_room(deadline));
         }
         let port = &self.port;
         if self.matched.is_empty() {

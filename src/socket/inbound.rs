@@ -610,7 +610,8 @@ impl RecvHalf {
                 if !self.look() {
                     self.pump();
                 }
-                return self.try_recv();
+                let received = self.try_recv();
+                return received.map_err(|none| self.over(none));
             }
             Deadline::Glance => return self.try_recv(),
             _ => {}
@@ -626,8 +627,17 @@ impl RecvHalf {
                 return received;
             }
             if !awake {
-                return Err(RecvError::Timeout);
+                return Err(self.over(RecvError::Timeout));
             }
+        }
+    }
+
+    /// Why there is nothing: that, or the context was shut down.
+    #[cold]
+    fn over(&self, none: RecvError) -> RecvError {
+        match self.port.is_terminated() {
+            true => RecvError::Terminated,
+            false => none,
         }
     }
 
@@ -647,13 +657,16 @@ impl RecvHalf {
         if awake {
             Ok(())
         } else {
-            Err(over)
+            Err(self.over(over))
         }
     }
 
     /// Waits until a message may be there or something has changed; `false` if the time was over
-    /// first. May return early for no reason.
+    /// first, or the context was shut down. May return early for no reason.
     fn wait(&mut self, deadline: Deadline) -> bool {
+        if self.port.is_terminated() {
+            return false;
+        }
         match deadline {
             Deadline::Now | Deadline::Glance => self.wait_until(Some(clock::now())),
             Deadline::At(at) => self.wait_until(Some(at)),

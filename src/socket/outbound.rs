@@ -25,6 +25,8 @@ pub(super) struct SendHalf {
     keep_unsent: bool,
     unsent: Vec<Reader>,
     room: Room,
+    /// The socket is being closed: what is waited for now is what `linger` is for.
+    lingers: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +86,7 @@ impl SendHalf {
             keep_unsent: false,
             unsent: Vec::new(),
             room: Room::default(),
+            lingers: false,
         }
     }
 
@@ -384,7 +387,7 @@ impl SendHalf {
     #[cold]
     fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<PeerKey, SendError> {
         if matches!(deadline, Deadline::Now) {
-            return Err(SendError::new(SendFailure::WouldBlock, message));
+            return Err(SendError::new(self.no_room(deadline), message));
         }
         loop {
             let notified = self.wait(deadline);
@@ -392,7 +395,7 @@ impl SendHalf {
                 return Ok(key);
             }
             if !notified {
-                return Err(SendError::new(SendFailure::Timeout, message));
+                return Err(SendError::new(self.no_room(deadline), message));
             }
         }
     }
@@ -426,9 +429,32 @@ impl SendHalf {
             || matches!(deadline, Deadline::Task(_)) && self.wait_for_room(key, deadline, || {})
     }
 
-    /// Waits until something about the pipes has changed; `false` if the time was over first.
+    /// Waits until something about the pipes has changed; `false` if the time was over first, or the context was
+    /// shut down.
     pub(super) fn wait(&mut self, deadline: Deadline) -> bool {
+        if self.is_over() {
+            return false;
+        }
         deadline.sleep_on(self.port.outbound.event())
+    }
+
+    /// From here on waits are those of a socket that is being closed.
+    pub(super) fn linger(&mut self) {
+        self.lingers = true;
+    }
+
+    fn is_over(&self) -> bool {
+        self.port.is_terminated() && !self.lingers
+    }
+
+    /// Why a message was not sent that there was no room for.
+    #[cold]
+    pub(super) fn no_room(&self, deadline: Deadline) -> SendFailure {
+        match deadline {
+            _ if self.is_over() => SendFailure::Terminated,
+            Deadline::Now => SendFailure::WouldBlock,
+            _ => SendFailure::Timeout,
+        }
     }
 
     /// Whether a pipe has no room, even after what the kernel takes has been written.

@@ -263,6 +263,7 @@ impl Req {
                 if let Err(over) = discarded.one(deadline) {
                     let reason = match over {
                         RecvError::WouldBlock => SendFailure::WouldBlock,
+                        RecvError::Terminated => SendFailure::Terminated,
                         _ => SendFailure::Timeout,
                     };
                     return Err(SendError::new(reason, self.state.take_back(begun)));
@@ -408,12 +409,12 @@ impl Rep {
                     return Err(SendError::new(SendFailure::PeerLost, message));
                 }
                 Given::Full if matches!(deadline, Deadline::Now) => {
-                    return Err(SendError::new(SendFailure::WouldBlock, message));
+                    return Err(SendError::new(self.out.no_room(deadline), message));
                 }
                 Given::Full => {
                     let meanwhile = || self.inbound.refresh();
                     if !self.out.wait_for_room(peer, deadline, meanwhile) {
-                        return Err(SendError::new(SendFailure::Timeout, message));
+                        return Err(SendError::new(self.out.no_room(deadline), message));
                     }
                 }
             }

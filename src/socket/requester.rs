@@ -543,6 +543,11 @@ impl Core {
             lost.extend(std::iter::from_fn(|| inbound.take_lost_and_read()));
             let mut ended = Vec::new();
             let mut state = lock(&self.state);
+            if self.port.is_terminated() {
+                drop(state);
+                self.close();
+                return;
+            }
             if state.closed {
                 return;
             }
@@ -648,6 +653,7 @@ impl Future for PendingRequest {
         drop(state);
         // Without the lock: it may be the last that keeps a task, which may own requests.
         drop(former);
+        let terminated = self.handle.core.port.is_terminated();
         let ended = match outcome {
             None => {
                 self.stage = Stage::Begun(id);
@@ -660,9 +666,15 @@ impl Future for PendingRequest {
             ))),
             Some(Outcome::TimedOut) => Err(RequestError::Recv(RecvError::Timeout)),
             Some(Outcome::PeerLost) => Err(RequestError::Recv(RecvError::PeerLost)),
-            Some(Outcome::Closed) => Err(RequestError::Recv(RecvError::Closed)),
+            Some(Outcome::Closed) => Err(RequestError::Recv(match terminated {
+                true => RecvError::Terminated,
+                false => RecvError::Closed,
+            })),
             Some(Outcome::Withdrawn(message)) => Err(RequestError::Send(SendError::new(
-                SendFailure::Closed,
+                match terminated {
+                    true => SendFailure::Terminated,
+                    false => SendFailure::Closed,
+                },
                 message,
             ))),
         };

@@ -582,7 +582,7 @@ impl Router {
                     return Ok(());
                 }
                 Routed::Unknown => SendFailure::Unroutable,
-                Routed::Full(_) if matches!(deadline, Deadline::Now) => SendFailure::WouldBlock,
+                Routed::Full(_) if matches!(deadline, Deadline::Now) => self.out.no_room(deadline),
                 Routed::Full(key) => {
                     let inbound = &mut self.inbound;
                     let room = self.out.wait_for_room(key, deadline, || inbound.refresh());
@@ -591,7 +591,7 @@ impl Router {
                         routed = self.give(id, &message);
                         continue;
                     }
-                    SendFailure::Timeout
+                    self.out.no_room(deadline)
                 }
             };
             return Err(SendError::to(id, reason, message));

@@ -125,6 +125,9 @@ impl Shell {
     pub(super) fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_bind()?;
+        if self.port.is_terminated() {
+            return Err(BindError::Terminated);
+        }
         let port = &self.port;
         if let Some(expected) = self.unfit_to_bind(&endpoint) {
             return Err(BindError::Transport {
@@ -147,7 +150,7 @@ impl Shell {
                 .map_err(|_| BindError::InUse {
                     endpoint: endpoint.clone(),
                 })?;
-            self.entries.push(Entry {
+            self.enter(Entry {
                 endpoint: endpoint.clone(),
                 bound: true,
                 key: None,
@@ -172,7 +175,7 @@ impl Shell {
             _ => bind_stream(&endpoint, port, &home, id),
         };
         let real = real.map_err(failed)?;
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: real.clone(),
             bound: true,
             key: None,
@@ -187,6 +190,9 @@ impl Shell {
 
     /// Listens on a socket of the application's.
     pub(super) fn bind_listener(&mut self, fd: OwnedFd) -> Result<Endpoint, BindError> {
+        if self.port.is_terminated() {
+            return Err(BindError::Terminated);
+        }
         let adopt = |source| BindError::Adopt { source };
         let port = &self.port;
         let pool = self.context.pool();
@@ -198,7 +204,7 @@ impl Shell {
             AdoptError::Unfit { given, expected } => BindError::NotAListener { given, expected },
             AdoptError::Io(source) => adopt(source),
         })?;
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: endpoint.clone(),
             bound: true,
             key: None,
@@ -213,6 +219,9 @@ impl Shell {
 
     /// Uses a connection of the application's.
     pub(super) fn connect_stream(&mut self, fd: OwnedFd) -> Result<Endpoint, ConnectError> {
+        if self.port.is_terminated() {
+            return Err(ConnectError::Terminated);
+        }
         let adopt = |source| ConnectError::Adopt { source };
         let port = &self.port;
         let pool = self.context.pool();
@@ -224,7 +233,7 @@ impl Shell {
             AdoptError::Unfit { given, expected } => ConnectError::NotAStream { given, expected },
             AdoptError::Io(source) => adopt(source),
         })?;
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: endpoint.clone(),
             bound: false,
             key: None,
@@ -254,6 +263,7 @@ impl Shell {
         }
         // One that has ended for good can be made anew.
         self.entries.retain(|entry| entry.place.is_alive());
+        self.tell_endpoints();
         let mut connected = self.entries.iter().filter(|entry| !entry.bound);
         connected.any(|entry| {
             matches!(entry.place, Place::Stream { alive: Some(_), .. })
@@ -265,6 +275,9 @@ impl Shell {
     pub(super) fn connectable(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_connect()?;
+        if self.port.is_terminated() {
+            return Err(ConnectError::Terminated);
+        }
         if !carries(self.port.socket_type, &endpoint) {
             return Err(ConnectError::Endpoint(EndpointError::NotConnectable {
                 input: endpoint.to_string().into(),
@@ -360,7 +373,7 @@ impl Shell {
                 alive: (!is_udp).then_some(dialing),
             }
         };
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: endpoint.clone(),
             bound: false,
             key,
@@ -478,7 +491,19 @@ impl Shell {
             }
             false
         });
+        self.tell_endpoints();
         self.entries.len() < before
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        self.entries.push(entry);
+        self.tell_endpoints();
+    }
+
+    /// For who asks what the context still waits for.
+    fn tell_endpoints(&self) {
+        let endpoints = self.entries.iter().map(|entry| entry.endpoint.clone());
+        self.port.set_endpoints(endpoints.collect());
     }
 
     pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {
@@ -501,7 +526,7 @@ impl Shell {
             if now >= wanted {
                 return Ok(());
             }
-            if !notified {
+            if !notified || self.port.is_terminated() {
                 return Err(WaitTimeout {
                     what,
                     present: now,
@@ -520,7 +545,7 @@ impl Shell {
         mut present: impl FnMut() -> usize,
     ) -> bool {
         loop {
-            if present() >= wanted {
+            if present() >= wanted || self.port.is_terminated() {
                 return true;
             }
             if !deadline.sleep_on(self.port.outbound.event()) {
