@@ -27,6 +27,7 @@ mod reconfigure;
 mod reconnecting;
 mod requester;
 mod router;
+mod shutdown;
 mod snapshot;
 mod socks;
 mod split;
