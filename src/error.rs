@@ -284,6 +284,15 @@ pub enum SendFailure {
         /// What was expected.
         expected: &'static str,
     },
+    /// A frame, or the message, is larger than the option
+    /// [`max_send_size`](crate::SocketBuilder::max_send_size) allows.
+    #[error("a message or frame of {size} octets, expected at most {limit} (`max_send_size`)")]
+    MessageTooLarge {
+        /// Octets in the frame, or in all frames.
+        size: u64,
+        /// The most there may be.
+        limit: u64,
+    },
     /// The body (for RADIO with its group) is longer than a datagram may be.
     #[error("a datagram of {octets} octets, expected at most {limit}")]
     DatagramTooLarge {

@@ -25,7 +25,7 @@ pub(crate) use context::ContextConfig;
 pub(crate) use filter::IpcFilters;
 pub use filter::{InvalidPrefix, IpPrefix};
 pub use limits::HighWaterMark;
-pub(crate) use limits::{MessageLimits, SubscriptionLimits};
+pub(crate) use limits::{MessageLimits, SendLimits, SubscriptionLimits, LEAST_SEND_LIMIT};
 pub(crate) use notes::Notes;
 pub(crate) use socket::{SocketConfig, TcpConfig};
 pub(crate) use socks::SocksLogin;

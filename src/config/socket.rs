@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::timing::LONGEST;
 use super::{
     Conflate, Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, Notes, OptionError,
-    ReconnectPolicy, SocksProxy, SubscriptionLimits,
+    ReconnectPolicy, SendLimits, SocksProxy, SubscriptionLimits,
 };
 use crate::message::{Message, RoutingId};
 
@@ -34,6 +34,7 @@ pub struct SocketConfig {
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) limits: MessageLimits,
+    pub(crate) send_limits: SendLimits,
     pub(crate) subscriptions: SubscriptionLimits,
     /// Announced to peers; `None` announces an empty one.
     pub(crate) routing_id: Option<RoutingId>,
@@ -120,6 +121,7 @@ impl SocketConfig {
         self.reconnect.validate()?;
         self.heartbeat.validate()?;
         self.limits.validate()?;
+        self.send_limits.validate()?;
         self.subscriptions.validate()?;
         for (option, value) in [
             ("connect_timeout", self.connect_timeout),
@@ -188,6 +190,7 @@ impl SocketConfig {
         let fixed = [
             ("busy_poll", self.busy_poll == next.busy_poll),
             ("conflate", self.conflate == next.conflate),
+            ("max_send_size", self.send_limits == next.send_limits),
             (
                 "attach_properties",
                 self.attach_properties == next.attach_properties,
@@ -317,6 +320,7 @@ impl Default for SocketConfig {
             handshake_timeout: Some(Duration::from_secs(10)),
             heartbeat: Heartbeat::default(),
             limits: MessageLimits::default(),
+            send_limits: SendLimits::default(),
             subscriptions: SubscriptionLimits::default(),
             routing_id: None,
             legacy_peers: false,

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::shell::Shell;
-use crate::config::{Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SocketConfig};
+use crate::config::{
+    Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SendLimits, SocketConfig,
+};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::BuildError;
@@ -275,6 +277,15 @@ impl<K: SocketKind> SocketBuilder<K> {
     pub fn max_message_size(mut self, octets: u64) -> Self {
         self.config.limits.message_bytes = octets;
         self.config.limits.frame_bytes = self.config.limits.frame_bytes.min(octets);
+        self
+    }
+
+    /// The largest message that is sent, all frames together, in octets, from 262144; `None` for no limit. A larger one
+    /// is not sent ([`SendFailure::MessageTooLarge`](crate::SendFailure::MessageTooLarge)) over any transport.
+    /// Default: what peers with default options receive, 64 MiB in one frame and 128 MiB together; they would end the
+    /// connection otherwise. STREAM and raw ROUTER sockets have no limit unless it is given.
+    pub fn max_send_size(mut self, octets: impl Into<Option<u64>>) -> Self {
+        self.config.send_limits = SendLimits::of(octets.into());
         self
     }
 

@@ -137,12 +137,17 @@ impl FanOut {
         for key in &self.matched {
             match self.out.give(*key, message) {
                 Given::Done => {}
+                Given::Full if self.out.is_refused() => break,
                 Given::Full => port.dropped(DropCause::Full, 1),
                 Given::Gone => port.dropped(DropCause::PeerLost, 1),
             }
         }
         self.out.end_fan_out();
-        Ok(())
+        // By the first already, and so by all.
+        match self.out.take_refused() {
+            None => Ok(()),
+            Some(refused) => Err(refused),
+        }
     }
 
     /// After a message was not sent because a receiver of it was full: has the event of what is sent tell of

@@ -67,6 +67,10 @@ getters! {
     heartbeat: Heartbeat = |config| config.heartbeat;
     max_frame_size: u64 = |config| config.limits.frame_bytes;
     max_message_size: u64 = |config| config.limits.message_bytes;
+    max_send_size: Option<u64> = |config| match config.send_limits.message_bytes {
+        u64::MAX => None,
+        octets => Some(octets),
+    };
     max_frames: u32 = |config| config.limits.frames;
     max_topics: u32 = |config| config.subscriptions.topics;
     max_topic_length: u32 = |config| config.subscriptions.topic_bytes;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::deadline::Deadline;
 use super::shell::Ending;
 use super::{make_slot, peer_key, pipe_key};
+use crate::config::{SendLimits, LEAST_SEND_LIMIT};
 use crate::error::{SendError, SendFailure};
 use crate::io::{Counters, DropCause, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
@@ -25,6 +26,9 @@ pub(super) struct SendHalf {
     keep_unsent: bool,
     unsent: Vec<Reader>,
     room: Room,
+    limits: SendLimits,
+    /// Why the message was not taken that was offered last, if it never will be.
+    refused: Option<SendFailure>,
     /// The socket is being closed: what is waited for now is what `linger` is for.
     lingers: bool,
 }
@@ -51,12 +55,20 @@ const THROUGH_MIN: usize = 64 * 1024;
 /// What can be given to a pipe.
 pub(super) trait Outgoing {
     fn append_to(&self, writer: &mut Writer);
+
+    /// Octets in the largest frame, and in all of them.
+    fn sizes(&self) -> (usize, usize);
 }
 
 impl Outgoing for Message {
     #[inline(always)]
     fn append_to(&self, writer: &mut Writer) {
         writer.append_message(self);
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        let largest = self.frames().iter().map(|frame| frame.len()).max();
+        (largest.unwrap_or(0), self.byte_len())
     }
 }
 
@@ -65,6 +77,10 @@ impl Outgoing for [u8] {
     #[inline(always)]
     fn append_to(&self, writer: &mut Writer) {
         writer.append_payload(self);
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.len(), self.len())
     }
 }
 
@@ -79,6 +95,8 @@ pub(super) enum Given {
 impl SendHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
         SendHalf {
+            limits: port.settings().config.send_limits,
+            refused: None,
             port,
             pipes: Vec::new(),
             writable: Rotation::new(),
@@ -195,15 +213,24 @@ impl SendHalf {
     /// Gives a message to one pipe.
     #[inline]
     pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
-        self.put(key, |writer| {
+        let limits = self.limits;
+        let fits = || check_size(limits, message);
+        let append = |writer: &mut Writer| {
             message.append_to(writer);
             1
-        })
+        };
+        self.put(key, append, fits)
     }
 
-    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended.
+    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended. `fits` is asked
+    /// when that may have been much, and what was appended is taken back if it does not.
     #[inline(always)]
-    fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer) -> u64) -> Given {
+    fn put(
+        &mut self,
+        key: PeerKey,
+        append: impl FnOnce(&mut Writer) -> u64,
+        fits: impl FnOnce() -> Result<(), SendFailure>,
+    ) -> Given {
         let lock_step = self.pace.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -216,11 +243,19 @@ impl SendHalf {
             };
         }
         let messages = append(&mut pipe.writer);
+        let much = pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY;
+        if much {
+            if let Err(refused) = fits() {
+                pipe.writer.rollback();
+                self.refused = Some(refused);
+                return Given::Full;
+            }
+        }
         let asleep = pipe.writer.publish();
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
         let now = lock_step && !asleep;
-        if now || pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
+        if now || much {
             pipe.pump();
         }
         if asleep {
@@ -289,6 +324,7 @@ impl SendHalf {
                     self.writable.advance();
                     return Some(key);
                 }
+                Given::Full if self.refused.is_some() => return None,
                 Given::Full => {
                     // If there still is no room once armed, a signal will put it back.
                     if !self.pipe(key).is_some_and(|pipe| pipe.writer.arm()) {
@@ -327,10 +363,12 @@ impl SendHalf {
         let only = self.writable.current().filter(|_| self.writable.len() == 1);
         let mut forwarded = Run::default();
         if let Some(key) = only {
-            self.put(key, |writer| {
+            let append = |writer: &mut Writer| {
                 forwarded = reader.forward(writer, most);
                 forwarded.messages
-            });
+            };
+            // They have passed the limits for what is received.
+            self.put(key, append, || Ok(()));
         }
         forwarded
     }
@@ -344,6 +382,10 @@ impl SendHalf {
         deadline: Deadline,
     ) -> Option<PeerKey> {
         if payload.len() >= THROUGH_MIN {
+            if let Err(refused) = check_size(self.limits, payload) {
+                self.refused = Some(refused);
+                return None;
+            }
             if let Some(key) = self.send_through(payload, deadline) {
                 return Some(key);
             }
@@ -432,7 +474,7 @@ impl SendHalf {
     /// Waits until something about the pipes has changed; `false` if the time was over first, or the context was
     /// shut down.
     pub(super) fn wait(&mut self, deadline: Deadline) -> bool {
-        if self.is_over() {
+        if self.is_over() || self.refused.is_some() {
             return false;
         }
         deadline.sleep_on(self.port.outbound.event())
@@ -447,9 +489,27 @@ impl SendHalf {
         self.port.is_terminated() && !self.lingers
     }
 
-    /// Why a message was not sent that there was no room for.
+    /// Why the message that was offered last can never be sent, if that is so. To be taken before anything else is
+    /// offered.
+    pub(super) fn take_refused(&mut self) -> Option<SendFailure> {
+        self.refused.take()
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Whether such a message can be sent at all.
+    pub(super) fn check(&self, message: &Message) -> Result<(), SendFailure> {
+        check_size(self.limits, message)
+    }
+
+    /// Why the message that was offered last was not sent.
     #[cold]
-    pub(super) fn no_room(&self, deadline: Deadline) -> SendFailure {
+    pub(super) fn no_room(&mut self, deadline: Deadline) -> SendFailure {
+        if let Some(refused) = self.take_refused() {
+            return refused;
+        }
         match deadline {
             _ if self.is_over() => SendFailure::Terminated,
             Deadline::Now => SendFailure::WouldBlock,
@@ -472,6 +532,9 @@ impl SendHalf {
         mut meanwhile: impl FnMut(),
     ) -> bool {
         loop {
+            if self.refused.is_some() {
+                return false;
+            }
             if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
                 return true;
             }
@@ -547,6 +610,18 @@ impl OutPipe {
         if !link.is_some_and(|link| link.send_idle(burst)) {
             self.writer.signal();
         }
+    }
+}
+
+/// Large enough that every message that may be refused is looked at.
+const _: () = assert!(PUMP_EVERY <= LEAST_SEND_LIMIT);
+
+#[cold]
+fn check_size<M: Outgoing + ?Sized>(limits: SendLimits, message: &M) -> Result<(), SendFailure> {
+    let (largest, all) = message.sizes();
+    match limits.exceeded(largest as u64, all as u64) {
+        Some((size, limit)) => Err(SendFailure::MessageTooLarge { size, limit }),
+        None => Ok(()),
     }
 }
 

@@ -16,7 +16,7 @@ use super::outbound::SendHalf;
 use super::shell::{CloseReport, Ending, Shell};
 use super::task;
 use super::SocketBuilder;
-use crate::config::SocketConfig;
+use crate::config::{SocketConfig, LEAST_SEND_LIMIT};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
@@ -331,7 +331,7 @@ impl Requester {
     ) -> PendingRequest {
         let handle = Arc::clone(&self.handle);
         let message = message.into();
-        let stage = match self.refusal() {
+        let stage = match self.refusal(&message) {
             None => Stage::Begun(handle.core.begin(message, options.terms())),
             Some(reason) => Stage::Refused(Box::new(SendError::new(reason, message))),
         };
@@ -447,7 +447,14 @@ impl Requester {
     }
 
     /// Why no request can begin.
-    fn refusal(&self) -> Option<SendFailure> {
+    fn refusal(&self, message: &Message) -> Option<SendFailure> {
+        // The lock is not for every message.
+        if message.byte_len() as u64 > LEAST_SEND_LIMIT {
+            let state = lock(&self.handle.core.state);
+            if let Err(refused) = state.out.check(message) {
+                return Some(refused);
+            }
+        }
         let started = self.handle.thread.get_or_init(|| {
             let core = Arc::clone(&self.handle.core);
             let inbound = lock(&core.state).inbound.take();

@@ -15,7 +15,7 @@ use super::shell::{inproc_name, Shell};
 use super::split::halves;
 use super::task;
 use super::{peer_key, pipe_key, SocketBuilder};
-use crate::config::SocketConfig;
+use crate::config::{SendLimits, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{ConnectError, RecvError, SendError, SendFailure, UnknownRoutingId};
@@ -183,6 +183,11 @@ impl Router {
         let config = SocketConfig {
             // What is queued for one raw connection is of no use to the next.
             immediate: config.immediate || options.raw,
+            // Nor are there messages at their other ends that could be too large.
+            send_limits: match options.raw && config.send_limits == SendLimits::default() {
+                true => SendLimits::unlimited(),
+                false => config.send_limits,
+            },
             ..config
         };
         let port = Port::new(
@@ -570,6 +575,9 @@ impl Router {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         loop {
+            if let Some(refused) = self.out.take_refused() {
+                return Err(SendError::to(id, refused, message));
+            }
             let port = &self.shell.port;
             let reason = match routed {
                 Routed::Sent => return Ok(()),
