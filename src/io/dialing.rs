@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
 use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::octets::Tries;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::settings::Settings;
@@ -38,6 +39,8 @@ pub(super) struct DialerSlot {
     name: Option<RoutingId>,
     state: State,
     backoff: Backoff,
+    /// Since there was a connection last.
+    tries: Tries,
     /// Addresses not tried yet in this round.
     addresses: VecDeque<SocketAddr>,
     /// Set when the endpoint is being closed: when to give up what is unsent.
@@ -94,6 +97,7 @@ impl IoThread {
             name,
             state: State::Resolving,
             backoff,
+            tries: Tries::default(),
             addresses: VecDeque::new(),
             closing: None,
             alive,
@@ -322,8 +326,9 @@ impl IoThread {
         };
         let served = (Arc::clone(&dialer.port), Arc::clone(&dialer.settings));
         let endpoint = dialer.endpoint.clone();
+        let tries = dialer.tries;
         dialer.addresses.clear();
-        let (link_slot, id) = self.connected(slot, served, endpoint, stream, since);
+        let (link_slot, id) = self.connected(slot, served, endpoint, stream, (since, tries));
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Connected(link_slot, id);
         }
@@ -383,6 +388,8 @@ impl IoThread {
         }
         match dialer.backoff.next_delay(random()) {
             Some(delay) => {
+                dialer.tries.reconnects += 1;
+                Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.state = State::Waiting {
                     until: clock::now() + delay,
                 };
@@ -455,6 +462,7 @@ impl IoThread {
     pub(super) fn dialer_ready(&mut self, slot: usize) -> Option<PipeEnds> {
         let dialer = self.dialer(slot)?;
         dialer.backoff.reset();
+        dialer.tries = Tries::default();
         dialer.ends.take()
     }
 
@@ -482,7 +490,7 @@ impl IoThread {
             self.end_dialer(slot);
             return;
         }
-        Counters::add(&dialer.port.counters.reconnects, 1);
+        dialer.tries.handshake_failures += u64::from(lost.in_handshake);
         self.retry(slot);
     }
 
