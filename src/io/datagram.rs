@@ -15,8 +15,8 @@ use mio::{Interest, Token as MioToken};
 
 use super::dialing::release_ends;
 use super::drops::DropCause;
+use super::ends::new_ends;
 use super::events::SocketEvent;
-use super::linking::new_ends;
 use super::octets::LinkOctets;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;

@@ -679,6 +679,7 @@ mod tests {
         let endpoint: Endpoint = text.parse().unwrap();
         pool.place(0).unwrap().post(Command::Dial {
             port: Arc::clone(&port),
+            settings: port.settings(),
             endpoint,
             id: EndpointId(next_id()),
             ends: dial_ends(&port, None),

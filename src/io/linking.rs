@@ -9,12 +9,13 @@ use mio::event::Event as MioEvent;
 
 use super::dialing::{release_ends, Lost};
 use super::drops::DropCause;
+use super::ends::new_ends;
 use super::events::{ConnectionId, DisconnectReason, Initiator, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::octets::Tries;
-use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
+use super::port::{Arrival, Counters, Lease, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::settings::Settings;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
@@ -22,7 +23,7 @@ use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::{PeerProperties, RoutingId};
-use crate::pipe::{Losses, Reader, Tuning, Writer};
+use crate::pipe::{Losses, Reader, Writer};
 #[cfg(feature = "ws")]
 use crate::proto::Side;
 use crate::proto::{Opening, PeerInfo};
@@ -893,37 +894,6 @@ fn report_end(link: &Link, initiator: Initiator, reason: &DisconnectReason) {
         initiator,
         reason: reason.clone(),
     });
-}
-
-/// New pipes for a peer; the socket is told of its ends.
-pub(super) fn new_ends(
-    port: &Arc<Port>,
-    key: PipeKey,
-    peer: Option<Arc<PeerProperties>>,
-) -> PipeEnds {
-    let flow = port.flow();
-    let reader = flow.sends.then(|| {
-        let (writer, reader) = port.out_pipe(Tuning::WIRE);
-        port.offer_writer(key, writer);
-        reader
-    });
-    let writer = flow.receives.then(|| {
-        let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
-        port.offer_reader(key, reader, peer);
-        writer
-    });
-    PipeEnds {
-        key,
-        reader,
-        writer,
-    }
-}
-
-/// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
-/// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
-pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
-    (!port.settings().config.immediate)
-        .then(|| new_ends(port, key.unwrap_or_else(|| port.new_key()), None))
 }
 
 /// What is known of the peer at the other end.
