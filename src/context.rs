@@ -2,11 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use crate::config::{ContextConfig, OptionError};
-use crate::error::BuildError;
+use crate::error::{BuildError, StillOpen};
 use crate::io::{IoPool, Names};
-use crate::sync::ThreadScheduling;
+use crate::sync::{clock, ThreadScheduling};
 
 /// I/O threads and inproc names for a group of sockets. A clone is the same context.
 ///
@@ -61,6 +62,9 @@ impl Context {
 
     /// A place for one more socket; none is kept if there is no limit.
     pub(crate) fn claim(&self) -> Result<Option<SocketPlace>, BuildError> {
+        if self.is_shut_down() {
+            return Err(BuildError::Terminated);
+        }
         let Some(limit) = self.0.max_sockets else {
             return Ok(None);
         };
@@ -89,6 +93,66 @@ impl Context {
     #[must_use]
     pub fn memory_used(&self) -> Option<u64> {
         self.0.pool.budget().map(|budget| budget.used())
+    }
+
+    /// Ends what waits for any socket of this context, from any thread: every blocked call returns with an error
+    /// ([`RecvError::Terminated`](crate::RecvError::Terminated),
+    /// [`SendFailure::Terminated`](crate::SendFailure::Terminated) with the message, and so on), and so does every
+    /// later one that would have to wait. What can be done at once still is: messages that have arrived are received,
+    /// and peers with room are sent to. Futures, [`Requester`](crate::Requester)s and pollers are woken and see the same,
+    /// [`Monitor`](crate::Monitor)s come to their end, and a [`Proxy`](crate::Proxy) stops. Nothing is bound or
+    /// connected to any more, and no socket is built.
+    ///
+    /// Sockets stay with their owners, who close or drop them; what is queued is then sent for the linger time, as
+    /// ever. [`wait_closed`](Self::wait_closed) waits for that. Calling this again does nothing. For the default
+    /// context it is the end of it in this process.
+    ///
+    /// ```
+    /// use sinew::{Context, Pull, RecvError};
+    ///
+    /// let context = Context::builder().build()?;
+    /// let mut pull = Pull::builder().context(&context).bind("inproc://work")?;
+    /// let worker = std::thread::spawn(move || pull.recv());
+    /// context.shutdown();
+    /// assert_eq!(worker.join().unwrap(), Err(RecvError::Terminated));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn shutdown(&self) {
+        self.0.pool.terminate();
+    }
+
+    /// Whether [`shutdown`](Self::shutdown) was called.
+    #[must_use]
+    pub fn is_shut_down(&self) -> bool {
+        self.0.pool.is_terminated()
+    }
+
+    /// Waits, at most this long, until every socket of this context is closed (or dropped) and has sent what it had to,
+    /// or given that up. Does not end anything: [`shutdown`](Self::shutdown) does, so that owners that wait for
+    /// their sockets come to close them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew::{Context, Pull};
+    ///
+    /// let context = Context::builder().build()?;
+    /// let pull = Pull::builder().context(&context).bind("inproc://work")?;
+    /// context.shutdown();
+    /// let open = context.wait_closed(Duration::from_millis(1)).unwrap_err();
+    /// assert_eq!(open.sockets[0].endpoints, pull.bound_endpoints());
+    /// drop(pull);
+    /// context.wait_closed(Duration::from_secs(60))?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If the time was over before; the error names the sockets.
+    pub fn wait_closed(&self, timeout: Duration) -> Result<(), StillOpen> {
+        let sockets = self.0.pool.await_end(clock::now().checked_add(timeout));
+        match sockets.is_empty() {
+            true => Ok(()),
+            false => Err(StillOpen { sockets }),
+        }
     }
 
     pub(crate) fn pool(&self) -> &Arc<IoPool> {

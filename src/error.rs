@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::config::OptionError;
 use crate::endpoint::{Endpoint, EndpointError};
+use crate::io::OpenSocket;
 use crate::message::{Group, InvalidGroup, Message, PeerId, RoutingId};
 use crate::socket_type::SocketType;
 
@@ -19,6 +20,9 @@ pub enum BindError {
     /// The endpoint is malformed, or cannot be bound.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The socket's context was shut down.
+    #[error("the context of the socket was shut down, expected one that was not")]
+    Terminated,
     /// The address, path or name is taken.
     #[error("`{endpoint}` is in use, expected an endpoint nobody is bound to")]
     InUse {
@@ -77,6 +81,9 @@ pub enum ConnectError {
     /// The endpoint is malformed, or cannot be connected to.
     #[error(transparent)]
     Endpoint(#[from] EndpointError),
+    /// The socket's context was shut down.
+    #[error("the context of the socket was shut down, expected one that was not")]
+    Terminated,
     /// The inproc peer is of a type this socket may not talk to.
     #[error("`{endpoint}` is bound by a {theirs} socket, which a {ours} socket cannot talk to")]
     Incompatible {
@@ -209,6 +216,9 @@ pub enum BuildError {
         /// The limit.
         limit: usize,
     },
+    /// The context was shut down: it has no new sockets.
+    #[error("the context was shut down, expected one that was not")]
+    Terminated,
     /// The endpoint could not be bound.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -283,6 +293,15 @@ pub enum SendFailure {
         /// What was expected.
         expected: &'static str,
     },
+    /// A frame, or the message, is larger than the option
+    /// [`max_send_size`](crate::SocketBuilder::max_send_size) allows.
+    #[error("a message or frame of {size} octets, expected at most {limit} (`max_send_size`)")]
+    MessageTooLarge {
+        /// Octets in the frame, or in all frames.
+        size: u64,
+        /// The most there may be.
+        limit: u64,
+    },
     /// The body (for RADIO with its group) is longer than a datagram may be.
     #[error("a datagram of {octets} octets, expected at most {limit}")]
     DatagramTooLarge {
@@ -332,6 +351,10 @@ pub enum SendFailure {
     /// A SERVER or PEER socket was given a message that does not say which peer it is for.
     #[error("the message carries no routing id, expected that of a peer")]
     NoRoutingId,
+    /// The socket's context was shut down ([`Context::shutdown`](crate::Context::shutdown)), and no peer could take the
+    /// message at once.
+    #[error("the context of the socket was shut down")]
+    Terminated,
     /// The [`Requester`](crate::Requester) was closed before a peer took the request.
     #[error("the requester was closed before a peer took the message")]
     Closed,
@@ -429,6 +452,9 @@ pub enum RecvError {
     /// carried out. The socket is ready for another.
     #[error("the peer was lost before it replied")]
     PeerLost,
+    /// The socket's context was shut down ([`Context::shutdown`](crate::Context::shutdown)), and there was no message.
+    #[error("the context of the socket was shut down")]
+    Terminated,
     /// The [`Requester`](crate::Requester) was closed before the reply came.
     #[error("the socket was closed before the reply came")]
     Closed,
@@ -524,7 +550,28 @@ pub enum PollError {
     Io(#[source] io::Error),
 }
 
-/// A wait for peers, subscribers or members of a group took too long.
+/// Sockets of a context that were not closed in time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StillOpen {
+    /// Each of them, in the order in which they were made.
+    pub sockets: Vec<OpenSocket>,
+}
+
+impl fmt::Display for StillOpen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} sockets are open:", self.sockets.len())?;
+        for (index, socket) in self.sockets.iter().enumerate() {
+            let between = if index == 0 { " " } else { "; " };
+            write!(f, "{between}{socket}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for StillOpen {}
+
+/// A wait for peers, subscribers or members of a group took too long, or the context was shut down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{present} of {wanted} {what} were there when the time was over")]
 pub struct WaitTimeout {

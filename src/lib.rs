@@ -213,14 +213,15 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, PollError,
-    ProxyError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint, UnknownPeer,
-    UnknownRoutingId, WaitTimeout,
+    ProxyError, RecvError, RequestError, SendError, SendFailure, StillOpen, UnknownEndpoint,
+    UnknownPeer, UnknownRoutingId, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{
     ConnectionId, ConnectionSnapshot, DisconnectReason, DropCause, Initiator, Monitor,
-    MonitorOptions, ProxyFailure, SocketEvent, SocketId, Subscription, ThreadSnapshot, Traffic,
+    MonitorOptions, OpenSocket, ProxyFailure, SocketEvent, SocketId, Subscription, ThreadSnapshot,
+    Traffic,
 };
 pub use message::{
     Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,
@@ -246,8 +247,8 @@ pub use socket::{
     FigureKind, Gather, Interest, Pair, Peer, PeerState, PendingRequest, PollEvents, PollItem,
     Pollable, Poller, ProxySocket, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
     RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shareable, Shared,
-    SocketBuilder, SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent,
-    TimerId, XPub, XSub,
+    SocketBuilder, SocketKind, SocketOptions, SocketSnapshot, SocketStats, Split, Stream, Sub,
+    SubscriptionEvent, TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

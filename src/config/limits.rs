@@ -42,6 +42,66 @@ pub(crate) struct MessageLimits {
     pub(crate) frames: u32,
 }
 
+/// What this side sends in one message. `u64::MAX` is no limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SendLimits {
+    /// Octets in one frame.
+    pub(crate) frame_bytes: u64,
+    /// Octets in all frames of one message.
+    pub(crate) message_bytes: u64,
+}
+
+impl SendLimits {
+    /// What a message of this size exceeds, if anything: its size, and the limit.
+    pub(crate) fn exceeded(&self, largest_frame: u64, message: u64) -> Option<(u64, u64)> {
+        if largest_frame > self.frame_bytes {
+            Some((largest_frame, self.frame_bytes))
+        } else if message > self.message_bytes {
+            Some((message, self.message_bytes))
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn unlimited() -> Self {
+        SendLimits::of(None)
+    }
+
+    /// The same for a frame as for all of a message.
+    pub(crate) fn of(octets: Option<u64>) -> Self {
+        let octets = octets.unwrap_or(UNLIMITED);
+        SendLimits {
+            frame_bytes: octets,
+            message_bytes: octets,
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), OptionError> {
+        if self.message_bytes < LEAST_SEND_LIMIT {
+            return Err(OptionError::new(
+                "max_send_size",
+                self.message_bytes,
+                "at least 262144 octets, or `None` for no limit",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What every peer with the default options receives.
+impl Default for SendLimits {
+    fn default() -> Self {
+        let received = MessageLimits::default();
+        SendLimits {
+            frame_bytes: received.frame_bytes,
+            message_bytes: received.message_bytes,
+        }
+    }
+}
+
+/// Looked at when a sender has written so much, anyway: for smaller messages the limit costs nothing.
+pub(crate) const LEAST_SEND_LIMIT: u64 = 256 * 1024;
+
 /// What one peer may have us remember about its subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SubscriptionLimits {

@@ -2,7 +2,7 @@
 //!
 //! A socket's builder fills a [`SocketConfig`], a context's a [`ContextConfig`]; both have usable
 //! defaults and are checked as a whole by `validate` before anything is started. Afterwards they are
-//! read-only. The layers below read fields and never parse or check again. Values that cannot be
+//! read-only: a change of options makes a new value. The layers below read fields and never parse or check again. Values that cannot be
 //! written wrongly (an unlimited high-water mark, a heartbeat that is off) are types of their own.
 
 mod backoff;
@@ -25,14 +25,14 @@ pub(crate) use context::ContextConfig;
 pub(crate) use filter::IpcFilters;
 pub use filter::{InvalidPrefix, IpPrefix};
 pub use limits::HighWaterMark;
-pub(crate) use limits::{MessageLimits, SubscriptionLimits};
+pub(crate) use limits::{MessageLimits, SendLimits, SubscriptionLimits, LEAST_SEND_LIMIT};
 pub(crate) use notes::Notes;
 pub(crate) use socket::{SocketConfig, TcpConfig};
 pub(crate) use socks::SocksLogin;
 pub use socks::SocksProxy;
 pub use timing::{Heartbeat, ReconnectPolicy};
 
-/// An option with an impossible value.
+/// An option with an impossible value, or one that cannot be changed any more.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("option `{option}` cannot be {given}: expected {expected}")]
 pub struct OptionError {
@@ -52,6 +52,15 @@ impl OptionError {
             given: given.to_string().into(),
             expected,
         }
+    }
+
+    /// Of an option that a socket keeps for its whole life.
+    pub(crate) fn fixed(option: &'static str) -> Self {
+        OptionError::new(
+            option,
+            "changed after the socket was made",
+            "the value it was made with",
+        )
     }
 
     /// The option's name, as the builder spells it.

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use super::timing::LONGEST;
 use super::{
     Conflate, Heartbeat, HighWaterMark, IpPrefix, IpcFilters, MessageLimits, Notes, OptionError,
-    ReconnectPolicy, SocksProxy, SubscriptionLimits,
+    ReconnectPolicy, SendLimits, SocksProxy, SubscriptionLimits,
 };
 use crate::message::{Message, RoutingId};
 
-/// Everything a socket is built with. One value per socket; it does not change afterwards.
+/// Everything a socket is built with. A value does not change: a socket whose options do has another one from then on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SocketConfig {
     /// Per connection, towards the peer.
@@ -34,6 +34,7 @@ pub struct SocketConfig {
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) limits: MessageLimits,
+    pub(crate) send_limits: SendLimits,
     pub(crate) subscriptions: SubscriptionLimits,
     /// Announced to peers; `None` announces an empty one.
     pub(crate) routing_id: Option<RoutingId>,
@@ -120,6 +121,7 @@ impl SocketConfig {
         self.reconnect.validate()?;
         self.heartbeat.validate()?;
         self.limits.validate()?;
+        self.send_limits.validate()?;
         self.subscriptions.validate()?;
         for (option, value) in [
             ("connect_timeout", self.connect_timeout),
@@ -178,6 +180,30 @@ impl SocketConfig {
             ));
         }
         self.tcp.validate()
+    }
+
+    /// Whether a socket that was built with this can go on with `next`.
+    ///
+    /// # Errors
+    /// If that changes an option which the parts of a socket are made by.
+    pub(crate) fn allows(&self, next: &SocketConfig) -> Result<(), OptionError> {
+        let fixed = [
+            ("busy_poll", self.busy_poll == next.busy_poll),
+            ("conflate", self.conflate == next.conflate),
+            ("max_send_size", self.send_limits == next.send_limits),
+            (
+                "attach_properties",
+                self.attach_properties == next.attach_properties,
+            ),
+            (
+                "max_topics, max_topic_length or max_groups",
+                self.subscriptions == next.subscriptions,
+            ),
+        ];
+        match fixed.iter().find(|(_, same)| !same) {
+            Some((option, _)) => Err(OptionError::fixed(option)),
+            None => Ok(()),
+        }
     }
 
     /// Names and values as they can be announced, all of them in one frame of a handshake.
@@ -294,6 +320,7 @@ impl Default for SocketConfig {
             handshake_timeout: Some(Duration::from_secs(10)),
             heartbeat: Heartbeat::default(),
             limits: MessageLimits::default(),
+            send_limits: SendLimits::default(),
             subscriptions: SubscriptionLimits::default(),
             routing_id: None,
             legacy_peers: false,

@@ -15,11 +15,12 @@ use mio::{Interest, Token as MioToken};
 
 use super::dialing::release_ends;
 use super::drops::DropCause;
+use super::ends::new_ends;
 use super::events::SocketEvent;
-use super::linking::new_ends;
 use super::octets::LinkOctets;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
+use super::settings::Settings;
 use super::thread::{Command, EndpointId, IoHandle, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint};
@@ -38,6 +39,7 @@ const TURN: usize = 64;
 /// A udp endpoint on its I/O thread.
 pub(super) struct DatagramSlot {
     pub(super) port: Arc<Port>,
+    settings: Arc<Settings>,
     pub(super) id: EndpointId,
     /// While the name of the target is not known yet, there is no descriptor.
     way: Way,
@@ -116,7 +118,7 @@ pub(crate) fn bind_datagrams(
     let Address::Udp(address) = endpoint.address() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let (socket, real) = Datagrams::bind(address, &port.config)?;
+    let (socket, real) = Datagrams::bind(address, &port.settings().config)?;
     start(Way::Bound(socket), port, home, id, port.new_key());
     Ok(real)
 }
@@ -134,12 +136,12 @@ pub(crate) fn connect_datagrams(
     };
     let way = match address.target.socket_addr() {
         Some(target) => {
-            let socket = Datagrams::towards(target, address, &port.config)?;
+            let socket = Datagrams::towards(target, address, &port.settings().config)?;
             Way::To(socket, target)
         }
         None => Way::Unknown(Box::new(Search {
             endpoint: endpoint.clone(),
-            backoff: Backoff::new(port.config.reconnect),
+            backoff: Backoff::new(port.settings().config.reconnect),
             retry_at: None,
         })),
     };
@@ -154,6 +156,7 @@ fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeK
     port.peer_up();
     home.post(Command::Datagrams {
         port: Arc::clone(port),
+        settings: port.settings(),
         way,
         id,
         ends,
@@ -177,7 +180,7 @@ impl Signal for OutputSignal {
 impl IoThread {
     pub(super) fn add_datagrams(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         way: Way,
         id: EndpointId,
         ends: PipeEnds,
@@ -195,6 +198,7 @@ impl IoThread {
             form: Form::of(port.socket_type),
             octets: port.octets.join(),
             port,
+            settings,
             id,
             way,
             ends: Some(ends),
@@ -243,7 +247,7 @@ impl IoThread {
             address.target.host_text().unwrap_or_default(),
             address.target.port,
         );
-        let family = Family::with_ipv6(this.port.config.tcp.ipv6);
+        let family = Family::with_ipv6(this.settings.config.tcp.ipv6);
         let id = this.id;
         let answer = move |result| handle.post(Command::DatagramTarget { slot, id, result });
         match pool {
@@ -271,7 +275,7 @@ impl IoThread {
             // Nobody tells whether anything arrives: the first that can be sent to is the one.
             let mut failure = io::Error::from(io::ErrorKind::NotFound);
             for target in found {
-                match Datagrams::towards(target, address, &this.port.config) {
+                match Datagrams::towards(target, address, &this.settings.config) {
                     Ok(socket) => return Ok((socket, target)),
                     Err(error) => failure = error,
                 }

@@ -17,6 +17,7 @@ use super::octets::Tries;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::race::{Outcome, Race};
 use super::random;
+use super::settings::Settings;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint, HostPort};
@@ -29,6 +30,7 @@ use crate::transport::{start_connect, ConnectTarget, Family, Stream, Tunnel, Tun
 /// An endpoint connected to, on its I/O thread.
 pub(super) struct DialerSlot {
     pub(super) port: Arc<Port>,
+    settings: Arc<Settings>,
     pub(super) endpoint: Endpoint,
     pub(super) id: EndpointId,
     /// The pipes, while no connection has them (and there are any).
@@ -75,16 +77,17 @@ pub(super) struct Lost<'a> {
 impl IoThread {
     pub(super) fn dial(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
         name: Option<RoutingId>,
         (alive, lease): (Arc<()>, Lease),
     ) {
-        let backoff = Backoff::new(port.config.reconnect);
+        let backoff = Backoff::new(settings.config.reconnect);
         let slot = self.new_slot(Slot::Dialer(Box::new(DialerSlot {
             port,
+            settings,
             endpoint,
             id,
             ends,
@@ -123,7 +126,7 @@ impl IoThread {
             (_, Some(target)) => {
                 let server = dialer.server(target);
                 let (host, port) = (server.host_text().unwrap_or_default(), server.port);
-                let family = Family::with_ipv6(dialer.port.config.tcp.ipv6);
+                let family = Family::with_ipv6(dialer.settings.config.tcp.ipv6);
                 let answer = move |result| handle.post(Command::Resolved { slot, id, result });
                 match pool {
                     Some(pool) => pool.resolver().resolve(&host, port, family, answer),
@@ -177,7 +180,7 @@ impl IoThread {
             let Some(dialer) = self.dialer(slot) else {
                 return;
             };
-            let limit = dialer.port.config.connect_timeout;
+            let limit = dialer.settings.config.connect_timeout;
             let failure = if let Some(ended) = dialer.race.ended(now) {
                 match ended {
                     Outcome::Connected(stream) => {
@@ -230,13 +233,13 @@ impl IoThread {
             }
             _ => &target,
         };
-        let stream = start_connect(from, &dialer.port.config)?;
+        let stream = start_connect(from, &dialer.settings.config)?;
         handle.registry().register(
             &mut SourceFd(&stream.raw_fd()),
             MioToken(slot),
             Interest::WRITABLE,
         )?;
-        let limit = dialer.port.config.connect_timeout;
+        let limit = dialer.settings.config.connect_timeout;
         dialer.race.start(target, stream, now, limit);
         Ok(())
     }
@@ -256,10 +259,10 @@ impl IoThread {
         };
         let now = clock::now();
         let proxy = dialer.endpoint.address().tcp_target().and_then(|target| {
-            let proxy = dialer.port.config.tcp.socks.as_ref()?;
+            let proxy = dialer.settings.config.tcp.socks.as_ref()?;
             Some(Tunnel::to(target, proxy.login.as_ref()))
         });
-        let timeout = dialer.port.config.handshake_timeout;
+        let timeout = dialer.settings.config.handshake_timeout;
         match proxy {
             None => self.established(slot, stream, now),
             Some(Some(tunnel)) => {
@@ -328,10 +331,11 @@ impl IoThread {
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
-        let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
+        let served = (Arc::clone(&dialer.port), Arc::clone(&dialer.settings));
+        let endpoint = dialer.endpoint.clone();
         let tries = dialer.tries;
         dialer.race = Race::default();
-        let (link_slot, id) = self.connected(slot, port, endpoint, stream, (since, tries));
+        let (link_slot, id) = self.connected(slot, served, endpoint, stream, (since, tries));
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Connected(link_slot, id);
         }
@@ -368,7 +372,7 @@ impl IoThread {
         let Some(dialer) = self.dialer(slot) else {
             return;
         };
-        let stops = dialer.port.config.reconnect.stops();
+        let stops = dialer.settings.config.reconnect.stops();
         let stop = stops.refused || (stops.refused_after_disconnect && dialer.closing.is_some());
         if stop && dialer.is_refusal(&reason) {
             self.end_dialer(slot);
@@ -419,7 +423,7 @@ impl IoThread {
             State::Waiting { until } if *until <= now => self.begin_round(slot),
             State::Connecting => self.run_race(slot, None),
             State::Tunnelling { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
-                let timeout = dialer.port.config.handshake_timeout.unwrap_or_default();
+                let timeout = dialer.settings.config.handshake_timeout.unwrap_or_default();
                 self.abandon(slot, DisconnectReason::ProxyTimeout { timeout });
             }
             _ => self.retime_dialer(slot),
@@ -545,7 +549,7 @@ impl IoThread {
 impl DialerSlot {
     /// Whom to connect to on the way to this target: the proxy, if there is one.
     fn server<'a>(&'a self, target: &'a HostPort) -> &'a HostPort {
-        let proxy = self.port.config.tcp.socks.as_ref();
+        let proxy = self.settings.config.tcp.socks.as_ref();
         proxy.map_or(target, |proxy| &proxy.server)
     }
 
@@ -586,7 +590,7 @@ impl DialerSlot {
 
     /// Whether no further connection is to be made after this one.
     fn is_last(&self, lost: &Lost<'_>) -> bool {
-        let stops = self.port.config.reconnect.stops();
+        let stops = self.settings.config.reconnect.stops();
         match lost.reason {
             // Another connection has its place.
             DisconnectReason::Replaced => !lost.in_handshake,
@@ -679,6 +683,7 @@ mod tests {
         let endpoint: Endpoint = text.parse().unwrap();
         pool.place(0).unwrap().post(Command::Dial {
             port: Arc::clone(&port),
+            settings: port.settings(),
             endpoint,
             id: EndpointId(next_id()),
             ends: dial_ends(&port, None),

@@ -6,13 +6,15 @@ use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::sync::{lock, wake, Mutex};
 
 /// Peers with a completed handshake (and inproc peers).
 #[derive(Debug, Default)]
 pub(super) struct HeadCount {
     count: AtomicUsize,
+    /// Nobody is to wait any more, whoever is there.
+    ended: AtomicBool,
     waiting: Mutex<Slab<Waiting>>,
 }
 
@@ -43,7 +45,17 @@ impl HeadCount {
         self.count.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// Ready when there are as many peers as wanted. Any number can wait, and each can give up at any time.
+    /// Ends all waits, now and later.
+    pub(super) fn end(&self) {
+        self.ended.store(true, Ordering::SeqCst);
+        let woken: Vec<Waker> = lock(&self.waiting)
+            .iter_mut()
+            .filter_map(|(_, waiting)| waiting.waker.take())
+            .collect();
+        woken.into_iter().for_each(wake);
+    }
+
+    /// Ready when there are as many peers as wanted, or all waits were ended. Any number can wait, and each can give up at any time.
     pub(super) fn reaches(&self, wanted: usize) -> Gathering<'_> {
         Gathering {
             of: self,
@@ -80,10 +92,11 @@ impl Future for Gathering<'_> {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if self.of.get() < self.wanted {
+        let waits = |of: &HeadCount, wanted| of.get() < wanted && !of.ended.load(Ordering::SeqCst);
+        if waits(self.of, self.wanted) {
             drop(self.leave(cx.waker()));
         }
-        match self.of.get() < self.wanted {
+        match waits(self.of, self.wanted) {
             true => Poll::Pending,
             false => Poll::Ready(()),
         }

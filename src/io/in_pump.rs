@@ -45,7 +45,7 @@ const COPY_BELOW: usize = 2 * 1024;
 /// The largest command frame accepted after the handshake, its header not counted: the largest
 /// topic, with the name of the command.
 fn command_limit(link: &Link) -> usize {
-    (link.port.protocol.max_topic_len + 256).max(MAX_HANDSHAKE_FRAME)
+    (link.settings.protocol.max_topic_len + 256).max(MAX_HANDSHAKE_FRAME)
 }
 
 /// Where messages go.
@@ -503,6 +503,13 @@ impl InPump {
         }
     }
 
+    /// The socket allows less than it did.
+    pub(super) fn recount(&mut self) {
+        if let Some(writer) = self.sink.writer_mut() {
+            writer.recount();
+        }
+    }
+
     /// Whether another message may begin: the pipe has credit for it. If not, its writer is armed.
     fn may_begin(&mut self) -> bool {
         match self.sink.writer_mut() {
@@ -554,7 +561,7 @@ impl InPump {
 
     /// Finds how far the buffer holds whole frames that can be handed on together.
     fn scan(&mut self, link: &Link, batch: &mut Batch) -> Result<Stop, DisconnectReason> {
-        let limits = &link.port.config.limits;
+        let limits = &link.settings.config.limits;
         let input = self.buffer.input();
         let wanted = matches!(self.sink, Sink::Pipe(_));
         let mut credit = self.sink.writer().map_or(u64::MAX, Writer::message_credit);
@@ -674,7 +681,7 @@ impl InPump {
             Sink::Pipe(_) => return Ok(None),
             Sink::Discard => return Ok(Some(Stop::Unwanted(header))),
         }
-        let limits = &link.port.config;
+        let limits = &link.settings.config;
         let other = || (!matches!(self.sink, Sink::Checked(..))).then_some(Stop::Unwanted(header));
         let looked_at = (first && self.topic_frames == 0) || !limits.only_first_subscribe;
         if !looked_at || header.body_len == 0 {
@@ -685,7 +692,7 @@ impl InPump {
             Some(0 | 1) => {}
             Some(_) => return Ok(other()),
         }
-        let (len, limit) = (header.body_len - 1, link.port.protocol.max_topic_len);
+        let (len, limit) = (header.body_len - 1, link.settings.protocol.max_topic_len);
         if len > limit {
             return Err(ProtocolError::from(LimitExceeded::TopicLength { len, limit }).into());
         }

@@ -207,10 +207,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         sends, receives, ..
     } = binder.flow();
     let PipeEnds { writer, reader, .. } = ends;
-    let keeps_less = binder
-        .config
-        .conflate
-        .keeps_less_than(connector.config.conflate);
+    let keeps_less = binder.conflate.keeps_less_than(connector.conflate);
     let (writer, replaced) = match writer.filter(|_| sends) {
         // The connector has the other end of a pipe that keeps more, and gets that of one that does not.
         Some(_) if keeps_less => {
@@ -266,7 +263,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         if let Some(reader) = replaced {
             connector.offer_reader(peer_key, reader, Some(properties(binder)));
         }
-        writer.add_limits(binder.out_limits());
+        writer.set_limits(binder.out_limits());
         binder.welcome(&mut writer);
         binder.greet(&mut writer);
         binder.offer_writer(key, writer);
@@ -277,7 +274,7 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     }
     binder.hooks.settled(key);
     if let Some(mut reader) = reader {
-        reader.add_limits(binder.in_limits());
+        reader.set_limits(binder.in_limits());
         binder.offer_reader(key, reader, Some(properties(&connector)));
     } else if receives {
         // The connector sends nothing this way: an ended pipe stands for that.
@@ -315,8 +312,9 @@ const ONE: Limits = Limits {
 
 /// What a peer over inproc knows of a socket: what its handshake would tell.
 fn properties(port: &Port) -> Arc<PeerProperties> {
+    let protocol = &port.settings().protocol;
     let identity = match port.socket_type.announces_identity() {
-        true => port.protocol.routing_id.clone(),
+        true => protocol.routing_id.clone(),
         false => Bytes::new(),
     };
     Arc::new(PeerProperties {
@@ -324,7 +322,7 @@ fn properties(port: &Port) -> Arc<PeerProperties> {
         socket_type: Some(port.socket_type),
         identity,
         user_id: None,
-        metadata: port.protocol.properties.clone(),
+        metadata: protocol.properties.clone(),
     })
 }
 
@@ -334,7 +332,8 @@ fn admit(
     key: PipeKey,
     peer: &Port,
 ) -> Result<Option<RoutingId>, DisconnectReason> {
-    let announced = match (&peer.config.routing_id, peer.socket_type) {
+    let settings = peer.settings();
+    let announced = match (&settings.config.routing_id, peer.socket_type) {
         (Some(id), of) if of.announces_identity() => id.as_bytes(),
         _ => &[],
     };

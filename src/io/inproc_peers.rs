@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::events::{ConnectionId, DisconnectReason, SocketEvent, Subscription};
 use super::octets::Sum;
 use super::peers::{ConnectionSnapshot, Traffic};
-use super::port::{Counters, PipeKey, Port};
+use super::port::{Counters, Outbound, PipeKey, Port};
 use super::trace::Span;
 use crate::endpoint::Endpoint;
 use crate::message::{Message, RoutingId};
@@ -184,6 +184,15 @@ impl InprocPeers {
         }
     }
 
+    /// Has the socket at the other end of a pipe count anew how much it may send.
+    pub(crate) fn recount(&self, key: PipeKey) {
+        if let Some(peer) = self.peer(key) {
+            if let Some(port) = peer.port.upgrade() {
+                port.outbound.post(Outbound::Writable(peer.key));
+            }
+        }
+    }
+
     fn leave(&self, key: PipeKey) -> Option<Peer> {
         let mut state = lock(&self.0);
         let peer = state.peers.remove(&key)?;
@@ -201,17 +210,17 @@ impl InprocPeers {
 }
 
 /// Tells a socket's halves that a pipe is gone; `last` is received after what it holds.
-pub(super) fn down(port: &Port, key: PipeKey, last: Option<&Message>) {
+pub(super) fn down(port: &Port, key: PipeKey, last: Option<Message>) {
     let flow = port.flow();
     if flow.sends {
         port.end_out(key, None);
     }
     if flow.receives {
-        port.end_in(key, last.cloned());
+        port.end_in(key, last);
     }
 }
 
-fn ended(port: &Arc<Port>, key: PipeKey, last: Option<&Message>) {
+fn ended(port: &Arc<Port>, key: PipeKey, last: Option<Message>) {
     // Counted last: who sees a peer fewer finds its pipe ended.
     port.hooks.link_down(key);
     down(port, key, last);

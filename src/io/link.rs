@@ -23,6 +23,7 @@ use super::out_pump::OutPump;
 use super::port::{Counters, PipeKey, Port};
 use super::reading::{Caller, InOutcome, Interests, Polls, Reading};
 use super::room::Room;
+use super::settings::Settings;
 use super::thread::{Command, IoHandle};
 use super::trace::Span;
 use super::writing::{self, OutOutcome, Output, Writing};
@@ -42,6 +43,8 @@ use crate::transport::Stream;
 pub(crate) struct Link {
     pub(crate) id: ConnectionId,
     pub(crate) port: Arc<Port>,
+    /// Those of the endpoint it belongs to.
+    pub(crate) settings: Arc<Settings>,
     pub(crate) stream: Stream,
     pub(crate) endpoint: Endpoint,
     pub(crate) peer: String,
@@ -77,6 +80,7 @@ impl Link {
     pub(super) fn new(
         id: ConnectionId,
         port: Arc<Port>,
+        settings: Arc<Settings>,
         stream: Stream,
         endpoint: Endpoint,
         peer: String,
@@ -86,12 +90,13 @@ impl Link {
         tries: Tries,
         now: Instant,
     ) -> Arc<Link> {
-        let proto = Connection::new(Arc::clone(&port.protocol), opening, now);
+        let proto = Connection::new(Arc::clone(&settings.protocol), opening, now);
         let octets = port.octets.join();
         let span = Span::of(&port, id, &endpoint, &peer);
         Arc::new(Link {
             id,
             port,
+            settings,
             stream,
             endpoint,
             peer,
@@ -319,6 +324,14 @@ impl Link {
             self.port.inbound.event().notify();
         }
         told
+    }
+
+    /// The socket receives fewer messages ahead than it did.
+    pub(crate) fn recount_input(&self) {
+        let ((), missed) = self.input.visit(InPump::recount);
+        if missed {
+            self.resume_input();
+        }
     }
 
     /// The caller gives reading back, if it has it.

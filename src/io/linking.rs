@@ -9,19 +9,21 @@ use mio::event::Event as MioEvent;
 
 use super::dialing::{release_ends, Lost};
 use super::drops::DropCause;
+use super::ends::new_ends;
 use super::events::{ConnectionId, DisconnectReason, Initiator, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::octets::Tries;
-use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
+use super::port::{Arrival, Counters, Lease, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
+use super::settings::Settings;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::{PeerProperties, RoutingId};
-use crate::pipe::{Losses, Reader, Tuning, Writer};
+use crate::pipe::{Losses, Reader, Writer};
 #[cfg(feature = "ws")]
 use crate::proto::Side;
 use crate::proto::{Opening, PeerInfo};
@@ -98,7 +100,7 @@ impl IoThread {
 
     pub(super) fn adopt(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         listener: EndpointId,
@@ -115,7 +117,14 @@ impl IoThread {
             pending: Some(pending),
         };
         let begun = (clock::now(), Tries::default());
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), begun);
+        let link = self.insert_link(
+            (port, settings),
+            stream,
+            endpoint,
+            origin,
+            Some(lease),
+            begun,
+        );
         refuse_if_full(&link);
         link.report(|| SocketEvent::Accepted {
             connection: link.id,
@@ -128,13 +137,13 @@ impl IoThread {
     pub(super) fn connected(
         &mut self,
         dialer: usize,
-        port: Arc<Port>,
+        served: (Arc<Port>, Arc<Settings>),
         endpoint: Endpoint,
         stream: Stream,
         begun: (Instant, Tries),
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
-        let link = self.insert_link(port, stream, endpoint, origin, None, begun);
+        let link = self.insert_link(served, stream, endpoint, origin, None, begun);
         report_connected(&link);
         (link.slot, link.id)
     }
@@ -142,7 +151,7 @@ impl IoThread {
     /// A connection that the application has made. To its end it is like one that was accepted.
     pub(super) fn adopt_connected(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         id: EndpointId,
@@ -159,7 +168,14 @@ impl IoThread {
             pending: None,
         };
         let begun = (clock::now(), Tries::default());
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), begun);
+        let link = self.insert_link(
+            (port, settings),
+            stream,
+            endpoint,
+            origin,
+            Some(lease),
+            begun,
+        );
         refuse_if_full(&link);
         report_connected(&link);
         self.start_link(link.slot);
@@ -167,7 +183,7 @@ impl IoThread {
 
     fn insert_link(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         origin: Origin,
@@ -181,6 +197,7 @@ impl IoThread {
         let link = Link::new(
             ConnectionId(next_id()),
             port,
+            settings,
             stream,
             endpoint,
             peer,
@@ -435,7 +452,7 @@ impl IoThread {
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
-        if let Some(limit) = port.config.max_connections {
+        if let Some(limit) = port.settings().config.max_connections {
             if port.peer_count() >= limit as usize {
                 self.close_link(slot, DisconnectReason::TooManyConnections { limit });
                 return;
@@ -764,7 +781,7 @@ impl IoThread {
         port.hooks.link_down(key);
         let replaced = reason == DisconnectReason::Replaced;
         let dialed = matches!(origin, Origin::Dialed { .. });
-        let comes_back = dialed && !port.config.immediate && !replaced;
+        let comes_back = dialed && !link.settings.config.immediate && !replaced;
         if !comes_back {
             port.hooks.departed(key);
         }
@@ -877,36 +894,6 @@ fn report_end(link: &Link, initiator: Initiator, reason: &DisconnectReason) {
         initiator,
         reason: reason.clone(),
     });
-}
-
-/// New pipes for a peer; the socket is told of its ends.
-pub(super) fn new_ends(
-    port: &Arc<Port>,
-    key: PipeKey,
-    peer: Option<Arc<PeerProperties>>,
-) -> PipeEnds {
-    let flow = port.flow();
-    let reader = flow.sends.then(|| {
-        let (writer, reader) = port.out_pipe(Tuning::WIRE);
-        port.offer_writer(key, writer);
-        reader
-    });
-    let writer = flow.receives.then(|| {
-        let (writer, reader) = port.in_pipe(Tuning::RECEIVED);
-        port.offer_reader(key, reader, peer);
-        writer
-    });
-    PipeEnds {
-        key,
-        reader,
-        writer,
-    }
-}
-
-/// The pipes of an endpoint that is connected to: made at once, so that messages can be queued before
-/// there is a connection, unless the socket wants to queue to connections only. `key`: made before.
-pub(crate) fn dial_ends(port: &Arc<Port>, key: Option<PipeKey>) -> Option<PipeEnds> {
-    (!port.config.immediate).then(|| new_ends(port, key.unwrap_or_else(|| port.new_key()), None))
 }
 
 /// What is known of the peer at the other end.

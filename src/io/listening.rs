@@ -9,6 +9,7 @@ use mio::{Interest, Token as MioToken};
 
 use super::events::{DisconnectReason, SocketEvent};
 use super::port::{Counters, Lease, Port};
+use super::settings::Settings;
 use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
 use super::{ACCEPT_PAUSE, ACCEPT_TURN};
 use crate::endpoint::Endpoint;
@@ -19,6 +20,7 @@ use crate::transport::{AcceptFailure, AdoptError, Listener, Stream};
 /// A bound endpoint on its I/O thread.
 pub(super) struct ListenerSlot {
     pub(super) port: Arc<Port>,
+    settings: Arc<Settings>,
     listener: Listener,
     pub(super) endpoint: Endpoint,
     pub(super) id: EndpointId,
@@ -37,7 +39,7 @@ pub(crate) fn bind_stream(
     home: &IoHandle,
     id: EndpointId,
 ) -> io::Result<Endpoint> {
-    let (listener, real) = Listener::bind(endpoint, &port.config)?;
+    let (listener, real) = Listener::bind(endpoint, &port.settings().config)?;
     listen_on(listener, &real, port, home, id);
     Ok(real)
 }
@@ -49,7 +51,7 @@ pub(crate) fn adopt_listener(
     home: &IoHandle,
     id: EndpointId,
 ) -> Result<Endpoint, AdoptError> {
-    let (listener, real) = Listener::adopt(fd, &port.config)?;
+    let (listener, real) = Listener::adopt(fd, &port.settings().config)?;
     listen_on(listener, &real, port, home, id);
     Ok(real)
 }
@@ -61,7 +63,7 @@ pub(crate) fn adopt_stream(
     home: &IoHandle,
     id: EndpointId,
 ) -> Result<Endpoint, AdoptError> {
-    let (stream, endpoint) = Stream::adopt(fd, &port.config)?;
+    let (stream, endpoint) = Stream::adopt(fd, &port.settings().config)?;
     // Both ends of a pair are nameless, and a name is needed to end it by.
     let endpoint = match endpoint {
         Some(endpoint) => endpoint,
@@ -69,6 +71,7 @@ pub(crate) fn adopt_stream(
     };
     home.post(Command::AdoptConnected {
         port: Arc::clone(port),
+        settings: port.settings(),
         stream,
         endpoint: endpoint.clone(),
         id,
@@ -86,6 +89,7 @@ fn listen_on(
 ) {
     home.post(Command::Listen {
         port: Arc::clone(port),
+        settings: port.settings(),
         listener,
         endpoint: real.clone(),
         id,
@@ -106,7 +110,7 @@ impl Drop for Pending {
 impl IoThread {
     pub(super) fn listen(
         &mut self,
-        port: Arc<Port>,
+        (port, settings): (Arc<Port>, Arc<Settings>),
         mut listener: Listener,
         endpoint: Endpoint,
         id: EndpointId,
@@ -138,6 +142,7 @@ impl IoThread {
         }
         self.slots[slot] = Slot::Listener(Box::new(ListenerSlot {
             port,
+            settings,
             listener,
             endpoint,
             id,
@@ -199,7 +204,8 @@ impl IoThread {
             return;
         };
         let port = Arc::clone(&listening.port);
-        let limit = port.config.max_pending_handshakes;
+        let settings = Arc::clone(&listening.settings);
+        let limit = settings.config.max_pending_handshakes;
         if listening.pending.load(Ordering::Acquire) >= limit {
             Counters::add(&port.counters.accept_failures, 1);
             port.report(|| SocketEvent::AcceptFailed {
@@ -217,10 +223,11 @@ impl IoThread {
         let home = self
             .pool
             .upgrade()
-            .and_then(|pool| pool.place(port.config.affinity).ok());
+            .and_then(|pool| pool.place(settings.config.affinity).ok());
         match home {
             Some(home) if !self.is_here(&home) => home.post(Command::Adopt {
                 port,
+                settings,
                 stream,
                 endpoint,
                 listener,
@@ -228,7 +235,7 @@ impl IoThread {
                 lease,
             }),
             // No thread can be started: this one will do.
-            _ => self.adopt(port, stream, endpoint, listener, pending, lease),
+            _ => self.adopt((port, settings), stream, endpoint, listener, pending, lease),
         }
     }
 

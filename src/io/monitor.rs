@@ -133,7 +133,7 @@ impl Monitor {
     }
 
     /// Waits for the next event. `None` once the socket is gone (closed or dropped, and done with what it
-    /// still had to send) and every event has been read.
+    /// still had to send), or its context was shut down, and every event has been read.
     pub fn recv(&mut self) -> Option<SocketEvent> {
         self.recv_until(None)
     }
@@ -224,6 +224,8 @@ pub(crate) struct Monitors {
     queues: Mutex<Vec<Weak<Queue>>>,
     /// Some monitor wants to hear of subscriptions.
     subscriptions: AtomicBool,
+    /// Nobody is to wait for events any more.
+    ended: AtomicBool,
 }
 
 impl Monitors {
@@ -242,6 +244,7 @@ impl Monitors {
             wakeup: Wakeup::new(),
         });
         let mut queues = crate::sync::lock(&self.queues);
+        queue.lock().closed = self.ended.load(Ordering::Acquire);
         // One that is made again and again leaves nothing behind.
         queues.retain(|queue| queue.strong_count() > 0);
         queues.push(Arc::downgrade(&queue));
@@ -298,17 +301,26 @@ impl Monitors {
         true
     }
 
+    /// Those who have read everything are told that this is the end.
+    pub(super) fn end(&self) {
+        let queues = crate::sync::lock(&self.queues);
+        self.ended.store(true, Ordering::Release);
+        let living = living(&queues);
+        drop(queues);
+        living.iter().for_each(|queue| queue.lock().closed = true);
+        wake(living);
+    }
+
     /// Something has changed that monitors find out themselves.
     pub(super) fn wake(&self) {
         let living = living(&crate::sync::lock(&self.queues));
         wake(living);
     }
 }
+
 impl Drop for Monitors {
     fn drop(&mut self) {
-        let living = living(&crate::sync::lock(&self.queues));
-        living.iter().for_each(|queue| queue.lock().closed = true);
-        wake(living);
+        self.end();
     }
 }
 

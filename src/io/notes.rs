@@ -15,10 +15,10 @@ use crate::pipe::Writer;
 
 impl Port {
     /// What a new peer is sent before anything else.
-    fn greetings(&self) -> impl Iterator<Item = Message> + '_ {
-        let notes = &self.config.notes;
+    fn greetings(&self) -> impl Iterator<Item = Message> {
+        let notes = &self.settings().config.notes;
         let probe = notes.probe.then(Message::default);
-        notes.hello.iter().cloned().chain(probe)
+        notes.hello.clone().into_iter().chain(probe)
     }
 
     /// Appends the greetings as frames.
@@ -43,7 +43,7 @@ impl Port {
 
     /// What is received first from a peer that has come.
     pub(super) fn note_arrival(&self, writer: &mut Writer) {
-        if self.config.notes.notify_connect {
+        if self.settings().config.notes.notify_connect {
             self.note(writer, &Message::default());
         }
     }
@@ -51,20 +51,20 @@ impl Port {
     /// What is received last from a peer that is lost, and had connected to this side (`accepted`) or been
     /// connected to. A connection that comes and goes all the time fills its pipe at most.
     pub(super) fn note_loss(&self, writer: &mut Writer, accepted: bool) {
-        if self.config.notes.notify_disconnect {
+        if self.settings().config.notes.notify_disconnect {
             self.note(writer, &Message::default());
         }
         if let Some(message) = self.last_words(accepted) {
-            self.note(writer, message);
+            self.note(writer, &message);
         }
     }
 
     /// The message that is received when a peer is lost.
-    pub(super) fn last_words(&self, accepted: bool) -> Option<&Message> {
-        let notes = &self.config.notes;
+    pub(super) fn last_words(&self, accepted: bool) -> Option<Message> {
+        let notes = &self.settings().config.notes;
         match accepted {
-            true => notes.disconnect.as_ref(),
-            false => notes.hiccup.as_ref(),
+            true => notes.disconnect.clone(),
+            false => notes.hiccup.clone(),
         }
     }
 

@@ -1,14 +1,19 @@
 //! The I/O threads of a context: started when first needed, connections placed by load.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use super::port::{Port, SocketId};
 use super::thread::{self, Command, IoHandle};
 use crate::config::ContextConfig;
+use crate::endpoint::Endpoint;
 use crate::pipe::Budget;
-use crate::sync::{lock, Mutex};
+use crate::socket_type::SocketType;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{lock, Event, Mutex};
 use crate::transport::Resolver;
 
 /// Why there is no thread for an endpoint.
@@ -29,6 +34,10 @@ pub(crate) struct IoPool {
     budget: Option<Arc<Budget>>,
     /// The sockets that snapshots tell of.
     sockets: Mutex<BTreeMap<SocketId, Weak<Port>>>,
+    /// The context was shut down.
+    terminated: AtomicBool,
+    /// Who waits for sockets to be closed. Several may.
+    waiting: Mutex<Vec<Weak<Event>>>,
 }
 
 /// An I/O thread, as it was when it was looked at.
@@ -41,6 +50,34 @@ pub struct ThreadSnapshot {
     pub load: usize,
     /// How often it had nothing to do and slept, and was woken: by the network, by a socket, or by a timer.
     pub wakeups: u64,
+}
+
+/// One socket that [`StillOpen`](crate::StillOpen) tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenSocket {
+    /// The socket.
+    pub id: SocketId,
+    /// What it is.
+    pub socket_type: SocketType,
+    /// What it is bound and connected to.
+    pub endpoints: Vec<Endpoint>,
+    /// Whether its owner has closed or dropped it, and what it had to send is being sent.
+    pub is_lingering: bool,
+}
+
+impl fmt::Display for OpenSocket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.socket_type, self.id)?;
+        for (index, endpoint) in self.endpoints.iter().enumerate() {
+            let between = if index == 0 { " at " } else { ", " };
+            write!(f, "{between}`{endpoint}`")?;
+        }
+        match self.is_lingering {
+            true => write!(f, ", which still sends"),
+            false => Ok(()),
+        }
+    }
 }
 
 impl IoPool {
@@ -58,6 +95,8 @@ impl IoPool {
             threads: Mutex::new((0..count).map(|_| None).collect()),
             resolver,
             sockets: Mutex::default(),
+            terminated: AtomicBool::new(false),
+            waiting: Mutex::default(),
         })
     }
 
@@ -115,11 +154,50 @@ impl IoPool {
     /// From now on snapshots tell of this socket.
     pub(crate) fn enroll(&self, port: &Arc<Port>) {
         lock(&self.sockets).insert(port.id, Arc::downgrade(port));
+        // After it: who shuts the context down finds this socket, or is found here.
+        if self.is_terminated() {
+            port.terminate();
+        }
+    }
+
+    /// Ends what waits for any socket, now and later.
+    pub(crate) fn terminate(&self) {
+        self.terminated.store(true, Ordering::SeqCst);
+        self.sockets().iter().for_each(|port| port.terminate());
+    }
+
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::SeqCst)
+    }
+
+    /// Waits until every socket is closed and has sent what it had to; those that are not when the time is over.
+    pub(crate) fn await_end(&self, deadline: Option<Instant>) -> Vec<OpenSocket> {
+        let ended = Arc::new(Event::new());
+        lock(&self.waiting).push(Arc::downgrade(&ended));
+        loop {
+            let sockets = self.sockets();
+            let open: Vec<_> = sockets.iter().filter_map(|port| port.if_open()).collect();
+            drop(sockets);
+            if open.is_empty() || !ended.wait(deadline) {
+                return open;
+            }
+        }
+    }
+
+    /// A socket may have come to its end.
+    pub(super) fn note_end(&self) {
+        let mut waiting = lock(&self.waiting);
+        waiting.retain(|event| event.strong_count() > 0);
+        waiting
+            .iter()
+            .filter_map(Weak::upgrade)
+            .for_each(|event| event.notify());
     }
 
     /// A socket is gone.
     pub(super) fn strike(&self, id: SocketId) {
         lock(&self.sockets).remove(&id);
+        self.note_end();
     }
 
     /// The sockets there are.

@@ -17,16 +17,18 @@ use super::link::Link;
 use super::monitor::{Monitor, MonitorOptions, Monitors};
 use super::octets::Octets;
 use super::peers::Links;
-use super::pool::IoPool;
+use super::pool::{IoPool, OpenSocket};
 use super::random::random;
+use super::settings::Settings;
 use super::thread::next_id;
 use super::trace::{self, Span};
-use crate::config::SocketConfig;
+use crate::config::{Conflate, HighWaterMark, SocketConfig};
+use crate::endpoint::Endpoint;
 use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{
     conflating, pipe_within, Budget, Held, Keep, Limits, Reader, Signal, Terms, Tuning, Writer,
 };
-use crate::proto::{ConnectionConfig, Version};
+use crate::proto::Version;
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{clock, lock, CachePadded, Event, Mailbox, Mutex};
@@ -57,6 +59,8 @@ pub(crate) enum Inbound {
     },
     /// A pipe that was found empty has something.
     Readable(PipeKey),
+    /// The socket allows another number of messages now.
+    Marks,
 }
 
 /// What the sending half of a socket is told.
@@ -68,8 +72,10 @@ pub(crate) enum Outbound {
     Relinked(PipeKey),
     /// The pipe is gone for good; `rest` holds what was not sent.
     Down { key: PipeKey, rest: Option<Reader> },
-    /// A pipe that had no credit has some.
+    /// A pipe that had no credit has some, or is to count it anew.
     Writable(PipeKey),
+    /// The socket allows another number of messages now.
+    Marks,
 }
 
 /// What has become of the connection behind a pipe since its half last looked. Many changes make one
@@ -190,8 +196,12 @@ impl fmt::Display for SocketId {
 pub(crate) struct Port {
     pub(crate) id: SocketId,
     pub(crate) socket_type: SocketType,
-    pub(crate) config: SocketConfig,
-    pub(crate) protocol: Arc<ConnectionConfig>,
+    /// As long as the socket lives.
+    pub(crate) conflate: Conflate,
+    /// As they are now. What is bound or connected keeps those it was begun with.
+    settings: Mutex<Arc<Settings>>,
+    /// The high-water marks are not those that the socket was made with.
+    has_new_marks: AtomicBool,
     pub(crate) hooks: Arc<dyn Hooks>,
     /// The threads live at least as long as what they work for.
     pool: Arc<IoPool>,
@@ -219,6 +229,10 @@ pub(crate) struct Port {
     leases: AtomicUsize,
     /// The socket is being closed.
     closing: AtomicBool,
+    /// The context was shut down.
+    terminated: AtomicBool,
+    /// What the socket is bound and connected to, for who asks about it.
+    endpoints: Mutex<Vec<Endpoint>>,
     /// Notified when the last lease is returned.
     released: Event,
 }
@@ -305,28 +319,12 @@ impl Port {
         hooks: Arc<dyn Hooks>,
         pool: Arc<IoPool>,
     ) -> Arc<Port> {
-        let protocol = ConnectionConfig {
-            routing_id: config
-                .routing_id
-                .as_ref()
-                .map(|id| bytes::Bytes::copy_from_slice(id.as_bytes()))
-                .unwrap_or_default(),
-            handshake_timeout: config.handshake_timeout,
-            heartbeat_interval: config.heartbeat.interval(),
-            heartbeat_timeout: Some(config.heartbeat.wait()),
-            heartbeat_ttl: std::time::Duration::from_millis(
-                u64::from(config.heartbeat.ttl_deciseconds()) * 100,
-            ),
-            legacy_peers: config.legacy_peers,
-            max_topic_len: config.subscriptions.topic_bytes as usize,
-            properties: config.metadata.clone(),
-            ..ConnectionConfig::new(socket_type)
-        };
         Arc::new(Port {
             id: SocketId(next_id()),
             socket_type,
-            config,
-            protocol: Arc::new(protocol),
+            conflate: config.conflate,
+            settings: Mutex::new(Settings::new(socket_type, config)),
+            has_new_marks: AtomicBool::new(false),
             hooks,
             pool,
             inbound: Mailbox::new(),
@@ -348,8 +346,51 @@ impl Port {
             peers: HeadCount::default(),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
+            terminated: AtomicBool::new(false),
+            endpoints: Mutex::default(),
             released: Event::new(),
         })
+    }
+
+    /// The options as they are now.
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&lock(&self.settings))
+    }
+
+    /// From now on these are the options. Both halves are told of new high-water marks, for the pipes there are.
+    pub(crate) fn change_settings(&self, settings: &Arc<Settings>) {
+        let before = std::mem::replace(&mut *lock(&self.settings), Arc::clone(settings));
+        let (before, now) = (&before.config, &settings.config);
+        if before.send_hwm == now.send_hwm && before.recv_hwm == now.recv_hwm {
+            return;
+        }
+        // Before the mail: of a pipe that is made meanwhile either this is seen, or the mail comes after it.
+        self.has_new_marks.store(true, Ordering::Release);
+        let flow = self.flow();
+        if flow.sends {
+            self.outbound.post(Outbound::Marks);
+        }
+        if flow.receives {
+            self.inbound.post(Inbound::Marks);
+        }
+    }
+
+    /// Has a pipe that is new, or was there before, take part in what the socket allows now.
+    pub(crate) fn mark_writer(&self, writer: &mut Writer) {
+        if self.marks_apply() && !writer.is_reader_closed() {
+            writer.set_limits(self.out_limits());
+        }
+    }
+
+    /// As [`Port::mark_writer`].
+    pub(crate) fn mark_reader(&self, reader: &mut Reader) {
+        if self.marks_apply() && !reader.is_conflating() {
+            reader.set_limits(self.in_limits());
+        }
+    }
+
+    fn marks_apply(&self) -> bool {
+        self.has_new_marks.load(Ordering::Acquire) && !self.conflate.is_on()
     }
 
     /// A stream of what happens from now on.
@@ -383,7 +424,7 @@ impl Port {
 
     /// When a close that begins now gives up what is unsent; `None` is never.
     pub(crate) fn linger_deadline(&self) -> Option<Instant> {
-        clock::now().checked_add(self.config.linger?)
+        clock::now().checked_add(self.settings().config.linger?)
     }
 
     pub(crate) fn flow(&self) -> Flow {
@@ -434,17 +475,11 @@ impl Port {
 
     /// The credit of an outgoing (incoming) pipe over a stream transport.
     pub(crate) fn out_limits(&self) -> Limits {
-        Limits {
-            messages: self.config.send_hwm.message_credit(),
-            bytes: self.config.send_hwm.byte_credit(),
-        }
+        limits(&self.settings().config.send_hwm)
     }
 
     pub(crate) fn in_limits(&self) -> Limits {
-        Limits {
-            messages: self.config.recv_hwm.message_credit(),
-            bytes: self.config.recv_hwm.byte_credit(),
-        }
+        limits(&self.settings().config.recv_hwm)
     }
 
     /// A pipe that this socket writes to, with what every peer is to get first.
@@ -456,7 +491,11 @@ impl Port {
 
     /// A pipe that this socket reads from.
     pub(crate) fn in_pipe(self: &Arc<Self>, tuning: Tuning) -> (Writer, Reader) {
-        self.pipe(self.in_limits(), tuning)
+        let (writer, mut reader) = self.pipe(self.in_limits(), tuning);
+        if !reader.is_conflating() {
+            reader.claim_limits();
+        }
+        (writer, reader)
     }
 
     fn pipe(self: &Arc<Self>, limits: Limits, tuning: Tuning) -> (Writer, Reader) {
@@ -468,7 +507,7 @@ impl Port {
 
     /// How pipes with these limits conflate, if they do.
     pub(super) fn terms(self: &Arc<Self>, limits: Limits) -> Option<Terms> {
-        let prefix = self.config.conflate.prefix()?;
+        let prefix = self.conflate.prefix()?;
         // The pipe may be in this port's own mail.
         let port = Arc::downgrade(self);
         Some(Terms {
@@ -490,7 +529,7 @@ impl Port {
 
     /// Writes what every peer is to get first.
     pub(crate) fn welcome(&self, writer: &mut Writer) {
-        if let Some(message) = &self.config.welcome {
+        if let Some(message) = &self.settings().config.welcome {
             writer.append_message(message);
             writer.publish_and_signal();
         }
@@ -532,11 +571,7 @@ impl Port {
     /// is published.
     pub(crate) fn introduce(&self, key: PipeKey, first: u64, peer: &Arc<PeerProperties>) {
         // What is received of a pipe that conflates is not counted as what comes into it.
-        let first = if self.config.conflate.is_on() {
-            0
-        } else {
-            first
-        };
+        let first = if self.conflate.is_on() { 0 } else { first };
         if self.flow().receives {
             let mut introductions = lock(&self.introductions);
             let known = introductions.entry(key).or_default();
@@ -667,6 +702,40 @@ impl Port {
 
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::Release);
+        self.pool.note_end();
+    }
+
+    /// Nothing waits for this socket any more, but for what it has to send when it is closed.
+    pub(crate) fn terminate(&self) {
+        // Before the events: who is woken, or about to sleep, finds it.
+        self.terminated.store(true, Ordering::Release);
+        self.inbound.event().notify();
+        self.outbound.event().notify();
+        self.peers.end();
+        self.monitors.end();
+    }
+
+    /// Whether the context was shut down. To be asked by who is about to wait, or has been woken.
+    pub(crate) fn is_terminated(&self) -> bool {
+        self.terminated.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+        *lock(&self.endpoints) = endpoints;
+    }
+
+    /// What there is to say of this socket, unless it is closed and has sent everything.
+    pub(super) fn if_open(&self) -> Option<OpenSocket> {
+        let is_lingering = self.is_closing();
+        if is_lingering && self.lease_count() == 0 {
+            return None;
+        }
+        Some(OpenSocket {
+            id: self.id,
+            socket_type: self.socket_type,
+            endpoints: lock(&self.endpoints).clone(),
+            is_lingering,
+        })
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -688,6 +757,13 @@ impl fmt::Debug for Port {
     }
 }
 
+fn limits(mark: &HighWaterMark) -> Limits {
+    Limits {
+        messages: mark.message_credit(),
+        bytes: mark.byte_credit(),
+    }
+}
+
 /// How many peers may be gone without the application having taken note. Each may have left what it
 /// had sent, and costs about 1 KiB apart from that.
 pub(crate) const UNSEEN_ENDS: usize = 1024;
@@ -700,6 +776,7 @@ impl Drop for Lease {
     fn drop(&mut self) {
         if self.0.leases.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.released.notify();
+            self.0.pool.note_end();
         }
     }
 }

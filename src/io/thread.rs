@@ -24,6 +24,7 @@ use super::listening::ListenerSlot;
 use super::pool::IoPool;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::reading::Look;
+use super::settings::Settings;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
 use super::{CALLER_LOOK, CALLER_LOOK_MOST, MEMORY_IDLE};
@@ -74,6 +75,7 @@ pub(crate) enum Command {
     /// Accept connections.
     Listen {
         port: Arc<Port>,
+        settings: Arc<Settings>,
         listener: Listener,
         endpoint: Endpoint,
         id: EndpointId,
@@ -82,6 +84,7 @@ pub(crate) enum Command {
     /// Connect, and connect again.
     Dial {
         port: Arc<Port>,
+        settings: Arc<Settings>,
         endpoint: Endpoint,
         id: EndpointId,
         ends: Option<PipeEnds>,
@@ -94,6 +97,7 @@ pub(crate) enum Command {
     /// Look after a connection that was accepted.
     Adopt {
         port: Arc<Port>,
+        settings: Arc<Settings>,
         stream: Stream,
         endpoint: Endpoint,
         listener: EndpointId,
@@ -103,6 +107,7 @@ pub(crate) enum Command {
     /// Look after a connection that the application has made.
     AdoptConnected {
         port: Arc<Port>,
+        settings: Arc<Settings>,
         stream: Stream,
         endpoint: Endpoint,
         id: EndpointId,
@@ -111,6 +116,7 @@ pub(crate) enum Command {
     /// Send and receive datagrams.
     Datagrams {
         port: Arc<Port>,
+        settings: Arc<Settings>,
         way: Way,
         id: EndpointId,
         ends: PipeEnds,
@@ -415,42 +421,47 @@ impl IoThread {
         match command {
             Command::Listen {
                 port,
+                settings,
                 listener,
                 endpoint,
                 id,
                 lease,
-            } => self.listen(port, listener, endpoint, id, lease),
+            } => self.listen((port, settings), listener, endpoint, id, lease),
             Command::Dial {
                 port,
+                settings,
                 endpoint,
                 id,
                 ends,
                 name,
                 alive,
                 lease,
-            } => self.dial(port, endpoint, id, ends, name, (alive, lease)),
+            } => self.dial((port, settings), endpoint, id, ends, name, (alive, lease)),
             Command::Adopt {
                 port,
+                settings,
                 stream,
                 endpoint,
                 listener,
                 pending,
                 lease,
-            } => self.adopt(port, stream, endpoint, listener, pending, lease),
+            } => self.adopt((port, settings), stream, endpoint, listener, pending, lease),
             Command::AdoptConnected {
                 port,
+                settings,
                 stream,
                 endpoint,
                 id,
                 lease,
-            } => self.adopt_connected(port, stream, endpoint, id, lease),
+            } => self.adopt_connected((port, settings), stream, endpoint, id, lease),
             Command::Datagrams {
                 port,
+                settings,
                 way,
                 id,
                 ends,
                 lease,
-            } => self.add_datagrams(port, way, id, ends, lease),
+            } => self.add_datagrams((port, settings), way, id, ends, lease),
             Command::DatagramTarget { slot, id, result } => self.target_found(slot, id, result),
             Command::SendDatagrams(slot, id) => {
                 if self.has_datagrams(slot, id) {

@@ -51,7 +51,9 @@ pub(crate) fn conflating(tuning: Tuning, terms: Terms) -> (Writer, Reader) {
         may_be_dense: false,
         ..tuning
     };
-    let (writer, reader) = pipe(FRONT, tuning);
+    let (writer, mut reader) = pipe(FRONT, tuning);
+    // Whatever the socket that writes allows on top.
+    reader.claim_limits();
     (writer, conflate(reader, tuning, terms))
 }
 

@@ -35,7 +35,8 @@
 //! # Credit
 //! The writer may publish while fewer than `Limits::messages` messages and `Limits::bytes` octets
 //! are unacknowledged. It counts by itself and looks at the reader's counts only when its own view
-//! says that there is no credit left; the reader acknowledges in strides.
+//! says that there is no credit left; the reader acknowledges in strides. The limits are those of both ends together,
+//! and each may change its own at any time. What is in the pipe by then stays there.
 //!
 //! # Budget
 //! Pipes may share a budget of octets: see [`budget`].
@@ -80,7 +81,7 @@ pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
 
-/// How much may be published and not yet acknowledged. `u64::MAX` is unlimited.
+/// How much may be published and not yet acknowledged, as far as one end has a say. `u64::MAX` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Limits {
     /// Whole messages. At least 1.
@@ -88,6 +89,14 @@ pub(crate) struct Limits {
     /// Octets on the wire. A message is accepted while fewer than this many are unacknowledged, so
     /// that a single message larger than the limit still passes.
     pub(crate) bytes: u64,
+}
+
+impl Limits {
+    /// Of an end that allows nothing on top of what the other does.
+    const NONE: Limits = Limits {
+        messages: 0,
+        bytes: 0,
+    };
 }
 
 /// Sizes that only tests change.
@@ -139,7 +148,8 @@ pub(crate) trait Signal: Send + Sync {
     fn signal(&self);
 }
 
-/// A new pipe, with no memory beyond its own counters.
+/// A new pipe, with no memory beyond its own counters. The limits are those of the writing end; the reading end
+/// allows nothing on top, until it says so.
 pub(crate) fn pipe(limits: Limits, tuning: Tuning) -> (Writer, Reader) {
     pipe_within(None, limits, tuning)
 }
@@ -174,8 +184,8 @@ pub(crate) fn pipe_within(
             writer_closed: AtomicBool::new(false),
             reader_closed: AtomicBool::new(false),
             limits: SharedLimits {
-                messages: AtomicU64::new(limits.messages),
-                bytes: AtomicU64::new(limits.bytes),
+                writers: Mark::new(limits),
+                readers: Mark::new(Limits::NONE),
             },
             wake_reader: Mutex::new(None),
             wake_writer: Mutex::new(None),
@@ -238,13 +248,36 @@ struct SleepLine {
     lease: Lease,
 }
 
-/// Read when credit is counted anew; written when an inproc peer adds its own limits.
+/// What both ends allow, together. Read when credit is counted anew.
 struct SharedLimits {
+    writers: Mark,
+    readers: Mark,
+}
+
+impl SharedLimits {
+    fn get(&self) -> Limits {
+        let (writers, readers) = (self.writers.get(), self.readers.get());
+        Limits {
+            messages: writers.messages.saturating_add(readers.messages),
+            bytes: writers.bytes.saturating_add(readers.bytes),
+        }
+    }
+}
+
+/// What one end allows. Written by that end only.
+struct Mark {
     messages: AtomicU64,
     bytes: AtomicU64,
 }
 
-impl SharedLimits {
+impl Mark {
+    fn new(limits: Limits) -> Self {
+        Mark {
+            messages: AtomicU64::new(limits.messages),
+            bytes: AtomicU64::new(limits.bytes),
+        }
+    }
+
     fn get(&self) -> Limits {
         Limits {
             messages: self.messages.load(Ordering::Relaxed),
@@ -252,15 +285,9 @@ impl SharedLimits {
         }
     }
 
-    fn add(&self, more: Limits) {
-        let now = self.get();
-        // One of the ends does this, once, so nothing is lost between load and store.
-        self.messages.store(
-            now.messages.saturating_add(more.messages),
-            Ordering::Relaxed,
-        );
-        self.bytes
-            .store(now.bytes.saturating_add(more.bytes), Ordering::Relaxed);
+    fn set(&self, limits: Limits) {
+        self.messages.store(limits.messages, Ordering::Relaxed);
+        self.bytes.store(limits.bytes, Ordering::Relaxed);
     }
 }
 

@@ -140,9 +140,8 @@ impl Reader {
             messages: 0,
             acked_messages: 0,
             acked_bytes: 0,
-            stride_messages: (limits.messages / 8).clamp(1, STRIDE_MAX),
-            // A writer may wait though it has used little of its limits, if others have used the budget.
-            stride_bytes: (limits.bytes / 8).max(1).min(step.unwrap_or(u64::MAX)),
+            stride_messages: stride_messages(limits),
+            stride_bytes: stride_bytes(limits, step),
             budgeted: step.is_some(),
             target: Target {
                 stream: 0,
@@ -159,13 +158,30 @@ impl Reader {
         *lock(&self.shared.sleep.wake_reader) = Some(signal);
     }
 
-    /// Adds what this end allows on top, for a pipe between two sockets.
-    pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.sleep.limits.add(more);
-        // A writer may wait for less than there is now.
-        if self.shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
-            Shared::signal(&self.shared.sleep.wake_writer);
-        }
+    /// The limits that the pipe was made with are those of this end, and the other allows nothing on top. To be
+    /// called before anybody uses the pipe.
+    pub(crate) fn claim_limits(&mut self) {
+        let limits = &self.shared.sleep.limits;
+        limits.readers.set(limits.writers.get());
+        limits.writers.set(Limits::NONE);
+    }
+
+    /// What this end allows from now on. If that is less than before, the writer is to [recount](super::Writer::recount).
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.shared.sleep.limits.readers.set(limits);
+        self.set_strides();
+        // So that a writer in few messages is told of each of them.
+        self.acknowledge();
+        // Pairs with the fence in `Writer::arm`: it has seen these limits, or is seen to wait.
+        fence(Ordering::SeqCst);
+        self.wake_writer();
+    }
+
+    fn set_strides(&mut self) {
+        let limits = self.shared.sleep.limits.get();
+        let step = self.shared.sleep.lease.budget().map(Budget::step);
+        self.stride_messages = stride_messages(limits);
+        self.stride_bytes = stride_bytes(limits, step);
     }
 
     /// Whether octets are there to be read. One `Acquire` load if none were known.
@@ -341,6 +357,8 @@ impl Reader {
     /// A waiting writer is woken when half of its limits is free, so that it is not woken for every
     /// message; an emptied pipe is always enough.
     fn enough_credit(&mut self) -> bool {
+        // The other end may have changed its own.
+        self.set_strides();
         let limits = self.shared.sleep.limits.get();
         let line = &self.shared.writer;
         let bytes = line.published_bytes.load(Ordering::Acquire);
@@ -856,6 +874,15 @@ impl Reader {
             }
         }
     }
+}
+
+fn stride_messages(limits: Limits) -> u64 {
+    (limits.messages / 8).clamp(1, STRIDE_MAX)
+}
+
+/// A writer may wait though it has used little of its limits, if others have used the budget.
+fn stride_bytes(limits: Limits, step: Option<u64>) -> u64 {
+    (limits.bytes / 8).max(1).min(step.unwrap_or(u64::MAX))
 }
 
 impl Drop for Reader {

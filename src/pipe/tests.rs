@@ -115,6 +115,44 @@ fn credit_is_exact_and_comes_back() {
 }
 
 #[test]
+fn each_end_changes_what_it_allows() {
+    let fill = |w: &mut Writer| {
+        let mut sent = 0;
+        while w.has_credit() {
+            send(w, "x");
+            sent += 1;
+        }
+        sent
+    };
+    let (mut w, mut r) = pipe(limits(2), Tuning::INPROC);
+    assert_eq!(fill(&mut w), 2);
+    let told = Arc::new(Wake(Event::new()));
+    w.set_signal(Arc::clone(&told) as Arc<dyn Signal>);
+    assert!(!w.arm());
+    r.set_limits(limits(3));
+    assert!(told.0.take(), "who waits is told of more");
+    assert_eq!(fill(&mut w), 3);
+    w.set_limits(limits(4));
+    assert_eq!(fill(&mut w), 2);
+    // Less than there is.
+    w.set_limits(limits(1));
+    r.set_limits(Limits::NONE);
+    for left in (1..7).rev() {
+        assert!(!w.has_credit());
+        assert!(r.read_message().is_some());
+        assert_eq!(w.queued_messages(), left, "and each is acknowledged");
+    }
+    assert!(r.read_message().is_some());
+    assert_eq!(fill(&mut w), 1);
+    // What was counted on before is not granted any more.
+    w.set_limits(limits(100));
+    send(&mut w, "x");
+    r.set_limits(limits(1));
+    w.set_limits(limits(1));
+    assert!(!w.has_credit());
+}
+
+#[test]
 fn byte_credit_lets_one_oversized_message_pass() {
     let (mut w, mut r) = pipe(
         Limits {

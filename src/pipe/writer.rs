@@ -122,9 +122,14 @@ impl Writer {
         *lock(&self.shared.sleep.wake_writer) = Some(signal);
     }
 
-    /// Adds what the other end allows on top, for a pipe between two sockets.
-    pub(crate) fn add_limits(&mut self, more: Limits) {
-        self.shared.sleep.limits.add(more);
+    /// What this end allows from now on.
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.shared.sleep.limits.writers.set(limits);
+        self.refresh_credit();
+    }
+
+    /// Counts credit anew: the other end may allow less than it did.
+    pub(crate) fn recount(&mut self) {
         self.refresh_credit();
     }
 

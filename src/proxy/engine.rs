@@ -99,6 +99,9 @@ impl<'a> Engine<'a> {
         let mut state = None;
         loop {
             self.each(|socket| socket.tend());
+            if self.is_terminated() {
+                self.steering.ask(ProxyState::Stopped);
+            }
             let is_idle = self.obey();
             let wanted = self.steering.wanted();
             if wanted == ProxyState::Stopped {
@@ -119,6 +122,15 @@ impl<'a> Engine<'a> {
                 self.sleep();
             }
         }
+    }
+
+    /// Whether the context of a socket was shut down. Its events tell, of those slept on.
+    fn is_terminated(&self) -> bool {
+        let ended = |socket: &dyn Relay| socket.port().is_terminated();
+        ended(self.front)
+            || self.back.as_deref().is_some_and(ended)
+            || self.capture.as_deref().is_some_and(ended)
+            || self.control.as_deref().is_some_and(ended)
     }
 
     /// Carries out what the control socket has received; whether that was everything.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::deadline::Deadline;
 use super::outbound::SendHalf;
 use super::shell::Ending;
-use crate::error::{SendError, SendFailure};
+use crate::error::SendError;
 use crate::io::Port;
 use crate::message::{IntoMessage, Message};
 use crate::pipe::Reader;
@@ -69,11 +69,7 @@ impl Balanced {
         // What lost peers had not been sent comes first.
         while self.has_rest() {
             if self.resend(deadline) {
-                let reason = match deadline {
-                    Deadline::Now => SendFailure::WouldBlock,
-                    _ => SendFailure::Timeout,
-                };
-                return Err(SendError::new(reason, message));
+                return Err(SendError::new(self.out.no_room(deadline), message));
             }
         }
         self.out.send(message, deadline).map(|_| ())
@@ -81,7 +77,18 @@ impl Balanced {
 
     /// Whether a peer can take a message; a task is woken when one may be able to.
     pub(super) fn is_ready(&mut self, deadline: Deadline) -> bool {
-        self.flush(deadline) && self.out.is_ready(deadline)
+        self.send_rest(deadline) && self.out.is_ready(deadline)
+    }
+
+    /// Sends what lost peers had not been sent; `false` if the time was over before.
+    fn send_rest(&mut self, deadline: Deadline) -> bool {
+        self.out.refresh();
+        while self.has_rest() {
+            if self.resend(deadline) {
+                return false;
+            }
+        }
+        true
     }
 
     fn has_rest(&self) -> bool {
@@ -124,13 +131,8 @@ impl Balanced {
 
 impl Ending for Balanced {
     fn flush(&mut self, deadline: Deadline) -> bool {
-        self.out.refresh();
-        while self.has_rest() {
-            if self.resend(deadline) {
-                return false;
-            }
-        }
-        true
+        self.out.linger();
+        self.send_rest(deadline)
     }
 
     fn finish(&mut self) -> u64 {

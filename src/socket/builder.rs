@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::shell::Shell;
-use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy, SocketConfig};
+use crate::config::{
+    Heartbeat, HighWaterMark, OptionError, ReconnectPolicy, SendLimits, SocketConfig,
+};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::BuildError;
@@ -41,7 +43,7 @@ pub(super) mod sealed {
     )]
     pub trait Assemble: Sized {
         /// Options of this kind alone.
-        type Options: Default + Clone + std::fmt::Debug;
+        type Options: Default + Clone + PartialEq + std::fmt::Debug + Send + Sync + 'static;
 
         /// The configuration that this kind begins with.
         fn defaults() -> SocketConfig {
@@ -97,6 +99,36 @@ impl<K: SocketKind> SocketBuilder<K> {
         }
     }
 
+    /// A builder of a socket like the one that has this shell.
+    fn like(shell: &Shell) -> Self {
+        SocketBuilder {
+            config: shell.settings.config.clone(),
+            options: shell.kind_options(),
+            context: None,
+        }
+    }
+
+    /// Has the options of a socket changed.
+    pub(super) fn change(
+        shell: &mut Shell,
+        change: impl FnOnce(Self) -> Self,
+    ) -> Result<(), OptionError> {
+        let before = Self::like(shell);
+        let kind = before.options.clone();
+        let SocketBuilder {
+            config,
+            options,
+            context,
+        } = change(before);
+        if options != kind {
+            return Err(OptionError::fixed("of this kind of socket alone"));
+        }
+        if context.is_some() {
+            return Err(OptionError::fixed("context"));
+        }
+        shell.reconfigure(config)
+    }
+
     /// Makes the socket, with no endpoints yet.
     ///
     /// # Errors
@@ -105,8 +137,13 @@ impl<K: SocketKind> SocketBuilder<K> {
         self.config.validate()?;
         let context = self.context.unwrap_or_default();
         let place = context.claim()?;
+        let kind = (self.options != K::Options::default()).then(|| Box::new(self.options.clone()));
         let mut socket = K::assemble(self.config, self.options, context);
-        socket.shell().hold(place);
+        let shell = socket.shell();
+        shell.hold(place);
+        if let Some(kind) = kind {
+            shell.remember(kind);
+        }
         Ok(socket)
     }
 
@@ -241,6 +278,15 @@ impl<K: SocketKind> SocketBuilder<K> {
     pub fn max_message_size(mut self, octets: u64) -> Self {
         self.config.limits.message_bytes = octets;
         self.config.limits.frame_bytes = self.config.limits.frame_bytes.min(octets);
+        self
+    }
+
+    /// The largest message that is sent, all frames together, in octets, from 262144; `None` for no limit. A larger one
+    /// is not sent ([`SendFailure::MessageTooLarge`](crate::SendFailure::MessageTooLarge)) over any transport.
+    /// Default: what peers with default options receive, 64 MiB in one frame and 128 MiB together; they would end the
+    /// connection otherwise. STREAM and raw ROUTER sockets have no limit unless it is given.
+    pub fn max_send_size(mut self, octets: impl Into<Option<u64>>) -> Self {
+        self.config.send_limits = SendLimits::of(octets.into());
         self
     }
 

@@ -201,7 +201,7 @@ macro_rules! numbered {
             /// See [`RecvError`]; nothing is consumed then.
             #[inline]
             pub fn recv_from(&mut self) -> Result<(PeerId, Message), RecvError> {
-                self.recv_from_by(Deadline::after(self.shell.port.config.recv_timeout))
+                self.recv_from_by(Deadline::after(self.shell.settings.config.recv_timeout))
             }
 
             /// Receives a message and who it is from, if one is there.
@@ -243,7 +243,7 @@ macro_rules! numbered {
             /// # Errors
             /// See [`RecvError`]; nothing is consumed then.
             pub async fn recv_from_async(&mut self) -> Result<(PeerId, Message), RecvError> {
-                let timeout = self.shell.port.config.recv_timeout;
+                let timeout = self.shell.settings.config.recv_timeout;
                 task::receive(timeout, |deadline| self.recv_from_by(deadline)).await
             }
 
@@ -259,7 +259,7 @@ macro_rules! numbered {
                 peer: PeerId,
                 message: impl IntoMessage,
             ) -> Result<(), SendError> {
-                let deadline = Deadline::after(self.shell.port.config.send_timeout);
+                let deadline = Deadline::after(self.shell.settings.config.send_timeout);
                 self.send_to_by(peer, message, deadline)
             }
 
@@ -315,7 +315,7 @@ macro_rules! numbered {
                 peer: PeerId,
                 message: impl IntoMessage,
             ) -> Result<(), SendError> {
-                let timeout = self.shell.port.config.send_timeout;
+                let timeout = self.shell.settings.config.send_timeout;
                 let Err(first) = self.send_to_by(peer, message, Deadline::Now) else {
                     return Ok(());
                 };
@@ -391,14 +391,14 @@ macro_rules! numbered {
                         (Given::Done, _) => return Ok(()),
                         (Given::Gone, _) | (Given::Full, None) => SendFailure::UnknownPeer { id },
                         (Given::Full, _) if matches!(deadline, Deadline::Now) => {
-                            SendFailure::WouldBlock
+                            self.duplex.out.no_room(deadline)
                         }
                         (Given::Full, Some(key)) => {
                             let Duplex { out, inbound, .. } = &mut self.duplex;
                             if out.wait_for_room(key, deadline, || inbound.refresh()) {
                                 continue;
                             }
-                            SendFailure::Timeout
+                            self.duplex.out.no_room(deadline)
                         }
                     };
                     return Err(SendError::new(failure, message));
@@ -455,7 +455,7 @@ impl Peer {
     pub fn connect_peer(&mut self, endpoint: impl ToEndpoint) -> Result<PeerId, ConnectError> {
         let endpoint = self.shell.connectable(endpoint)?;
         let port = &self.shell.port;
-        if port.config.immediate && inproc_name(&endpoint).is_none() {
+        if self.shell.settings.config.immediate && inproc_name(&endpoint).is_none() {
             return Err(ConnectError::NoPeerId { endpoint });
         }
         let key = port.new_key();

@@ -133,6 +133,80 @@ macro_rules! shell_methods {
 
         super::common::watch_methods!(self => self.shell.port);
 
+        /// The options as they are now.
+        #[must_use]
+        pub fn options(&self) -> super::SocketOptions<Self> {
+            super::SocketOptions::of(&self.shell)
+        }
+
+        /// Changes options of this socket: those of the builder that `change` sets.
+        ///
+        /// High-water marks, timeouts, `linger` and `max_connections` act at once, as
+        /// [`set_send_hwm`](Self::set_send_hwm) and its like say. What is said to peers that come or go, or heard of
+        /// them (`hello_message` and the like), is so for those that come or go from now on. All other options are
+        /// for what is bound and connected from now on: what was before, connections that it makes again
+        /// included, keeps those it began with. Over inproc, what a peer is told in its handshake counts when the
+        /// connection is made.
+        ///
+        /// Some are for the whole life of a socket: `context`, `conflate`, `busy_poll`, `attach_properties`,
+        /// `max_topics`, `max_topic_length`, `max_groups`, and those of one kind of socket alone which are not named
+        /// above.
+        ///
+        /// ```
+        #[doc = concat!("let mut socket = sinew::", stringify!($kind), "::new();")]
+        /// socket.reconfigure(|options| options.tos(0x10).backlog(100))?;
+        /// # Ok::<(), sinew::OptionError>(())
+        /// ```
+        ///
+        /// # Errors
+        /// If an option has an impossible value or cannot be changed. Nothing is changed then.
+        pub fn reconfigure(
+            &mut self,
+            change: impl FnOnce(SocketBuilder<Self>) -> SocketBuilder<Self>,
+        ) -> Result<(), crate::config::OptionError> {
+            SocketBuilder::change(&mut self.shell, change)?;
+            self.take_note();
+            Ok(())
+        }
+
+        /// Changes how many messages (and octets) may be queued per peer for sending, also for the peers there are. A
+        /// mark below what is queued drops nothing: nothing more is sent to that peer until enough has left. Of no
+        /// effect on a socket that conflates.
+        ///
+        /// # Errors
+        /// If the mark is 0.
+        pub fn set_send_hwm(
+            &mut self,
+            hwm: impl Into<crate::config::HighWaterMark>,
+        ) -> Result<(), crate::config::OptionError> {
+            self.reconfigure(|options| options.send_hwm(hwm))
+        }
+
+        /// Changes how many received messages (and octets) may be queued per peer, also for the peers there are. A mark
+        /// below what is queued drops nothing: nothing more is read from that peer until enough has been
+        /// received. Of no effect on a socket that conflates.
+        ///
+        /// # Errors
+        /// If the mark is 0.
+        pub fn set_recv_hwm(
+            &mut self,
+            hwm: impl Into<crate::config::HighWaterMark>,
+        ) -> Result<(), crate::config::OptionError> {
+            self.reconfigure(|options| options.recv_hwm(hwm))
+        }
+
+        /// Changes how long queued messages outlive the socket, or an endpoint that is unbound or disconnected; `None`
+        /// for ever. It counts when that is done.
+        ///
+        /// # Errors
+        /// None.
+        pub fn set_linger(
+            &mut self,
+            linger: impl Into<Option<std::time::Duration>>,
+        ) -> Result<(), crate::config::OptionError> {
+            self.reconfigure(|options| options.linger(linger))
+        }
+
         /// Waits until there are at least this many peers with a completed handshake. Peers over inproc
         /// count as soon as both sides are there.
         ///
@@ -150,8 +224,8 @@ macro_rules! shell_methods {
             })
         }
 
-        /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
-        /// ends the wait and changes nothing.
+        /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes, or until the context is
+        /// shut down. Dropping the future ends the wait and changes nothing.
         pub async fn wait_for_peers_async(&mut self, count: usize) {
             super::task::until(None, |deadline| self.peers_reach(count, deadline)).await;
         }
@@ -274,7 +348,7 @@ macro_rules! recv_methods {
         /// See [`RecvError`]; nothing is consumed then.
         #[inline]
         pub fn recv(&mut self) -> Result<Message, RecvError> {
-            let timeout = self.shell.port.config.recv_timeout;
+            let timeout = self.shell.settings.config.recv_timeout;
             match timeout {
                 None => self.recv_by(Deadline::Never),
                 Some(_) => self.recv_by(Deadline::after(timeout)),
@@ -318,7 +392,7 @@ macro_rules! recv_methods {
         /// # Errors
         /// See [`RecvError`]; nothing is consumed then.
         pub async fn recv_async(&mut self) -> Result<Message, RecvError> {
-            let timeout = self.shell.port.config.recv_timeout;
+            let timeout = self.shell.settings.config.recv_timeout;
             super::task::receive(timeout, |deadline| self.recv_by(deadline)).await
         }
 
@@ -380,7 +454,7 @@ macro_rules! send_methods {
         /// See [`SendFailure`](crate::SendFailure); the message is in the error.
         #[inline]
         pub fn send(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-            let timeout = self.shell.port.config.send_timeout;
+            let timeout = self.shell.settings.config.send_timeout;
             match timeout {
                 None => self.send_by(message, Deadline::Never),
                 Some(_) => self.send_by(message, Deadline::after(timeout)),
@@ -430,7 +504,7 @@ macro_rules! send_methods {
         /// # Errors
         /// See [`SendFailure`](crate::SendFailure); the message is in the error.
         pub async fn send_async(&mut self, message: impl IntoMessage) -> Result<(), SendError> {
-            let timeout = self.shell.port.config.send_timeout;
+            let timeout = self.shell.settings.config.send_timeout;
             let Err(first) = self.send_by(message, Deadline::Now) else {
                 return Ok(());
             };
@@ -461,6 +535,8 @@ macro_rules! send_methods {
 /// Options of the sockets that publish by topic; their options have a field `fan_out`.
 macro_rules! publisher_options {
     ($kind:ident) => {
+        super::options::kind_options!($kind: no_drop: bool = |options| options.fan_out.no_drop, invert_matching: bool = |options| matches!(options.fan_out.matching, Matching::Inverted));
+
         impl SocketBuilder<$kind> {
             /// Whether `send` waits while any subscriber that is to get the message is at its high-water
             /// mark, instead of leaving that subscriber out. Default: no.
@@ -633,9 +709,18 @@ macro_rules! pollable {
             ) -> super::readiness::Readiness {
                 self.take_note();
                 let $socket = self;
-                super::readiness::Readiness {
+                let ready = super::readiness::Readiness {
                     readable: interest.is_readable() && $read,
                     writable: interest.is_writable() && $write,
+                };
+                // After the wakers were left: a call would not wait, but fail.
+                let port = &super::builder::sealed::Assemble::shell($socket).port;
+                match port.is_terminated() {
+                    true => super::readiness::Readiness {
+                        readable: interest.is_readable() && port.flow().receives,
+                        writable: interest.is_writable() && port.flow().sends,
+                    },
+                    false => ready,
                 }
             }
         }

@@ -193,7 +193,7 @@ impl Dgram {
     /// [`DatagramTooLarge`](SendFailure::DatagramTooLarge) if the body has more than
     /// [`Datagram::MAX_LEN`] octets. See [`SendFailure`] for others. The datagram is in the error.
     pub fn send_to(&mut self, peer: SocketAddr, body: impl Into<Bytes>) -> Result<(), SendError> {
-        let deadline = Deadline::after(self.shell.port.config.send_timeout);
+        let deadline = Deadline::after(self.shell.settings.config.send_timeout);
         self.send_datagram(Datagram::new(peer, body), deadline)
     }
 
@@ -234,7 +234,7 @@ impl Dgram {
         peer: SocketAddr,
         body: impl Into<Bytes>,
     ) -> Result<(), SendError> {
-        let timeout = self.shell.port.config.send_timeout;
+        let timeout = self.shell.settings.config.send_timeout;
         let Err(first) = self.send_datagram(Datagram::new(peer, body), Deadline::Now) else {
             return Ok(());
         };
@@ -278,7 +278,7 @@ impl Dgram {
     /// # Errors
     /// [`NoDatagram`](SendFailure::NoDatagram) if it is no such message; see [`send_to`](Self::send_to).
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        let deadline = Deadline::after(self.shell.port.config.send_timeout);
+        let deadline = Deadline::after(self.shell.settings.config.send_timeout);
         self.send_by(message.into(), deadline)
     }
 
@@ -288,7 +288,7 @@ impl Dgram {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub fn recv(&mut self) -> Result<Datagram, RecvError> {
-        let deadline = Deadline::after(self.shell.port.config.recv_timeout);
+        let deadline = Deadline::after(self.shell.settings.config.recv_timeout);
         self.recv_datagram(deadline)
     }
 
@@ -316,7 +316,7 @@ impl Dgram {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub async fn recv_async(&mut self) -> Result<Datagram, RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         task::receive(timeout, |deadline| self.recv_datagram(deadline)).await
     }
 

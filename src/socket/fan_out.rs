@@ -25,7 +25,7 @@ pub(super) struct FanOut {
 }
 
 /// Options of the sending half of a publisher.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct FanOutOptions {
     pub(super) no_drop: bool,
     pub(super) matching: Matching,
@@ -127,10 +127,7 @@ impl FanOut {
         deadline: Deadline,
     ) -> Result<(), SendFailure> {
         if self.options.no_drop && !self.wait_for_room(deadline) {
-            return Err(match deadline {
-                Deadline::Now => SendFailure::WouldBlock,
-                _ => SendFailure::Timeout,
-            });
+            return Err(self.out.no_room(deadline));
         }
         if self.matched.is_empty() {
             Counters::add_owned(&self.port.counters.dropped_unmatched, 1);
@@ -138,9 +135,16 @@ impl FanOut {
         self.out.begin_fan_out();
         for key in &self.matched {
             self.out.give_or_drop(*key, message);
+            if self.out.is_refused() {
+                break;
+            }
         }
         self.out.end_fan_out();
-        Ok(())
+        // By the first already, and so by all.
+        match self.out.take_refused() {
+            None => Ok(()),
+            Some(refused) => Err(refused),
+        }
     }
 
     /// After a message was not sent because a receiver of it was full: has the event of what is sent tell of

@@ -133,17 +133,18 @@ enum State {
 
 impl RecvHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
+        let config = &port.settings().config;
         RecvHalf {
-            spin: match port.config.busy_poll {
+            spin: match config.busy_poll {
                 true => Spin::Always,
                 false => Spin::Off,
             },
-            since_look: if port.config.attach_properties {
+            since_look: if config.attach_properties {
                 LOOK_EVERY
             } else {
                 0
             },
-            attach: port.config.attach_properties,
+            attach: config.attach_properties,
             attached: 0,
             gone: None,
             port,
@@ -208,7 +209,12 @@ impl RecvHalf {
         self.port.inbound.take_pending();
         while let Some(mail) = self.port.inbound.pop() {
             match mail {
-                Inbound::Up { key, reader, peer } => {
+                Inbound::Up {
+                    key,
+                    mut reader,
+                    peer,
+                } => {
+                    self.port.mark_reader(&mut reader);
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
@@ -251,6 +257,19 @@ impl RecvHalf {
                     self.end(key, last);
                 }
                 Inbound::Readable(key) => self.wake(peer_key(key)),
+                Inbound::Marks => self.mark(),
+            }
+        }
+    }
+
+    /// The socket allows another number of messages: so do the pipes there are.
+    fn mark(&mut self) {
+        for pipe in self.pipes.iter_mut().flatten().filter(|pipe| !pipe.down) {
+            self.port.mark_reader(&mut pipe.reader);
+            // Who writes counts by itself, and may have counted on more.
+            match pipe.link.as_ref().and_then(Weak::upgrade) {
+                Some(link) => link.recount_input(),
+                None => self.port.inproc.recount(pipe_key(pipe.key)),
             }
         }
     }
@@ -615,7 +634,8 @@ impl RecvHalf {
                 if !self.look() {
                     self.pump();
                 }
-                return self.try_recv();
+                let received = self.try_recv();
+                return received.map_err(|none| self.over(none));
             }
             Deadline::Glance => return self.try_recv(),
             _ => {}
@@ -631,8 +651,17 @@ impl RecvHalf {
                 return received;
             }
             if !awake {
-                return Err(RecvError::Timeout);
+                return Err(self.over(RecvError::Timeout));
             }
+        }
+    }
+
+    /// Why there is nothing: that, or the context was shut down.
+    #[cold]
+    fn over(&self, none: RecvError) -> RecvError {
+        match self.port.is_terminated() {
+            true => RecvError::Terminated,
+            false => none,
         }
     }
 
@@ -652,13 +681,16 @@ impl RecvHalf {
         if awake {
             Ok(())
         } else {
-            Err(over)
+            Err(self.over(over))
         }
     }
 
     /// Waits until a message may be there or something has changed; `false` if the time was over
-    /// first. May return early for no reason.
+    /// first, or the context was shut down. May return early for no reason.
     fn wait(&mut self, deadline: Deadline) -> bool {
+        if self.port.is_terminated() {
+            return false;
+        }
         match deadline {
             Deadline::Now | Deadline::Glance => self.wait_until(Some(clock::now())),
             Deadline::At(at) => self.wait_until(Some(at)),

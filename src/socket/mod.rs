@@ -27,6 +27,7 @@ mod network;
 mod notes;
 #[cfg(test)]
 mod option_tests;
+mod options;
 mod outbound;
 mod pair;
 mod parts;
@@ -59,6 +60,7 @@ pub use builder::{SocketBuilder, SocketKind};
 pub use client_server::{Client, Peer, Server};
 pub use dealer::Dealer;
 pub use dgram::{Datagram, Dgram};
+pub use options::SocketOptions;
 pub use pair::{Channel, Pair};
 pub use poller::{EventFd, PollEvents, PollItem, Poller, TimerId};
 pub use pub_sub::{Pub, Sub};

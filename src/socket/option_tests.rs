@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::{Pull, SocketBuilder};
 use crate::config::{
-    Heartbeat, HighWaterMark, IpPrefix, ReconnectPolicy, SocketConfig, SocksProxy,
+    Heartbeat, HighWaterMark, IpPrefix, ReconnectPolicy, SendLimits, SocketConfig, SocksProxy,
 };
 use crate::message::RoutingId;
 
@@ -64,6 +64,7 @@ fn each_method_sets_its_option_and_no_other() {
             c.limits.frame_bytes = 5;
             c.limits.message_bytes = 5;
         };
+        max_send_size(1 << 20) => |c| c.send_limits = SendLimits::of(Some(1 << 20));
         max_frames(5) => |c| c.limits.frames = 5;
         routing_id(id()) => |c| c.routing_id = Some(id());
         legacy_peers(true) => |c| c.legacy_peers = true;

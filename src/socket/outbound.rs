@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::deadline::Deadline;
 use super::shell::Ending;
 use super::{make_slot, peer_key, pipe_key};
+use crate::config::{SendLimits, LEAST_SEND_LIMIT};
 use crate::error::{SendError, SendFailure};
 use crate::io::{Counters, DropCause, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
@@ -25,6 +26,11 @@ pub(super) struct SendHalf {
     keep_unsent: bool,
     unsent: Vec<Reader>,
     room: Room,
+    limits: SendLimits,
+    /// Why the message was not taken that was offered last, if it never will be.
+    refused: Option<SendFailure>,
+    /// The socket is being closed: what is waited for now is what `linger` is for.
+    lingers: bool,
 }
 
 #[derive(Debug)]
@@ -49,12 +55,20 @@ const THROUGH_MIN: usize = 64 * 1024;
 /// What can be given to a pipe.
 pub(super) trait Outgoing {
     fn append_to(&self, writer: &mut Writer);
+
+    /// Octets in the largest frame, and in all of them.
+    fn sizes(&self) -> (usize, usize);
 }
 
 impl Outgoing for Message {
     #[inline(always)]
     fn append_to(&self, writer: &mut Writer) {
         writer.append_message(self);
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        let largest = self.frames().iter().map(|frame| frame.len()).max();
+        (largest.unwrap_or(0), self.byte_len())
     }
 }
 
@@ -63,6 +77,10 @@ impl Outgoing for [u8] {
     #[inline(always)]
     fn append_to(&self, writer: &mut Writer) {
         writer.append_payload(self);
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.len(), self.len())
     }
 }
 
@@ -77,6 +95,8 @@ pub(super) enum Given {
 impl SendHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
         SendHalf {
+            limits: port.settings().config.send_limits,
+            refused: None,
             port,
             pipes: Vec::new(),
             writable: Rotation::new(),
@@ -84,6 +104,7 @@ impl SendHalf {
             keep_unsent: false,
             unsent: Vec::new(),
             room: Room::default(),
+            lingers: false,
         }
     }
 
@@ -113,7 +134,8 @@ impl SendHalf {
         self.port.outbound.take_pending();
         while let Some(mail) = self.port.outbound.pop() {
             match mail {
-                Outbound::Up { key, writer } => {
+                Outbound::Up { key, mut writer } => {
+                    self.port.mark_writer(&mut writer);
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
@@ -130,7 +152,7 @@ impl SendHalf {
                     let key = peer_key(key);
                     // What is given to a pipe that conflates passes through its signal first, and is not
                     // for this half to write.
-                    let link = change.link.filter(|_| !self.port.config.conflate.is_on());
+                    let link = change.link.filter(|_| !self.port.conflate.is_on());
                     if let Some(pipe) = self.pipe(key) {
                         pipe.link = link;
                     }
@@ -139,8 +161,23 @@ impl SendHalf {
                     self.port.end_seen(Half::Sending);
                     self.remove(peer_key(key), rest);
                 }
-                Outbound::Writable(key) => self.resume(peer_key(key)),
+                Outbound::Writable(key) => {
+                    let key = peer_key(key);
+                    if let Some(pipe) = self.pipe(key) {
+                        pipe.writer.recount();
+                    }
+                    self.resume(key);
+                }
+                Outbound::Marks => self.mark(),
             }
+        }
+    }
+
+    /// The socket allows another number of messages: so do the pipes there are.
+    fn mark(&mut self) {
+        for pipe in self.pipes.iter_mut().flatten() {
+            self.port.mark_writer(&mut pipe.writer);
+            self.writable.activate(pipe.key);
         }
     }
 
@@ -176,10 +213,13 @@ impl SendHalf {
     /// Gives a message to one pipe.
     #[inline]
     pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
-        self.put(key, |writer| {
+        let limits = self.limits;
+        let fits = || check_size(limits, message);
+        let append = |writer: &mut Writer| {
             message.append_to(writer);
             1
-        })
+        };
+        self.put(key, append, fits)
     }
 
     /// As [`SendHalf::give`]; a message that the pipe does not take is dropped and counted.
@@ -187,6 +227,8 @@ impl SendHalf {
     pub(super) fn give_or_drop<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) {
         match self.give(key, message) {
             Given::Done => {}
+            // Of what is too large, who sends is told.
+            Given::Full if self.is_refused() => {}
             Given::Full => self.drop_for(key),
             Given::Gone => self.port.dropped(DropCause::PeerLost, 1),
         }
@@ -201,9 +243,15 @@ impl SendHalf {
         }
     }
 
-    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended.
+    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended. `fits` is asked
+    /// when that may have been much, and what was appended is taken back if it does not.
     #[inline(always)]
-    fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer) -> u64) -> Given {
+    fn put(
+        &mut self,
+        key: PeerKey,
+        append: impl FnOnce(&mut Writer) -> u64,
+        fits: impl FnOnce() -> Result<(), SendFailure>,
+    ) -> Given {
         let lock_step = self.pace.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -216,11 +264,19 @@ impl SendHalf {
             };
         }
         let messages = append(&mut pipe.writer);
+        let much = pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY;
+        if much {
+            if let Err(refused) = fits() {
+                pipe.writer.rollback();
+                self.refused = Some(refused);
+                return Given::Full;
+            }
+        }
         let asleep = pipe.writer.publish();
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
         let now = lock_step && !asleep;
-        if now || pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
+        if now || much {
             pipe.pump();
         }
         if asleep {
@@ -285,6 +341,7 @@ impl SendHalf {
                     self.writable.advance();
                     return Some(key);
                 }
+                Given::Full if self.refused.is_some() => return None,
                 Given::Full => {
                     // If there still is no room once armed, a signal will put it back.
                     if !self.pipe(key).is_some_and(|pipe| pipe.writer.arm()) {
@@ -313,7 +370,7 @@ impl SendHalf {
 
     /// This half, for octets as they are on the wire; not if its pipes conflate.
     pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
-        (!self.port.config.conflate.is_on()).then_some(self)
+        (!self.port.conflate.is_on()).then_some(self)
     }
 
     /// Hands on whole messages that the reader has in one piece, `most` of them, to the only pipe that has
@@ -323,10 +380,12 @@ impl SendHalf {
         let only = self.writable.current().filter(|_| self.writable.len() == 1);
         let mut forwarded = Run::default();
         if let Some(key) = only {
-            self.put(key, |writer| {
+            let append = |writer: &mut Writer| {
                 forwarded = reader.forward(writer, most);
                 forwarded.messages
-            });
+            };
+            // They have passed the limits for what is received.
+            self.put(key, append, || Ok(()));
         }
         forwarded
     }
@@ -340,6 +399,10 @@ impl SendHalf {
         deadline: Deadline,
     ) -> Option<PeerKey> {
         if payload.len() >= THROUGH_MIN {
+            if let Err(refused) = check_size(self.limits, payload) {
+                self.refused = Some(refused);
+                return None;
+            }
             if let Some(key) = self.send_through(payload, deadline) {
                 return Some(key);
             }
@@ -383,7 +446,7 @@ impl SendHalf {
     #[cold]
     fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<PeerKey, SendError> {
         if matches!(deadline, Deadline::Now) {
-            return Err(SendError::new(SendFailure::WouldBlock, message));
+            return Err(SendError::new(self.no_room(deadline), message));
         }
         loop {
             let notified = self.wait(deadline);
@@ -391,7 +454,7 @@ impl SendHalf {
                 return Ok(key);
             }
             if !notified {
-                return Err(SendError::new(SendFailure::Timeout, message));
+                return Err(SendError::new(self.no_room(deadline), message));
             }
         }
     }
@@ -425,9 +488,50 @@ impl SendHalf {
             || matches!(deadline, Deadline::Task(_)) && self.wait_for_room(key, deadline, || {})
     }
 
-    /// Waits until something about the pipes has changed; `false` if the time was over first.
+    /// Waits until something about the pipes has changed; `false` if the time was over first, or the context was
+    /// shut down.
     pub(super) fn wait(&mut self, deadline: Deadline) -> bool {
+        if self.is_over() || self.refused.is_some() {
+            return false;
+        }
         deadline.sleep_on(self.port.outbound.event())
+    }
+
+    /// From here on waits are those of a socket that is being closed.
+    pub(super) fn linger(&mut self) {
+        self.lingers = true;
+    }
+
+    fn is_over(&self) -> bool {
+        self.port.is_terminated() && !self.lingers
+    }
+
+    /// Why the message that was offered last can never be sent, if that is so. To be taken before anything else is
+    /// offered.
+    pub(super) fn take_refused(&mut self) -> Option<SendFailure> {
+        self.refused.take()
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// Whether such a message can be sent at all.
+    pub(super) fn check(&self, message: &Message) -> Result<(), SendFailure> {
+        check_size(self.limits, message)
+    }
+
+    /// Why the message that was offered last was not sent.
+    #[cold]
+    pub(super) fn no_room(&mut self, deadline: Deadline) -> SendFailure {
+        if let Some(refused) = self.take_refused() {
+            return refused;
+        }
+        match deadline {
+            _ if self.is_over() => SendFailure::Terminated,
+            Deadline::Now => SendFailure::WouldBlock,
+            _ => SendFailure::Timeout,
+        }
     }
 
     /// Whether a pipe has no room, even after what the kernel takes has been written.
@@ -445,6 +549,9 @@ impl SendHalf {
         mut meanwhile: impl FnMut(),
     ) -> bool {
         loop {
+            if self.refused.is_some() {
+                return false;
+            }
             if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
                 return true;
             }
@@ -520,6 +627,18 @@ impl OutPipe {
         if !link.is_some_and(|link| link.send_idle(burst)) {
             self.writer.signal();
         }
+    }
+}
+
+/// Large enough that every message that may be refused is looked at.
+const _: () = assert!(PUMP_EVERY <= LEAST_SEND_LIMIT);
+
+#[cold]
+fn check_size<M: Outgoing + ?Sized>(limits: SendLimits, message: &M) -> Result<(), SendFailure> {
+    let (largest, all) = message.sizes();
+    match limits.exceeded(largest as u64, all as u64) {
+        Some((size, limit)) => Err(SendFailure::MessageTooLarge { size, limit }),
+        None => Ok(()),
     }
 }
 

@@ -71,7 +71,7 @@ pub struct Pub {
 }
 
 /// Options of PUB alone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct PubOptions {
     pub(super) fan_out: FanOutOptions,
@@ -139,12 +139,14 @@ pub struct Sub {
 }
 
 /// Options of SUB alone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct SubOptions {
     inverted: bool,
     verbose_unsubscribe: bool,
 }
+
+super::options::kind_options!(Sub: invert_matching: bool = |options| options.inverted, verbose_unsubscribe: bool = |options| options.verbose_unsubscribe);
 
 impl SocketBuilder<Sub> {
     /// Whether messages are received unless they begin with a subscription, instead of if they do. The

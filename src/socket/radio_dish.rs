@@ -69,11 +69,13 @@ pub struct Radio {
 }
 
 /// Options of RADIO alone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct RadioOptions {
     fan_out: FanOutOptions,
 }
+
+super::options::kind_options!(Radio: no_drop: bool = |options| options.fan_out.no_drop);
 
 impl SocketBuilder<Radio> {
     /// Whether `send` waits while any peer that is to get the message is at its high-water mark, instead
@@ -126,7 +128,7 @@ impl Radio {
         group: impl AsRef<[u8]>,
         body: impl Into<Frame>,
     ) -> Result<(), GroupSendError> {
-        let deadline = Deadline::after(self.shell.port.config.send_timeout);
+        let deadline = Deadline::after(self.shell.settings.config.send_timeout);
         self.send_by(group.as_ref(), body.into(), deadline)
     }
 
@@ -182,7 +184,7 @@ impl Radio {
         group: impl AsRef<[u8]>,
         body: impl Into<Frame>,
     ) -> Result<(), GroupSendError> {
-        let timeout = self.shell.port.config.send_timeout;
+        let timeout = self.shell.settings.config.send_timeout;
         let message = self.compose(group.as_ref(), body.into())?;
         let Err(first) = self.out.send_by(message, Deadline::Now) else {
             return Ok(());
@@ -421,7 +423,7 @@ impl Dish {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub fn recv(&mut self) -> Result<(Group, Frame), RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         self.recv_by(Deadline::after(timeout))
     }
 
@@ -458,7 +460,7 @@ impl Dish {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub async fn recv_async(&mut self) -> Result<(Group, Frame), RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         task::receive(timeout, |deadline| self.recv_by(deadline)).await
     }
 

@@ -66,7 +66,7 @@ pub struct Req {
 }
 
 /// Options of REQ alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct ReqOptions {
     relaxed: bool,
@@ -81,6 +81,8 @@ impl Default for ReqOptions {
         }
     }
 }
+
+super::options::kind_options!(Req: relaxed: bool = |options| options.relaxed, correlated: bool = |options| options.correlated);
 
 impl SocketBuilder<Req> {
     /// Whether a request may be sent while the reply to the last one is awaited. Default: yes.
@@ -139,7 +141,7 @@ impl Req {
     /// [`RequestError::Recv`] if no reply came in time, or the peer that had the request was lost; the
     /// request may have been carried out then.
     pub fn request(&mut self, message: impl IntoMessage) -> Result<Message, RequestError> {
-        let config = &self.shell.port.config;
+        let config = &self.shell.settings.config;
         let (send, recv) = (config.send_timeout, config.recv_timeout);
         self.send_by(message, Deadline::after(send))?;
         self.reply_by(Deadline::after(recv))
@@ -175,7 +177,7 @@ impl Req {
         &mut self,
         message: impl IntoMessage,
     ) -> Result<Message, RequestError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         self.send_async(message).await?;
         self.reply_async(timeout).await
     }
@@ -261,6 +263,7 @@ impl Req {
                 if let Err(over) = discarded.one(deadline) {
                     let reason = match over {
                         RecvError::WouldBlock => SendFailure::WouldBlock,
+                        RecvError::Terminated => SendFailure::Terminated,
                         _ => SendFailure::Timeout,
                     };
                     return Err(SendError::new(reason, self.state.take_back(begun)));
@@ -406,12 +409,12 @@ impl Rep {
                     return Err(SendError::new(SendFailure::PeerLost, message));
                 }
                 Given::Full if matches!(deadline, Deadline::Now) => {
-                    return Err(SendError::new(SendFailure::WouldBlock, message));
+                    return Err(SendError::new(self.out.no_room(deadline), message));
                 }
                 Given::Full => {
                     let meanwhile = || self.inbound.refresh();
                     if !self.out.wait_for_room(peer, deadline, meanwhile) {
-                        return Err(SendError::new(SendFailure::Timeout, message));
+                        return Err(SendError::new(self.out.no_room(deadline), message));
                     }
                 }
             }

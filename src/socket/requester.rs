@@ -16,7 +16,7 @@ use super::outbound::SendHalf;
 use super::shell::{CloseReport, Ending, Shell};
 use super::task;
 use super::SocketBuilder;
-use crate::config::SocketConfig;
+use crate::config::{SocketConfig, LEAST_SEND_LIMIT};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
@@ -160,7 +160,7 @@ impl SocketBuilder<Requester> {
 }
 
 /// The options of a [`Requester`] beside those of every socket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(
     unreachable_pub,
     reason = "in a sealed trait, which is public and not nameable"
@@ -331,7 +331,7 @@ impl Requester {
     ) -> PendingRequest {
         let handle = Arc::clone(&self.handle);
         let message = message.into();
-        let stage = match self.refusal() {
+        let stage = match self.refusal(&message) {
             None => Stage::Begun(handle.core.begin(message, options.terms())),
             Some(reason) => Stage::Refused(Box::new(SendError::new(reason, message))),
         };
@@ -358,6 +358,23 @@ impl Requester {
     /// As for [`Dealer::bind`](crate::Dealer::bind).
     pub fn bind(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
         lock(&self.handle.shell).bind(endpoint)
+    }
+
+    /// The options as they are now.
+    #[must_use]
+    pub fn options(&self) -> super::SocketOptions<Self> {
+        super::SocketOptions::of(&lock(&self.handle.shell))
+    }
+
+    /// Changes options, as [`Push::reconfigure`](crate::Push::reconfigure) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn reconfigure(
+        &self,
+        change: impl FnOnce(SocketBuilder<Self>) -> SocketBuilder<Self>,
+    ) -> Result<(), crate::config::OptionError> {
+        SocketBuilder::change(&mut lock(&self.handle.shell), change)
     }
 
     /// Ends every connection to an endpoint. Requests that its peer has are as with a peer that is lost.
@@ -393,8 +410,8 @@ impl Requester {
         // A time too far away to be told is never.
         let end = clock::now().checked_add(timeout);
         match task::block_on(port.peers_reach(count), end) {
-            Some(()) => Ok(()),
-            None => Err(WaitTimeout {
+            Some(()) if port.peer_count() >= count || !port.is_terminated() => Ok(()),
+            _ => Err(WaitTimeout {
                 what: "peers",
                 present: port.peer_count(),
                 wanted: count,
@@ -402,7 +419,8 @@ impl Requester {
         }
     }
 
-    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes.
+    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes, or until the context is shut
+    /// down.
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait and changes nothing.
@@ -428,7 +446,14 @@ impl Requester {
     }
 
     /// Why no request can begin.
-    fn refusal(&self) -> Option<SendFailure> {
+    fn refusal(&self, message: &Message) -> Option<SendFailure> {
+        // The lock is not for every message.
+        if message.byte_len() as u64 > LEAST_SEND_LIMIT {
+            let state = lock(&self.handle.core.state);
+            if let Err(refused) = state.out.check(message) {
+                return Some(refused);
+            }
+        }
         let started = self.handle.thread.get_or_init(|| {
             let core = Arc::clone(&self.handle.core);
             let inbound = lock(&core.state).inbound.take();
@@ -524,6 +549,11 @@ impl Core {
             lost.extend(std::iter::from_fn(|| inbound.take_lost_and_read()));
             let mut ended = Vec::new();
             let mut state = lock(&self.state);
+            if self.port.is_terminated() {
+                drop(state);
+                self.close();
+                return;
+            }
             if state.closed {
                 return;
             }
@@ -660,6 +690,7 @@ impl Future for PendingRequest {
         drop(state);
         // Without the lock: it may be the last that keeps a task, which may own requests.
         drop(former);
+        let terminated = self.handle.core.port.is_terminated();
         let ended = match outcome {
             None => {
                 self.stage = Stage::Begun(id);
@@ -672,9 +703,15 @@ impl Future for PendingRequest {
             ))),
             Some(Outcome::TimedOut) => Err(RequestError::Recv(RecvError::Timeout)),
             Some(Outcome::PeerLost) => Err(RequestError::Recv(RecvError::PeerLost)),
-            Some(Outcome::Closed) => Err(RequestError::Recv(RecvError::Closed)),
+            Some(Outcome::Closed) => Err(RequestError::Recv(match terminated {
+                true => RecvError::Terminated,
+                false => RecvError::Closed,
+            })),
             Some(Outcome::Withdrawn(message)) => Err(RequestError::Send(SendError::new(
-                SendFailure::Closed,
+                match terminated {
+                    true => SendFailure::Terminated,
+                    false => SendFailure::Closed,
+                },
                 message,
             ))),
         };

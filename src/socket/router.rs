@@ -15,7 +15,7 @@ use super::shell::{inproc_name, Shell};
 use super::split::halves;
 use super::task;
 use super::{peer_key, pipe_key, SocketBuilder};
-use crate::config::SocketConfig;
+use crate::config::{SendLimits, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{ConnectError, RecvError, SendError, SendFailure, UnknownRoutingId};
@@ -77,7 +77,7 @@ pub struct Router {
 }
 
 /// Options of ROUTER alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct RouterOptions {
     mandatory: bool,
@@ -104,6 +104,8 @@ impl Default for RouterOptions {
         }
     }
 }
+
+super::options::kind_options!(Router: mandatory: bool = |options| options.mandatory, duplicate_id: DuplicateId = |options| options.duplicate_id, raw: bool = |options| options.raw);
 
 impl SocketBuilder<Router> {
     /// Whether a message for an unknown peer is an error, and `send` waits for a peer that is at its
@@ -181,6 +183,11 @@ impl Router {
         let config = SocketConfig {
             // What is queued for one raw connection is of no use to the next.
             immediate: config.immediate || options.raw,
+            // Nor are there messages at their other ends that could be too large.
+            send_limits: match options.raw && config.send_limits == SendLimits::default() {
+                true => SendLimits::unlimited(),
+                false => config.send_limits,
+            },
             ..config
         };
         let port = Port::new(
@@ -213,7 +220,7 @@ impl Router {
         table.depart(key);
         drop(table);
         if let Some(link) = link {
-            link.close_gently(self.shell.port.config.linger);
+            link.close_gently(self.shell.settings.config.linger);
         }
         Ok(())
     }
@@ -231,7 +238,7 @@ impl Router {
     /// See [`RecvError`]; nothing is consumed then.
     #[inline]
     pub fn recv_from(&mut self) -> Result<(RoutingId, Message), RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         match timeout {
             None => self.recv_from_by(Deadline::Never),
             Some(_) => self.recv_from_by(Deadline::after(timeout)),
@@ -277,7 +284,7 @@ impl Router {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub async fn recv_from_async(&mut self) -> Result<(RoutingId, Message), RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         task::receive(timeout, |deadline| self.recv_from_by(deadline)).await
     }
 
@@ -293,7 +300,7 @@ impl Router {
         peer: impl AsRef<[u8]>,
         message: impl IntoMessage,
     ) -> Result<(), SendError> {
-        let timeout = self.shell.port.config.send_timeout;
+        let timeout = self.shell.settings.config.send_timeout;
         match timeout {
             None => self.send_to_by(peer.as_ref(), message, Deadline::Never),
             Some(_) => self.send_to_by(peer.as_ref(), message, Deadline::after(timeout)),
@@ -352,7 +359,7 @@ impl Router {
         peer: impl AsRef<[u8]>,
         message: impl IntoMessage,
     ) -> Result<(), SendError> {
-        let timeout = self.shell.port.config.send_timeout;
+        let timeout = self.shell.settings.config.send_timeout;
         let peer = peer.as_ref();
         let Err(first) = self.send_to_by(peer, message, Deadline::Now) else {
             return Ok(());
@@ -377,7 +384,7 @@ impl Router {
     ) -> Result<Endpoint, ConnectError> {
         let endpoint = self.shell.connectable(endpoint)?;
         let port = &self.shell.port;
-        let now = !port.config.immediate || inproc_name(&endpoint).is_some();
+        let now = !self.shell.settings.config.immediate || inproc_name(&endpoint).is_some();
         let key = now.then(|| port.new_key());
         let free = match key {
             Some(key) => lock(&self.peers.table).assign(peer_key(key), id.clone()),
@@ -569,6 +576,9 @@ impl Router {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         loop {
+            if let Some(refused) = self.out.take_refused() {
+                return Err(SendError::to(id, refused, message));
+            }
             let port = &self.shell.port;
             let reason = match routed {
                 Routed::Sent => return Ok(()),
@@ -581,7 +591,7 @@ impl Router {
                     return Ok(());
                 }
                 Routed::Unknown => SendFailure::Unroutable,
-                Routed::Full(_) if matches!(deadline, Deadline::Now) => SendFailure::WouldBlock,
+                Routed::Full(_) if matches!(deadline, Deadline::Now) => self.out.no_room(deadline),
                 Routed::Full(key) => {
                     let inbound = &mut self.inbound;
                     let room = self.out.wait_for_room(key, deadline, || inbound.refresh());
@@ -590,7 +600,7 @@ impl Router {
                         routed = self.give(id, &message);
                         continue;
                     }
-                    SendFailure::Timeout
+                    self.out.no_room(deadline)
                 }
             };
             return Err(SendError::to(id, reason, message));

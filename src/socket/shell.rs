@@ -1,5 +1,6 @@
 //! What every socket has: endpoints, a monitor, counters, and an end.
 
+use std::any::Any;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
@@ -7,14 +8,14 @@ use std::time::{Duration, Instant};
 
 use super::deadline::Deadline;
 use super::task;
-use crate::config::SocketConfig;
+use crate::config::{OptionError, SocketConfig};
 use crate::context::{Context, SocketPlace};
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
     next_id, AdoptError, Command, Counters, DisconnectReason, EndpointId, InprocError, InprocId,
-    IoHandle, Link, NoHooks, PipeKey, PlaceError, Port,
+    IoHandle, Link, NoHooks, PipeKey, PlaceError, Port, Settings,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
@@ -25,6 +26,10 @@ use crate::sync::{clock, Event};
 #[derive(Debug)]
 pub struct Shell {
     pub(super) port: Arc<Port>,
+    /// As they are for what is bound and connected from now on.
+    pub(super) settings: Arc<Settings>,
+    /// Options of the kind alone, unless they are the default ones.
+    kind: Option<Box<dyn Any + Send + Sync>>,
     context: Context,
     entries: Vec<Entry>,
     closed: bool,
@@ -79,6 +84,8 @@ impl Shell {
     pub(super) fn new(port: Arc<Port>, context: Context) -> Self {
         context.pool().enroll(&port);
         Shell {
+            settings: port.settings(),
+            kind: None,
             port,
             context,
             entries: Vec::new(),
@@ -92,9 +99,35 @@ impl Shell {
         self._place = place;
     }
 
+    /// Options of the kind alone, for as long as the socket lives.
+    pub(super) fn remember(&mut self, kind: Box<dyn Any + Send + Sync>) {
+        self.kind = Some(kind);
+    }
+
+    /// The options of the kind alone; the default ones if there are no others.
+    pub(super) fn kind_options<O: Default + Clone + 'static>(&self) -> O {
+        let known = self.kind.as_ref().and_then(|kind| kind.downcast_ref::<O>());
+        known.cloned().unwrap_or_default()
+    }
+
+    /// From now on these are the options; of some, for what is bound and connected from now on.
+    ///
+    /// # Errors
+    /// If one has an impossible value, or is for the whole life of a socket.
+    pub(super) fn reconfigure(&mut self, config: SocketConfig) -> Result<(), OptionError> {
+        config.validate()?;
+        self.settings.config.allows(&config)?;
+        self.settings = Settings::new(self.port.socket_type, config);
+        self.port.change_settings(&self.settings);
+        Ok(())
+    }
+
     pub(super) fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_bind()?;
+        if self.port.is_terminated() {
+            return Err(BindError::Terminated);
+        }
         let port = &self.port;
         if let Some(expected) = self.unfit_to_bind(&endpoint) {
             return Err(BindError::Transport {
@@ -117,7 +150,7 @@ impl Shell {
                 .map_err(|_| BindError::InUse {
                     endpoint: endpoint.clone(),
                 })?;
-            self.entries.push(Entry {
+            self.enter(Entry {
                 endpoint: endpoint.clone(),
                 bound: true,
                 key: None,
@@ -134,7 +167,7 @@ impl Shell {
         };
         let pool = self.context.pool();
         let home = pool
-            .place(port.config.affinity)
+            .place(self.settings.config.affinity)
             .map_err(|error| unplaced_bind(error, failed))?;
         let id = EndpointId(next_id());
         let real = match endpoint.transport() {
@@ -142,7 +175,7 @@ impl Shell {
             _ => bind_stream(&endpoint, port, &home, id),
         };
         let real = real.map_err(failed)?;
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: real.clone(),
             bound: true,
             key: None,
@@ -157,18 +190,21 @@ impl Shell {
 
     /// Listens on a socket of the application's.
     pub(super) fn bind_listener(&mut self, fd: OwnedFd) -> Result<Endpoint, BindError> {
+        if self.port.is_terminated() {
+            return Err(BindError::Terminated);
+        }
         let adopt = |source| BindError::Adopt { source };
         let port = &self.port;
         let pool = self.context.pool();
         let home = pool
-            .place(port.config.affinity)
+            .place(self.settings.config.affinity)
             .map_err(|error| unplaced_bind(error, adopt))?;
         let id = EndpointId(next_id());
         let endpoint = adopt_listener(fd, port, &home, id).map_err(|error| match error {
             AdoptError::Unfit { given, expected } => BindError::NotAListener { given, expected },
             AdoptError::Io(source) => adopt(source),
         })?;
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: endpoint.clone(),
             bound: true,
             key: None,
@@ -183,18 +219,21 @@ impl Shell {
 
     /// Uses a connection of the application's.
     pub(super) fn connect_stream(&mut self, fd: OwnedFd) -> Result<Endpoint, ConnectError> {
+        if self.port.is_terminated() {
+            return Err(ConnectError::Terminated);
+        }
         let adopt = |source| ConnectError::Adopt { source };
         let port = &self.port;
         let pool = self.context.pool();
         let home = pool
-            .place(port.config.affinity)
+            .place(self.settings.config.affinity)
             .map_err(|error| unplaced_connect(error, adopt))?;
         let id = EndpointId(next_id());
         let endpoint = adopt_stream(fd, port, &home, id).map_err(|error| match error {
             AdoptError::Unfit { given, expected } => ConnectError::NotAStream { given, expected },
             AdoptError::Io(source) => adopt(source),
         })?;
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: endpoint.clone(),
             bound: false,
             key: None,
@@ -224,6 +263,7 @@ impl Shell {
         }
         // One that has ended for good can be made anew.
         self.entries.retain(|entry| entry.place.is_alive());
+        self.tell_endpoints();
         let mut connected = self.entries.iter().filter(|entry| !entry.bound);
         connected.any(|entry| {
             matches!(entry.place, Place::Stream { alive: Some(_), .. })
@@ -235,6 +275,9 @@ impl Shell {
     pub(super) fn connectable(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_connect()?;
+        if self.port.is_terminated() {
+            return Err(ConnectError::Terminated);
+        }
         if !carries(self.port.socket_type, &endpoint) {
             return Err(ConnectError::Endpoint(EndpointError::NotConnectable {
                 input: endpoint.to_string().into(),
@@ -269,7 +312,7 @@ impl Shell {
         }
         // Datagrams have a way at once, whoever is there.
         let is_udp = endpoint.transport() == Transport::Udp;
-        let now = !port.config.immediate || is_udp || inproc_name(&endpoint).is_some();
+        let now = !self.settings.config.immediate || is_udp || inproc_name(&endpoint).is_some();
         let key = key.or_else(|| now.then(|| port.new_key()));
         if let Some(key) = key.filter(|key| !port.hooks.reserve(*key)) {
             port.abandon_key(key);
@@ -300,7 +343,7 @@ impl Shell {
         } else {
             let pool = self.context.pool();
             let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
-            let home = pool.place(port.config.affinity).map_err(|error| {
+            let home = pool.place(self.settings.config.affinity).map_err(|error| {
                 abandon();
                 unplaced_connect(error, failed)
             })?;
@@ -315,6 +358,7 @@ impl Shell {
             } else {
                 home.post(Command::Dial {
                     port: Arc::clone(port),
+                    settings: Arc::clone(&self.settings),
                     endpoint: endpoint.clone(),
                     id,
                     ends: dial_ends(port, key),
@@ -329,7 +373,7 @@ impl Shell {
                 alive: (!is_udp).then_some(dialing),
             }
         };
-        self.entries.push(Entry {
+        self.enter(Entry {
             endpoint: endpoint.clone(),
             bound: false,
             key,
@@ -354,7 +398,7 @@ impl Shell {
                 expected,
             });
         }
-        if port.config.tcp.socks.is_some() {
+        if self.settings.config.tcp.socks.is_some() {
             endpoint.check_proxied()?;
         }
         Ok(())
@@ -401,7 +445,7 @@ impl Shell {
             return;
         }
         match link {
-            Some(link) => link.close_gently(self.port.config.linger),
+            Some(link) => link.close_gently(self.settings.config.linger),
             None => {
                 let reason = DisconnectReason::ClosedLocally;
                 self.port.inproc.disconnect(&self.port, key, &reason);
@@ -411,7 +455,7 @@ impl Shell {
 
     /// Ends everything bound or connected under certain entries; whether there are any.
     fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool) -> bool {
-        let linger = self.port.config.linger;
+        let linger = self.settings.config.linger;
         let before = self.entries.len();
         let (port, context) = (&self.port, &self.context);
         self.entries.retain(|entry| {
@@ -447,7 +491,19 @@ impl Shell {
             }
             false
         });
+        self.tell_endpoints();
         self.entries.len() < before
+    }
+
+    fn enter(&mut self, entry: Entry) {
+        self.entries.push(entry);
+        self.tell_endpoints();
+    }
+
+    /// For who asks what the context still waits for.
+    fn tell_endpoints(&self) {
+        let endpoints = self.entries.iter().map(|entry| entry.endpoint.clone());
+        self.port.set_endpoints(endpoints.collect());
     }
 
     pub(super) fn endpoints(&self, bound: bool) -> Vec<Endpoint> {
@@ -470,7 +526,7 @@ impl Shell {
             if now >= wanted {
                 return Ok(());
             }
-            if !notified {
+            if !notified || self.port.is_terminated() {
                 return Err(WaitTimeout {
                     what,
                     present: now,
@@ -489,7 +545,7 @@ impl Shell {
         mut present: impl FnMut() -> usize,
     ) -> bool {
         loop {
-            if present() >= wanted {
+            if present() >= wanted || self.port.is_terminated() {
                 return true;
             }
             if !deadline.sleep_on(self.port.outbound.event()) {
@@ -502,6 +558,8 @@ impl Shell {
     pub(super) fn inert(&self) -> Shell {
         Shell {
             port: Arc::clone(&self.port),
+            settings: Arc::clone(&self.settings),
+            kind: None,
             context: self.context.clone(),
             entries: Vec::new(),
             closed: true,

@@ -15,7 +15,7 @@ use super::roles::{Receiver, Sender, Shareable};
 use super::shell::Shell;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{BindError, ConnectError, RecvError, SendError, UnknownEndpoint, WaitTimeout};
-use crate::io::{Half, Port};
+use crate::io::{Half, Port, Settings};
 use crate::message::{IntoMessage, Message};
 use crate::sync::{lock, Mutex};
 
@@ -49,10 +49,11 @@ pub trait Split: sealed::Halves + Sized {
     /// ```
     fn split(self) -> (SendPart<Self>, RecvPart<Self>) {
         let (sending, receiving, shell) = self.halve();
-        let port = Arc::clone(&shell.port);
+        let (port, settings) = (Arc::clone(&shell.port), Arc::clone(&shell.settings));
         let whole = Arc::new(Whole {
             shell: Mutex::new(Some(shell)),
             port,
+            settings,
         });
         let sending = SendPart {
             socket: Some(sending),
@@ -87,6 +88,8 @@ pub(super) struct Whole {
     /// Gone when the parts are united.
     shell: Mutex<Option<Shell>>,
     port: Arc<Port>,
+    /// As they were when the parts were made.
+    settings: Arc<Settings>,
 }
 
 pub(super) mod sealed {
@@ -292,6 +295,25 @@ macro_rules! part_methods {
         pub fn disconnect(&mut self, endpoint: impl ToEndpoint) -> Result<(), UnknownEndpoint> {
             self.shell
                 .with(|shell| shell.close_endpoint(endpoint, false))
+        }
+
+        /// The options as they are now.
+        #[must_use]
+        pub fn options(&self) -> super::SocketOptions<S> {
+            self.shell.with(|shell| super::SocketOptions::of(shell))
+        }
+
+        /// Changes options, as the socket does. `send_timeout` and `recv_timeout` of the parts stay as they are until
+        /// both are united.
+        ///
+        /// # Errors
+        /// As for the socket.
+        pub fn reconfigure(
+            &mut self,
+            change: impl FnOnce(super::SocketBuilder<S>) -> super::SocketBuilder<S>,
+        ) -> Result<(), crate::config::OptionError> {
+            self.shell
+                .with(|shell| super::SocketBuilder::change(shell, change))
         }
 
         /// The endpoints the socket is bound to, wildcards replaced.

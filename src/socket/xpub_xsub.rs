@@ -146,7 +146,7 @@ fn split_subscriptions(
 }
 
 /// Options of XPUB alone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct XPubOptions {
     pub(super) fan_out: FanOutOptions,
@@ -155,7 +155,7 @@ pub struct XPubOptions {
     last_value: bool,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 enum Verbosity {
     #[default]
     Changes,
@@ -164,6 +164,8 @@ enum Verbosity {
 }
 
 publisher_options!(XPub);
+
+super::options::kind_options!(XPub: verbose: bool = |options| matches!(options.verbose, Verbosity::Verbose), verboser: bool = |options| matches!(options.verbose, Verbosity::Verboser), manual: bool = |options| options.manual, manual_last_value: bool = |options| options.last_value);
 
 impl SocketBuilder<XPub> {
     /// Whether every subscription is told, also one to a topic that is subscribed to. Default: no. Sets
@@ -260,7 +262,7 @@ impl XPub {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub fn recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         self.recv_event_by(Deadline::after(timeout))
     }
 
@@ -291,7 +293,7 @@ impl XPub {
     /// # Errors
     /// See [`RecvError`]; nothing is consumed then.
     pub async fn recv_event_async(&mut self) -> Result<SubscriptionEvent, RecvError> {
-        let timeout = self.shell.port.config.recv_timeout;
+        let timeout = self.shell.settings.config.recv_timeout;
         task::receive(timeout, |deadline| self.recv_event_by(deadline)).await
     }
 
@@ -404,7 +406,7 @@ impl XPub {
             };
             self.last_event = None;
             // Frames that came first have been looked at by now: by the in-pump, or by an XSUB over inproc.
-            if self.shell.port.config.only_first_subscribe {
+            if self.shell.settings.config.only_first_subscribe {
                 return Ok(Some(SubscriptionEvent::Message(message)));
             }
             let from = pipe_key(self.inbound.from());
@@ -470,11 +472,13 @@ pub struct XSub {
 }
 
 /// Options of XSUB alone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct XSubOptions {
     verbose_unsubscribe: bool,
 }
+
+super::options::kind_options!(XSub: verbose_unsubscribe: bool = |options| options.verbose_unsubscribe);
 
 impl SocketBuilder<XSub> {
     /// Whether publishers are told of every cancellation, and not only of the last of several equal
@@ -547,11 +551,11 @@ impl XSub {
         self.upstream.topic_count()
     }
 
-    /// Never waits, and never fails.
+    /// Never waits, and fails only with what is too large.
     fn send_by(&mut self, message: impl IntoMessage, _: Deadline) -> Result<(), SendError> {
         self.inbound.refresh_for_sender();
         self.out.refresh();
-        let looked_at = match self.shell.port.config.only_first_subscribe {
+        let looked_at = match self.shell.settings.config.only_first_subscribe {
             true => 1,
             false => usize::MAX,
         };
@@ -566,6 +570,9 @@ impl XSub {
         );
         if let Some(message) = rest {
             self.out.give_all(&message);
+            if let Some(refused) = self.out.take_refused() {
+                return Err(SendError::new(refused, message));
+            }
         }
         Ok(())
     }

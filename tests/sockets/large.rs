@@ -1,8 +1,12 @@
-//! Large payloads that are only borrowed, which are written from where they are if the kernel takes them.
+//! Large payloads that are only borrowed, which are written from where they are if the kernel takes them; and those that
+//! are too large.
 
-use sinew::{Pull, Push, SendFailure};
+use sinew::{
+    Dealer, Gather, Message, Pair, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Requester,
+    Router, Scatter, SendError, SendFailure, Sub,
+};
 
-use crate::support::{task, LONG, STREAMS};
+use crate::support::{task, Net, KINDS, LONG, STREAMS};
 
 const COUNT: u32 = 120;
 
@@ -70,4 +74,112 @@ fn a_peer_that_does_not_read_is_not_waited_for() {
         push.send_timeout(&payload(taken)[..], LONG).unwrap();
         check(pull.recv_timeout(LONG).unwrap().as_bytes(), taken);
     }
+}
+
+/// Peers with default options would end the connection.
+#[test]
+fn what_peers_do_not_accept_is_not_sent() {
+    const LIMIT: usize = 1 << 18;
+    let too_large = |sent: Result<(), SendError>, body: &[u8]| {
+        let error = sent.unwrap_err();
+        let expected = SendFailure::MessageTooLarge {
+            size: LIMIT as u64 + 1,
+            limit: LIMIT as u64,
+        };
+        assert_eq!(error.reason(), expected);
+        assert!(!error.is_timeout());
+        assert!(error.into_message().frames().last().unwrap()[..] == *body);
+    };
+    let body = vec![7; LIMIT + 1];
+    for &net in KINDS {
+        let mut push = Push::builder()
+            .max_send_size(LIMIT as u64)
+            .bind(net.fresh())
+            .unwrap();
+        let mut pull = Pull::builder().connect(&push.bound_endpoints()[0]).unwrap();
+        push.wait_for_peers(1, LONG).unwrap();
+        // Borrowed, owned, of several frames; whether it would wait or not.
+        too_large(push.send(&body[..]), &body);
+        too_large(push.try_send(&body[..]), &body);
+        too_large(push.send(body.clone()), &body);
+        let frames = [&b""[..], &body];
+        too_large(push.try_send(Message::multipart(frames)), &body);
+        // What is left of them is nothing.
+        push.send(&body[1..]).unwrap();
+        assert!(pull.recv_timeout(LONG).unwrap().as_bytes() == &body[1..]);
+        push.send(Message::multipart([&body[..LIMIT - 1], b"x"]))
+            .unwrap();
+        assert_eq!(pull.recv_timeout(LONG).unwrap().byte_len(), LIMIT);
+        assert_eq!(pull.try_recv(), Err(RecvError::WouldBlock), "{net:?}");
+    }
+}
+
+#[test]
+fn every_kind_refuses_what_is_too_large() {
+    const LIMIT: u64 = 1 << 18;
+    let body = vec![7; LIMIT as usize + 1];
+    let is_too_large = |reason| matches!(reason, SendFailure::MessageTooLarge { limit: LIMIT, .. });
+    macro_rules! refuses {
+        ($kind:ident, $peer:ident, |$socket:ident| $send:expr) => {
+            let name = Net::Inproc.fresh();
+            let mut $socket = $kind::builder().max_send_size(LIMIT).bind(&name).unwrap();
+            let mut peer = $peer::builder().connect(&name).unwrap();
+            peer.wait_for_peers(1, LONG).unwrap();
+            assert!(is_too_large($send.unwrap_err().reason()), stringify!($kind));
+        };
+    }
+    refuses!(Dealer, Dealer, |socket| socket.send(&body[..]));
+    refuses!(Pair, Pair, |socket| socket.send(body.clone()));
+    refuses!(Req, Rep, |socket| socket.send(body.clone()));
+    refuses!(Scatter, Gather, |socket| socket.send(body.clone()));
+    for mandatory in [true, false] {
+        let mut router = Router::builder()
+            .max_send_size(LIMIT)
+            .mandatory(mandatory)
+            .build()
+            .unwrap();
+        let endpoint = router.bind(Net::Inproc.fresh()).unwrap();
+        let mut dealer = Dealer::builder().connect(&endpoint).unwrap();
+        dealer.send("x").unwrap();
+        let (id, _) = router.recv_from().unwrap();
+        let error = router.send_to(&id, &body[..]).unwrap_err();
+        assert!(is_too_large(error.reason()) && error.routing_id() == Some(id.as_bytes()));
+    }
+
+    let name = Net::Inproc.fresh();
+    let mut publisher = Pub::builder().max_send_size(LIMIT).bind(&name).unwrap();
+    // To nobody it is as good as sent.
+    publisher.send(&body[..]).unwrap();
+    let mut subs = [(); 2].map(|()| {
+        let mut sub = Sub::builder().connect(&name).unwrap();
+        sub.subscribe("");
+        sub
+    });
+    publisher.wait_for_subscribers(2, LONG).unwrap();
+    let error = publisher.send(&body[..]).unwrap_err();
+    assert!(is_too_large(error.reason()));
+    publisher.send("small").unwrap();
+    for sub in &mut subs {
+        assert_eq!(sub.recv_timeout(LONG).unwrap().as_bytes(), b"small");
+    }
+    assert_eq!(publisher.stats().dropped_full, 0);
+
+    let requester = Requester::builder().max_send_size(LIMIT).build().unwrap();
+    match requester.submit(&body[..]).wait() {
+        Err(RequestError::Send(error)) => assert!(is_too_large(error.reason())),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_limit_of_what_is_sent_is_an_option_like_others() {
+    let default = Push::new();
+    assert_eq!(default.options().max_send_size(), Some(128 << 20));
+    let without = Push::builder().max_send_size(None).build().unwrap();
+    assert_eq!(without.options().max_send_size(), None);
+    let error = Push::builder().max_send_size(1000).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "option `max_send_size` cannot be 1000: expected at least 262144 octets, or `None` for no limit"
+    );
 }
