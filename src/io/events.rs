@@ -391,11 +391,11 @@ pub enum DisconnectReason {
         /// The limit.
         limit: u32,
     },
-    /// So many peers have come and gone without the application making any use of the socket that no
-    /// more are accepted before it does: what they left waits for it.
-    #[error("{limit} peers have gone without the application taking note, none is accepted before it does")]
+    /// So many peers have come and gone, and left messages that the application has not received, that no
+    /// more are accepted before it does. Peers that leave nothing come and go as they like.
+    #[error("{limit} peers have gone and left messages that wait to be received, none is accepted before that")]
     Unattended {
-        /// The most that may be gone unnoticed.
+        /// The most that may be gone with their messages unread.
         limit: usize,
     },
     /// The connection could not be made within the `connect_timeout`.

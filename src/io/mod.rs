@@ -22,6 +22,7 @@ mod linking;
 mod listening;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod mail;
 mod monitor;
 mod notes;
 mod octets;

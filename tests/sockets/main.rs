@@ -33,6 +33,7 @@ mod stream;
 mod support;
 mod threads;
 mod transports;
+mod unattended;
 mod volume;
 #[cfg(feature = "ws")]
 mod websocket;
