@@ -382,6 +382,7 @@ impl IoThread {
                 dialer.state = State::Waiting {
                     until: clock::now() + delay,
                 };
+                Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.port.report(|| SocketEvent::ConnectRetried {
                     endpoint: dialer.endpoint.clone(),
                     delay,
@@ -478,7 +479,6 @@ impl IoThread {
             self.end_dialer(slot);
             return;
         }
-        Counters::add(&dialer.port.counters.reconnects, 1);
         self.retry(slot);
     }
 
