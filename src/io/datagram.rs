@@ -15,12 +15,12 @@ use mio::{Interest, Token as MioToken};
 
 use super::dialing::release_ends;
 use super::drops::DropCause;
-use super::events::SocketEvent;
+use super::events::{EndpointId, SocketEvent};
 use super::linking::new_ends;
 use super::octets::LinkOctets;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
-use super::thread::{Command, EndpointId, IoHandle, IoThread, PipeEnds, Slot};
+use super::thread::{Command, IoHandle, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint};
 use crate::message::{Frame, Message};
@@ -289,6 +289,7 @@ impl IoThread {
                 search.retry_at = delay.map(|delay| clock::now() + delay);
                 this.port.report(|| SocketEvent::ConnectFailed {
                     endpoint,
+                    endpoint_id: id,
                     reason: error.into(),
                 });
                 if delay.is_some() {

@@ -13,10 +13,10 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
-use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent};
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
-use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
+use super::thread::{Command, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint, HostPort};
 use crate::message::RoutingId;
@@ -318,6 +318,7 @@ impl IoThread {
             return;
         };
         let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
+        let endpoint = (endpoint, dialer.id);
         dialer.addresses.clear();
         let (link_slot, id) = self.connected(slot, port, endpoint, stream, since);
         if let Some(dialer) = self.dialer(slot) {
@@ -349,6 +350,7 @@ impl IoThread {
             dialer.state = State::Resolving;
             dialer.port.report(|| SocketEvent::ConnectFailed {
                 endpoint: dialer.endpoint.clone(),
+                endpoint_id: dialer.id,
                 reason: reason.clone(),
             });
         }
@@ -385,6 +387,7 @@ impl IoThread {
                 Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.port.report(|| SocketEvent::ConnectRetried {
                     endpoint: dialer.endpoint.clone(),
+                    endpoint_id: dialer.id,
                     delay,
                 });
                 self.retime_dialer(slot);
@@ -526,6 +529,7 @@ impl IoThread {
         drop(alive);
         dialer.port.report(|| SocketEvent::Closed {
             endpoint: dialer.endpoint.clone(),
+            endpoint_id: dialer.id,
         });
     }
 }
@@ -635,11 +639,11 @@ mod tests {
     use crate::config::{ContextConfig, ReconnectPolicy, SocketConfig};
     use crate::endpoint::Endpoint;
     use crate::io::dial_ends;
-    use crate::io::events::SocketEvent;
+    use crate::io::events::{EndpointId, SocketEvent};
     use crate::io::monitor::{Monitor, MonitorOptions};
     use crate::io::pool::IoPool;
     use crate::io::port::{NoHooks, Port};
-    use crate::io::thread::{next_id, Command, EndpointId};
+    use crate::io::thread::{next_id, Command};
     use crate::socket_type::SocketType;
     use crate::transport::Resolver;
 

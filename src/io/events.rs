@@ -24,6 +24,17 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// Names one `bind` or `connect` of a socket of this process, for its whole life and never again. Two connects to one
+/// endpoint have two ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub(crate) u64);
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
 /// Something that happened to an endpoint or a connection of a socket.
 ///
 /// The events of one connection come in order: `Accepted` or `Connected`, then `HandshakeSucceeded`
@@ -39,12 +50,16 @@ pub enum SocketEvent {
     Listening {
         /// The real endpoint: wildcards replaced.
         endpoint: Endpoint,
+        /// This binding.
+        endpoint_id: EndpointId,
     },
     /// A connection could not be accepted. The listener stays; if descriptors have run out it pauses
     /// for `retry_in`.
     AcceptFailed {
         /// The listening endpoint.
         endpoint: Endpoint,
+        /// Its binding.
+        endpoint_id: EndpointId,
         /// Why.
         reason: DisconnectReason,
         /// How long the listener waits before it accepts again, if it does.
@@ -56,6 +71,11 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The listening endpoint.
         endpoint: Endpoint,
+        /// Its binding.
+        endpoint_id: EndpointId,
+        /// The local address: `ip:port`, or over ipc the path or `@name` that was bound; empty over inproc, or if the
+        /// connection is gone already.
+        local: String,
         /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc; empty over inproc.
         peer: String,
     },
@@ -65,6 +85,11 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
+        /// This call of `connect`.
+        endpoint_id: EndpointId,
+        /// The local address: `ip:port`; empty over ipc, where this side has no name, and inproc, or if the connection
+        /// is gone already.
+        local: String,
         /// The peer's address.
         peer: String,
     },
@@ -72,6 +97,8 @@ pub enum SocketEvent {
     ConnectFailed {
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
+        /// That call of `connect`; over inproc on the other side, that of `bind`.
+        endpoint_id: EndpointId,
         /// Why.
         reason: DisconnectReason,
     },
@@ -79,6 +106,8 @@ pub enum SocketEvent {
     ConnectRetried {
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
+        /// That call of `connect`.
+        endpoint_id: EndpointId,
         /// Until the next attempt.
         delay: Duration,
     },
@@ -127,6 +156,8 @@ pub enum SocketEvent {
     Closed {
         /// The endpoint.
         endpoint: Endpoint,
+        /// What `bind` or `connect` had made.
+        endpoint_id: EndpointId,
     },
     /// A peer has subscribed (joined a group). Only for a monitor that asks for it
     /// ([`MonitorOptions::subscriptions`](crate::MonitorOptions::subscriptions)).
@@ -227,11 +258,12 @@ impl SocketEvent {
 impl fmt::Display for SocketEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SocketEvent::Listening { endpoint } => write!(f, "listening at {endpoint}"),
+            SocketEvent::Listening { endpoint, .. } => write!(f, "listening at {endpoint}"),
             SocketEvent::AcceptFailed {
                 endpoint,
                 reason,
                 retry_in,
+                ..
             } => {
                 write!(f, "a connection to {endpoint} was not accepted: {reason}")?;
                 match retry_in {
@@ -243,6 +275,7 @@ impl fmt::Display for SocketEvent {
                 connection,
                 endpoint,
                 peer,
+                ..
             } => match &peer[..] {
                 "" => write!(f, "{connection}: accepted at {endpoint}"),
                 peer => write!(f, "{connection}: accepted from {peer} at {endpoint}"),
@@ -251,14 +284,19 @@ impl fmt::Display for SocketEvent {
                 connection,
                 endpoint,
                 peer,
+                ..
             } => match &peer[..] {
                 "" => write!(f, "{connection}: connected to {endpoint}"),
                 peer => write!(f, "{connection}: connected to {endpoint} ({peer})"),
             },
-            SocketEvent::ConnectFailed { endpoint, reason } => {
+            SocketEvent::ConnectFailed {
+                endpoint, reason, ..
+            } => {
                 write!(f, "not connected to {endpoint}: {reason}")
             }
-            SocketEvent::ConnectRetried { endpoint, delay } => {
+            SocketEvent::ConnectRetried {
+                endpoint, delay, ..
+            } => {
                 write!(f, "next attempt to connect to {endpoint} in {delay:?}")
             }
             SocketEvent::HandshakeSucceeded {
@@ -297,7 +335,7 @@ impl fmt::Display for SocketEvent {
                 write_name(f, routing_id.as_ref())?;
                 write!(f, ", ended by {initiator}: {reason}")
             }
-            SocketEvent::Closed { endpoint } => write!(f, "closed {endpoint}"),
+            SocketEvent::Closed { endpoint, .. } => write!(f, "closed {endpoint}"),
             SocketEvent::SubscriptionAdded(of) => {
                 write!(
                     f,

@@ -9,13 +9,13 @@ use mio::event::Event as MioEvent;
 
 use super::dialing::{release_ends, Lost};
 use super::drops::DropCause;
-use super::events::{ConnectionId, DisconnectReason, Initiator, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, Initiator, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
-use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
+use super::thread::{next_id, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
@@ -118,6 +118,8 @@ impl IoThread {
         link.report(|| SocketEvent::Accepted {
             connection: link.id,
             endpoint: link.endpoint.clone(),
+            endpoint_id: listener,
+            local: link.stream.local_label(),
             peer: link.peer.clone(),
         });
         self.start_link(link.slot);
@@ -127,13 +129,13 @@ impl IoThread {
         &mut self,
         dialer: usize,
         port: Arc<Port>,
-        endpoint: Endpoint,
+        (endpoint, endpoint_id): (Endpoint, EndpointId),
         stream: Stream,
         since: Instant,
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
         let link = self.insert_link(port, stream, endpoint, origin, None, since);
-        report_connected(&link);
+        report_connected(&link, endpoint_id);
         (link.slot, link.id)
     }
 
@@ -158,7 +160,7 @@ impl IoThread {
         };
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
         refuse_if_full(&link);
-        report_connected(&link);
+        report_connected(&link, id);
         self.start_link(link.slot);
     }
 
@@ -827,10 +829,12 @@ fn refuse_if_full(link: &Link) {
     }
 }
 
-fn report_connected(link: &Link) {
+fn report_connected(link: &Link, endpoint_id: EndpointId) {
     link.report(|| SocketEvent::Connected {
         connection: link.id,
         endpoint: link.endpoint.clone(),
+        endpoint_id,
+        local: link.stream.local_label(),
         peer: link.peer.clone(),
     });
 }

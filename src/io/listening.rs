@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use mio::{Interest, Token as MioToken};
 
-use super::events::{DisconnectReason, SocketEvent};
+use super::events::{DisconnectReason, EndpointId, SocketEvent};
 use super::port::{Counters, Lease, Port};
-use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
+use super::thread::{Command, IoHandle, IoThread, Slot};
 use super::{ACCEPT_PAUSE, ACCEPT_TURN};
 use crate::endpoint::Endpoint;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -125,10 +125,12 @@ impl IoThread {
                 .register(&mut listener, MioToken(slot), Interest::READABLE);
         port.report(|| SocketEvent::Listening {
             endpoint: endpoint.clone(),
+            endpoint_id: id,
         });
         if let Err(error) = &registered {
             port.report(|| SocketEvent::AcceptFailed {
                 endpoint: endpoint.clone(),
+                endpoint_id: id,
                 reason: DisconnectReason::Io {
                     kind: error.kind(),
                     message: error.to_string().into(),
@@ -178,6 +180,7 @@ impl IoThread {
             Counters::add(&port.counters.accept_failures, 1);
             port.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
+                endpoint_id: listening.id,
                 reason,
                 retry_in: pause,
             });
@@ -204,6 +207,7 @@ impl IoThread {
             Counters::add(&port.counters.accept_failures, 1);
             port.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
+                endpoint_id: listening.id,
                 reason: DisconnectReason::TooManyHandshakes { limit },
                 retry_in: None,
             });
@@ -238,6 +242,7 @@ impl IoThread {
             let _ = self.handle.registry().deregister(&mut listening.listener);
             listening.port.report(|| SocketEvent::Closed {
                 endpoint: listening.endpoint.clone(),
+                endpoint_id: listening.id,
             });
         }
     }

@@ -47,7 +47,9 @@ pub use crate::transport::ProxyFailure;
 pub(crate) use caller::{CallerPoll, Waits, CALLER_LINKS};
 pub(crate) use datagram::{bind_datagrams, connect_datagrams, MAX_DATAGRAM};
 pub use drops::DropCause;
-pub use events::{ConnectionId, DisconnectReason, Initiator, SocketEvent, Subscription};
+pub use events::{
+    ConnectionId, DisconnectReason, EndpointId, Initiator, SocketEvent, Subscription,
+};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;
 pub(crate) use linking::dial_ends;
@@ -60,7 +62,7 @@ pub use port::SocketId;
 pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
 pub(crate) use room::Room;
-pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
+pub(crate) use thread::{next_id, Command, IoHandle};
 pub(crate) use waiting::{FdPoll, Fds, WakeFd};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread

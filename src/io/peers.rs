@@ -23,6 +23,9 @@ pub struct ConnectionSnapshot {
     pub connection: ConnectionId,
     /// The endpoint bound or connected to.
     pub endpoint: Endpoint,
+    /// The local address, as in [`SocketEvent::Accepted`](crate::SocketEvent::Accepted) and
+    /// [`Connected`](crate::SocketEvent::Connected).
+    pub local: String,
     /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc; empty over inproc.
     pub peer: String,
     /// What the peer is called, as in
@@ -158,6 +161,7 @@ impl Link {
         Some(ConnectionSnapshot {
             connection: self.id,
             endpoint: self.endpoint.clone(),
+            local: self.stream.local_label(),
             peer: self.peer.clone(),
             routing_id: self.routing_id(),
             socket_type,

@@ -17,7 +17,7 @@ use slab::Slab;
 use super::buffer::BufferPool;
 use super::datagram::{DatagramSlot, Way};
 use super::dialing::DialerSlot;
-use super::events::{ConnectionId, DisconnectReason};
+use super::events::{ConnectionId, DisconnectReason, EndpointId};
 use super::link::Link;
 use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
@@ -43,10 +43,6 @@ const IDLE_TURNS: u32 = 24;
 const EVENTS: usize = 256;
 
 const WAKER: MioToken = MioToken(usize::MAX);
-
-/// Names one endpoint bound or connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct EndpointId(pub(crate) u64);
 
 /// Ids for connections and endpoints, unique in the process.
 pub(crate) fn next_id() -> u64 {

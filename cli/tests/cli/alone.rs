@@ -313,24 +313,42 @@ fn what_comes_is_printed_while_the_interval_lasts() {
     assert_eq!(one.line(), "hello");
 }
 
+/// The endpoint of an event that says where a socket listens.
+fn bound_at(event: &str) -> &str {
+    let (_, rest) = event.split_once("listening endpoint=").unwrap();
+    rest.split(' ').next().unwrap()
+}
+
+#[test]
+fn datagram_sockets_have_events() {
+    let monitor = start("monitor dgram -b udp://127.0.0.1:* -n 1");
+    assert!(bound_at(&monitor.line()).starts_with("udp://127.0.0.1:"));
+    monitor.end().ok();
+    let ended = run("dgram -b udp://127.0.0.1:* -v -t 10ms", b"");
+    assert!(ended.err.contains("listening endpoint=udp://"), "{ended:?}");
+    ended.has_code(3);
+}
+
 #[test]
 fn events_are_lines_or_json() {
     let monitor = start("monitor pull -b tcp://127.0.0.1:* -n 4");
     let listening = monitor.line();
-    let (_, end) = listening.split_once("listening endpoint=").unwrap();
+    let end = bound_at(&listening);
     run(&format!("push -c {end} -d x --routing-id me"), b"").ok();
-    assert!(monitor.line().starts_with("accepted "));
+    let accepted = monitor.line();
+    let local = format!("local={} ", end.replace("tcp://", ""));
+    assert!(
+        accepted.starts_with("accepted ") && accepted.contains(&local),
+        "{accepted}"
+    );
     let succeeded = monitor.line();
     assert!(succeeded.contains("handshake_succeeded") && succeeded.contains("socket_type=PUSH"));
     assert!(monitor.line().starts_with("disconnected "));
     monitor.end().ok();
 
     let monitor = start("monitor pub -b tcp://127.0.0.1:* -n 4");
-    let (_, end) = monitor
-        .line()
-        .split_once("endpoint=")
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
+    let listening = monitor.line();
+    let end = bound_at(&listening);
     let _sub = start(&format!("sub -c {end} -s weather"));
     monitor.line();
     monitor.line();
