@@ -272,7 +272,7 @@ pub(crate) struct MonitorArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// The types of sockets that have events.
+/// The types of sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "named as in the field")]
 pub(crate) enum Kind {
@@ -296,7 +296,6 @@ pub(crate) enum Kind {
     Radio,
     Dish,
     Stream,
-    #[value(skip)]
     Dgram,
 }
 

@@ -97,15 +97,13 @@ impl Reporter {
     }
 
     /// Prints a socket's events to standard error from now on.
-    pub(crate) fn follow(&self, monitor: Option<Monitor>) {
+    pub(crate) fn follow(&self, mut monitor: Monitor) {
         let reporter = *self;
-        if let Some(mut monitor) = monitor {
-            std::thread::spawn(move || {
-                while let Some(event) = monitor.recv() {
-                    reporter.note(&event_json(&event), || event_text(&event));
-                }
-            });
-        }
+        std::thread::spawn(move || {
+            while let Some(event) = monitor.recv() {
+                reporter.note(&event_json(&event), || event_text(&event));
+            }
+        });
     }
 
     /// An event, for standard output.

@@ -38,6 +38,8 @@ const TURN: usize = 64;
 /// A udp endpoint on its I/O thread.
 pub(super) struct DatagramSlot {
     pub(super) port: Arc<Port>,
+    /// Bound or connected to.
+    endpoint: Endpoint,
     pub(super) id: EndpointId,
     /// While the name of the target is not known yet, there is no descriptor.
     way: Way,
@@ -68,7 +70,6 @@ pub(crate) enum Way {
 /// The look-up of a target.
 #[derive(Debug)]
 pub(crate) struct Search {
-    endpoint: Endpoint,
     backoff: Backoff,
     retry_at: Option<Instant>,
 }
@@ -117,7 +118,7 @@ pub(crate) fn bind_datagrams(
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let (socket, real) = Datagrams::bind(address, &port.config)?;
-    start(Way::Bound(socket), port, home, id, port.new_key());
+    start(Way::Bound(socket), &real, port, home, id, port.new_key());
     Ok(real)
 }
 
@@ -138,16 +139,22 @@ pub(crate) fn connect_datagrams(
             Way::To(socket, target)
         }
         None => Way::Unknown(Box::new(Search {
-            endpoint: endpoint.clone(),
             backoff: Backoff::new(port.config.reconnect),
             retry_at: None,
         })),
     };
-    start(way, port, home, id, key);
+    start(way, endpoint, port, home, id, key);
     Ok(())
 }
 
-fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeKey) {
+fn start(
+    way: Way,
+    endpoint: &Endpoint,
+    port: &Arc<Port>,
+    home: &IoHandle,
+    id: EndpointId,
+    key: PipeKey,
+) {
     let ends = new_ends(port, key, None);
     // Nobody says over this what is wanted.
     port.hooks.unfiltered_up(ends.key);
@@ -155,6 +162,7 @@ fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeK
     home.post(Command::Datagrams {
         port: Arc::clone(port),
         way,
+        endpoint: endpoint.clone(),
         id,
         ends,
         lease: port.lease(),
@@ -179,11 +187,18 @@ impl IoThread {
         &mut self,
         port: Arc<Port>,
         way: Way,
+        endpoint: Endpoint,
         id: EndpointId,
         ends: PipeEnds,
         lease: Lease,
     ) {
         let slot = self.new_slot(Slot::Freed);
+        if let Way::Bound(_) = way {
+            port.report(|| SocketEvent::Listening {
+                endpoint: endpoint.clone(),
+                endpoint_id: id,
+            });
+        }
         if let Some(reader) = &ends.reader {
             reader.set_signal(Arc::new(OutputSignal {
                 home: self.handle.clone(),
@@ -195,6 +210,7 @@ impl IoThread {
             form: Form::of(port.socket_type),
             octets: port.octets.join(),
             port,
+            endpoint,
             id,
             way,
             ends: Some(ends),
@@ -236,7 +252,7 @@ impl IoThread {
             return;
         };
         search.retry_at = None;
-        let Address::Udp(address) = search.endpoint.address() else {
+        let Address::Udp(address) = this.endpoint.address() else {
             return;
         };
         let (host, port) = (
@@ -265,7 +281,7 @@ impl IoThread {
             return;
         };
         let opened = result.and_then(|found| {
-            let Address::Udp(address) = search.endpoint.address() else {
+            let Address::Udp(address) = this.endpoint.address() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
             // Nobody tells whether anything arrives: the first that can be sent to is the one.
@@ -284,7 +300,7 @@ impl IoThread {
                 self.watch_datagrams(slot);
             }
             Err(error) => {
-                let endpoint = search.endpoint.clone();
+                let endpoint = this.endpoint.clone();
                 let delay = search.backoff.next_delay(random());
                 search.retry_at = delay.map(|delay| clock::now() + delay);
                 this.port.report(|| SocketEvent::ConnectFailed {
@@ -377,6 +393,10 @@ impl IoThread {
             release_ends(&this.port, ends, closing);
         }
         this.port.peer_down();
+        this.port.report(|| SocketEvent::Closed {
+            endpoint: this.endpoint.clone(),
+            endpoint_id: this.id,
+        });
     }
 }
 

@@ -43,6 +43,9 @@ impl fmt::Display for EndpointId {
 /// Over inproc there is no handshake, and `HandshakeSucceeded` follows at once: when a name is connected to that is
 /// bound, or bound that was connected to. There is no address of the peer. A peer that does not fit is a
 /// `ConnectFailed` on both sides.
+///
+/// Over udp there are no connections: `Listening` when an endpoint is bound, `ConnectFailed` if the name of a target
+/// is not found (it is looked for again), and `Closed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketEvent {

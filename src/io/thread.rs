@@ -108,6 +108,7 @@ pub(crate) enum Command {
     Datagrams {
         port: Arc<Port>,
         way: Way,
+        endpoint: Endpoint,
         id: EndpointId,
         ends: PipeEnds,
         lease: Lease,
@@ -440,10 +441,11 @@ impl IoThread {
             Command::Datagrams {
                 port,
                 way,
+                endpoint,
                 id,
                 ends,
                 lease,
-            } => self.add_datagrams(port, way, id, ends, lease),
+            } => self.add_datagrams(port, way, endpoint, id, ends, lease),
             Command::DatagramTarget { slot, id, result } => self.target_found(slot, id, result),
             Command::SendDatagrams(slot, id) => {
                 if self.has_datagrams(slot, id) {
