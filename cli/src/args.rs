@@ -313,7 +313,9 @@ pub(crate) struct BenchArgs {
     /// Octets per message.
     #[arg(short, long, value_name = "OCTETS", default_value_t = 64)]
     pub(crate) size: usize,
-    /// Messages, or round trips. Default: as many as fit into --duration.
+    /// Messages, or round trips. Default: as many as fit into --duration; a sender that pauses for a second has
+    /// ended then. Up to 100 round trips more come first, to warm up, and are not counted: who answers takes part in
+    /// them.
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) count: Option<u64>,
     /// How long to measure.

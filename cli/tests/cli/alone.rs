@@ -395,6 +395,24 @@ fn measurements_are_reported() {
     assert!(report["seconds"].as_f64().unwrap() >= 0.02);
 }
 
+/// Whatever size this side was told.
+#[test]
+fn octets_are_those_that_come() {
+    let receive = start("--json bench throughput --role receive -b tcp://127.0.0.1:* -n 5");
+    let mut push = start(&format!("push -c {}", receive.endpoint()));
+    push.write(b"first\n");
+    push.write(&[&[b'x'; 1000][..], b"\n", &[b'y'; 500], b"\n"].concat());
+    push.write(&[&[b'x'; 1000][..], b"\n", &[b'y'; 500], b"\n"].concat());
+    let ended = receive.end();
+    assert!(ended.err.contains("\"note\":\"size\""), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.ok()).unwrap();
+    assert_eq!(report["octets"], 3000);
+    assert_eq!(report["size"], 750.0);
+    let rate = report["octets_per_second"].as_f64().unwrap();
+    let messages = report["messages_per_second"].as_f64().unwrap();
+    assert!((rate / messages - 750.0).abs() < 1e-6, "{report}");
+}
+
 #[test]
 fn both_sides_of_a_measurement_may_be_apart() {
     let receive = start("bench throughput --role receive -b tcp://127.0.0.1:* -n 500");
