@@ -241,6 +241,17 @@ fn exit_codes_say_how_it_ended() {
     assert_eq!(said[0]["unsent"], 1, "{ended:?}");
     assert_eq!(said[1]["code"], 3);
     // In JSON.
+    for wrong in [
+        "--json pull --no-such-option",
+        "--json nothing",
+        "push --json",
+    ] {
+        let ended = run(wrong, b"");
+        let error: Value = serde_json::from_str(ended.err.trim_end()).unwrap();
+        assert_eq!(error["code"], 2, "{ended:?}");
+        assert!(!error["error"].as_str().unwrap().starts_with("error"));
+        ended.has_code(2);
+    }
     let ended = run("--json pull -b ipc://* -t 10ms", b"");
     let said = ended.err.lines().last().unwrap();
     let error: Value = serde_json::from_str(said).unwrap();
