@@ -307,6 +307,55 @@ fn a_closed_output_ends_it_quietly() {
 }
 
 #[test]
+fn high_water_marks_are_kept() {
+    // What there is no room for is waited for, and not queued.
+    let push = format!("push -c {} -d x -n 10 -t 10ms --linger 0", nobody());
+    run(&push, b"").has_code(4);
+    let ended = run(&format!("{push} --send-hwm 2"), b"");
+    assert!(ended.err.contains("2 messages were not sent"), "{ended:?}");
+    ended.has_code(3);
+    // Larger than what the kernel takes.
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &vec![0; 1 << 20]).unwrap();
+    let path = file.path().display();
+    for (mark, patience, code) in [("", "60s", 0), ("--recv-hwm 1", "200ms", 3)] {
+        let unread = start(&format!("monitor pull -b ipc://* {mark}"));
+        let listening = unread.line();
+        let end = bound_at(&listening);
+        let push =
+            format!("push -c {end} -f {path} -F raw -n 20 --send-hwm 1 -t {patience} --linger 0");
+        let push = if code == 0 {
+            push.replace("--linger 0", "")
+        } else {
+            push
+        };
+        let ended = run(&push, b"");
+        assert_eq!(ended.code, Some(code), "{mark}: {ended:?}");
+    }
+}
+
+#[test]
+fn peers_of_old_are_taken_if_asked_for() {
+    use std::io::{Read, Write};
+    // ZMTP 1.0: an empty identity, then a frame of length, flags and body.
+    let octets = b"\x01\x00\x03\x00hi";
+    let connect = |end: String| {
+        let mut plain = std::net::TcpStream::connect(end.replace("tcp://", "")).unwrap();
+        plain.set_read_timeout(Some(WATCHDOG)).unwrap();
+        plain.write_all(octets).unwrap();
+        plain
+    };
+    let pull = start("pull -b tcp://127.0.0.1:* --legacy-peers -n 1");
+    let _peer = connect(pull.endpoint());
+    assert_eq!(pull.line(), "hi");
+    let pull = start("pull -b tcp://127.0.0.1:*");
+    let mut peer = connect(pull.endpoint());
+    // Its greeting, and no more; the end may be a reset.
+    let _ = peer.read_to_end(&mut Vec::new());
+    assert!(pull.try_line().is_err());
+}
+
+#[test]
 fn intervals_and_delays_are_kept() {
     let pull = start("pull -b tcp://127.0.0.1:* -n 3");
     let start = std::time::Instant::now();
