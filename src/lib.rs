@@ -245,9 +245,9 @@ pub use socket::{
     Channel, Client, CloseReport, ContextSnapshot, Datagram, Dealer, Dgram, Dish, EventFd, Figure,
     FigureKind, Gather, Interest, Pair, Peer, PeerState, PendingRequest, PollEvents, PollItem,
     Pollable, Poller, ProxySocket, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
-    RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shared, SocketBuilder,
-    SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent, TimerId, XPub,
-    XSub,
+    RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shareable, Shared,
+    SocketBuilder, SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent,
+    TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

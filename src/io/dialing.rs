@@ -14,6 +14,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
 use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent};
+use super::octets::Tries;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::thread::{Command, IoThread, PipeEnds, Slot};
@@ -36,6 +37,8 @@ pub(super) struct DialerSlot {
     name: Option<RoutingId>,
     state: State,
     backoff: Backoff,
+    /// Since there was a connection last.
+    tries: Tries,
     /// Addresses not tried yet in this round.
     addresses: VecDeque<SocketAddr>,
     /// Set when the endpoint is being closed: when to give up what is unsent.
@@ -91,6 +94,7 @@ impl IoThread {
             name,
             state: State::Resolving,
             backoff,
+            tries: Tries::default(),
             addresses: VecDeque::new(),
             closing: None,
             alive,
@@ -318,9 +322,9 @@ impl IoThread {
             return;
         };
         let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
-        let endpoint = (endpoint, dialer.id);
+        let (endpoint, tries) = ((endpoint, dialer.id), dialer.tries);
         dialer.addresses.clear();
-        let (link_slot, id) = self.connected(slot, port, endpoint, stream, since);
+        let (link_slot, id) = self.connected(slot, port, endpoint, stream, (since, tries));
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Connected(link_slot, id);
         }
@@ -381,10 +385,11 @@ impl IoThread {
         }
         match dialer.backoff.next_delay(random()) {
             Some(delay) => {
+                dialer.tries.reconnects += 1;
+                Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.state = State::Waiting {
                     until: clock::now() + delay,
                 };
-                Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.port.report(|| SocketEvent::ConnectRetried {
                     endpoint: dialer.endpoint.clone(),
                     endpoint_id: dialer.id,
@@ -455,6 +460,7 @@ impl IoThread {
     pub(super) fn dialer_ready(&mut self, slot: usize) -> Option<PipeEnds> {
         let dialer = self.dialer(slot)?;
         dialer.backoff.reset();
+        dialer.tries = Tries::default();
         dialer.ends.take()
     }
 
@@ -482,6 +488,7 @@ impl IoThread {
             self.end_dialer(slot);
             return;
         }
+        dialer.tries.handshake_failures += u64::from(lost.in_handshake);
         self.retry(slot);
     }
 

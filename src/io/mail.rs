@@ -138,7 +138,7 @@ fn summarize<T: About>(mail: &mut VecDeque<T>) -> Summary {
     for piece in mail {
         match piece.about() {
             (key, Note::Up) => {
-                came.insert(key, false);
+                came.entry(key).or_insert(false);
             }
             (key, Note::Holds) => {
                 came.insert(key, true);

@@ -14,6 +14,7 @@ mod dialing;
 mod drops;
 mod events;
 mod framing;
+mod head_count;
 mod in_pump;
 mod inproc;
 mod inproc_peers;

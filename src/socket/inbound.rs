@@ -213,7 +213,8 @@ impl RecvHalf {
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
-                    self.peers += 1;
+                    // Over inproc a pipe that keeps too much is replaced by another when its peer is known.
+                    self.peers += usize::from(self.pipe(key).is_none());
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
@@ -441,6 +442,21 @@ impl RecvHalf {
     /// Whose the last message was.
     pub(super) fn from(&self) -> PeerKey {
         self.from
+    }
+
+    /// The last message is of no use: it is dropped and counted.
+    #[cold]
+    pub(super) fn drop_last(&mut self) {
+        self.port.dropped(DropCause::Unexpected, 1);
+        self.note_unwanted(self.from);
+    }
+
+    /// A message that came from this peer is of no use, which is counted of its connection.
+    #[cold]
+    pub(super) fn note_unwanted(&mut self, key: PeerKey) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.reader.note_unwanted();
+        }
     }
 
     /// Ends the connection that the last message came through, if it is still there. Over inproc there is none.

@@ -68,7 +68,7 @@ pub use relay::ProxySocket;
 pub(crate) use relay::{forward, Relay};
 pub use req_rep::{Rep, Req};
 pub use requester::{PendingRequest, RequestOptions, Requester};
-pub use roles::{Receiver, Sender};
+pub use roles::{Receiver, Sender, Shareable};
 pub use router::{PeerState, Router};
 pub use shared::Shared;
 pub use shell::CloseReport;

@@ -444,7 +444,7 @@ impl Router {
                     return Ok((id, message));
                 }
                 // From a peer whose id is another's.
-                self.shell.port.dropped(DropCause::Unexpected, 1);
+                self.inbound.drop_last();
                 discarded.one(deadline)?;
             }
             timed_out?;
@@ -575,8 +575,8 @@ impl Router {
                     port.dropped(DropCause::PeerLost, 1);
                     return Ok(());
                 }
-                Routed::Full(_) if !self.mandatory => {
-                    port.dropped(DropCause::Full, 1);
+                Routed::Full(key) if !self.mandatory => {
+                    self.out.drop_for(key);
                     return Ok(());
                 }
                 Routed::Unknown => SendFailure::Unroutable,

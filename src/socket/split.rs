@@ -11,7 +11,7 @@ use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::readiness::{Interest, Pollable, Readiness};
-use super::roles::{Receiver, Sender};
+use super::roles::{Receiver, Sender, Shareable};
 use super::shell::Shell;
 use super::{Peer, Router, Server, Stream, SubscriptionEvent, XPub, XSub};
 use crate::endpoint::{Endpoint, ToEndpoint};
@@ -373,6 +373,7 @@ macro_rules! part_traits {
         }
 
         impl<S: Split> Sealed for $part<S> {}
+        impl<S: Split> Shareable for $part<S> {}
 
         impl<S: Split> Pollable for $part<S> {
             fn poll_ready(

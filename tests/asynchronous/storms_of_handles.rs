@@ -254,6 +254,8 @@ fn given_up_waits_for_peers_subscribers_and_members() {
     for transport in TRANSPORTS {
         watched(move || {
             let (mut publisher, mut radio) = (Pub::new(), Radio::new());
+            let requester = Requester::new();
+            let of_requester = requester.bind(fresh(transport).as_str()).unwrap();
             let of_publisher = publisher.bind(fresh(transport).as_str()).unwrap();
             let of_radio = radio.bind(fresh(transport).as_str()).unwrap();
             let mut random = Random::new(15);
@@ -276,9 +278,11 @@ fn given_up_waits_for_peers_subscribers_and_members() {
                         let mut dish = Dish::new();
                         dish.join("g").unwrap();
                         dish.connect(&of_radio).unwrap();
-                        (sub, dish)
+                        let rep = Rep::builder().connect(&of_requester).unwrap();
+                        (sub, dish, rep)
                     };
                     publisher.wait_for_peers_async(n),
+                    requester.wait_for_peers_async(n),
                     publisher.wait_for_subscribers_async(n),
                     publisher.wait_for_subscribers_of_async("t", n),
                     radio.wait_for_peers_async(n),

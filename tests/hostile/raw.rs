@@ -96,7 +96,7 @@ impl Raw {
         }
     }
 
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Raw::Tcp(stream) => stream.read(into),
             Raw::Ipc(stream) => stream.read(into),

@@ -10,6 +10,7 @@
 mod brokers;
 mod dialog;
 mod exchange;
+mod legacy;
 mod libzmq;
 mod octets;
 mod peer;

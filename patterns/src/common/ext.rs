@@ -109,6 +109,9 @@ pub enum Status {
     Expired,
     /// 409: it conflicts with another.
     Conflict,
+    /// 410: a server that is gone, or is still at it, had begun it; whether it was carried out is not known, and it is
+    /// not begun again.
+    InDoubt,
     /// 429: no room for it; it was not begun.
     Rejected,
     /// 500: it failed.
@@ -128,6 +131,7 @@ impl Status {
             Status::NoService => 404,
             Status::Expired => 408,
             Status::Conflict => 409,
+            Status::InDoubt => 410,
             Status::Rejected => 429,
             Status::Failed => 500,
             Status::Unavailable => 503,
@@ -143,6 +147,7 @@ impl Status {
             404 => Status::NoService,
             408 => Status::Expired,
             409 => Status::Conflict,
+            410 => Status::InDoubt,
             429 => Status::Rejected,
             500 => Status::Failed,
             503 => Status::Unavailable,

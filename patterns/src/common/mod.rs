@@ -14,6 +14,7 @@ pub(crate) mod fuzz;
 mod liveness;
 mod queue;
 mod random;
+mod store;
 mod timers;
 
 pub(crate) mod calls;
@@ -29,12 +30,20 @@ pub use ext::{Ext, ExtError, ExtIdem, Op, Status};
 pub use liveness::{Beat, Heartbeat, Liveness, Scope};
 pub use queue::{FairQueue, Item, Limits, OnFull, Pushed, Ticket};
 pub use random::Random;
+pub use store::{
+    Begun, DedupLife, DedupStore, MemoryStore, Outcome, StoreError, StoreLimits, StoreOp, Stored,
+};
 pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
+#[cfg(test)]
+pub(crate) use store::fingerprint;
+pub(crate) use store::{record, Done as StoreDone, Want as StoreWant};
 
 #[cfg(fuzzing)]
 pub(crate) use ext::fuzz_ext;
+#[cfg(fuzzing)]
+pub(crate) use store::record::fuzz_record;
 
 use std::time::Duration;
 

@@ -58,7 +58,7 @@ impl Worker {
         let engines = (0..slots)
             .map(|_| WorkerEngine::new(config, service.clone(), brokers.len(), seed(), now));
         let driver = Driver::new(Slots::new(engines.collect()), Sockets::new(context, LINGER));
-        Serving::start("sinew-mdp-worker", driver, brokers, slots).map(Worker)
+        Serving::start("sinew-mdp-worker", driver, brokers, slots, None).map(Worker)
     }
 
     /// Runs this handler on a thread per slot, the caller's included, until the worker is drained. A handler

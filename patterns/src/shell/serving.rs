@@ -18,8 +18,9 @@ use sinew::{Endpoint, Message};
 
 use super::driver::{Driver, Owed, Sender, With};
 use super::inbox::Inbox;
+use super::keeper::Keeper;
 use super::thread::{Desk, Running, StartError};
-use crate::common::{Engine, Fault, MsgId, PeerId, Port};
+use crate::common::{DedupLife, Engine, Fault, MsgId, PeerId, Port, StoreOp, Stored};
 
 /// An engine that has requests carried out.
 pub(crate) trait ServeEngine: Engine + Send + 'static {
@@ -32,12 +33,15 @@ pub(crate) trait ServeEngine: Engine + Send + 'static {
     fn progress(&mut self, now: Instant, id: Self::Id);
     fn drain(&mut self, now: Instant);
     fn told(event: Self::Event) -> Told<Self::Id>;
+    /// Does nothing by default: few want anything of a store.
+    fn stored(&mut self, _now: Instant, _stored: Stored) {}
 }
 
 /// What such an engine has to tell.
 pub(crate) enum Told<I> {
     Request(I, Asked),
     Cancelled(I),
+    Store(StoreOp),
     Drained,
     /// A DEALER is to be opened at this port, to the peer of this number.
     Open(Port, usize),
@@ -215,6 +219,8 @@ struct Clerk<E: ServeEngine> {
     fresh: usize,
     /// Where DEALERs connect to.
     peers: Vec<Endpoint>,
+    /// Of an engine with a store.
+    keeper: Option<Keeper>,
 }
 
 /// A thread that drives such an engine, and the requests that come of it. It begins at once; dropping this ends it.
@@ -226,15 +232,17 @@ pub(crate) struct Serving<E: ServeEngine> {
 }
 
 impl<E: ServeEngine> Serving<E> {
-    /// DEALERs that the engine asks for connect to these peers.
+    /// DEALERs that the engine asks for connect to these peers; what it wants of a store is done with this life.
     pub(crate) fn start(
         name: &str,
         driver: Driver<E, Command<E>>,
         peers: Vec<Endpoint>,
         most: usize,
+        life: Option<Box<dyn DedupLife>>,
     ) -> Result<Self, StartError> {
         let requests = Arc::default();
-        let clerk = Clerk::new(&driver, &requests, peers);
+        let mut clerk = Clerk::new(&driver, &requests, peers);
+        clerk.keeper = life.map(|life| keeper(life, driver.sender())).transpose()?;
         Ok(Serving {
             control: Control(Arc::new(Running::start(name, driver, clerk)?)),
             requests,
@@ -416,8 +424,21 @@ impl<E: ServeEngine> Clerk<E> {
             cancelled: BTreeMap::new(),
             fresh: 0,
             peers,
+            keeper: None,
         }
     }
+}
+
+/// What does what such an engine wants of its store, and tells it.
+fn keeper<E: ServeEngine>(
+    life: Box<dyn DedupLife>,
+    sender: Sender<Command<E>>,
+) -> Result<Keeper, StartError> {
+    Keeper::start(life, move |stored| {
+        let tell = |engine: &mut E| engine.stored(Instant::now(), stored);
+        // If the driver is gone, nobody needs to know.
+        let _ = sender.send(Command::With(Box::new(tell)));
+    })
 }
 
 impl<E: ServeEngine> Clerk<E> {
@@ -463,6 +484,11 @@ impl<E: ServeEngine> Desk for Clerk<E> {
             Told::Cancelled(id) => {
                 if let Some(cancelled) = self.cancelled.get(&id) {
                     cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            Told::Store(op) => {
+                if let Some(keeper) = &self.keeper {
+                    keeper.perform(op);
                 }
             }
             Told::Drained => return ControlFlow::Break(()),
