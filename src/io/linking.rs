@@ -16,6 +16,7 @@ use super::listening::Pending;
 use super::octets::Tries;
 use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
+use super::reports::{report_accepted, report_connected, report_end, report_failure};
 use super::thread::{next_id, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
@@ -117,13 +118,7 @@ impl IoThread {
         let begun = (clock::now(), Tries::default());
         let link = self.insert_link(port, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
-        link.report(|| SocketEvent::Accepted {
-            connection: link.id,
-            endpoint: link.endpoint.clone(),
-            endpoint_id: listener,
-            local: link.stream.local_label(),
-            peer: link.peer.clone(),
-        });
+        report_accepted(&link, listener);
         self.start_link(link.slot);
     }
 
@@ -847,40 +842,6 @@ fn refuse_if_full(link: &Link) {
     if link.port.hooks.is_full() {
         lock(&link.proto).refuse(OCCUPIED);
     }
-}
-
-fn report_connected(link: &Link, endpoint_id: EndpointId) {
-    link.report(|| SocketEvent::Connected {
-        connection: link.id,
-        endpoint: link.endpoint.clone(),
-        endpoint_id,
-        local: link.stream.local_label(),
-        peer: link.peer.clone(),
-    });
-}
-
-/// The handshake has failed.
-fn report_failure(link: &Link, reason: &DisconnectReason) {
-    Counters::add(&link.port.counters.handshake_failures, 1);
-    link.report(|| SocketEvent::HandshakeFailed {
-        connection: link.id,
-        endpoint: link.endpoint.clone(),
-        peer: link.peer.clone(),
-        reason: reason.clone(),
-    });
-}
-
-/// A connection has ended that was open.
-fn report_end(link: &Link, initiator: Initiator, reason: &DisconnectReason) {
-    Counters::add(&link.port.counters.disconnects, 1);
-    link.report(|| SocketEvent::Disconnected {
-        connection: link.id,
-        endpoint: link.endpoint.clone(),
-        peer: link.peer.clone(),
-        routing_id: link.routing_id(),
-        initiator,
-        reason: reason.clone(),
-    });
 }
 
 /// New pipes for a peer; the socket is told of its ends.

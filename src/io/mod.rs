@@ -33,6 +33,7 @@ mod pool;
 mod port;
 mod random;
 mod reading;
+mod reports;
 mod room;
 mod thread;
 mod timers;
