@@ -219,7 +219,7 @@ pub use error::{
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{
-    ConnectionId, ConnectionSnapshot, DisconnectReason, DropCause, Initiator, Monitor,
+    ConnectionId, ConnectionSnapshot, DisconnectReason, DropCause, EndpointId, Initiator, Monitor,
     MonitorOptions, OpenSocket, ProxyFailure, SocketEvent, SocketId, Subscription, ThreadSnapshot,
     Traffic,
 };

@@ -9,7 +9,11 @@ mod examples;
 #[path = "support/process.rs"]
 mod process;
 
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
 use examples::{example, Example};
 use process::{python, Running};
@@ -48,6 +52,57 @@ fn every_example_prints_what_its_readme_says() {
         "threads_inproc",
     ];
     Example::check_all(root(), &root().join("docs/examples.md"), &longer);
+}
+
+/// OpenMetrics 1.0, "Text format": families, each with its type before its samples, and an end.
+#[test]
+fn a_page_of_metrics_is_what_collectors_expect() {
+    let server = example("metrics_http", &["--serve"]);
+    let line = server.line();
+    let address = line.strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    connection.set_read_timeout(patience).unwrap();
+    connection
+        .write_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+        .unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).unwrap();
+    let (head, page) = response.split_once("\r\n\r\n").unwrap();
+    let length = format!("Content-Length: {}", page.len());
+    for wanted in [
+        "HTTP/1.0 200 OK",
+        "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8",
+        &length,
+    ] {
+        assert!(head.lines().any(|line| line == wanted), "{head}");
+    }
+    let families = page.strip_suffix("# EOF\n").unwrap();
+    let mut names = HashSet::new();
+    let (mut family, mut samples_of) = ("", String::new());
+    for line in families.lines() {
+        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            ["#", "TYPE", name, kind] => {
+                assert!(names.insert(name), "{name} comes twice");
+                family = name;
+                samples_of = match kind {
+                    "counter" => format!("{name}_total{{"),
+                    "gauge" => format!("{name}{{"),
+                    _ => panic!("{line}"),
+                };
+            }
+            ["#", "HELP", name, text] => assert!(name == family && !text.is_empty(), "{line}"),
+            _ => {
+                assert!(line.starts_with(&samples_of), "{line} of {family}");
+                let value = line.rsplit(' ').next().unwrap();
+                value.parse::<u64>().unwrap();
+            }
+        }
+    }
+    for name in ["sinew_messages_received", "sinew_peers"] {
+        assert!(names.contains(name), "{names:?}");
+    }
 }
 
 #[test]

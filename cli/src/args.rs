@@ -272,7 +272,7 @@ pub(crate) struct MonitorArgs {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// The types of sockets that have events.
+/// The types of sockets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[allow(missing_docs, reason = "named as in the field")]
 pub(crate) enum Kind {
@@ -296,7 +296,6 @@ pub(crate) enum Kind {
     Radio,
     Dish,
     Stream,
-    #[value(skip)]
     Dgram,
 }
 
@@ -314,7 +313,9 @@ pub(crate) struct BenchArgs {
     /// Octets per message.
     #[arg(short, long, value_name = "OCTETS", default_value_t = 64)]
     pub(crate) size: usize,
-    /// Messages, or round trips. Default: as many as fit into --duration.
+    /// Messages, or round trips. Default: as many as fit into --duration; a sender that pauses for a second has
+    /// ended then. Up to 100 round trips more come first, to warm up, and are not counted: who answers takes part in
+    /// them.
     #[arg(short = 'n', long, value_name = "N")]
     pub(crate) count: Option<u64>,
     /// How long to measure.

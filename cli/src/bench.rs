@@ -22,6 +22,8 @@ const LOOK_EVERY: u64 = 256;
 const PROGRESS: Duration = Duration::from_millis(100);
 /// An hour in nanoseconds: what takes longer is shown as that.
 const LONGEST: u64 = 3_600_000_000_000;
+/// A receiver that was given no count takes a sender that pauses so long for one that has ended.
+const PAUSE: Duration = Duration::from_secs(1);
 /// Round trips before those that count.
 const WARM_UP: u64 = 100;
 
@@ -147,7 +149,8 @@ impl Bench<'_> {
             }
         }
         let closed = push.close();
-        self.report_rate("sent", sent, start.elapsed())?;
+        let octets = sent * self.args.size as u64;
+        self.report_rate("sent", sent, octets, start.elapsed())?;
         sent_all(closed)
     }
 
@@ -157,7 +160,7 @@ impl Bench<'_> {
         let size = first.map_err(Failure::timeout)?.byte_len();
         let start = Instant::now();
         let count = self.args.count.unwrap_or(u64::MAX).saturating_sub(1);
-        let (mut received, mut last) = (0, start);
+        let (mut received, mut octets, mut last) = (0, 0, start);
         let mut watch = Watch::new(start);
         while received < count {
             if received % LOOK_EVERY == 0 {
@@ -167,13 +170,17 @@ impl Bench<'_> {
                 }
                 watch.show(&self.progress, last, received);
             }
-            if pull.try_recv().is_ok() {
+            if let Ok(message) = pull.try_recv() {
                 received += 1;
+                octets += message.byte_len() as u64;
                 continue;
             }
             // The sender may have ended before this side.
-            match pull.recv_timeout(self.args.timeout.min(Duration::from_secs(1))) {
-                Ok(_) => received += 1,
+            match pull.recv_timeout(self.args.timeout.min(PAUSE)) {
+                Ok(message) => {
+                    received += 1;
+                    octets += message.byte_len() as u64;
+                }
                 Err(_) if self.args.count.is_none() => break,
                 Err(error) => return Err(Failure::timeout(format!("{error}, after {received}"))),
             }
@@ -189,23 +196,30 @@ impl Bench<'_> {
                 format!("messages have {size} octets, not {}", self.args.size)
             });
         }
-        self.report_rate("received", received, last - start)
+        self.report_rate("received", received, octets, last - start)
     }
 
-    fn report_rate(&self, what: &str, messages: u64, time: Duration) -> Result<(), Failure> {
+    fn report_rate(
+        &self,
+        what: &str,
+        messages: u64,
+        octets: u64,
+        time: Duration,
+    ) -> Result<(), Failure> {
         self.progress.finish_and_clear();
         let seconds = time.as_secs_f64().max(1e-9);
-        let rate = messages as f64 / seconds;
-        let octets = rate * self.args.size as f64;
+        let (rate, octet_rate) = (messages as f64 / seconds, octets as f64 / seconds);
+        // Those of a foreign sender may differ from each other.
+        let size = octets as f64 / messages.max(1) as f64;
         let value = json!({
-            "work": "throughput", "side": what, "messages": messages, "size": self.args.size,
-            "seconds": seconds, "messages_per_second": rate, "octets_per_second": octets,
+            "work": "throughput", "side": what, "messages": messages, "size": size, "octets": octets,
+            "seconds": seconds, "messages_per_second": rate, "octets_per_second": octet_rate,
         });
         self.print(&value, || {
+            let size = (size * 10.0).round() / 10.0;
             format!(
-                "{messages} messages of {} octets {what} in {seconds:.3} s: {rate:.0} messages/s, {:.1} MB/s",
-                self.args.size,
-                octets / 1e6
+                "{messages} messages of {size} octets {what} in {seconds:.3} s: {rate:.0} messages/s, {:.1} MB/s",
+                octet_rate / 1e6
             )
         })
     }

@@ -26,7 +26,10 @@ use exit::Failure;
 use report::Reporter;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return unparsed(&error),
+    };
     let reporter = Reporter { json: cli.json };
     match run(&cli.command, &reporter) {
         Ok(()) => ExitCode::from(exit::OK),
@@ -35,6 +38,19 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code())
         }
     }
+}
+
+/// Help and the like, or why the command line makes no sense.
+fn unparsed(error: &clap::Error) -> ExitCode {
+    let mut given = std::env::args_os().skip(1).take_while(|arg| arg != "--");
+    if !error.use_stderr() || !given.any(|arg| arg == "--json") {
+        error.exit();
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let failure = Failure::usage(text.trim_end());
+    Reporter { json: true }.failure(&failure);
+    ExitCode::from(failure.code())
 }
 
 fn run(command: &Command, reporter: &Reporter) -> Result<(), Failure> {

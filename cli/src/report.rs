@@ -97,15 +97,13 @@ impl Reporter {
     }
 
     /// Prints a socket's events to standard error from now on.
-    pub(crate) fn follow(&self, monitor: Option<Monitor>) {
+    pub(crate) fn follow(&self, mut monitor: Monitor) {
         let reporter = *self;
-        if let Some(mut monitor) = monitor {
-            std::thread::spawn(move || {
-                while let Some(event) = monitor.recv() {
-                    reporter.note(&event_json(&event), || event_text(&event));
-                }
-            });
-        }
+        std::thread::spawn(move || {
+            while let Some(event) = monitor.recv() {
+                reporter.note(&event_json(&event), || event_text(&event));
+            }
+        });
     }
 
     /// An event, for standard output.
@@ -130,42 +128,56 @@ impl Reporter {
 fn event_json(event: &SocketEvent) -> Value {
     let reason = |reason: &DisconnectReason| reason.to_string();
     match event {
-        SocketEvent::Listening { endpoint } => {
-            json!({ "event": "listening", "endpoint": endpoint.to_string() })
-        }
+        SocketEvent::Listening {
+            endpoint,
+            endpoint_id,
+        } => json!({
+            "event": "listening", "endpoint": endpoint.to_string(),
+            "endpoint_id": endpoint_id.to_string(),
+        }),
         SocketEvent::AcceptFailed {
             endpoint,
+            endpoint_id,
             reason: why,
             retry_in,
         } => json!({
-            "event": "accept_failed", "endpoint": endpoint.to_string(), "reason": reason(why),
+            "event": "accept_failed", "endpoint": endpoint.to_string(),
+            "endpoint_id": endpoint_id.to_string(), "reason": reason(why),
             "retry_in": retry_in.map(|delay| delay.as_secs_f64()),
         }),
         SocketEvent::Accepted {
             connection,
             endpoint,
+            endpoint_id,
+            local,
             peer,
-        } => json!({
-            "event": "accepted", "connection": connection.to_string(),
-            "endpoint": endpoint.to_string(), "peer": peer,
-        }),
-        SocketEvent::Connected {
+        }
+        | SocketEvent::Connected {
             connection,
             endpoint,
+            endpoint_id,
+            local,
             peer,
         } => json!({
-            "event": "connected", "connection": connection.to_string(),
-            "endpoint": endpoint.to_string(), "peer": peer,
+            "event": event.kind(), "connection": connection.to_string(),
+            "endpoint": endpoint.to_string(), "endpoint_id": endpoint_id.to_string(),
+            "local": local, "peer": peer,
         }),
         SocketEvent::ConnectFailed {
             endpoint,
+            endpoint_id,
             reason: why,
         } => json!({
-            "event": "connect_failed", "endpoint": endpoint.to_string(), "reason": reason(why),
+            "event": "connect_failed", "endpoint": endpoint.to_string(),
+            "endpoint_id": endpoint_id.to_string(), "reason": reason(why),
         }),
-        SocketEvent::ConnectRetried { endpoint, delay } => json!({
+        SocketEvent::ConnectRetried {
+            endpoint,
+            endpoint_id,
+            delay,
+        } => json!({
             "event": "connect_retried", "endpoint": endpoint.to_string(),
-            "delay": delay.as_secs_f64(),
+            "endpoint_id": endpoint_id.to_string(), "delay": delay.as_secs_f64(),
         }),
         SocketEvent::HandshakeSucceeded {
             connection,
@@ -201,9 +213,13 @@ fn event_json(event: &SocketEvent) -> Value {
             "ended_by": initiator.to_string(),
             "routing_id": routing_id.as_ref().map(|id| json_frame(id.as_bytes())),
         }),
-        SocketEvent::Closed { endpoint } => {
-            json!({ "event": "closed", "endpoint": endpoint.to_string() })
-        }
+        SocketEvent::Closed {
+            endpoint,
+            endpoint_id,
+        } => json!({
+            "event": "closed", "endpoint": endpoint.to_string(),
+            "endpoint_id": endpoint_id.to_string(),
+        }),
         SocketEvent::SubscriptionAdded(of) | SocketEvent::SubscriptionRemoved(of) => json!({
             "event": event.kind(), "connection": of.connection.to_string(),
             "endpoint": of.endpoint.to_string(), "peer": of.peer,

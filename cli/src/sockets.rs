@@ -25,7 +25,7 @@ pub(crate) trait Socket {
     fn poll_recv(&mut self, cx: &mut Context<'_>) -> Poll<Result<Message, Failure>>;
     /// Whether there are so many peers.
     fn poll_peers(&mut self, cx: &mut Context<'_>, count: usize) -> Poll<()>;
-    fn monitor(&self, options: MonitorOptions) -> Option<Monitor>;
+    fn monitor(&self, options: MonitorOptions) -> Monitor;
     /// Closes it; waits for what is unsent so long, or for the linger time.
     fn close(self: Box<Self>, wait: Option<Duration>) -> CloseReport;
 }
@@ -81,8 +81,8 @@ macro_rules! socket {
                 once(cx, self.0.$wait(count))
             }
 
-            fn monitor(&self, options: MonitorOptions) -> Option<Monitor> {
-                Some(self.0.monitor_with(options))
+            fn monitor(&self, options: MonitorOptions) -> Monitor {
+                self.0.monitor_with(options)
             }
 
             fn close(self: Box<Self>, wait: Option<Duration>) -> CloseReport {
@@ -242,8 +242,8 @@ impl Socket for As<sinew::Dgram> {
         Poll::Ready(())
     }
 
-    fn monitor(&self, _: MonitorOptions) -> Option<Monitor> {
-        None
+    fn monitor(&self, options: MonitorOptions) -> Monitor {
+        self.0.monitor_with(options)
     }
 
     fn close(self: Box<Self>, wait: Option<Duration>) -> CloseReport {

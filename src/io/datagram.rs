@@ -16,12 +16,12 @@ use mio::{Interest, Token as MioToken};
 use super::dialing::release_ends;
 use super::drops::DropCause;
 use super::ends::new_ends;
-use super::events::SocketEvent;
+use super::events::{EndpointId, SocketEvent};
 use super::octets::LinkOctets;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::random;
 use super::settings::Settings;
-use super::thread::{Command, EndpointId, IoHandle, IoThread, PipeEnds, Slot};
+use super::thread::{Command, IoHandle, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint};
 use crate::message::{Frame, Message};
@@ -40,6 +40,8 @@ const TURN: usize = 64;
 pub(super) struct DatagramSlot {
     pub(super) port: Arc<Port>,
     settings: Arc<Settings>,
+    /// Bound or connected to.
+    endpoint: Endpoint,
     pub(super) id: EndpointId,
     /// While the name of the target is not known yet, there is no descriptor.
     way: Way,
@@ -70,7 +72,6 @@ pub(crate) enum Way {
 /// The look-up of a target.
 #[derive(Debug)]
 pub(crate) struct Search {
-    endpoint: Endpoint,
     backoff: Backoff,
     retry_at: Option<Instant>,
 }
@@ -119,7 +120,7 @@ pub(crate) fn bind_datagrams(
         return Err(io::ErrorKind::InvalidInput.into());
     };
     let (socket, real) = Datagrams::bind(address, &port.settings().config)?;
-    start(Way::Bound(socket), port, home, id, port.new_key());
+    start(Way::Bound(socket), &real, port, home, id, port.new_key());
     Ok(real)
 }
 
@@ -140,16 +141,22 @@ pub(crate) fn connect_datagrams(
             Way::To(socket, target)
         }
         None => Way::Unknown(Box::new(Search {
-            endpoint: endpoint.clone(),
             backoff: Backoff::new(port.settings().config.reconnect),
             retry_at: None,
         })),
     };
-    start(way, port, home, id, key);
+    start(way, endpoint, port, home, id, key);
     Ok(())
 }
 
-fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeKey) {
+fn start(
+    way: Way,
+    endpoint: &Endpoint,
+    port: &Arc<Port>,
+    home: &IoHandle,
+    id: EndpointId,
+    key: PipeKey,
+) {
     let ends = new_ends(port, key, None);
     // Nobody says over this what is wanted.
     port.hooks.unfiltered_up(ends.key);
@@ -158,6 +165,7 @@ fn start(way: Way, port: &Arc<Port>, home: &IoHandle, id: EndpointId, key: PipeK
         port: Arc::clone(port),
         settings: port.settings(),
         way,
+        endpoint: endpoint.clone(),
         id,
         ends,
         lease: port.lease(),
@@ -182,11 +190,18 @@ impl IoThread {
         &mut self,
         (port, settings): (Arc<Port>, Arc<Settings>),
         way: Way,
+        endpoint: Endpoint,
         id: EndpointId,
         ends: PipeEnds,
         lease: Lease,
     ) {
         let slot = self.new_slot(Slot::Freed);
+        if let Way::Bound(_) = way {
+            port.report(|| SocketEvent::Listening {
+                endpoint: endpoint.clone(),
+                endpoint_id: id,
+            });
+        }
         if let Some(reader) = &ends.reader {
             reader.set_signal(Arc::new(OutputSignal {
                 home: self.handle.clone(),
@@ -199,6 +214,7 @@ impl IoThread {
             octets: port.octets.join(),
             port,
             settings,
+            endpoint,
             id,
             way,
             ends: Some(ends),
@@ -240,7 +256,7 @@ impl IoThread {
             return;
         };
         search.retry_at = None;
-        let Address::Udp(address) = search.endpoint.address() else {
+        let Address::Udp(address) = this.endpoint.address() else {
             return;
         };
         let (host, port) = (
@@ -269,7 +285,7 @@ impl IoThread {
             return;
         };
         let opened = result.and_then(|found| {
-            let Address::Udp(address) = search.endpoint.address() else {
+            let Address::Udp(address) = this.endpoint.address() else {
                 return Err(io::ErrorKind::InvalidInput.into());
             };
             // Nobody tells whether anything arrives: the first that can be sent to is the one.
@@ -288,11 +304,12 @@ impl IoThread {
                 self.watch_datagrams(slot);
             }
             Err(error) => {
-                let endpoint = search.endpoint.clone();
+                let endpoint = this.endpoint.clone();
                 let delay = search.backoff.next_delay(random());
                 search.retry_at = delay.map(|delay| clock::now() + delay);
                 this.port.report(|| SocketEvent::ConnectFailed {
                     endpoint,
+                    endpoint_id: id,
                     reason: error.into(),
                 });
                 if delay.is_some() {
@@ -380,6 +397,10 @@ impl IoThread {
             release_ends(&this.port, ends, closing);
         }
         this.port.peer_down();
+        this.port.report(|| SocketEvent::Closed {
+            endpoint: this.endpoint.clone(),
+            endpoint_id: this.id,
+        });
     }
 }
 

@@ -12,13 +12,13 @@ use std::time::Instant;
 use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
-use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent};
 use super::octets::Tries;
 use super::port::{Counters, Lease, PipeKey, Port};
 use super::race::{Outcome, Race};
 use super::random;
 use super::settings::Settings;
-use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
+use super::thread::{Command, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
 use crate::endpoint::{Address, Endpoint, HostPort};
 use crate::message::RoutingId;
@@ -332,7 +332,7 @@ impl IoThread {
             return;
         };
         let served = (Arc::clone(&dialer.port), Arc::clone(&dialer.settings));
-        let endpoint = dialer.endpoint.clone();
+        let endpoint = (dialer.endpoint.clone(), dialer.id);
         let tries = dialer.tries;
         dialer.race = Race::default();
         let (link_slot, id) = self.connected(slot, served, endpoint, stream, (since, tries));
@@ -398,6 +398,7 @@ impl IoThread {
                 };
                 dialer.port.report(|| SocketEvent::ConnectRetried {
                     endpoint: dialer.endpoint.clone(),
+                    endpoint_id: dialer.id,
                     delay,
                 });
                 self.retime_dialer(slot);
@@ -542,6 +543,7 @@ impl IoThread {
         drop(alive);
         dialer.port.report(|| SocketEvent::Closed {
             endpoint: dialer.endpoint.clone(),
+            endpoint_id: dialer.id,
         });
     }
 }
@@ -557,6 +559,7 @@ impl DialerSlot {
     fn tell_failure(&self, reason: &DisconnectReason) {
         self.port.report(|| SocketEvent::ConnectFailed {
             endpoint: self.endpoint.clone(),
+            endpoint_id: self.id,
             reason: reason.clone(),
         });
     }
@@ -649,13 +652,13 @@ mod tests {
     use crate::config::{ContextConfig, ReconnectPolicy, SocketConfig};
     use crate::endpoint::Endpoint;
     use crate::io::dial_ends;
-    use crate::io::events::SocketEvent;
+    use crate::io::events::{EndpointId, SocketEvent};
     use crate::io::monitor::{Monitor, MonitorOptions};
     use crate::io::pool::IoPool;
     use crate::io::port::{NoHooks, Port};
     #[cfg(target_os = "linux")]
     use crate::io::race::tests::silent;
-    use crate::io::thread::{next_id, Command, EndpointId};
+    use crate::io::thread::{next_id, Command};
     use crate::socket_type::SocketType;
     use crate::transport::Resolver;
 

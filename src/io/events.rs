@@ -24,6 +24,17 @@ impl fmt::Display for ConnectionId {
     }
 }
 
+/// Names one `bind` or `connect` of a socket of this process, for its whole life and never again. Two connects to one
+/// endpoint have two ids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct EndpointId(pub(crate) u64);
+
+impl fmt::Display for EndpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
 /// Something that happened to an endpoint or a connection of a socket.
 ///
 /// The events of one connection come in order: `Accepted` or `Connected`, then `HandshakeSucceeded`
@@ -32,6 +43,9 @@ impl fmt::Display for ConnectionId {
 /// Over inproc there is no handshake, and `HandshakeSucceeded` follows at once: when a name is connected to that is
 /// bound, or bound that was connected to. There is no address of the peer. A peer that does not fit is a
 /// `ConnectFailed` on both sides.
+///
+/// Over udp there are no connections: `Listening` when an endpoint is bound, `ConnectFailed` if the name of a target
+/// is not found (it is looked for again), and `Closed`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SocketEvent {
@@ -39,12 +53,16 @@ pub enum SocketEvent {
     Listening {
         /// The real endpoint: wildcards replaced.
         endpoint: Endpoint,
+        /// This binding.
+        endpoint_id: EndpointId,
     },
     /// A connection could not be accepted. The listener stays; if descriptors have run out it pauses
     /// for `retry_in`.
     AcceptFailed {
         /// The listening endpoint.
         endpoint: Endpoint,
+        /// Its binding.
+        endpoint_id: EndpointId,
         /// Why.
         reason: DisconnectReason,
         /// How long the listener waits before it accepts again, if it does.
@@ -56,6 +74,11 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The listening endpoint.
         endpoint: Endpoint,
+        /// Its binding.
+        endpoint_id: EndpointId,
+        /// The local address: `ip:port`, or over ipc the path or `@name` that was bound; empty over inproc, or if the
+        /// connection is gone already.
+        local: String,
         /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc; empty over inproc.
         peer: String,
     },
@@ -65,6 +88,11 @@ pub enum SocketEvent {
         connection: ConnectionId,
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
+        /// This call of `connect`.
+        endpoint_id: EndpointId,
+        /// The local address: `ip:port`; empty over ipc, where this side has no name, and inproc, or if the connection
+        /// is gone already.
+        local: String,
         /// The peer's address.
         peer: String,
     },
@@ -72,6 +100,8 @@ pub enum SocketEvent {
     ConnectFailed {
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
+        /// That call of `connect`; over inproc on the other side, that of `bind`.
+        endpoint_id: EndpointId,
         /// Why.
         reason: DisconnectReason,
     },
@@ -79,6 +109,8 @@ pub enum SocketEvent {
     ConnectRetried {
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
+        /// That call of `connect`.
+        endpoint_id: EndpointId,
         /// Until the next attempt.
         delay: Duration,
     },
@@ -127,6 +159,8 @@ pub enum SocketEvent {
     Closed {
         /// The endpoint.
         endpoint: Endpoint,
+        /// What `bind` or `connect` had made.
+        endpoint_id: EndpointId,
     },
     /// A peer has subscribed (joined a group). Only for a monitor that asks for it
     /// ([`MonitorOptions::subscriptions`](crate::MonitorOptions::subscriptions)).
@@ -228,11 +262,12 @@ impl SocketEvent {
 impl fmt::Display for SocketEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SocketEvent::Listening { endpoint } => write!(f, "listening at {endpoint}"),
+            SocketEvent::Listening { endpoint, .. } => write!(f, "listening at {endpoint}"),
             SocketEvent::AcceptFailed {
                 endpoint,
                 reason,
                 retry_in,
+                ..
             } => {
                 write!(f, "a connection to {endpoint} was not accepted: {reason}")?;
                 match retry_in {
@@ -244,6 +279,7 @@ impl fmt::Display for SocketEvent {
                 connection,
                 endpoint,
                 peer,
+                ..
             } => match &peer[..] {
                 "" => write!(f, "{connection}: accepted at {endpoint}"),
                 peer => write!(f, "{connection}: accepted from {peer} at {endpoint}"),
@@ -252,14 +288,19 @@ impl fmt::Display for SocketEvent {
                 connection,
                 endpoint,
                 peer,
+                ..
             } => match &peer[..] {
                 "" => write!(f, "{connection}: connected to {endpoint}"),
                 peer => write!(f, "{connection}: connected to {endpoint} ({peer})"),
             },
-            SocketEvent::ConnectFailed { endpoint, reason } => {
+            SocketEvent::ConnectFailed {
+                endpoint, reason, ..
+            } => {
                 write!(f, "not connected to {endpoint}: {reason}")
             }
-            SocketEvent::ConnectRetried { endpoint, delay } => {
+            SocketEvent::ConnectRetried {
+                endpoint, delay, ..
+            } => {
                 write!(f, "next attempt to connect to {endpoint} in {delay:?}")
             }
             SocketEvent::HandshakeSucceeded {
@@ -298,7 +339,7 @@ impl fmt::Display for SocketEvent {
                 write_name(f, routing_id.as_ref())?;
                 write!(f, ", ended by {initiator}: {reason}")
             }
-            SocketEvent::Closed { endpoint } => write!(f, "closed {endpoint}"),
+            SocketEvent::Closed { endpoint, .. } => write!(f, "closed {endpoint}"),
             SocketEvent::SubscriptionAdded(of) => {
                 write!(
                     f,
@@ -392,11 +433,11 @@ pub enum DisconnectReason {
         /// The limit.
         limit: u32,
     },
-    /// So many peers have come and gone without the application making any use of the socket that no
-    /// more are accepted before it does: what they left waits for it.
-    #[error("{limit} peers have gone without the application taking note, none is accepted before it does")]
+    /// So many peers have come and gone, and left messages that the application has not received, that no
+    /// more are accepted before it does. Peers that leave nothing come and go as they like.
+    #[error("{limit} peers have gone and left messages that wait to be received, none is accepted before that")]
     Unattended {
-        /// The most that may be gone unnoticed.
+        /// The most that may be gone with their messages unread.
         limit: usize,
     },
     /// The connection could not be made within the `connect_timeout`.

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 
-use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent};
 use super::inproc_peers::{down, Peer};
 use super::port::{Arrival, Flow, PipeKey, Port};
 use super::thread::{next_id, PipeEnds};
@@ -23,7 +23,14 @@ use crate::sync::clock;
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.
-pub(crate) struct Names(Registry<Weak<Port>, Waiting>);
+pub(crate) struct Names(Registry<Binder, Waiting>);
+
+/// Who is bound to a name.
+#[derive(Clone)]
+struct Binder {
+    port: Weak<Port>,
+    id: EndpointId,
+}
 
 /// A connector's side, until somebody binds the name.
 struct Waiting {
@@ -32,6 +39,7 @@ struct Waiting {
     /// Of the pipe that the connector reads from.
     back: Counts,
     endpoint: Endpoint,
+    id: EndpointId,
 }
 
 /// One binding or connection of a socket, to be ended later.
@@ -68,17 +76,23 @@ impl Names {
         name: &str,
         endpoint: &Endpoint,
         port: &Arc<Port>,
+        id: EndpointId,
     ) -> Result<InprocId, InprocError> {
+        let binder = Binder {
+            port: Arc::downgrade(port),
+            id,
+        };
         let bound = self
             .0
-            .bind(name, Arc::downgrade(port))
+            .bind(name, binder)
             .map_err(|_| InprocError::NameTaken)?;
         port.report(|| SocketEvent::Listening {
             endpoint: endpoint.clone(),
+            endpoint_id: id,
         });
         for (_, waiting) in bound.waiting {
             // A connector that is gone has left a pipe behind; dropping it is all there is to do.
-            let _ = attach(waiting, port);
+            let _ = attach(waiting, port, id);
         }
         Ok(InprocId::Bound(bound.id))
     }
@@ -89,6 +103,7 @@ impl Names {
         endpoint: &Endpoint,
         port: &Arc<Port>,
         key: PipeKey,
+        id: EndpointId,
     ) -> Result<InprocId, InprocError> {
         let flow = port.flow();
         let (mut writer, reader) = port.out_pipe(Tuning::INPROC);
@@ -102,6 +117,7 @@ impl Names {
             },
             back: back_reader.counts(),
             endpoint: endpoint.clone(),
+            id,
         };
         // The socket gets its ends first: what the other side does next must find them.
         if flow.sends {
@@ -117,8 +133,8 @@ impl Names {
                 key,
             }),
             Connect::Connected(binder, waiting) => {
-                match binder.upgrade() {
-                    Some(binder) => attach(waiting, &binder)?,
+                match binder.port.upgrade() {
+                    Some(port) => attach(waiting, &port, binder.id)?,
                     None => down(port, key, None),
                 }
                 Ok(InprocId::Connected { pending: None, key })
@@ -127,7 +143,13 @@ impl Names {
     }
 
     /// Ends one binding (its connections live on) or one connection.
-    pub(crate) fn close(&self, name: &str, endpoint: &Endpoint, id: InprocId, port: &Arc<Port>) {
+    pub(crate) fn close(
+        &self,
+        name: &str,
+        (endpoint, endpoint_id): (&Endpoint, EndpointId),
+        id: InprocId,
+        port: &Arc<Port>,
+    ) {
         match id {
             InprocId::Bound(id) => {
                 self.0.unbind(name, id);
@@ -148,6 +170,7 @@ impl Names {
         }
         port.report(|| SocketEvent::Closed {
             endpoint: endpoint.clone(),
+            endpoint_id,
         });
     }
 }
@@ -159,7 +182,7 @@ impl fmt::Debug for Names {
 }
 
 /// Gives the binder its ends of a connector's pipes.
-fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
+fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result<(), InprocError> {
     let Some(connector) = waiting.port.upgrade() else {
         return Ok(());
     };
@@ -167,12 +190,15 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
         ends,
         back,
         endpoint,
+        id: connector_id,
         ..
     } = waiting;
     let (ours, theirs) = (connector.socket_type, binder.socket_type);
     if !ours.is_compatible_with(theirs) {
-        refuse(&connector, &endpoint, &incompatible(ours, theirs));
-        refuse(binder, &endpoint, &incompatible(theirs, ours));
+        let reason = incompatible(ours, theirs);
+        refuse(&connector, &endpoint, connector_id, &reason);
+        let reason = incompatible(theirs, ours);
+        refuse(binder, &endpoint, binder_id, &reason);
         let key = ends.key;
         drop(ends);
         down(&connector, key, None);
@@ -185,8 +211,8 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let (binder_name, connector_name) = match admitted {
         Ok(names) => names,
         Err(reason) => {
-            refuse(&connector, &endpoint, &reason);
-            refuse(binder, &endpoint, &reason);
+            refuse(&connector, &endpoint, connector_id, &reason);
+            refuse(binder, &endpoint, binder_id, &reason);
             binder.abandon_key(key);
             drop(ends);
             down(&connector, peer_key, None);
@@ -252,8 +278,8 @@ fn attach(waiting: Waiting, binder: &Arc<Port>) -> Result<(), InprocError> {
     let pipes = [back, forth];
     let of_binder = side(binder, (&connector, peer_key), connector_name, pipes);
     // Told first, as the end may come from another thread at any moment after.
-    of_connector.report_up(&connector);
-    of_binder.report_up(binder);
+    of_connector.report_up(&connector, connector_id);
+    of_binder.report_up(binder, binder_id);
     // Each knows the other before either can send, so that an end is never missed.
     connector.inproc.enter(peer_key, of_connector);
     binder.inproc.enter(key, of_binder);
@@ -351,9 +377,10 @@ fn incompatible(ours: SocketType, theirs: SocketType) -> DisconnectReason {
     DisconnectReason::Protocol(ProtocolError::Incompatible(why))
 }
 
-fn refuse(port: &Port, endpoint: &Endpoint, reason: &DisconnectReason) {
+fn refuse(port: &Port, endpoint: &Endpoint, endpoint_id: EndpointId, reason: &DisconnectReason) {
     port.report(|| SocketEvent::ConnectFailed {
         endpoint: endpoint.clone(),
+        endpoint_id,
         reason: reason.clone(),
     });
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::events::{ConnectionId, DisconnectReason, SocketEvent, Subscription};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent, Subscription};
 use super::octets::Sum;
 use super::peers::{ConnectionSnapshot, Traffic};
 use super::port::{Counters, Outbound, PipeKey, Port};
@@ -50,17 +50,21 @@ pub(super) struct Peer {
 impl Peer {
     /// Tells the socket's monitors that there is this connection. To be called before others can end it, for the
     /// end to be told after it.
-    pub(super) fn report_up(&self, port: &Port) {
+    pub(super) fn report_up(&self, port: &Port, endpoint_id: EndpointId) {
         let (connection, endpoint) = (self.id, &self.endpoint);
         port.report_in(&self.span, || match self.accepted {
             true => SocketEvent::Accepted {
                 connection,
                 endpoint: endpoint.clone(),
+                endpoint_id,
+                local: String::new(),
                 peer: String::new(),
             },
             false => SocketEvent::Connected {
                 connection,
                 endpoint: endpoint.clone(),
+                endpoint_id,
+                local: String::new(),
                 peer: String::new(),
             },
         });
@@ -111,6 +115,7 @@ impl Peer {
         ConnectionSnapshot {
             connection: self.id,
             endpoint: self.endpoint.clone(),
+            local: String::new(),
             peer: String::new(),
             routing_id: self.routing_id.clone(),
             socket_type: self.port.upgrade().map(|port| port.socket_type),

@@ -117,6 +117,10 @@ impl Link {
         })
     }
 
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
     /// Reports an event of this connection to whoever listens.
     pub(super) fn report(&self, event: impl FnOnce() -> SocketEvent) {
         self.port.report_in(&self.span, event);

@@ -10,15 +10,16 @@ use mio::event::Event as MioEvent;
 use super::dialing::{release_ends, Lost};
 use super::drops::DropCause;
 use super::ends::new_ends;
-use super::events::{ConnectionId, DisconnectReason, Initiator, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, Initiator, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::octets::Tries;
 use super::port::{Arrival, Counters, Lease, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
+use super::reports::{report_accepted, report_connected, report_end, report_failure};
 use super::settings::Settings;
-use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
+use super::thread::{next_id, IoThread, PipeEnds, Slot};
 use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
@@ -126,11 +127,7 @@ impl IoThread {
             begun,
         );
         refuse_if_full(&link);
-        link.report(|| SocketEvent::Accepted {
-            connection: link.id,
-            endpoint: link.endpoint.clone(),
-            peer: link.peer.clone(),
-        });
+        report_accepted(&link, listener);
         self.start_link(link.slot);
     }
 
@@ -138,13 +135,13 @@ impl IoThread {
         &mut self,
         dialer: usize,
         served: (Arc<Port>, Arc<Settings>),
-        endpoint: Endpoint,
+        (endpoint, endpoint_id): (Endpoint, EndpointId),
         stream: Stream,
         begun: (Instant, Tries),
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
         let link = self.insert_link(served, stream, endpoint, origin, None, begun);
-        report_connected(&link);
+        report_connected(&link, endpoint_id);
         (link.slot, link.id)
     }
 
@@ -177,7 +174,7 @@ impl IoThread {
             begun,
         );
         refuse_if_full(&link);
-        report_connected(&link);
+        report_connected(&link, id);
         self.start_link(link.slot);
     }
 
@@ -862,38 +859,6 @@ fn refuse_if_full(link: &Link) {
     if link.port.hooks.is_full() {
         lock(&link.proto).refuse(OCCUPIED);
     }
-}
-
-fn report_connected(link: &Link) {
-    link.report(|| SocketEvent::Connected {
-        connection: link.id,
-        endpoint: link.endpoint.clone(),
-        peer: link.peer.clone(),
-    });
-}
-
-/// The handshake has failed.
-fn report_failure(link: &Link, reason: &DisconnectReason) {
-    Counters::add(&link.port.counters.handshake_failures, 1);
-    link.report(|| SocketEvent::HandshakeFailed {
-        connection: link.id,
-        endpoint: link.endpoint.clone(),
-        peer: link.peer.clone(),
-        reason: reason.clone(),
-    });
-}
-
-/// A connection has ended that was open.
-fn report_end(link: &Link, initiator: Initiator, reason: &DisconnectReason) {
-    Counters::add(&link.port.counters.disconnects, 1);
-    link.report(|| SocketEvent::Disconnected {
-        connection: link.id,
-        endpoint: link.endpoint.clone(),
-        peer: link.peer.clone(),
-        routing_id: link.routing_id(),
-        initiator,
-        reason: reason.clone(),
-    });
 }
 
 /// What is known of the peer at the other end.

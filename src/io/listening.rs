@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use mio::{Interest, Token as MioToken};
 
-use super::events::{DisconnectReason, SocketEvent};
+use super::events::{DisconnectReason, EndpointId, SocketEvent};
 use super::port::{Counters, Lease, Port};
 use super::settings::Settings;
-use super::thread::{Command, EndpointId, IoHandle, IoThread, Slot};
+use super::thread::{Command, IoHandle, IoThread, Slot};
 use super::{ACCEPT_PAUSE, ACCEPT_TURN};
 use crate::endpoint::Endpoint;
 use crate::sync::atomic::{AtomicU32, Ordering};
@@ -129,10 +129,12 @@ impl IoThread {
                 .register(&mut listener, MioToken(slot), Interest::READABLE);
         port.report(|| SocketEvent::Listening {
             endpoint: endpoint.clone(),
+            endpoint_id: id,
         });
         if let Err(error) = &registered {
             port.report(|| SocketEvent::AcceptFailed {
                 endpoint: endpoint.clone(),
+                endpoint_id: id,
                 reason: DisconnectReason::Io {
                     kind: error.kind(),
                     message: error.to_string().into(),
@@ -183,6 +185,7 @@ impl IoThread {
             Counters::add(&port.counters.accept_failures, 1);
             port.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
+                endpoint_id: listening.id,
                 reason,
                 retry_in: pause,
             });
@@ -210,6 +213,7 @@ impl IoThread {
             Counters::add(&port.counters.accept_failures, 1);
             port.report(|| SocketEvent::AcceptFailed {
                 endpoint: listening.endpoint.clone(),
+                endpoint_id: listening.id,
                 reason: DisconnectReason::TooManyHandshakes { limit },
                 retry_in: None,
             });
@@ -245,6 +249,7 @@ impl IoThread {
             let _ = self.handle.registry().deregister(&mut listening.listener);
             listening.port.report(|| SocketEvent::Closed {
                 endpoint: listening.endpoint.clone(),
+                endpoint_id: listening.id,
             });
         }
     }

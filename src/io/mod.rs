@@ -24,6 +24,7 @@ mod linking;
 mod listening;
 #[cfg(all(test, loom))]
 mod loom_tests;
+mod mail;
 mod monitor;
 mod notes;
 mod octets;
@@ -34,6 +35,7 @@ mod port;
 mod race;
 mod random;
 mod reading;
+mod reports;
 mod room;
 mod settings;
 mod thread;
@@ -51,7 +53,9 @@ pub(crate) use caller::{CallerPoll, Waits, CALLER_LINKS};
 pub(crate) use datagram::{bind_datagrams, connect_datagrams, MAX_DATAGRAM};
 pub use drops::DropCause;
 pub(crate) use ends::dial_ends;
-pub use events::{ConnectionId, DisconnectReason, Initiator, SocketEvent, Subscription};
+pub use events::{
+    ConnectionId, DisconnectReason, EndpointId, Initiator, SocketEvent, Subscription,
+};
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;
 pub(crate) use listening::{adopt_listener, adopt_stream, bind_stream};
@@ -64,7 +68,7 @@ pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound
 pub(crate) use random::random;
 pub(crate) use room::Room;
 pub(crate) use settings::Settings;
-pub(crate) use thread::{next_id, Command, EndpointId, IoHandle};
+pub(crate) use thread::{next_id, Command, IoHandle};
 pub(crate) use waiting::{FdPoll, Fds, WakeFd};
 
 /// A message that follows another within this time is part of a burst, and is left to the I/O thread

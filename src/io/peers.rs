@@ -11,13 +11,15 @@ use super::in_pump::InPump;
 use super::link::Link;
 use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
+use super::trace::{self, Span};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
 use crate::sync::atomic::Ordering;
 use crate::sync::{lock, Mutex};
 
-/// A connection that messages can flow through, as it was when it was looked at.
+/// A connection that messages can flow through, as it was when it was looked at: what others call a snapshot of a
+/// peer, or the statistics of its pipes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ConnectionSnapshot {
@@ -25,6 +27,9 @@ pub struct ConnectionSnapshot {
     pub connection: ConnectionId,
     /// The endpoint bound or connected to.
     pub endpoint: Endpoint,
+    /// The local address, as in [`SocketEvent::Accepted`](crate::SocketEvent::Accepted) and
+    /// [`Connected`](crate::SocketEvent::Connected).
+    pub local: String,
     /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc; empty over inproc.
     pub peer: String,
     /// What the peer is called, as in
@@ -154,32 +159,42 @@ impl Port {
     pub(crate) fn inproc_subscription(&self, key: PipeKey, subscribe: bool, topic: &[u8]) {
         // A subscriber in this process that exceeds its limits goes on without.
         let taken = self.hooks.subscription(key, subscribe, topic).is_ok();
-        if taken && self.monitors.want_subscriptions() {
+        if taken && self.want_subscriptions() {
             if let Some(peer) = self.inproc.peer(key) {
-                self.report_subscription(subscribe, || peer.subscription(topic));
+                self.report_subscription(&peer.span, subscribe, peer.subscription(topic));
             }
         }
     }
 
-    fn report_subscription(&self, subscribe: bool, of: impl FnOnce() -> Subscription) {
-        self.monitors.report_subscription(|| match subscribe {
-            true => SocketEvent::SubscriptionAdded(of()),
-            false => SocketEvent::SubscriptionRemoved(of()),
-        });
+    /// Whether anybody is told of subscriptions.
+    fn want_subscriptions(&self) -> bool {
+        self.monitors.want_subscriptions() || trace::wants_details()
+    }
+
+    fn report_subscription(&self, span: &Span, subscribe: bool, of: Subscription) {
+        let event = match subscribe {
+            true => SocketEvent::SubscriptionAdded(of),
+            false => SocketEvent::SubscriptionRemoved(of),
+        };
+        if trace::wants_details() {
+            trace::tell(span, self, &event);
+        }
+        self.monitors.report_subscription(|| event);
     }
 }
 
 impl Link {
     /// The peer has changed its subscriptions, and the pattern has taken note.
     pub(super) fn report_subscription(&self, subscribe: bool, topic: &[u8]) {
-        if self.port.monitors.want_subscriptions() {
-            self.port.report_subscription(subscribe, || Subscription {
+        if self.port.want_subscriptions() {
+            let of = Subscription {
                 connection: self.id,
                 endpoint: self.endpoint.clone(),
                 peer: self.peer.clone(),
                 routing_id: self.routing_id(),
                 topic: bytes::Bytes::copy_from_slice(topic),
-            });
+            };
+            self.port.report_subscription(self.span(), subscribe, of);
         }
     }
 
@@ -202,6 +217,7 @@ impl Link {
         Some(ConnectionSnapshot {
             connection: self.id,
             endpoint: self.endpoint.clone(),
+            local: self.stream.local_label(),
             peer: self.peer.clone(),
             routing_id: self.routing_id(),
             socket_type,

@@ -14,6 +14,7 @@ use super::events::{DisconnectReason, SocketEvent};
 use super::head_count::{Gathering, HeadCount};
 use super::inproc_peers::InprocPeers;
 use super::link::Link;
+use super::mail::Mail;
 use super::monitor::{Monitor, MonitorOptions, Monitors};
 use super::octets::Octets;
 use super::peers::Links;
@@ -31,7 +32,7 @@ use crate::pipe::{
 use crate::proto::Version;
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{clock, lock, CachePadded, Event, Mailbox, Mutex};
+use crate::sync::{clock, lock, CachePadded, Event, Mutex};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,6 +57,8 @@ pub(crate) enum Inbound {
     Down {
         key: PipeKey,
         last: Option<Box<Message>>,
+        /// Not among the unseen ends any more: [`Port::count_end`] is due.
+        excused: bool,
     },
     /// A pipe that was found empty has something.
     Readable(PipeKey),
@@ -71,7 +74,12 @@ pub(crate) enum Outbound {
     /// The connection behind a pipe has changed; [`Port::take_change`] tells how.
     Relinked(PipeKey),
     /// The pipe is gone for good; `rest` holds what was not sent.
-    Down { key: PipeKey, rest: Option<Reader> },
+    Down {
+        key: PipeKey,
+        rest: Option<Reader>,
+        /// As of [`Inbound::Down`].
+        excused: bool,
+    },
     /// A pipe that had no credit has some, or is to count it anew.
     Writable(PipeKey),
     /// The socket allows another number of messages now.
@@ -205,8 +213,8 @@ pub(crate) struct Port {
     pub(crate) hooks: Arc<dyn Hooks>,
     /// The threads live at least as long as what they work for.
     pool: Arc<IoPool>,
-    pub(crate) inbound: Mailbox<Inbound>,
-    pub(crate) outbound: Mailbox<Outbound>,
+    pub(crate) inbound: Mail<Inbound>,
+    pub(crate) outbound: Mail<Outbound>,
     pub(super) monitors: Monitors,
     pub(crate) counters: Counters,
     /// Octets of all connections.
@@ -221,6 +229,8 @@ pub(crate) struct Port {
     introductions: Mutex<HashMap<PipeKey, Vec<Introduction>>>,
     /// Ends of pipes that each half has not taken note of yet.
     unseen_ends: [AtomicUsize; 2],
+    /// The receiving half must hear of the end of every peer that the sending half may have sent to.
+    pub(super) expects_replies: AtomicBool,
     /// What looks after the mail of a half that nobody uses any more.
     caretakers: [Mutex<Option<Caretaker>>; 2],
     /// Peers with a completed handshake (and inproc peers).
@@ -327,8 +337,8 @@ impl Port {
             has_new_marks: AtomicBool::new(false),
             hooks,
             pool,
-            inbound: Mailbox::new(),
-            outbound: Mailbox::new(),
+            inbound: Mail::new(),
+            outbound: Mail::new(),
             monitors: Monitors::default(),
             counters: Counters::default(),
             octets: Octets::default(),
@@ -342,6 +352,7 @@ impl Port {
             changes: Default::default(),
             introductions: Mutex::default(),
             unseen_ends: Default::default(),
+            expects_replies: AtomicBool::new(false),
             caretakers: Default::default(),
             peers: HeadCount::default(),
             leases: AtomicUsize::new(0),
@@ -621,29 +632,62 @@ impl Port {
     /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
     pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
         self.hooks.departed(key);
-        self.unseen_ends[Half::Sending as usize].fetch_add(1, Ordering::AcqRel);
-        self.outbound.post(Outbound::Down { key, rest });
+        let unseen = &self.unseen_ends[Half::Sending as usize];
+        let before = unseen.fetch_add(1, Ordering::AcqRel);
+        self.outbound.post(Outbound::Down {
+            key,
+            rest,
+            excused: false,
+        });
+        self.ended(before);
     }
 
     /// Tells the receiving half that nothing more comes from a pipe, but for `last`.
     pub(crate) fn end_in(&self, key: PipeKey, last: Option<Message>) {
-        self.unseen_ends[Half::Receiving as usize].fetch_add(1, Ordering::AcqRel);
+        let unseen = &self.unseen_ends[Half::Receiving as usize];
+        let before = unseen.fetch_add(1, Ordering::AcqRel);
         let last = last.map(Box::new);
-        self.inbound.post(Inbound::Down { key, last });
+        self.inbound.post(Inbound::Down {
+            key,
+            last,
+            excused: false,
+        });
+        self.ended(before);
+    }
+
+    /// A half has one more end to take note of, beside so many. Now and then those are taken back that need none.
+    fn ended(&self, before: usize) {
+        if (before + 1) % FORGET_EVERY == 0 {
+            self.forget_transients();
+        }
+    }
+
+    /// A half takes note of an end that was excused while it waited in the mail: as any other from now on.
+    pub(crate) fn count_end(&self, half: Half, excused: bool) {
+        self.unseen_ends[half as usize].fetch_add(usize::from(excused), Ordering::AcqRel);
     }
 
     /// A half has taken note of an end (of a [`hold_ends`] socket: and has read what was left).
     ///
     /// [`hold_ends`]: crate::socket
     pub(crate) fn end_seen(&self, half: Half) {
-        self.unseen_ends[half as usize].fetch_sub(1, Ordering::AcqRel);
+        self.ends_seen(half, 1);
     }
 
-    /// Whether so many peers have gone without the application taking note that no more may come: what
-    /// they left waits for it, and must not pile up.
+    pub(super) fn ends_seen(&self, half: Half, ends: usize) {
+        self.unseen_ends[half as usize].fetch_sub(ends, Ordering::AcqRel);
+    }
+
+    /// Whether so many peers have gone, and left what the application has not received, that no more may come: it
+    /// must not pile up.
     pub(crate) fn has_unseen_ends(&self) -> bool {
         let mut unseen = self.unseen_ends.iter();
         unseen.any(|ends| ends.load(Ordering::Acquire) >= UNSEEN_ENDS)
+    }
+
+    /// For a half that gives a request up when its peer is lost.
+    pub(crate) fn expect_replies(&self) {
+        self.expects_replies.store(true, Ordering::Relaxed);
     }
 
     /// Nobody uses a half any more. Whoever uses the other one has this look after its mail, until
@@ -767,6 +811,10 @@ fn limits(mark: &HighWaterMark) -> Limits {
 /// How many peers may be gone without the application having taken note. Each may have left what it
 /// had sent, and costs about 1 KiB apart from that.
 pub(crate) const UNSEEN_ENDS: usize = 1024;
+
+/// After so many ends those that say nothing are taken back. Well below the limit, so that no peer comes while the
+/// count is at the limit for no reason.
+const FORGET_EVERY: usize = UNSEEN_ENDS / 4;
 
 /// Held by everything an I/O thread does for a socket; a closing socket waits for all of them.
 #[derive(Debug)]

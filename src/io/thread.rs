@@ -17,7 +17,7 @@ use slab::Slab;
 use super::buffer::BufferPool;
 use super::datagram::{DatagramSlot, Way};
 use super::dialing::DialerSlot;
-use super::events::{ConnectionId, DisconnectReason};
+use super::events::{ConnectionId, DisconnectReason, EndpointId};
 use super::link::Link;
 use super::linking::{deadline_after, LinkSlot};
 use super::listening::ListenerSlot;
@@ -44,10 +44,6 @@ const IDLE_TURNS: u32 = 24;
 const EVENTS: usize = 256;
 
 const WAKER: MioToken = MioToken(usize::MAX);
-
-/// Names one endpoint bound or connected to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct EndpointId(pub(crate) u64);
 
 /// Ids for connections and endpoints, unique in the process.
 pub(crate) fn next_id() -> u64 {
@@ -118,6 +114,7 @@ pub(crate) enum Command {
         port: Arc<Port>,
         settings: Arc<Settings>,
         way: Way,
+        endpoint: Endpoint,
         id: EndpointId,
         ends: PipeEnds,
         lease: Lease,
@@ -458,10 +455,11 @@ impl IoThread {
                 port,
                 settings,
                 way,
+                endpoint,
                 id,
                 ends,
                 lease,
-            } => self.add_datagrams((port, settings), way, id, ends, lease),
+            } => self.add_datagrams((port, settings), way, endpoint, id, ends, lease),
             Command::DatagramTarget { slot, id, result } => self.target_found(slot, id, result),
             Command::SendDatagrams(slot, id) => {
                 if self.has_datagrams(slot, id) {

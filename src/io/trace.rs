@@ -1,9 +1,10 @@
 //! What monitors are told, as events of the crate `tracing` too, if the feature of that name is on. The events of
 //! a connection are in a span of its own, which lasts as long as it does.
 //!
-//! What happens to a message is no event: that is what counters are for.
+//! What happens to a message is no event: that is what counters are for. So drops, which a monitor is told as the
+//! difference of two looks at them, are none here, and neither is what one monitor has missed.
 
-pub(super) use choice::{is_wanted, tell, Span};
+pub(super) use choice::{is_wanted, tell, wants_details, Span};
 
 #[cfg(feature = "tracing")]
 mod choice {
@@ -44,6 +45,11 @@ mod choice {
     /// Whether anybody listens, to the gravest at least.
     pub(in super::super) fn is_wanted() -> bool {
         tracing::enabled!(target: "sinew", Level::WARN)
+    }
+
+    /// Whether anybody listens to what is told at the lowest level: there may be very much of it.
+    pub(in super::super) fn wants_details() -> bool {
+        tracing::enabled!(target: "sinew", Level::DEBUG)
     }
 
     pub(in super::super) fn tell(span: &Span, port: &Port, event: &SocketEvent) {
@@ -95,6 +101,10 @@ mod choice {
     }
 
     pub(in super::super) fn is_wanted() -> bool {
+        false
+    }
+
+    pub(in super::super) fn wants_details() -> bool {
         false
     }
 

@@ -280,8 +280,8 @@ macro_rules! watch_methods {
             super::SocketStats::of(&$port)
         }
 
-        /// Who is connected now, in the order of their connections, each with what has gone through its connection.
-        /// Takes time and memory for each of them. Waits for no peer, and holds none up.
+        /// Who is connected now, in the order of their connections, each with what has gone through its connection:
+        /// a snapshot of all peers. Takes time and memory for each of them. Waits for no peer, and holds none up.
         #[must_use]
         pub fn connections(&$this) -> Vec<crate::io::ConnectionSnapshot> {
             $port.connections()

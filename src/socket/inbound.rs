@@ -185,6 +185,7 @@ impl RecvHalf {
     }
 
     pub(super) fn note_lost(mut self) -> Self {
+        self.port.expect_replies();
         self.note_lost = true;
         self
     }
@@ -248,7 +249,8 @@ impl RecvHalf {
                         self.linked.insert(key.index);
                     }
                 }
-                Inbound::Down { key, last } => {
+                Inbound::Down { key, last, excused } => {
+                    self.port.count_end(Half::Receiving, excused);
                     let key = peer_key(key);
                     self.unlink(key, true);
                     if !self.hold_ends || self.pipe(key).is_none() {

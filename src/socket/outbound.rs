@@ -157,7 +157,8 @@ impl SendHalf {
                         pipe.link = link;
                     }
                 }
-                Outbound::Down { key, rest } => {
+                Outbound::Down { key, rest, excused } => {
+                    self.port.count_end(Half::Sending, excused);
                     self.port.end_seen(Half::Sending);
                     self.remove(peer_key(key), rest);
                 }

@@ -54,7 +54,7 @@ enum Place {
         /// Of what connects, until it has ended.
         alive: Option<Weak<()>>,
     },
-    Inproc(InprocId),
+    Inproc(EndpointId, InprocId),
 }
 
 impl Place {
@@ -143,10 +143,11 @@ impl Shell {
             }));
         }
         if let Some(name) = inproc_name(&endpoint) {
-            let id = self
+            let id = EndpointId(next_id());
+            let bound = self
                 .context
                 .names()
-                .bind(name, &endpoint, port)
+                .bind(name, &endpoint, port, id)
                 .map_err(|_| BindError::InUse {
                     endpoint: endpoint.clone(),
                 })?;
@@ -154,7 +155,7 @@ impl Shell {
                 endpoint: endpoint.clone(),
                 bound: true,
                 key: None,
-                place: Place::Inproc(id),
+                place: Place::Inproc(id, bound),
             });
             return Ok(endpoint);
         }
@@ -324,8 +325,10 @@ impl Shell {
         };
         let place = if let Some(name) = inproc_name(&endpoint) {
             let key = key.unwrap_or_else(|| port.new_key());
-            let connected = self.context.names().connect(name, &endpoint, port, key);
-            Place::Inproc(connected.map_err(|error| match error {
+            let id = EndpointId(next_id());
+            let names = self.context.names();
+            let connected = names.connect(name, &endpoint, port, key, id);
+            let connected = connected.map_err(|error| match error {
                 InprocError::Incompatible { ours, theirs } => ConnectError::Incompatible {
                     endpoint: endpoint.clone(),
                     ours,
@@ -339,7 +342,8 @@ impl Shell {
                     endpoint: endpoint.clone(),
                 },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
-            })?)
+            });
+            Place::Inproc(id, connected?)
         } else {
             let pool = self.context.pool();
             let abandon = || key.into_iter().for_each(|key| port.abandon_key(key));
@@ -463,9 +467,10 @@ impl Shell {
                 return true;
             }
             match &entry.place {
-                Place::Inproc(id) => {
+                Place::Inproc(id, inproc) => {
                     if let Some(name) = inproc_name(&entry.endpoint) {
-                        context.names().close(name, &entry.endpoint, *id, port);
+                        let of = (&entry.endpoint, *id);
+                        context.names().close(name, of, *inproc, port);
                     }
                 }
                 Place::Stream { id, home, .. } => {
@@ -597,8 +602,9 @@ impl Shell {
         self.port.set_closing();
         let names = self.context.names();
         for entry in &self.entries {
-            if let (Place::Inproc(id), Some(name)) = (&entry.place, inproc_name(&entry.endpoint)) {
-                names.close(name, &entry.endpoint, *id, &self.port);
+            let name = inproc_name(&entry.endpoint);
+            if let (Place::Inproc(id, inproc), Some(name)) = (&entry.place, name) {
+                names.close(name, (&entry.endpoint, *id), *inproc, &self.port);
             }
         }
         self.port.inproc.disconnect_all(&self.port);

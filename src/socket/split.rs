@@ -31,8 +31,8 @@ pub trait Split: sealed::Halves + Sized {
     /// The socket is closed, as if it were dropped, when both parts are dropped: what is queued is sent in the
     /// background, at most for the linger time. If one of them is, the connections
     /// live on: what is received for a dropped receiving part is kept up to the high-water mark as long as its
-    /// sender is there. A part that is kept has to be used now and then: when 1024 peers have gone without it taking
-    /// note, no more are accepted before it does.
+    /// sender is there. A receiving part that is kept has to be used now and then: when 1024 peers have gone and left
+    /// messages that it has not received, no more are accepted before it does.
     ///
     /// ```
     /// use sinew::{Dealer, Router, Split};

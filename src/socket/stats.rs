@@ -44,7 +44,8 @@ pub struct SocketStats {
     pub handshake_failures: u64,
     /// Established connections that ended.
     pub disconnects: u64,
-    /// Attempts to replace a connection that was lost or could not be made.
+    /// Attempts to replace a connection that was lost or could not be made: as many as there are events
+    /// [`ConnectRetried`](crate::SocketEvent::ConnectRetried).
     pub reconnects: u64,
     /// Connections that could not be accepted.
     pub accept_failures: u64,

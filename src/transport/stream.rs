@@ -152,8 +152,8 @@ impl Stream {
         }
     }
 
-    /// The local address, in the form of [`Stream::peer_label`].
-    #[cfg(test)]
+    /// The local address, in the form of [`Stream::peer_label`], but for ipc, where it is the path or `@name`
+    /// that was bound, if it was on this side.
     pub(crate) fn local_label(&self) -> String {
         match self {
             Stream::Tcp(s) => s.local_addr().map_or_else(|_| String::new(), tcp_label),

@@ -241,6 +241,7 @@ fn an_unknown_host_is_an_event() {
     let Some(SocketEvent::ConnectFailed {
         endpoint: named,
         reason,
+        ..
     }) = event
     else {
         panic!("{event:?}");

@@ -10,7 +10,7 @@ use metrics::{
     Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString,
     Unit,
 };
-use sinew::{Context, Pull, Push, SocketEvent};
+use sinew::{Context, Pub, Pull, Push, SocketEvent, Sub};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -103,6 +103,7 @@ fn a_connection_is_a_span_with_events() {
         assert!(std::time::Instant::now() < end, "{lines:?}");
         std::thread::yield_now();
     }
+    failures_and_subscriptions_are_told(&lines);
     let lines = lines.0.lock().unwrap();
     let of = |socket: &str| {
         let span = lines.iter().find_map(|line| {
@@ -119,6 +120,41 @@ fn a_connection_is_a_span_with_events() {
     assert_eq!(of("PULL"), [&["DEBUG accepted"], &both[..]].concat());
     let listening = "INFO in 0: PULL listening".to_owned();
     assert!(lines.contains(&listening), "{lines:?}");
+}
+
+/// No monitor asks for either.
+fn failures_and_subscriptions_are_told(lines: &Lines) {
+    let mut publisher = Pub::new();
+    let endpoint = publisher.bind("tcp://127.0.0.1:*").unwrap();
+    let name = publisher.bind("inproc://*").unwrap();
+    let mut sub = Sub::new();
+    sub.subscribe("news");
+    sub.connect(&endpoint).unwrap();
+    publisher.wait_for_subscribers(1, WATCHDOG).unwrap();
+    let mut near = Sub::new();
+    near.subscribe("weather");
+    near.connect(&name).unwrap();
+    let mut stranger = std::net::TcpStream::connect(endpoint.socket_addr().unwrap()).unwrap();
+    std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.0\r\n\r\n").unwrap();
+    let has = |count: usize, level: &str, kind: &str| {
+        let lines = lines.0.lock().unwrap();
+        let told = lines.iter().filter(|line| {
+            line.starts_with(&format!("{level} in ")) && line.ends_with(&format!(": PUB {kind}"))
+                // Each is in the span of its connection.
+                && !line.contains(" in 0:")
+        });
+        told.count() == count
+    };
+    let end = std::time::Instant::now() + WATCHDOG;
+    while !(has(1, "WARN", "handshake_failed") && has(2, "DEBUG", "subscription_added")) {
+        assert!(std::time::Instant::now() < end, "{lines:?}");
+        std::thread::yield_now();
+    }
+    sub.unsubscribe("news");
+    while !has(1, "DEBUG", "subscription_removed") {
+        assert!(std::time::Instant::now() < end, "{lines:?}");
+        std::thread::yield_now();
+    }
 }
 
 /// The last value of each metric, with its labels.

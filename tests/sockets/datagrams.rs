@@ -4,11 +4,11 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use sinew::{
-    BindError, BuildError, ConnectError, Datagram, Dgram, Dish, GroupSendError, Message, Pull,
-    Push, Radio, RecvError, SendFailure,
+    BindError, BuildError, ConnectError, Datagram, Dgram, Dish, GroupSendError, Message, Monitor,
+    Pull, Push, Radio, RecvError, SendFailure, SocketEvent,
 };
 
-use crate::support::{await_true, task, LONG, SHORT};
+use crate::support::{await_event, await_true, task, LONG, SHORT};
 
 fn bound() -> (Dgram, SocketAddr) {
     let dgram = Dgram::builder().bind("udp://127.0.0.1:*").unwrap();
@@ -22,6 +22,48 @@ fn foreign() -> (UdpSocket, SocketAddr) {
     socket.set_read_timeout(Some(LONG)).unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
+}
+
+#[test]
+fn endpoints_have_events_though_there_are_no_connections() {
+    /// The endpoint begins (if it is bound) and ends, under one name, and nothing else is told.
+    fn check(monitor: &mut Monitor, at: &sinew::Endpoint, is_bound: bool) {
+        let mut first = None;
+        if is_bound {
+            await_event(monitor, "it listens", |event| match event {
+                SocketEvent::Listening {
+                    endpoint,
+                    endpoint_id,
+                } => {
+                    first = Some(*endpoint_id);
+                    endpoint == at
+                }
+                other => panic!("{other}"),
+            });
+        }
+        await_event(monitor, "it is closed", |event| match event {
+            SocketEvent::Closed {
+                endpoint,
+                endpoint_id,
+            } => endpoint == at && first.map_or(true, |first| first == *endpoint_id),
+            other => panic!("{other}"),
+        });
+    }
+    let mut dgram = Dgram::new();
+    let mut monitor = dgram.monitor();
+    let at = dgram.bind("udp://127.0.0.1:*").unwrap();
+    dgram.unbind(&at).unwrap();
+    check(&mut monitor, &at, true);
+    let mut dish = Dish::new();
+    let mut monitor = dish.monitor();
+    let at = dish.bind("udp://127.0.0.1:*").unwrap();
+    let mut radio = Radio::new();
+    let mut to_dish = radio.monitor();
+    radio.connect(&at).unwrap();
+    radio.disconnect(&at).unwrap();
+    check(&mut to_dish, &at, false);
+    drop(dish);
+    check(&mut monitor, &at, true);
 }
 
 #[test]

@@ -41,6 +41,43 @@ fn expect(monitor: &mut Monitor, names: &[&str]) {
 }
 
 #[test]
+fn reconnects_are_counted_as_the_events_tell_them() {
+    let mut pull = Pull::new();
+    let endpoint = pull.bind("ipc://*").unwrap();
+    let mut push = Push::builder().reconnect(quick()).build().unwrap();
+    let mut monitor = push.monitor();
+    push.connect(&endpoint).unwrap();
+    push.wait_for_peers(1, LONG).unwrap();
+    drop(pull);
+    let mut retried = 0;
+    await_event(&mut monitor, "several attempts", |event| {
+        retried += u64::from(matches!(event, SocketEvent::ConnectRetried { .. }));
+        retried == 5
+    });
+    push.disconnect(&endpoint).unwrap();
+    await_event(&mut monitor, "the end", |event| {
+        retried += u64::from(matches!(event, SocketEvent::ConnectRetried { .. }));
+        matches!(event, SocketEvent::Closed { .. })
+    });
+    assert_eq!(push.stats().reconnects, retried);
+
+    let mut pull = Pull::new();
+    let endpoint = pull.bind("ipc://*").unwrap();
+    let mut push = Push::builder()
+        .reconnect(ReconnectPolicy::never())
+        .build()
+        .unwrap();
+    let mut monitor = push.monitor();
+    push.connect(&endpoint).unwrap();
+    push.wait_for_peers(1, LONG).unwrap();
+    drop(pull);
+    await_event(&mut monitor, "the end", |event| {
+        matches!(event, SocketEvent::Closed { .. })
+    });
+    assert_eq!((push.stats().disconnects, push.stats().reconnects), (1, 0));
+}
+
+#[test]
 fn events_come_in_order() {
     for &net in STREAMS {
         let mut pull = Pull::new();

@@ -35,6 +35,7 @@ mod stream;
 mod support;
 mod threads;
 mod transports;
+mod unattended;
 mod volume;
 #[cfg(feature = "ws")]
 mod websocket;

@@ -1,10 +1,11 @@
 //! Monitors: who ended a connection, drops and subscriptions as events, and readers that fall behind.
 
+use std::collections::BTreeSet;
 use std::net::TcpStream;
 
 use sinew::{
-    Dish, DropCause, Endpoint, Initiator, Monitor, MonitorOptions, Pub, Pull, Push, Radio,
-    ReconnectPolicy, SocketEvent, Sub,
+    Dish, DropCause, Endpoint, EndpointId, Initiator, Monitor, MonitorOptions, Pub, Pull, Push,
+    Radio, ReconnectPolicy, SocketEvent, Sub,
 };
 
 use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG};
@@ -82,6 +83,90 @@ fn events_have_the_connection_the_address_and_the_name() {
     let end = monitor.recv_timeout(LONG).unwrap().to_string();
     let expected = format!("{connection}: lost at {endpoint}, peer {peer}, ended by the peer: the peer closed the connection");
     assert_eq!(end, expected);
+}
+
+#[test]
+fn each_side_tells_both_addresses() {
+    for net in [Net::Tcp4, Net::IpcPath] {
+        let mut pull = Pull::new();
+        let mut bound = pull.monitor();
+        let endpoint = pull.bind(net.fresh()).unwrap();
+        let mut push = Push::new();
+        let mut connected = push.monitor();
+        push.connect(&endpoint).unwrap();
+        let (mut ours, mut theirs) = Default::default();
+        await_event(&mut connected, "it is connected", |event| {
+            matches!(event, SocketEvent::Connected { local, peer, .. }
+                if { ours = (local.clone(), peer.clone()); true })
+        });
+        await_event(&mut bound, "it is accepted", |event| {
+            matches!(event, SocketEvent::Accepted { local, peer, .. }
+                if { theirs = (local.clone(), peer.clone()); true })
+        });
+        assert!(endpoint.to_string().ends_with(&theirs.0), "{theirs:?}");
+        assert!(!theirs.0.is_empty());
+        match net {
+            Net::Tcp4 => assert_eq!((&ours.0, &ours.1), (&theirs.1, &theirs.0)),
+            // Who connects has no name, and is known by its process.
+            _ => assert!(ours.0.is_empty() && ours.1 == theirs.1, "{ours:?}"),
+        }
+        pull.wait_for_peers(1, LONG).unwrap();
+        push.wait_for_peers(1, LONG).unwrap();
+        for (of, addresses) in [(pull.connections(), theirs), (push.connections(), ours)] {
+            assert_eq!((of[0].local.clone(), of[0].peer.clone()), addresses);
+        }
+    }
+}
+
+#[test]
+fn two_connects_to_one_endpoint_are_told_apart() {
+    fn ids(
+        monitor: &mut Monitor,
+        of: fn(&SocketEvent) -> Option<EndpointId>,
+    ) -> BTreeSet<EndpointId> {
+        let mut ids = BTreeSet::new();
+        await_event(monitor, "both", |event| {
+            ids.extend(of(event));
+            ids.len() == 2
+        });
+        ids
+    }
+    let (pull, endpoint, mut bound) = listening();
+    let quick = ReconnectPolicy::constant(std::time::Duration::from_millis(1));
+    let mut push = Push::builder().reconnect(quick).build().unwrap();
+    let mut monitor = push.monitor();
+    push.connect(&endpoint).unwrap();
+    push.connect(&endpoint).unwrap();
+    let connects = ids(&mut monitor, |event| match event {
+        SocketEvent::Connected { endpoint_id, .. } => Some(*endpoint_id),
+        _ => None,
+    });
+    let mut listeners = BTreeSet::new();
+    for _ in 0..2 {
+        await_event(&mut bound, "it is accepted", |event| {
+            matches!(event, SocketEvent::Accepted { endpoint_id, .. }
+                if { listeners.insert(*endpoint_id); true })
+        });
+    }
+    assert_eq!(listeners.len(), 1, "both came through one");
+    assert!(listeners.is_disjoint(&connects));
+    drop(pull);
+    let retried = ids(&mut monitor, |event| match event {
+        SocketEvent::ConnectRetried { endpoint_id, .. } => Some(*endpoint_id),
+        _ => None,
+    });
+    assert_eq!(retried, connects);
+    push.disconnect(&endpoint).unwrap();
+    let closed = ids(&mut monitor, |event| match event {
+        SocketEvent::Closed { endpoint_id, .. } => Some(*endpoint_id),
+        _ => None,
+    });
+    assert_eq!(closed, connects);
+    await_event(
+        &mut bound,
+        "it is closed",
+        |event| matches!(event, SocketEvent::Closed { endpoint_id, .. } if listeners.contains(endpoint_id)),
+    );
 }
 
 /// Where there is no handshake and no address, in the same order, whoever comes first.

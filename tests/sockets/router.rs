@@ -687,7 +687,7 @@ fn a_name_is_handed_over_from_a_connection_that_was_made_here() {
         await_event(
             &mut monitor,
             "the end of the first",
-            |event| matches!(event, SocketEvent::Closed { endpoint } if *endpoint == theirs),
+            |event| matches!(event, SocketEvent::Closed { endpoint, .. } if *endpoint == theirs),
         );
         router.send_to("same", "to the second").unwrap();
         assert_eq!(

@@ -241,6 +241,17 @@ fn exit_codes_say_how_it_ended() {
     assert_eq!(said[0]["unsent"], 1, "{ended:?}");
     assert_eq!(said[1]["code"], 3);
     // In JSON.
+    for wrong in [
+        "--json pull --no-such-option",
+        "--json nothing",
+        "push --json",
+    ] {
+        let ended = run(wrong, b"");
+        let error: Value = serde_json::from_str(ended.err.trim_end()).unwrap();
+        assert_eq!(error["code"], 2, "{ended:?}");
+        assert!(!error["error"].as_str().unwrap().starts_with("error"));
+        ended.has_code(2);
+    }
     let ended = run("--json pull -b ipc://* -t 10ms", b"");
     let said = ended.err.lines().last().unwrap();
     let error: Value = serde_json::from_str(said).unwrap();
@@ -296,6 +307,55 @@ fn a_closed_output_ends_it_quietly() {
 }
 
 #[test]
+fn high_water_marks_are_kept() {
+    // What there is no room for is waited for, and not queued.
+    let push = format!("push -c {} -d x -n 10 -t 10ms --linger 0", nobody());
+    run(&push, b"").has_code(4);
+    let ended = run(&format!("{push} --send-hwm 2"), b"");
+    assert!(ended.err.contains("2 messages were not sent"), "{ended:?}");
+    ended.has_code(3);
+    // Larger than what the kernel takes.
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    std::io::Write::write_all(&mut file, &vec![0; 1 << 20]).unwrap();
+    let path = file.path().display();
+    for (mark, patience, code) in [("", "60s", 0), ("--recv-hwm 1", "200ms", 3)] {
+        let unread = start(&format!("monitor pull -b ipc://* {mark}"));
+        let listening = unread.line();
+        let end = bound_at(&listening);
+        let push =
+            format!("push -c {end} -f {path} -F raw -n 20 --send-hwm 1 -t {patience} --linger 0");
+        let push = if code == 0 {
+            push.replace("--linger 0", "")
+        } else {
+            push
+        };
+        let ended = run(&push, b"");
+        assert_eq!(ended.code, Some(code), "{mark}: {ended:?}");
+    }
+}
+
+#[test]
+fn peers_of_old_are_taken_if_asked_for() {
+    use std::io::{Read, Write};
+    // ZMTP 1.0: an empty identity, then a frame of length, flags and body.
+    let octets = b"\x01\x00\x03\x00hi";
+    let connect = |end: String| {
+        let mut plain = std::net::TcpStream::connect(end.replace("tcp://", "")).unwrap();
+        plain.set_read_timeout(Some(WATCHDOG)).unwrap();
+        plain.write_all(octets).unwrap();
+        plain
+    };
+    let pull = start("pull -b tcp://127.0.0.1:* --legacy-peers -n 1");
+    let _peer = connect(pull.endpoint());
+    assert_eq!(pull.line(), "hi");
+    let pull = start("pull -b tcp://127.0.0.1:*");
+    let mut peer = connect(pull.endpoint());
+    // Its greeting, and no more; the end may be a reset.
+    let _ = peer.read_to_end(&mut Vec::new());
+    assert!(pull.try_line().is_err());
+}
+
+#[test]
 fn intervals_and_delays_are_kept() {
     let pull = start("pull -b tcp://127.0.0.1:* -n 3");
     let start = std::time::Instant::now();
@@ -313,24 +373,42 @@ fn what_comes_is_printed_while_the_interval_lasts() {
     assert_eq!(one.line(), "hello");
 }
 
+/// The endpoint of an event that says where a socket listens.
+fn bound_at(event: &str) -> &str {
+    let (_, rest) = event.split_once("listening endpoint=").unwrap();
+    rest.split(' ').next().unwrap()
+}
+
+#[test]
+fn datagram_sockets_have_events() {
+    let monitor = start("monitor dgram -b udp://127.0.0.1:* -n 1");
+    assert!(bound_at(&monitor.line()).starts_with("udp://127.0.0.1:"));
+    monitor.end().ok();
+    let ended = run("dgram -b udp://127.0.0.1:* -v -t 10ms", b"");
+    assert!(ended.err.contains("listening endpoint=udp://"), "{ended:?}");
+    ended.has_code(3);
+}
+
 #[test]
 fn events_are_lines_or_json() {
     let monitor = start("monitor pull -b tcp://127.0.0.1:* -n 4");
     let listening = monitor.line();
-    let (_, end) = listening.split_once("listening endpoint=").unwrap();
+    let end = bound_at(&listening);
     run(&format!("push -c {end} -d x --routing-id me"), b"").ok();
-    assert!(monitor.line().starts_with("accepted "));
+    let accepted = monitor.line();
+    let local = format!("local={} ", end.replace("tcp://", ""));
+    assert!(
+        accepted.starts_with("accepted ") && accepted.contains(&local),
+        "{accepted}"
+    );
     let succeeded = monitor.line();
     assert!(succeeded.contains("handshake_succeeded") && succeeded.contains("socket_type=PUSH"));
     assert!(monitor.line().starts_with("disconnected "));
     monitor.end().ok();
 
     let monitor = start("monitor pub -b tcp://127.0.0.1:* -n 4");
-    let (_, end) = monitor
-        .line()
-        .split_once("endpoint=")
-        .map(|(a, b)| (a.to_owned(), b.to_owned()))
-        .unwrap();
+    let listening = monitor.line();
+    let end = bound_at(&listening);
     let _sub = start(&format!("sub -c {end} -s weather"));
     monitor.line();
     monitor.line();
@@ -375,6 +453,24 @@ fn measurements_are_reported() {
     let report = run("--json bench throughput -d 20ms -b inproc://bench", b"").ok();
     let report: Value = serde_json::from_str(&report).unwrap();
     assert!(report["seconds"].as_f64().unwrap() >= 0.02);
+}
+
+/// Whatever size this side was told.
+#[test]
+fn octets_are_those_that_come() {
+    let receive = start("--json bench throughput --role receive -b tcp://127.0.0.1:* -n 5");
+    let mut push = start(&format!("push -c {}", receive.endpoint()));
+    push.write(b"first\n");
+    push.write(&[&[b'x'; 1000][..], b"\n", &[b'y'; 500], b"\n"].concat());
+    push.write(&[&[b'x'; 1000][..], b"\n", &[b'y'; 500], b"\n"].concat());
+    let ended = receive.end();
+    assert!(ended.err.contains("\"note\":\"size\""), "{ended:?}");
+    let report: Value = serde_json::from_str(&ended.ok()).unwrap();
+    assert_eq!(report["octets"], 3000);
+    assert_eq!(report["size"], 750.0);
+    let rate = report["octets_per_second"].as_f64().unwrap();
+    let messages = report["messages_per_second"].as_f64().unwrap();
+    assert!((rate / messages - 750.0).abs() < 1e-6, "{report}");
 }
 
 #[test]

@@ -242,7 +242,7 @@ fn pyzmq_receives_and_sends() {
 }
 
 #[test]
-fn pyzmq_asks_a_router_and_answers_a_dealer() {
+fn pyzmq_asks_a_router_and_answers_a_req_and_a_dealer() {
     let ours = start("router -b tcp://127.0.0.1:* --echo -F quoted");
     let end = ours.endpoint();
     let peer = python(&format!(
@@ -251,6 +251,11 @@ fn pyzmq_asks_a_router_and_answers_a_dealer() {
     ));
     assert_eq!(peer.end().ok(), "b'hi'\n");
     assert_eq!(ours.line(), "py\thi");
+
+    let peer = python("s = socket(zmq.REP); bound(s); s.send(s.recv().upper())");
+    let args = format!("req -c {} -d quiet", peer.line());
+    assert_eq!(run(&args, b"").ok(), "QUIET\n");
+    peer.end().ok();
 
     let peer = python("s = socket(zmq.REP); bound(s); s.send(s.recv().upper())");
     let end = peer.line();

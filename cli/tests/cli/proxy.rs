@@ -1,8 +1,13 @@
 //! The proxy as a process.
 
-use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::support::{nobody, run, start, Running};
+use serde_json::Value;
+use sinew::{Dealer, Message, Pub, Sub};
+
+use crate::support::{nobody, run, start, Running, WATCHDOG};
 
 /// The endpoints it is bound to, in the order it binds them.
 fn ends<const N: usize>(proxy: &Running) -> [String; N] {
@@ -94,6 +99,96 @@ fn other_pairs_pass_messages() {
             assert_eq!(sink.line(), "x", "{pair}");
         }
     }
+}
+
+#[test]
+fn a_front_that_connects_and_a_capture_that_is_pushed() {
+    let tap = start("pull -b ipc://* -n 1");
+    let source = start("push -b ipc://* -d x");
+    let proxy = start(&format!(
+        "proxy pull-push --front-connect {} --back-bind ipc://* --capture-connect {}",
+        source.endpoint(),
+        tap.endpoint()
+    ));
+    let sink = start(&format!("pull -c {} -n 1", proxy.endpoint()));
+    assert_eq!(sink.end().ok(), "x\n");
+    assert_eq!(tap.end().ok(), "x\n");
+}
+
+/// A publisher for the front and a subscriber at the back, which has had a message through the proxy.
+fn around(proxy: &Running) -> (Pub, Sub) {
+    let [front, back] = ends(proxy);
+    let mut publisher = Pub::builder()
+        .no_drop(true)
+        .send_hwm(1)
+        .connect(&front)
+        .unwrap();
+    let mut sub = Sub::builder().recv_hwm(1).build().unwrap();
+    sub.subscribe("");
+    sub.connect(&back).unwrap();
+    let mut tries = 0;
+    loop {
+        publisher.send("not this").unwrap();
+        publisher.send("through").unwrap();
+        if let Ok(first) = sub.recv_timeout(Duration::from_millis(5)) {
+            assert_eq!(first.as_bytes(), b"through", "it is not filtered");
+            return (publisher, sub);
+        }
+        tries += 1;
+        assert!(tries < 10_000, "nothing comes");
+    }
+}
+
+#[test]
+fn topics_are_filtered_and_publishers_wait() {
+    // Both, as who comes through one is needed for the other.
+    let proxy = start(
+        "proxy sub-pub --front-bind ipc://* --back-bind ipc://* --subscribe through --no-drop --send-hwm 1 --recv-hwm 1",
+    );
+    let (mut publisher, mut sub) = around(&proxy);
+    let body = vec![b'x'; 100_000];
+    let numbered = |n: u32| Message::multipart([format!("through {n}").into_bytes(), body.clone()]);
+    let mut sent = 0;
+    // Dropped messages would leave room for ever.
+    while publisher
+        .send_timeout(numbered(sent), Duration::from_millis(200))
+        .is_ok()
+    {
+        sent += 1;
+        assert!(sent < 1000, "nobody waits");
+    }
+    let mut expected = 0;
+    while expected < sent {
+        let message = sub.recv_timeout(WATCHDOG).unwrap();
+        if message.frame_count() == 2 {
+            assert_eq!(message, numbered(expected), "none is missing");
+            expected += 1;
+        }
+    }
+}
+
+#[test]
+fn plain_connections_reach_zeromq_sockets() {
+    let proxy =
+        start("proxy stream-dealer --front-bind tcp://127.0.0.1:* --back-bind tcp://127.0.0.1:*");
+    let [front, back] = ends(&proxy);
+    let mut dealer = Dealer::builder().connect(&back).unwrap();
+    let mut plain = TcpStream::connect(front.replace("tcp://", "")).unwrap();
+    plain.set_read_timeout(Some(WATCHDOG)).unwrap();
+    plain.write_all(b"hello").unwrap();
+    let name = loop {
+        let message = dealer.recv_timeout(WATCHDOG).unwrap();
+        // The note that it is connected comes first.
+        if message.frames()[1] == "hello" {
+            break message.frames()[0].clone();
+        }
+    };
+    dealer
+        .send(Message::multipart([name, "there".into()]))
+        .unwrap();
+    let mut back = [0; 5];
+    plain.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"there");
 }
 
 /// Whoever it ends by: messages for a place where nobody is are told.
