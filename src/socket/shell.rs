@@ -389,7 +389,8 @@ impl Shell {
     /// Whether any endpoint of this socket is one of datagrams.
     pub(super) fn has_datagrams(&self) -> bool {
         let mut entries = self.entries.iter();
-        entries.any(|entry| entry.endpoint.transport() == Transport::Udp)
+        // The shell of a part has no entries: it cannot tell, and a send waits for the socket to be bound.
+        self.closed || entries.any(|entry| entry.endpoint.transport() == Transport::Udp)
     }
 
     /// Whether this socket can be connected to such an endpoint.
