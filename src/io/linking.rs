@@ -100,14 +100,14 @@ impl IoThread {
 
     pub(super) fn adopt(
         &mut self,
-        (port, settings): (Arc<Port>, Arc<Settings>),
+        served: (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         listener: EndpointId,
         pending: Pending,
         lease: Lease,
     ) {
-        if port.is_closing() {
+        if served.0.is_closing() {
             drop(stream);
             drop(lease);
             return;
@@ -117,14 +117,7 @@ impl IoThread {
             pending: Some(pending),
         };
         let begun = (clock::now(), Tries::default());
-        let link = self.insert_link(
-            (port, settings),
-            stream,
-            endpoint,
-            origin,
-            Some(lease),
-            begun,
-        );
+        let link = self.insert_link(served, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
         link.report(|| SocketEvent::Accepted {
             connection: link.id,
@@ -151,13 +144,13 @@ impl IoThread {
     /// A connection that the application has made. To its end it is like one that was accepted.
     pub(super) fn adopt_connected(
         &mut self,
-        (port, settings): (Arc<Port>, Arc<Settings>),
+        served: (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         id: EndpointId,
         lease: Lease,
     ) {
-        if port.is_closing() {
+        if served.0.is_closing() {
             // In this order: see `listen`.
             drop(stream);
             drop(lease);
@@ -168,14 +161,7 @@ impl IoThread {
             pending: None,
         };
         let begun = (clock::now(), Tries::default());
-        let link = self.insert_link(
-            (port, settings),
-            stream,
-            endpoint,
-            origin,
-            Some(lease),
-            begun,
-        );
+        let link = self.insert_link(served, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
         report_connected(&link);
         self.start_link(link.slot);
