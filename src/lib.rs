@@ -234,8 +234,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use proxy::{
-    Proxy, ProxyAside, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy,
-    SideStatistics,
+    Proxy, ProxyAside, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, Reflected,
+    RunningProxy, SideStatistics,
 };
 #[cfg(not(loom))]
 pub use routing::DuplicateId;

@@ -68,7 +68,7 @@ pub enum SocketEvent {
         /// The peer's address.
         peer: String,
     },
-    /// An attempt to connect failed.
+    /// An attempt to connect failed: each address of a name that was tried, unless another was faster.
     ConnectFailed {
         /// The endpoint given to `connect`.
         endpoint: Endpoint,

@@ -31,6 +31,7 @@ mod out_pump;
 mod peers;
 mod pool;
 mod port;
+mod race;
 mod random;
 mod reading;
 mod room;

@@ -461,7 +461,7 @@ impl Reader {
                 break;
             }
         }
-        Message::multipart(frames)
+        Message::from_frames(frames)
     }
 
     fn read_frame(&mut self) -> Option<(Frame, bool)> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use super::deadline::Deadline;
@@ -590,6 +590,14 @@ impl RecvHalf {
         }
     }
 
+    /// Whether a message is there, after a wait for it, which may end early for no reason.
+    pub(super) fn wait_readable(&mut self, deadline: Deadline) -> bool {
+        self.has_next() || {
+            self.wait(deadline);
+            self.has_next()
+        }
+    }
+
     /// As [`RecvHalf::take_next`], and takes nothing.
     fn has_next(&mut self) -> bool {
         loop {
@@ -967,6 +975,25 @@ impl Ending for RecvHalf {
         self.pipes.clear();
         0
     }
+}
+
+/// Ends a wait of whoever receives from a socket, as a message would.
+struct Interrupter(Weak<Port>);
+
+impl Wake for Interrupter {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(port) = self.0.upgrade() {
+            port.inbound.event().notify();
+        }
+    }
+}
+
+pub(super) fn interrupter(port: &Arc<Port>) -> Waker {
+    Waker::from(Arc::new(Interrupter(Arc::downgrade(port))))
 }
 
 /// The reading end of a pipe that holds one message and has no other end.

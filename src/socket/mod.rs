@@ -30,6 +30,7 @@ mod option_tests;
 mod options;
 mod outbound;
 mod pair;
+mod parts;
 mod poller;
 mod pub_sub;
 mod push_pull;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits, wait_methods,
 };
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
@@ -230,6 +230,7 @@ impl Router {
     shell_methods!(Router, out, inbound);
     send_methods!();
     recv_methods!();
+    wait_methods!();
 
     /// Receives the next message and who it is from, waiting for it as `recv` does.
     ///

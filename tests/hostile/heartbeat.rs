@@ -51,6 +51,23 @@ fn a_silent_peer_is_given_up() {
     }
 }
 
+/// A time-out of zero is none: a peer is pinged, and may be silent for as long as it likes.
+#[test]
+fn silence_is_suffered_for_ever_if_asked_for() {
+    let heartbeat = Heartbeat::every(Duration::from_millis(5)).timeout(Duration::ZERO);
+    let mut stage = PullStage::with(TRANSPORTS[0], |b| b.heartbeat(heartbeat));
+    let mut silent = Raw::shake_hands(stage.endpoint(), "PUSH");
+    // By default three intervals would be too many.
+    for _ in 0..20 {
+        assert_eq!(silent.read_frame(), (COMMAND, b"\x04PING\0\0".to_vec()));
+    }
+    silent.send(&frame(0, b"at last"));
+    assert_eq!(stage.other().as_bytes(), b"at last");
+    drop(silent);
+    assert_eq!(stage.disconnection(), DisconnectReason::PeerClosed);
+    stage.finish();
+}
+
 /// Any octet of traffic is a sign of life, not only a PONG; a 3.0 peer is not probed.
 #[test]
 fn a_peer_that_says_anything_is_alive() {

@@ -55,6 +55,12 @@ impl Raw {
         raw
     }
 
+    /// Sends a PING and waits for its answer: everything before it has been read.
+    pub(crate) fn settle(&mut self) {
+        self.send(&command("PING", b"\0\0settled"));
+        while self.read_frame().1 != b"\x04PONGsettled" {}
+    }
+
     /// Reads the other side's greeting and READY.
     pub(crate) fn read_handshake(&mut self) {
         let theirs = self.read_octets(64);

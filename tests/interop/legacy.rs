@@ -5,8 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::time::Instant;
 
 use sinew::{
@@ -494,9 +493,7 @@ struct Pyzmq {
 
 impl Pyzmq {
     fn start() -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut process = Command::new(crate::pyzmq::interpreter())
-            .arg(root.join("tests/support/commanded.py"))
+        let mut process = crate::pyzmq::python("commanded.py")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -14,7 +14,7 @@ use crate::peer::{Peer, Role, WATCHDOG};
 exchanges!(crate::pyzmq::Pyzmq, messages: 250_000, round_trips: 125_000);
 
 /// A Python that has pyzmq.
-pub(crate) fn interpreter() -> PathBuf {
+fn interpreter() -> PathBuf {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python3");
     assert!(
         python.exists(),
@@ -33,11 +33,17 @@ pub(crate) struct Pyzmq {
     reports: Receiver<String>,
 }
 
+/// One of the programs in `tests/support`.
+pub(crate) fn python(program: &str) -> Command {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
+    let mut command = Command::new(interpreter());
+    command.arg(programs.join(program));
+    command
+}
+
 impl Peer for Pyzmq {
     fn start(role: &Role) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut process = Command::new(interpreter())
-            .arg(root.join("tests/support/peer.py"))
+        let mut process = python("peer.py")
             .arg(format!("{:?}", role.kind).to_lowercase())
             .arg(if role.binds { "bind" } else { "connect" })
             .arg(&role.endpoint)

@@ -11,6 +11,7 @@ mod engine;
 mod ext;
 #[cfg(test)]
 pub(crate) mod fuzz;
+mod id_map;
 mod liveness;
 mod queue;
 mod random;
@@ -36,6 +37,7 @@ pub use store::{
 pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
+pub(crate) use id_map::IdMap;
 #[cfg(test)]
 pub(crate) use store::fingerprint;
 pub(crate) use store::{record, Done as StoreDone, Want as StoreWant};

@@ -61,13 +61,14 @@ pub(crate) struct Asked {
 /// A request to be carried out, and to be answered once: with [`reply`](Request::reply) or
 /// [`fail`](Request::fail). One that is dropped without fails.
 pub struct Request {
-    asked: Asked,
-    cancelled: Arc<AtomicBool>,
+    /// Small, since handlers and queues move it about.
+    asked: Box<Asked>,
     /// Gone once it is answered.
-    answer: Option<Box<dyn Answer>>,
+    answer: Option<Arc<dyn Answer>>,
 }
 
 trait Answer: Send + Sync {
+    fn is_cancelled(&self) -> bool;
     fn end(&self, result: Result<Message, Fault>);
     /// Where it is told whether somebody will read it, once the socket has it.
     fn part(&self, part: Message) -> Arc<Inbox<bool>>;
@@ -115,7 +116,8 @@ impl Request {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         let late = (self.asked.deadline).is_some_and(|deadline| Instant::now() >= deadline);
-        late || self.cancelled.load(Ordering::Relaxed)
+        let answer = self.answer.as_ref();
+        late || answer.is_some_and(|answer| answer.is_cancelled())
     }
 
     /// Sends a part of the reply; others follow, and the last with [`reply`](Self::reply). Waits until the
@@ -190,9 +192,14 @@ pub(crate) enum Command<E: ServeEngine> {
 struct Way<E: ServeEngine> {
     sender: Sender<Command<E>>,
     id: E::Id,
+    cancelled: AtomicBool,
 }
 
 impl<E: ServeEngine> Answer for Way<E> {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     // If the driver is gone, so is whoever could be answered.
     fn end(&self, result: Result<Message, Fault>) {
         let _ = self.sender.send(Command::End(self.id, result));
@@ -214,7 +221,8 @@ impl<E: ServeEngine> Answer for Way<E> {
 struct Clerk<E: ServeEngine> {
     sender: Sender<Command<E>>,
     requests: Arc<Requests>,
-    cancelled: BTreeMap<E::Id, Arc<AtomicBool>>,
+    /// Those that handlers have.
+    running: BTreeMap<E::Id, Arc<Way<E>>>,
     /// Requests in the inbox that nobody was told of yet.
     fresh: usize,
     /// Where DEALERs connect to.
@@ -421,7 +429,7 @@ impl<E: ServeEngine> Clerk<E> {
         Clerk {
             sender: driver.sender(),
             requests: Arc::clone(requests),
-            cancelled: BTreeMap::new(),
+            running: BTreeMap::new(),
             fresh: 0,
             peers,
             keeper: None,
@@ -470,20 +478,22 @@ impl<E: ServeEngine> Desk for Clerk<E> {
     ) -> ControlFlow<()> {
         match E::told(event) {
             Told::Request(id, asked) => {
-                let cancelled = Arc::<AtomicBool>::default();
-                self.cancelled.insert(id, Arc::clone(&cancelled));
-                let sender = self.sender.clone();
+                let way = Arc::new(Way {
+                    sender: self.sender.clone(),
+                    id,
+                    cancelled: AtomicBool::new(false),
+                });
+                self.running.insert(id, Arc::clone(&way));
                 // If nobody is there to take it, it is dropped, which answers it.
                 let _ = self.requests.inbox.push_quietly(Request {
-                    asked,
-                    cancelled,
-                    answer: Some(Box::new(Way { sender, id })),
+                    asked: Box::new(asked),
+                    answer: Some(way),
                 });
                 self.fresh += 1;
             }
             Told::Cancelled(id) => {
-                if let Some(cancelled) = self.cancelled.get(&id) {
-                    cancelled.store(true, Ordering::Relaxed);
+                if let Some(way) = self.running.get(&id) {
+                    way.cancelled.store(true, Ordering::Relaxed);
                 }
             }
             Told::Store(op) => {
@@ -507,10 +517,10 @@ impl<E: ServeEngine> Desk for Clerk<E> {
         driver: &mut Driver<E, Command<E>>,
         command: Command<E>,
     ) -> ControlFlow<()> {
-        let now = Instant::now();
+        let now = driver.now();
         match command {
             Command::End(id, result) => {
-                self.cancelled.remove(&id);
+                self.running.remove(&id);
                 match result {
                     Ok(reply) => driver.engine.reply(now, id, reply),
                     Err(fault) => driver.engine.fault(now, id, fault),

@@ -6,7 +6,6 @@ use sinew::{Frame, Message};
 
 use super::super::config::{DeadReason, Partials};
 use super::super::wire::Dialect;
-use super::peers::State;
 use super::{BrokerEngine, BrokerEvent, Kept};
 use crate::common::{Ext, ExtIdem, Item, Op, PeerId, Status, LONGEST};
 
@@ -74,7 +73,7 @@ impl BrokerEngine {
         &mut self,
         now: Instant,
         peer: &PeerId,
-        id: u64,
+        (delivery, id): (u64, u64),
         mut body: Vec<Frame>,
         last: bool,
     ) {
@@ -99,8 +98,8 @@ impl BrokerEngine {
         }
         let last = last && ext.op != Op::Partial;
         match last {
-            true => self.finished(now, peer, id, ext, body),
-            false => self.progressed(now, peer, id, ext, body),
+            true => self.finished(now, peer, (delivery, id), ext, body),
+            false => self.progressed(now, peer, (delivery, id), ext, body),
         }
     }
 
@@ -108,7 +107,7 @@ impl BrokerEngine {
         &mut self,
         now: Instant,
         peer: &PeerId,
-        id: u64,
+        (delivery, id): (u64, u64),
         ext: Ext<'static>,
         body: Vec<Frame>,
     ) {
@@ -146,10 +145,10 @@ impl BrokerEngine {
         } else {
             self.died(id, DeadReason::Reply);
             // Its worker goes on with what nobody waits for.
+            self.left_flight(peer, delivery);
             if let Some(worker) = self.workers.get_mut(peer) {
-                worker.state = State::Suspect;
+                worker.suspect.insert(delivery, ());
             }
-            self.left_flight(peer);
         }
     }
 
@@ -157,12 +156,12 @@ impl BrokerEngine {
         &mut self,
         now: Instant,
         peer: &PeerId,
-        id: u64,
+        (delivery, id): (u64, u64),
         ext: Ext<'static>,
         body: Vec<Frame>,
     ) {
-        self.left_flight(peer);
-        self.idle(now, peer);
+        self.left_flight(peer, delivery);
+        self.idle(peer);
         let name = self
             .requests
             .get(&id)
