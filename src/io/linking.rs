@@ -101,14 +101,14 @@ impl IoThread {
 
     pub(super) fn adopt(
         &mut self,
-        (port, settings): (Arc<Port>, Arc<Settings>),
+        served: (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         listener: EndpointId,
         pending: Pending,
         lease: Lease,
     ) {
-        if port.is_closing() {
+        if served.0.is_closing() {
             drop(stream);
             drop(lease);
             return;
@@ -118,14 +118,7 @@ impl IoThread {
             pending: Some(pending),
         };
         let begun = (clock::now(), Tries::default());
-        let link = self.insert_link(
-            (port, settings),
-            stream,
-            endpoint,
-            origin,
-            Some(lease),
-            begun,
-        );
+        let link = self.insert_link(served, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
         report_accepted(&link, listener);
         self.start_link(link.slot);
@@ -148,13 +141,13 @@ impl IoThread {
     /// A connection that the application has made. To its end it is like one that was accepted.
     pub(super) fn adopt_connected(
         &mut self,
-        (port, settings): (Arc<Port>, Arc<Settings>),
+        served: (Arc<Port>, Arc<Settings>),
         stream: Stream,
         endpoint: Endpoint,
         id: EndpointId,
         lease: Lease,
     ) {
-        if port.is_closing() {
+        if served.0.is_closing() {
             // In this order: see `listen`.
             drop(stream);
             drop(lease);
@@ -165,14 +158,7 @@ impl IoThread {
             pending: None,
         };
         let begun = (clock::now(), Tries::default());
-        let link = self.insert_link(
-            (port, settings),
-            stream,
-            endpoint,
-            origin,
-            Some(lease),
-            begun,
-        );
+        let link = self.insert_link(served, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
         report_connected(&link, id);
         self.start_link(link.slot);

@@ -126,11 +126,7 @@ impl<'a> Engine<'a> {
 
     /// Whether the context of a socket was shut down. Its events tell, of those slept on.
     fn is_terminated(&self) -> bool {
-        let ended = |socket: &dyn Relay| socket.port().is_terminated();
-        ended(self.front)
-            || self.back.as_deref().is_some_and(ended)
-            || self.capture.as_deref().is_some_and(ended)
-            || self.control.as_deref().is_some_and(ended)
+        self.sockets().any(|socket| socket.port().is_terminated())
     }
 
     /// Carries out what the control socket has received; whether that was everything.
@@ -301,17 +297,20 @@ impl<'a> Engine<'a> {
 
     /// Sleeps until there is something for any of the sockets, or the proxy is told something.
     fn sleep(&self) {
+        let events = self.sockets().flat_map(|socket| {
+            let port = socket.port();
+            [port.inbound.event(), port.outbound.event()]
+        });
+        sleep_on(events, &self.steering.wake);
+    }
+
+    fn sockets(&self) -> impl Iterator<Item = &dyn Relay> + Clone {
         let others = [
             self.back.as_deref(),
             self.capture.as_deref(),
             self.control.as_deref(),
         ];
-        let sockets = std::iter::once(&*self.front).chain(others.into_iter().flatten());
-        let events = sockets.flat_map(|socket| {
-            let port = socket.port();
-            [port.inbound.event(), port.outbound.event()]
-        });
-        sleep_on(events, &self.steering.wake);
+        std::iter::once(&*self.front).chain(others.into_iter().flatten())
     }
 
     fn each(&mut self, mut act: impl FnMut(&mut dyn Relay)) {
