@@ -384,8 +384,8 @@ impl Shell {
 
     /// Whether any endpoint of this socket is one of datagrams.
     pub(super) fn has_datagrams(&self) -> bool {
-        let mut entries = self.entries.iter();
-        entries.any(|entry| entry.endpoint.transport() == Transport::Udp)
+        // A part knows of no entries.
+        self.port.has_datagrams()
     }
 
     /// Whether this socket can be connected to such an endpoint.
