@@ -24,7 +24,7 @@ use super::settings::Settings;
 use super::thread::next_id;
 use super::trace::{self, Span};
 use crate::config::{Conflate, HighWaterMark, SocketConfig};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Transport};
 use crate::message::{Message, PeerProperties, RoutingId};
 use crate::pipe::{
     conflating, pipe_within, Budget, Held, Keep, Limits, Reader, Signal, Terms, Tuning, Writer,
@@ -243,6 +243,8 @@ pub(crate) struct Port {
     terminated: AtomicBool,
     /// What the socket is bound and connected to, for who asks about it.
     endpoints: Mutex<Vec<Endpoint>>,
+    /// Whether one of them is of datagrams.
+    datagrams: AtomicBool,
     /// Notified when the last lease is returned.
     released: Event,
 }
@@ -359,6 +361,7 @@ impl Port {
             closing: AtomicBool::new(false),
             terminated: AtomicBool::new(false),
             endpoints: Mutex::default(),
+            datagrams: AtomicBool::new(false),
             released: Event::new(),
         })
     }
@@ -765,7 +768,15 @@ impl Port {
     }
 
     pub(crate) fn set_endpoints(&self, endpoints: Vec<Endpoint>) {
+        let is_udp = |endpoint: &Endpoint| endpoint.transport() == Transport::Udp;
+        let datagrams = endpoints.iter().any(is_udp);
         *lock(&self.endpoints) = endpoints;
+        self.datagrams.store(datagrams, Ordering::Release);
+    }
+
+    /// Whether the socket, or that which this is a part of, is bound or connected to an endpoint of datagrams.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.datagrams.load(Ordering::Acquire)
     }
 
     /// What there is to say of this socket, unless it is closed and has sent everything.

@@ -19,12 +19,12 @@ use crate::sync::barrier;
 
 mod waiting;
 
+mod left_behind;
+
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
 /// messages: a new peer waits for its turn no longer than that.
 const LOOK_EVERY: u32 = 64;
 
-/// Of how many peers that are gone what they left is kept for an application that only sends.
-const LEFT_BEHIND: usize = 1024;
 /// So many messages between two waits are worth a task's reading by itself.
 const TASK_FLOW: u64 = 64;
 
@@ -338,54 +338,6 @@ impl RecvHalf {
             State::Armed => pipe.reader.disarm(),
         }
         self.readable.activate(key);
-    }
-
-    /// For a socket that sends and may never receive: takes note of what has changed, and gives up what
-    /// peers that are gone have left when it is that of very many.
-    #[inline]
-    pub(super) fn refresh_for_sender(&mut self) {
-        if self.port.inbound.is_pending() {
-            self.take_mail();
-            if self.left_behind > LEFT_BEHIND {
-                self.drop_left_behind();
-            }
-        }
-    }
-
-    #[cold]
-    fn drop_left_behind(&mut self) {
-        let down = |pipe: &InPipe| pipe.down.then_some(pipe.key);
-        let keys: Vec<PeerKey> = self.pipes.iter().flatten().filter_map(down).collect();
-        // Some may have been received meanwhile.
-        self.left_behind = keys.len();
-        if keys.len() <= LEFT_BEHIND {
-            return;
-        }
-        self.left_behind = 0;
-        self.drop_pipes(keys);
-    }
-
-    /// For a half that nobody receives from any more: takes note of what has changed, and gives up what peers that
-    /// are gone have left. Connections that it reads are left to their I/O threads.
-    pub(super) fn forsake(&mut self) {
-        self.release_links();
-        self.refresh();
-        let down = |pipe: &InPipe| pipe.down.then_some(pipe.key);
-        let keys = self.pipes.iter().flatten().filter_map(down).collect();
-        self.drop_pipes(keys);
-    }
-
-    /// Lets go of pipes that are down, with what is unread in them.
-    fn drop_pipes(&mut self, keys: Vec<PeerKey>) {
-        for key in keys {
-            let Some(pipe) = self.pipe(key) else {
-                continue;
-            };
-            let unread = pipe.reader.queued_messages();
-            self.port.dropped(DropCause::PeerLost, unread);
-            self.wake(key);
-            self.release(key);
-        }
     }
 
     /// A peer whose connection was lost since the last call, one at a time.

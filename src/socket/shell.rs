@@ -388,9 +388,8 @@ impl Shell {
 
     /// Whether any endpoint of this socket is one of datagrams.
     pub(super) fn has_datagrams(&self) -> bool {
-        let mut entries = self.entries.iter();
-        // The shell of a part has no entries: it cannot tell, and a send waits for the socket to be bound.
-        self.closed || entries.any(|entry| entry.endpoint.transport() == Transport::Udp)
+        // A part knows of no entries.
+        self.port.has_datagrams()
     }
 
     /// Whether this socket can be connected to such an endpoint.
