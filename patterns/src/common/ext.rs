@@ -135,6 +135,16 @@ impl Status {
         }
     }
 
+    /// Whether it says that the request was not begun, and may come again: 408, 429 and 503. Such an answer is not
+    /// kept for a request with a key ([`Idem::Key`](super::Idem::Key)), which is carried out when it comes again.
+    #[must_use]
+    pub fn is_not_begun(self) -> bool {
+        matches!(
+            self,
+            Status::Expired | Status::Rejected | Status::Unavailable
+        )
+    }
+
     /// The status of a number.
     #[must_use]
     pub fn from_code(code: u16) -> Self {

@@ -79,6 +79,12 @@ impl Bench {
         );
     }
 
+    fn ext_reply(&mut self, worker: &str, client: &str, ext: Ext<'_>, body: &str) {
+        let body = vec![ext.encode().unwrap(), body.into()];
+        let message = wire::encode_reply(V1, &client.into(), body, true);
+        self.from(worker, message);
+    }
+
     fn heartbeat(&mut self, peer: &str) {
         self.from(peer, wire::encode_heartbeat(V1));
     }
@@ -371,6 +377,38 @@ fn keys_are_carried_out_once() {
     assert_eq!(bench.log(), ["e:reply paid"]);
     bench.ext_call("e", "echo", key(), "pay more");
     assert_eq!(bench.declined("e").0, Status::Conflict);
+}
+
+/// A worker that has no room says so to who asked, and not to who asks again.
+#[test]
+fn a_key_that_a_worker_turned_away_may_come_again() {
+    let mut bench = Bench::new(config());
+    let key = || Ext {
+        id: Some(MsgId([7; 16])),
+        idem: Some(ExtIdem::Key),
+        ..Ext::default()
+    };
+    let answer = |status| Ext {
+        status: Some(status),
+        op: Op::Final,
+        ..Ext::default()
+    };
+    bench.ext_ready("w", "echo");
+    for status in [Status::Rejected, Status::Expired, Status::Unavailable] {
+        bench.ext_call("c", "echo", key(), "pay");
+        bench.ext_call("d", "echo", key(), "pay");
+        assert_eq!(bench.log(), ["w:request pay"], "before {status:?}");
+        bench.ext_reply("w", "c", answer(status), "");
+        assert_eq!(bench.declined("c").0, status);
+        assert_eq!(bench.declined("d").0, status);
+    }
+    bench.ext_call("c", "echo", key(), "pay");
+    assert_eq!(bench.log(), ["w:request pay"]);
+    bench.ext_reply("w", "c", answer(Status::Failed), "");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    bench.ext_call("c", "echo", key(), "pay");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    assert_eq!(bench.log(), [""; 0], "a failure is kept");
 }
 
 #[test]

@@ -184,6 +184,12 @@ enum Kept {
     Fault(Fault),
 }
 
+impl Kept {
+    fn is_not_begun(&self) -> bool {
+        matches!(self, Kept::Fault(fault) if fault.status.is_not_begun())
+    }
+}
+
 impl ServerEngine {
     /// A server.
     #[must_use]
@@ -449,6 +455,13 @@ impl ServerEngine {
             false => self.answer(&pending.origin, pending.key, &kept, pending.parts),
         }
         if let (Some(key), Some(cache)) = (pending.key, &mut self.cache) {
+            // "Come back" is no end: who comes back is to be served.
+            if kept.is_not_begun() && pending.parts == 0 {
+                for waiter in cache.abandon((), key) {
+                    self.answer(&waiter, Some(key), &kept, 0);
+                }
+                return self.dispatch(now);
+            }
             let bytes = match &kept {
                 Kept::Reply(reply) => reply.byte_len(),
                 Kept::Fault(fault) => fault.reason.len(),

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use sinew::{Frame, Message};
 
 use super::*;
-use crate::common::OnFull;
+use crate::common::{Fault as Failure, OnFull};
+use crate::flow::{Gate, GateConfig};
 
 struct Bench {
     server: ServerEngine,
@@ -202,6 +203,62 @@ fn a_key_that_was_declined_may_come_again() {
     }
     bench.sends("b", "1", keyed(7, 2), "pay");
     assert_eq!(bench.starts().unwrap().body, "pay".into());
+}
+
+/// A gate in a handler, a key and a cache: who is told to come back is served when it does, and so is who waited for the
+/// same answer.
+#[test]
+fn a_key_that_a_handler_turned_away_may_come_again() {
+    let gate = Gate::new(GateConfig {
+        inside: 1,
+        ..GateConfig::default()
+    });
+    let handle = |bench: &mut Bench, request: ServerRequest| {
+        let entered = gate.try_enter(request.peer.clone(), request.body.byte_len());
+        let now = bench.now;
+        match entered.map_err(Failure::from) {
+            Ok(_permit) => bench.server.handle_reply(now, request.id, "paid".into()),
+            Err(fault) => bench.server.handle_fault(now, request.id, fault),
+        }
+    };
+    let mut bench = Bench::new(config());
+    let permit = gate.try_enter("another", 1).unwrap();
+    bench.sends("a", "1", keyed(7, 1), "pay");
+    let request = bench.starts().unwrap();
+    bench.sends("b", "1", keyed(7, 2), "pay");
+    handle(&mut bench, request);
+    bench.declined("a", Status::Rejected);
+    bench.declined("b", Status::Rejected);
+    drop(permit);
+    bench.sends("a", "1", keyed(7, 3), "pay");
+    let request = bench.starts().expect("it is not known");
+    handle(&mut bench, request);
+    assert_eq!(bench.reply().unwrap().3, "paid".into());
+    // And what was carried out is kept, also if it failed.
+    for (status, again) in [
+        (Status::Failed, false),
+        (Status::Expired, true),
+        (Status::Unavailable, true),
+    ] {
+        let key = 100 + (status.code() % 100) as u8;
+        bench.sends("a", "9", keyed(key, 1), "pay");
+        let request = bench.starts().unwrap();
+        let fault = Failure {
+            status,
+            ..Failure::failed("")
+        };
+        bench.server.handle_fault(bench.now, request.id, fault);
+        bench.declined("a", status);
+        bench.sends("b", "9", keyed(key, 2), "pay");
+        let request = bench.starts();
+        assert_eq!(request.is_some(), again, "{status:?}");
+        if let Some(request) = request {
+            bench
+                .server
+                .handle_reply(bench.now, request.id, "ok".into());
+        }
+        bench.reply().unwrap();
+    }
 }
 
 #[test]

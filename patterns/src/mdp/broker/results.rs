@@ -207,7 +207,12 @@ impl BrokerEngine {
             }
             if let (Some((key, kept)), Some(cache)) = (kept, &mut self.cache) {
                 let bytes = kept.body.iter().map(|frame| frame.len()).sum();
-                for waiter in cache.done((), key, kept.clone(), bytes, now) {
+                // "Come back" is no end: who comes back is to be served.
+                let waiters = match kept.status.is_not_begun() {
+                    true => cache.abandon((), key),
+                    false => cache.done((), key, kept.clone(), bytes, now),
+                };
+                for waiter in waiters {
                     self.give(&waiter, kept.clone());
                 }
             }
