@@ -186,7 +186,10 @@ pub enum CallError {
     },
     /// Nobody offers this service.
     #[error("nobody offers this service")]
-    NoService,
+    NoService {
+        /// Whether an earlier attempt may have been carried out.
+        maybe_executed: bool,
+    },
     /// The server tells of a failure.
     #[error("the server failed: {0}")]
     Remote(Fault),
@@ -233,10 +236,10 @@ impl CallError {
             CallError::TimedOut { maybe_executed, .. }
             | CallError::Disconnected { maybe_executed, .. }
             | CallError::Rejected { maybe_executed, .. }
+            | CallError::NoService { maybe_executed }
             | CallError::Closed { maybe_executed } => *maybe_executed,
             CallError::Remote(_) | CallError::Overrun { .. } | CallError::Cancelled => true,
             CallError::CircuitOpen { .. }
-            | CallError::NoService
             | CallError::TooMany { .. }
             | CallError::NeedsExt
             | CallError::KeyInUse(_)

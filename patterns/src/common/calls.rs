@@ -415,7 +415,9 @@ impl<T> Calls<T> {
                     self.set_avoid(id, Some(server));
                     self.pause(now, id, Duration::ZERO);
                 } else {
-                    self.end(now, id, Err(CallError::NoService));
+                    let attempts = self.calls.get(&id).map_or(0, |call| call.attempts);
+                    let maybe_executed = attempts > 1;
+                    self.end(now, id, Err(CallError::NoService { maybe_executed }));
                 }
             }
             Answer::Failed(fault) => {

@@ -199,7 +199,7 @@ impl BrokerEngine {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.decline_request(id, Status::Unavailable, None);
+            self.decline_waiting(id, Status::Unavailable);
         }
         let idle: Vec<PeerId> = (self.workers.iter())
             .filter(|(_, worker)| !matches!(worker.state, State::Busy(_)))
@@ -457,7 +457,7 @@ impl BrokerEngine {
         for id in dropped {
             self.counters.rejected += 1;
             // It is out of the queue already.
-            self.decline_request(id, Status::Rejected, None);
+            self.decline_waiting(id, Status::Rejected);
         }
         self.dispatch(now, &name);
     }
@@ -609,6 +609,21 @@ impl BrokerEngine {
         }
     }
 
+    /// Declines a request that no worker has now. If one had it before, it may have been begun, and no status that says
+    /// otherwise will do.
+    fn decline_waiting(&mut self, id: u64, status: Status) {
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        match request.deliveries {
+            0 => self.decline_request(id, status, None),
+            _ => {
+                let why = "its worker was lost, and no other was free in time";
+                self.decline_request(id, Status::Failed, Some(why));
+            }
+        }
+    }
+
     fn decline_request(&mut self, id: u64, status: Status, why: Option<&str>) {
         if let Some(request) = self.forget(id) {
             match request.gone {
@@ -718,13 +733,7 @@ impl BrokerEngine {
                 _ => Status::Expired,
             };
             self.counters.expired += 1;
-            if let Some(request) = self.requests.get_mut(&item.value) {
-                // Somebody may have begun with it.
-                let begun = request.deliveries > 0;
-                let status = if begun { Status::Failed } else { status };
-                let why = begun.then_some("its worker was lost, and no other was free in time");
-                self.decline_request(item.value, status, why);
-            }
+            self.decline_waiting(item.value, status);
         }
     }
 

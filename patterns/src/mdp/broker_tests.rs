@@ -7,8 +7,8 @@ use sinew::{Frame, Message};
 use super::wire;
 use super::*;
 use crate::common::{
-    CacheConfig, Engine, Ext, ExtIdem, Heartbeat, Limits, MsgId, Op, PeerEvent, PeerId, Port,
-    Status,
+    CacheConfig, Engine, Ext, ExtIdem, Heartbeat, Limits, MsgId, OnFull, Op, PeerEvent, PeerId,
+    Port, Status,
 };
 
 const V1: Dialect = Dialect::V1;
@@ -409,6 +409,51 @@ fn a_key_that_a_worker_turned_away_may_come_again() {
     bench.ext_call("c", "echo", key(), "pay");
     assert_eq!(bench.declined("c").0, Status::Failed);
     assert_eq!(bench.log(), [""; 0], "a failure is kept");
+}
+
+/// A request that a lost worker had is never said not to have been begun: not when the broker closes, not when another
+/// takes its place in the queue, not when the next worker has no room for it.
+#[test]
+fn what_was_begun_is_not_said_to_be_untouched() {
+    let begun = |bench: &mut Bench| {
+        bench.ext_ready("w", "echo");
+        bench.ext_call("c", "echo", Ext::default(), "x");
+        assert_eq!(bench.log(), ["w:request x"]);
+        bench.down("w");
+    };
+    let mut bench = Bench::new(config());
+    begun(&mut bench);
+    bench.ext_call("d", "echo", Ext::default(), "untouched");
+    bench.broker.handle_drain(bench.now);
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    assert_eq!(bench.declined("d").0, Status::Unavailable);
+
+    let mut small = config();
+    small.policy.queue = Limits {
+        messages: 1,
+        on_full: OnFull::DropOldest,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(small);
+    begun(&mut bench);
+    bench.ext_call("d", "echo", Ext::default(), "untouched");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    bench.ext_call("e", "echo", Ext::default(), "last");
+    assert_eq!(bench.declined("d").0, Status::Rejected);
+
+    for status in [Status::Rejected, Status::Unavailable, Status::NoService] {
+        let mut bench = Bench::new(config());
+        begun(&mut bench);
+        bench.ext_ready("v", "echo");
+        bench.log();
+        let answer = Ext {
+            status: Some(status),
+            op: Op::Final,
+            ..Ext::default()
+        };
+        bench.ext_reply("v", "c", answer, "");
+        assert_eq!(bench.declined("c").0, Status::Failed, "{status:?}");
+    }
 }
 
 #[test]

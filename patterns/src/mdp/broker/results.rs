@@ -175,6 +175,14 @@ impl BrokerEngine {
         }
         if let Some(mut request) = self.forget(id) {
             let status = ext.status.unwrap_or(Status::Ok);
+            // This worker has not begun with it, but one that was lost may have.
+            let begun = request.deliveries > 1;
+            let says_not = status.is_not_begun() || status == Status::NoService;
+            let told = if begun && says_not {
+                Status::Failed
+            } else {
+                status
+            };
             let mut frames = std::mem::take(&mut request.collected);
             frames.extend(body);
             let kept = request.key.map(|key| {
@@ -200,7 +208,7 @@ impl BrokerEngine {
                     id: request.origin.id,
                     op: Op::Final,
                     part: (request.parts > 0).then_some(request.parts),
-                    status: Some(status),
+                    status: Some(told),
                     ..ext
                 };
                 self.send_client(&request.origin, ext, frames, true);
@@ -211,6 +219,14 @@ impl BrokerEngine {
                 let waiters = match kept.status.is_not_begun() {
                     true => cache.abandon((), key),
                     false => cache.done((), key, kept.clone(), bytes, now),
+                };
+                let kept = Kept {
+                    status: if kept.status == status {
+                        told
+                    } else {
+                        kept.status
+                    },
+                    ..kept
                 };
                 for waiter in waiters {
                     self.give(&waiter, kept.clone());
