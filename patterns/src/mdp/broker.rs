@@ -6,6 +6,10 @@
 //! | Idle | banned | banned | – | removed | removed, if it ever sent a heartbeat | removed |
 //! | Busy | banned, requeued | forwarded, Idle | lease extended | removed, requeued | lease: requeued, Suspect | removed, requeued |
 //! | Suspect | banned | dropped, Idle | – | removed | removed | removed |
+//! | Draining | sent away, declined | forwarded, sent away | lease extended | removed, declined | lease: sent away, declined | removed, declined |
+//!
+//! Draining is what a busy worker is while the broker drains; all others are sent away then. What would be requeued is
+//! declined, since nobody is left to do it.
 //!
 //! A busy worker is never given up for its silence: known workers send no heartbeats while they work. Who is
 //! banned gets a DISCONNECT, and is ignored until it has made a new connection.
@@ -818,10 +822,10 @@ impl Engine for BrokerEngine {
                     }
                     self.expire(now, &name);
                     self.tidy(&name);
-                    self.look_drained();
                 }
             }
         }
+        self.look_drained();
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {

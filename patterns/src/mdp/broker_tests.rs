@@ -140,13 +140,17 @@ impl Bench {
         if state != "unknown" {
             bench.ready("w", "echo");
         }
-        if matches!(state, "busy" | "suspect") {
+        if matches!(state, "busy" | "suspect" | "draining") {
             bench.call("c", "echo", "x");
             assert_eq!(bench.log(), ["w:request x"]);
         }
         if state == "suspect" {
             bench.pass(BEAT * 50);
             assert_eq!(bench.stats(), (1, 0, 1));
+        }
+        if state == "draining" {
+            bench.broker.handle_drain(bench.now);
+            assert_eq!(bench.broker.poll_event(), None);
         }
         bench
     }
@@ -169,6 +173,7 @@ fn the_table_of_worker_states() {
         "disconnect" => bench.from("w", wire::encode_disconnect(V1)),
         "down" => bench.down("w"),
         "silence" => bench.pass(BEAT * 30),
+        "lease" => bench.pass(BEAT * 50),
         _ => panic!("{event}"),
     };
     type Cell = (
@@ -178,7 +183,7 @@ fn the_table_of_worker_states() {
         (usize, usize, usize),
     );
     let banned: &[&str] = &["w:disconnect"];
-    let cells: [Cell; 26] = [
+    let cells: [Cell; 35] = [
         ("unknown", "ready", &[], (0, 0, 1)),
         ("unknown", "reply", banned, (0, 0, 0)),
         ("unknown", "heartbeat", banned, (0, 0, 0)),
@@ -198,6 +203,7 @@ fn the_table_of_worker_states() {
         ("busy", "disconnect", &[], (1, 0, 0)),
         ("busy", "down", &[], (1, 0, 0)),
         ("busy", "silence", &[], (0, 1, 1)),
+        ("busy", "lease", &[], (1, 0, 1)),
         ("suspect", "ready", banned, (1, 0, 0)),
         // The late reply is dropped; the worker is free, and the request its own again.
         ("suspect", "reply", &["w:request x"], (0, 1, 1)),
@@ -207,13 +213,31 @@ fn the_table_of_worker_states() {
         ("suspect", "down", &[], (1, 0, 0)),
         ("suspect", "silence", &[], (1, 0, 1)),
         ("idle", "wrong reply", banned, (0, 0, 0)),
+        ("draining", "ready", banned, (0, 0, 0)),
+        (
+            "draining",
+            "reply",
+            &["w:disconnect", "c:reply y"],
+            (0, 0, 0),
+        ),
+        ("draining", "wrong reply", banned, (0, 0, 0)),
+        ("draining", "heartbeat", &[], (0, 1, 1)),
+        ("draining", "disconnect", &[], (0, 0, 0)),
+        ("draining", "down", &[], (0, 0, 0)),
+        ("draining", "silence", &[], (0, 1, 1)),
+        ("draining", "lease", banned, (0, 0, 0)),
     ];
     for (state, what, sent, stats) in cells {
         let mut bench = Bench::with(state);
         event(&mut bench, what);
         assert_eq!(bench.log(), sent, "{state}, {what}");
         assert_eq!(bench.stats(), stats, "{state}, {what}");
-        if sent == banned {
+        if state == "draining" {
+            let over = stats.2 == 0;
+            let drained = bench.broker.poll_event() == Some(BrokerEvent::Drained);
+            assert_eq!(drained, over, "{state}, {what}");
+            assert!(!over || bench.broker.poll_timeout().is_none());
+        } else if sent == banned {
             bench.ready("w", "echo");
             assert_eq!((bench.log().len(), bench.stats().2), (0, 0), "banned");
             // A new connection may have the old name.
@@ -783,6 +807,38 @@ fn a_broker_that_closes_finishes_what_workers_have() {
     assert_eq!(log, ["c:reply y", "w:disconnect"]);
     assert_eq!(bench.broker.poll_event(), Some(BrokerEvent::Drained));
     assert_eq!(bench.broker.poll_timeout(), None);
+}
+
+/// A worker whose reply was refused in the middle is watched like others that have no request, and while the broker
+/// closes nobody waits for the rest.
+#[test]
+fn a_worker_with_a_reply_that_was_refused() {
+    for drains in [false, true] {
+        let mut refusing = config();
+        refusing.policy.partials = Partials::Refuse;
+        let mut bench = Bench::new(refusing);
+        bench.ext_ready("w", "echo");
+        bench.heartbeat("w");
+        bench.call("c", "echo", "x");
+        assert_eq!(bench.log(), ["w:request x"]);
+        if drains {
+            bench.broker.handle_drain(bench.now);
+        }
+        let part = Ext {
+            op: Op::Partial,
+            ..Ext::default()
+        };
+        bench.ext_reply("w", "c", part, "1");
+        if !drains {
+            assert_eq!(bench.stats(), (0, 0, 1));
+            bench.pass(BEAT * 3);
+        }
+        assert_eq!(bench.stats(), (0, 0, 0), "drains: {drains}");
+        assert_eq!(bench.broker.poll_timeout(), None);
+        let drained = std::iter::from_fn(|| bench.broker.poll_event())
+            .any(|event| event == BrokerEvent::Drained);
+        assert_eq!(drained, drains);
+    }
 }
 
 #[test]

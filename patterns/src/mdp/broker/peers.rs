@@ -237,14 +237,24 @@ impl BrokerEngine {
         let State::Busy(id) = worker.state else {
             return;
         };
-        worker.state = State::Suspect;
         let service = worker.service.clone();
         self.counters.leases_ended += 1;
-        self.left_flight(peer);
-        self.watch(peer);
+        self.suspect(peer);
         self.requeue(now, id);
         self.dispatch(now, &service);
         self.look_drained();
+    }
+
+    /// A worker goes on with a request that is not its own any more. While the broker drains nobody waits for that.
+    pub(super) fn suspect(&mut self, peer: &PeerId) {
+        self.left_flight(peer);
+        if self.draining {
+            return self.dismiss(peer);
+        }
+        if let Some(worker) = self.workers.get_mut(peer) {
+            worker.state = State::Suspect;
+        }
+        self.watch(peer);
     }
 
     /// A sign of progress from a worker whose lease depends on that.
@@ -307,7 +317,7 @@ impl BrokerEngine {
         self.look_drained();
     }
 
-    /// An idle worker is sent away, for the broker closes.
+    /// A worker that has no request is sent away, for the broker closes.
     pub(super) fn dismiss(&mut self, peer: &PeerId) {
         let Some(worker) = self.workers.remove(peer) else {
             return;

@@ -6,7 +6,6 @@ use sinew::{Frame, Message};
 
 use super::super::config::{DeadReason, Partials};
 use super::super::wire::Dialect;
-use super::peers::State;
 use super::{BrokerEngine, BrokerEvent, Kept};
 use crate::common::{Ext, ExtIdem, Item, Op, PeerId, Status, LONGEST};
 
@@ -146,10 +145,7 @@ impl BrokerEngine {
         } else {
             self.died(id, DeadReason::Reply);
             // Its worker goes on with what nobody waits for.
-            if let Some(worker) = self.workers.get_mut(peer) {
-                worker.state = State::Suspect;
-            }
-            self.left_flight(peer);
+            self.suspect(peer);
         }
     }
 
