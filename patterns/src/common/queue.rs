@@ -147,6 +147,11 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
     }
 
+    /// Other bounds, for what is pushed from now on; what is in the queue stays in it.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Appends an item, if it fits.
     pub fn push(&mut self, item: Item<K, T>) -> Pushed<T> {
         let mut dropped = Vec::new();
@@ -436,6 +441,24 @@ mod tests {
         }
         let mut none = FairQueue::new(limits(0, 0, OnFull::DropOldest));
         assert_eq!(none.push(item(0, 1)), Pushed::Refused(1));
+    }
+
+    #[test]
+    fn bounds_that_change() {
+        let mut queue = FairQueue::new(limits(3, 1 << 20, OnFull::Reject));
+        for value in 0..3 {
+            assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+        }
+        queue.set_limits(limits(2, 1 << 20, OnFull::Reject));
+        assert_eq!(
+            (queue.len(), queue.push(item(0, 3))),
+            (3, Pushed::Refused(3))
+        );
+        queue.set_limits(limits(2, 1 << 20, OnFull::DropOldest));
+        assert!(
+            matches!(queue.push(item(0, 4)), Pushed::Replaced(_, dropped) if dropped == [0, 1])
+        );
+        assert_eq!(queue.len(), 2);
     }
 
     #[test]

@@ -185,12 +185,14 @@ impl BrokerEngine {
         self.authorizer = Some(Box::new(authorizer));
     }
 
-    /// A policy for one service. The bounds of its queue apply from when it is next empty.
+    /// A policy for one service. The bounds of its queue apply to requests that come from now on; those that wait stay,
+    /// for as long as the policy said that they found.
     pub fn set_policy(&mut self, service: impl AsRef<[u8]>, policy: ServicePolicy) {
         let name = service.as_ref();
         self.policies.insert(name.to_vec(), policy);
         if let Some(service) = self.services.get_mut(name) {
             service.policy = policy;
+            service.queue.set_limits(policy.queue);
         }
     }
 

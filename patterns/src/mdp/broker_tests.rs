@@ -732,6 +732,26 @@ fn everything_is_bounded() {
     assert_eq!(bench.broker.service("third").unwrap().workers, 5);
 }
 
+/// A policy that is set while the service has workers and requests.
+#[test]
+fn bounds_that_change() {
+    let mut bench = Bench::with("busy");
+    let policy = |messages| ServicePolicy {
+        queue: Limits {
+            messages,
+            ..Limits::default()
+        },
+        ..config().policy
+    };
+    bench.ext_call("d", "echo", Ext::default(), "1");
+    bench.broker.set_policy("echo", policy(1));
+    bench.ext_call("d", "echo", Ext::default(), "2");
+    assert_eq!(bench.declined("d").0, Status::Rejected);
+    bench.broker.set_policy("echo", policy(2));
+    bench.ext_call("d", "echo", Ext::default(), "3");
+    assert_eq!(bench.stats(), (2, 1, 1));
+}
+
 #[test]
 fn octets_are_bounded_over_all_services() {
     let mut config = config();
