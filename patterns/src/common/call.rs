@@ -138,6 +138,14 @@ impl Fault {
             reason: reason.into(),
         }
     }
+
+    /// Its deadline was over before it was begun.
+    pub(crate) fn expired() -> Self {
+        Fault {
+            status: Status::Expired,
+            reason: String::new(),
+        }
+    }
 }
 
 impl fmt::Display for Fault {

@@ -108,7 +108,7 @@ pub struct WorkerCounters {
     pub replies: u64,
     /// Replies that were of no use: the connection was lost meanwhile.
     pub undeliverable: u64,
-    /// Requests whose deadline was over when they came.
+    /// Requests whose deadline was over before the handler had them.
     pub expired: u64,
     /// Connections given up: by the broker, or for its silence.
     pub reconnects: u64,
@@ -239,6 +239,15 @@ impl WorkerEngine {
     /// reply, for 7/MDP has no other word for it.
     pub fn handle_fault(&mut self, now: Instant, id: WorkerRequestId, fault: Fault) {
         self.finish(now, id, Err(fault));
+    }
+
+    /// The deadline of a request was over before the handler took it: it is declined, and counts as expired.
+    pub fn handle_expired(&mut self, now: Instant, id: WorkerRequestId) {
+        if self.work.as_ref().is_some_and(|work| work.id == id) {
+            self.counters.requests -= 1;
+            self.counters.expired += 1;
+            self.finish(now, id, Err(Fault::expired()));
+        }
     }
 
     /// The handler has a part of the reply. False if nobody will read it.
@@ -454,11 +463,7 @@ impl WorkerEngine {
         });
         if ext.deadline == Some(Duration::ZERO) {
             self.counters.expired += 1;
-            let fault = Fault {
-                status: Status::Expired,
-                reason: String::new(),
-            };
-            return self.finish(now, id, Err(fault));
+            return self.finish(now, id, Err(Fault::expired()));
         }
         if let Link::Up { liveness, beat, .. } = &mut self.link {
             liveness.suspend();

@@ -169,6 +169,10 @@ impl ServeEngine for Slots {
         self.with(slot, |engine| engine.handle_progress(now, id));
     }
 
+    fn expired(&mut self, now: Instant, (slot, id): Self::Id) {
+        self.with(slot, |engine| engine.handle_expired(now, id));
+    }
+
     fn drain(&mut self, now: Instant) {
         Slots::drain(self, now);
     }

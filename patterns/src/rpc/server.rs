@@ -219,6 +219,16 @@ impl ServerEngine {
         self.finish(now, id, Kept::Fault(fault));
     }
 
+    /// The deadline of a request was over before a handler took it: it is declined, and counts as expired.
+    pub fn handle_expired(&mut self, now: Instant, id: RequestId) {
+        let running = |pending: &Box<Pending>| pending.queued.is_none();
+        if self.requests.get(&id).is_some_and(running) {
+            self.counters.started -= 1;
+            self.counters.expired += 1;
+            self.finish(now, id, Kept::Fault(Fault::expired()));
+        }
+    }
+
     /// A handler has a part of the reply; others follow, and then [`handle_reply`](Self::handle_reply).
     /// False if nobody will read it: the client is gone, or does not speak EXT.
     pub fn handle_partial(&mut self, id: RequestId, part: &Message) -> bool {

@@ -179,6 +179,10 @@ impl ServeEngine for ServerEngine {
 
     fn progress(&mut self, _: Instant, _: RequestId) {}
 
+    fn expired(&mut self, now: Instant, id: RequestId) {
+        self.handle_expired(now, id);
+    }
+
     fn drain(&mut self, _: Instant) {
         self.handle_drain();
     }

@@ -158,6 +158,22 @@ fn what_is_late_never_reaches_a_handler() {
     assert_eq!(bench.server.counters().expired, 2);
 }
 
+/// RPC-09, when requests wait between the engine and whoever takes them.
+#[test]
+fn what_is_late_for_its_handler_is_declined_too() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", keyed(7, 1), "x");
+    let request = bench.starts().unwrap();
+    bench.server.handle_expired(bench.now, request.id);
+    bench.declined("a", Status::Expired);
+    bench.server.handle_expired(bench.now, request.id);
+    let counters = bench.server.counters();
+    assert_eq!((counters.expired, counters.started), (1, 0));
+    assert_eq!(bench.server.load(), (0, 0, 0));
+    bench.sends("a", "1", keyed(7, 2), "x");
+    assert!(bench.starts().is_some(), "its key is not used up");
+}
+
 #[test]
 fn a_key_is_carried_out_once() {
     let mut bench = Bench::new(config());
