@@ -128,6 +128,8 @@ pub struct Fault {
     pub status: Status,
     /// Why, in words for people. Longer texts than an extension header has room for are cut when sent.
     pub reason: String,
+    /// When to come back. Clients honour it if the status is [`Status::Rejected`]. On the wire in milliseconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
@@ -136,6 +138,24 @@ impl Fault {
         Fault {
             status: Status::Failed,
             reason: reason.into(),
+            retry_after: None,
+        }
+    }
+
+    /// There is no room for the request, which was not begun and may come again after this time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew_patterns::common::{Fault, Status};
+    ///
+    /// let fault = Fault::rejected(Duration::from_millis(250), "three run already");
+    /// assert_eq!(fault.status, Status::Rejected);
+    /// ```
+    pub fn rejected(retry_after: Duration, reason: impl Into<String>) -> Self {
+        Fault {
+            status: Status::Rejected,
+            reason: reason.into(),
+            retry_after: Some(retry_after),
         }
     }
 
@@ -144,6 +164,7 @@ impl Fault {
         Fault {
             status: Status::Expired,
             reason: String::new(),
+            retry_after: None,
         }
     }
 }

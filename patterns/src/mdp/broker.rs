@@ -21,6 +21,7 @@
 mod peers;
 mod results;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -140,6 +141,8 @@ struct Request {
 #[derive(Debug, Clone)]
 struct Kept {
     status: Status,
+    retry_after: Option<Duration>,
+    reason: Option<Cow<'static, str>>,
     body: Vec<Frame>,
 }
 
@@ -523,6 +526,8 @@ impl BrokerEngine {
         frames.extend(more);
         let kept = Kept {
             status: Status::Ok,
+            retry_after: None,
+            reason: None,
             body: frames,
         };
         self.give(origin, kept);
@@ -547,7 +552,12 @@ impl BrokerEngine {
 
     /// Sends a last reply.
     fn give(&mut self, origin: &Origin, kept: Kept) {
-        let Kept { status, body } = kept;
+        let Kept {
+            status,
+            retry_after,
+            reason,
+            body,
+        } = kept;
         if !origin.ext && status != Status::Ok {
             self.counters.silent += 1;
             return;
@@ -556,6 +566,8 @@ impl BrokerEngine {
             id: origin.id,
             op: Op::Final,
             status: Some(status),
+            retry_after,
+            reason,
             ..Ext::default()
         };
         self.send_client(origin, ext, body, true);

@@ -412,9 +412,12 @@ fn a_key_that_a_worker_turned_away_may_come_again() {
         idem: Some(ExtIdem::Key),
         ..Ext::default()
     };
+    let pause = Some(Duration::from_millis(250));
     let answer = |status| Ext {
         status: Some(status),
         op: Op::Final,
+        retry_after: pause,
+        reason: Some("full".into()),
         ..Ext::default()
     };
     bench.ext_ready("w", "echo");
@@ -423,8 +426,11 @@ fn a_key_that_a_worker_turned_away_may_come_again() {
         bench.ext_call("d", "echo", key(), "pay");
         assert_eq!(bench.log(), ["w:request pay"], "before {status:?}");
         bench.ext_reply("w", "c", answer(status), "");
-        assert_eq!(bench.declined("c").0, status);
-        assert_eq!(bench.declined("d").0, status);
+        for client in ["c", "d"] {
+            let (told, ext) = bench.declined(client);
+            assert_eq!((told, ext.retry_after), (status, pause));
+            assert_eq!(ext.reason.as_deref(), Some("full"));
+        }
     }
     bench.ext_call("c", "echo", key(), "pay");
     assert_eq!(bench.log(), ["w:request pay"]);

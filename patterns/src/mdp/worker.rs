@@ -321,6 +321,7 @@ impl WorkerEngine {
                 op: Op::Final,
                 part: (work.parts > 0).then_some(work.parts),
                 status: Some(fault.map_or(Status::Ok, |fault| fault.status)),
+                retry_after: fault.and_then(|fault| fault.retry_after),
                 reason: fault.map(|fault| crate::rpc::short(&fault.reason).to_owned().into()),
                 ..Ext::default()
             };

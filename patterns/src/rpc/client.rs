@@ -331,6 +331,7 @@ pub(crate) fn answer_of(ext: Option<&Ext<'_>>, body: Message) -> Answer {
         status => Answer::Failed(Fault {
             status,
             reason: ext.reason.as_deref().unwrap_or_default().to_owned(),
+            retry_after: ext.retry_after,
         }),
     }
 }

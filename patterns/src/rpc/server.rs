@@ -482,6 +482,7 @@ impl ServerEngine {
                 _ => Kept::Fault(Fault {
                     status: Status::Conflict,
                     reason: "the parts of this reply were sent to an earlier attempt".into(),
+                    retry_after: None,
                 }),
             };
             for waiter in cache.done((), key, kept.clone(), bytes, now) {
@@ -506,6 +507,7 @@ impl ServerEngine {
             op: Op::Final,
             part: (parts > 0).then_some(parts),
             status: Some(fault.map_or(Status::Ok, |fault| fault.status)),
+            retry_after: fault.and_then(|fault| fault.retry_after),
             reason: fault.map(|fault| short(&fault.reason).to_owned().into()),
             ..Ext::default()
         };

@@ -227,6 +227,7 @@ fn a_key_that_was_declined_may_come_again() {
 fn a_key_that_a_handler_turned_away_may_come_again() {
     let gate = Gate::new(GateConfig {
         inside: 1,
+        retry_after: Duration::from_millis(250),
         ..GateConfig::default()
     });
     let handle = |bench: &mut Bench, request: ServerRequest| {
@@ -243,8 +244,10 @@ fn a_key_that_a_handler_turned_away_may_come_again() {
     let request = bench.starts().unwrap();
     bench.sends("b", "1", keyed(7, 2), "pay");
     handle(&mut bench, request);
-    bench.declined("a", Status::Rejected);
-    bench.declined("b", Status::Rejected);
+    for client in ["a", "b"] {
+        let ext = bench.declined(client, Status::Rejected);
+        assert_eq!(ext.retry_after, Some(Duration::from_millis(250)));
+    }
     drop(permit);
     bench.sends("a", "1", keyed(7, 3), "pay");
     let request = bench.starts().expect("it is not known");

@@ -185,10 +185,14 @@ impl BrokerEngine {
                 let kept = match request.parts {
                     0 => Kept {
                         status,
+                        retry_after: ext.retry_after,
+                        reason: ext.reason.clone(),
                         body: frames.clone(),
                     },
                     _ => Kept {
                         status: Status::Conflict,
+                        retry_after: None,
+                        reason: None,
                         body: Vec::new(),
                     },
                 };
@@ -210,7 +214,8 @@ impl BrokerEngine {
                 self.send_client(&request.origin, ext, frames, true);
             }
             if let (Some((key, kept)), Some(cache)) = (kept, &mut self.cache) {
-                let bytes = kept.body.iter().map(|frame| frame.len()).sum();
+                let reason = kept.reason.as_ref().map_or(0, |reason| reason.len());
+                let bytes = reason + kept.body.iter().map(|frame| frame.len()).sum::<usize>();
                 // "Come back" is no end: who comes back is to be served.
                 let waiters = match kept.status.is_not_begun() {
                     true => cache.abandon((), key),
