@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use sinew::{Context, Dealer, Endpoint, Frame, Message, Router};
 use sinew_patterns::common::{
-    CacheConfig, CallError, CallOptions, Ext, Fault, Heartbeat, Idem, Limits, MsgId, Random,
-    RetryPolicy, Scope, Status,
+    CacheConfig, CallError, CallOptions, Ext, Fault, Headers, Heartbeat, Idem, Limits, MsgId,
+    Random, RetryPolicy, Scope, Status,
 };
 use sinew_patterns::mdp::{
     self, Broker, BrokerConfig, BrokerEngine, Lease, ServicePolicy, Worker, WorkerConfig,
@@ -24,6 +24,7 @@ const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 fn ext() -> ClientConfig {

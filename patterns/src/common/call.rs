@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Backoff, BreakerConfig, Random, RetryBudget, Status};
+use super::{Backoff, BreakerConfig, Headers, Random, RetryBudget, Status};
 
 /// The name of a request or message: 128 bits, unique for all practical purposes.
 ///
@@ -61,7 +61,7 @@ pub enum Idem {
 }
 
 /// Options of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOptions {
     /// When the call ends, reply or no reply, counted from its beginning. Default: 10 s.
     pub deadline: Duration,
@@ -70,6 +70,8 @@ pub struct CallOptions {
     /// From 0 to 7, 7 first; more counts as 7. Default: 0. Decides between calls that wait to be sent,
     /// and is told to servers that speak the extension header.
     pub priority: u8,
+    /// What handlers are told besides the body, such as a traceparent. Default: none.
+    pub headers: Headers,
 }
 
 impl Default for CallOptions {
@@ -78,6 +80,7 @@ impl Default for CallOptions {
             deadline: Duration::from_secs(10),
             idem: Idem::Safe,
             priority: 0,
+            headers: Headers::new(),
         }
     }
 }

@@ -281,10 +281,10 @@ impl<T> Calls<T> {
         Ok(id)
     }
 
-    pub(crate) fn request(&self, id: CallId) -> Option<(&T, CallOptions)> {
+    pub(crate) fn request(&self, id: CallId) -> Option<(&T, &CallOptions)> {
         self.calls
             .get(&id)
-            .map(|call| (&call.request, call.options))
+            .map(|call| (&call.request, &call.options))
     }
 
     /// The only call on a route, for protocols that cannot tell replies apart.

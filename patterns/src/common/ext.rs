@@ -192,6 +192,19 @@ impl<'a> Ext<'a> {
         frame.starts_with(&MAGIC)
     }
 
+    /// How long a request is still of use: the less of `dl` and `ttl`.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.into_iter().chain(self.ttl).min()
+    }
+
+    /// Whether a request is not to be begun yet. Servers, brokers and workers hold nothing back: they decline it with
+    /// 503.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        self.not_before.is_some_and(|wait| !wait.is_zero())
+    }
+
     /// Reads a header. `None` if the frame is none at all, but a body.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ impl TokenClient {
                 deadline: config.timeout,
                 // What is granted twice is lost.
                 idem: Idem::Once,
-                priority: 0,
+                ..CallOptions::default()
             },
         })))
     }

@@ -349,9 +349,14 @@ impl BrokerEngine {
             self.counters.malformed += 1;
             return self.decline(&origin, Status::NoService, None);
         }
-        if ext.deadline == Some(Duration::ZERO) {
+        if ext.time_left() == Some(Duration::ZERO) {
             self.counters.expired += 1;
             return self.decline(&origin, Status::Expired, None);
+        }
+        if ext.is_early() {
+            self.counters.early += 1;
+            let why = Some("this broker holds no requests back");
+            return self.decline(&origin, Status::Unavailable, why);
         }
         let named = origin.id.map(|id| (origin.peer.clone(), id));
         if named
@@ -413,7 +418,7 @@ impl BrokerEngine {
             _ => service.policy.ttl,
         };
         let latest = now + ttl.min(LONGEST);
-        let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
+        let deadline = ext.time_left().map(|left| now + left.min(LONGEST));
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
         let item = Item {
             flow: origin.peer.clone(),
@@ -728,6 +733,8 @@ impl BrokerEngine {
         if worker.ext && request.origin.ext {
             let ext = Ext {
                 deadline: request.deadline.map(|at| at.saturating_duration_since(now)),
+                // Both are one from here on.
+                ttl: None,
                 attempt: Some(u16::try_from(request.deliveries).unwrap_or(u16::MAX)),
                 ..request.ext.clone()
             };

@@ -511,6 +511,33 @@ fn deadlines_and_waiting_times() {
     assert_eq!(bench.broker.bytes(), 0);
 }
 
+/// `ttl` is a deadline as well, and nothing is held back until `nb`. What else is in a header is the worker's.
+#[test]
+fn times_of_life_and_times_to_come() {
+    let mut bench = Bench::new(config());
+    let ext = |ttl, not_before| Ext {
+        deadline: Some(Duration::from_secs(9)),
+        ttl: Some(Duration::from_millis(ttl)),
+        not_before: Some(Duration::from_millis(not_before)),
+        trace: Some("00-1-2-01".into()),
+        ..Ext::default()
+    };
+    bench.ext_ready("w", "echo");
+    bench.ext_call("c", "echo", ext(0, 0), "x");
+    assert_eq!(bench.declined("c").0, Status::Expired);
+    bench.ext_call("c", "echo", ext(50, 1), "x");
+    assert_eq!(bench.declined("c").0, Status::Unavailable);
+    assert_eq!(bench.broker.counters().early, 1);
+    bench.ext_call("c", "echo", ext(50, 0), "x");
+    let (_, frames) = bench.sent().unwrap();
+    let ext = Ext::decode(&frames[5]).unwrap().unwrap();
+    assert_eq!(
+        (ext.deadline, ext.ttl),
+        (Some(Duration::from_millis(50)), None)
+    );
+    assert_eq!(ext.trace.as_deref(), Some("00-1-2-01"));
+}
+
 /// The worker is told what is left of the deadline, and which delivery this is.
 #[test]
 fn workers_that_know_the_header_get_it_and_others_do_not() {

@@ -170,6 +170,8 @@ pub struct BrokerCounters {
     pub dead: u64,
     /// Requests that waited too long.
     pub expired: u64,
+    /// Requests declined because they were not to be begun yet.
+    pub early: u64,
     /// Requests declined for want of room.
     pub rejected: u64,
     /// Requests known already.

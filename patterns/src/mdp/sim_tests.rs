@@ -182,12 +182,13 @@ impl ClientNode {
                 deadline: self.patience + self.random.up_to(Duration::from_secs(8)),
                 idem,
                 priority: self.random.below(8) as u8,
+                ..CallOptions::default()
             };
             let service = ["echo", "other"][self.random.below(2) as usize];
             let body = Message::from(number.to_be_bytes());
             self.world.borrow_mut().asked.insert(number, idem);
             self.world.borrow_mut().begun.insert(number, now);
-            match self.engine.handle_call(now, service, body, options) {
+            match self.engine.handle_call(now, service, body, options.clone()) {
                 Ok(call) => {
                     self.calls.insert(call, (number, now + options.deadline));
                 }

@@ -20,8 +20,8 @@ use sinew::{Frame, Message};
 
 use super::wire::{self, Dialect, ToWorker};
 use crate::common::{
-    Backoff, Beat, Engine, Ext, Fault, Heartbeat, Liveness, MsgId, Op, PeerEvent, PeerId, Port,
-    Random, Status, Transmit, LONGEST,
+    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, Liveness, MsgId, Op, PeerEvent, PeerId,
+    Port, Random, Status, Transmit, LONGEST,
 };
 
 /// Options of a worker.
@@ -68,6 +68,8 @@ pub struct WorkerRequest {
     pub id: WorkerRequestId,
     /// What is asked.
     pub body: Message,
+    /// What else the client tells, if it speaks the extension header.
+    pub headers: Headers,
     /// When nobody waits for the reply any more, if the client said so.
     pub deadline: Option<Instant>,
     /// What the client calls it, if it speaks the extension header.
@@ -110,6 +112,8 @@ pub struct WorkerCounters {
     pub undeliverable: u64,
     /// Requests whose deadline was over before the handler had them.
     pub expired: u64,
+    /// Requests declined because they were not to be begun yet.
+    pub early: u64,
     /// Connections given up: by the broker, or for its silence.
     pub reconnects: u64,
     /// Messages that are not of the protocol, or not expected.
@@ -123,6 +127,7 @@ impl WorkerCounters {
         self.replies += other.replies;
         self.undeliverable += other.undeliverable;
         self.expired += other.expired;
+        self.early += other.early;
         self.reconnects += other.reconnects;
         self.malformed += other.malformed;
     }
@@ -462,7 +467,15 @@ impl WorkerEngine {
             parts: 0,
             current: true,
         });
-        if ext.deadline == Some(Duration::ZERO) {
+        if ext.is_early() {
+            self.counters.early += 1;
+            let fault = Fault {
+                status: Status::Unavailable,
+                ..Fault::failed("this worker holds no requests back")
+            };
+            return self.finish(now, id, Err(fault));
+        }
+        if ext.time_left() == Some(Duration::ZERO) {
             self.counters.expired += 1;
             return self.finish(now, id, Err(Fault::expired()));
         }
@@ -474,7 +487,8 @@ impl WorkerEngine {
         self.events.push_back(WorkerEvent::Request(WorkerRequest {
             id,
             body: Message::multipart(body),
-            deadline: ext.deadline.map(|left| now + left.min(LONGEST)),
+            headers: Headers::of(&ext),
+            deadline: ext.time_left().map(|left| now + left.min(LONGEST)),
             name: ext.id,
             delivery: ext.attempt,
         }));

@@ -184,6 +184,7 @@ impl ServeEngine for Slots {
             SlotEvent::Of(slot, WorkerEvent::Request(request)) => {
                 let asked = Asked {
                     body: request.body,
+                    headers: request.headers,
                     peer: None,
                     deadline: request.deadline,
                     id: request.name,

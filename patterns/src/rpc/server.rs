@@ -20,8 +20,8 @@ use sinew::{Frame, Message};
 use super::wire;
 use super::Dialect;
 use crate::common::{
-    CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Item, Known, Limits, MsgId, Op, PeerEvent,
-    PeerId, Port, Pushed, ReplyCache, Status, Ticket, Transmit, LONGEST,
+    CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Headers, Item, Known, Limits, MsgId, Op,
+    PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, Ticket, Transmit, LONGEST,
 };
 
 /// Options of a server.
@@ -73,6 +73,8 @@ pub struct ServerRequest {
     pub peer: PeerId,
     /// What is asked.
     pub body: Message,
+    /// What else the client tells.
+    pub headers: Headers,
     /// When nobody waits for the reply any more, if the client said so.
     pub deadline: Option<Instant>,
     /// The idempotence key, if it has one.
@@ -108,6 +110,8 @@ pub struct ServerCounters {
     pub conflicts: u64,
     /// Requests whose deadline was over before a handler was free.
     pub expired: u64,
+    /// Requests declined because they were not to be begun yet.
+    pub early: u64,
     /// Requests declined for want of room.
     pub rejected: u64,
     /// Requests given up by their client, or whose client went away.
@@ -168,6 +172,7 @@ struct Pending {
     /// Of EXT clients.
     place: Option<Place>,
     body: Option<Message>,
+    headers: Headers,
     deadline: Option<Instant>,
     key: Option<MsgId>,
     /// `None`: it is running.
@@ -280,9 +285,15 @@ impl ServerEngine {
             self.decline(&origin, ext.id, Status::Unavailable, None);
             return;
         }
-        if ext.deadline == Some(Duration::ZERO) {
+        if ext.time_left() == Some(Duration::ZERO) {
             self.counters.expired += 1;
             self.decline(&origin, ext.id, Status::Expired, None);
+            return;
+        }
+        if ext.is_early() {
+            self.counters.early += 1;
+            let why = Some("this server holds no requests back");
+            self.decline(&origin, ext.id, Status::Unavailable, why);
             return;
         }
         let place = origin.ext.then(|| place_of(&origin));
@@ -332,7 +343,8 @@ impl ServerEngine {
         }
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
+        let headers = Headers::of(&ext);
+        let deadline = ext.time_left().map(|left| now + left.min(LONGEST));
         let item = Item {
             flow: origin.peer.clone(),
             priority: ext.priority.unwrap_or(0),
@@ -364,6 +376,7 @@ impl ServerEngine {
             origin,
             place,
             body: Some(body),
+            headers,
             deadline,
             key,
             queued,
@@ -555,6 +568,7 @@ impl ServerEngine {
             id,
             peer: pending.origin.peer.clone(),
             body: pending.body.take().unwrap_or_default(),
+            headers: std::mem::take(&mut pending.headers),
             deadline: pending.deadline,
             key: pending.key,
         }));

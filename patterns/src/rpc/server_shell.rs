@@ -193,6 +193,7 @@ impl ServeEngine for ServerEngine {
                 let key: Option<MsgId> = request.key;
                 let asked = Asked {
                     body: request.body,
+                    headers: request.headers,
                     peer: Some(request.peer),
                     deadline: request.deadline,
                     id: key,

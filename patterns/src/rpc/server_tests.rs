@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use sinew::{Frame, Message};
 
 use super::*;
-use crate::common::{Fault as Failure, OnFull};
+use crate::common::{CallOptions, Fault as Failure, OnFull};
 use crate::flow::{Gate, GateConfig};
 
 struct Bench {
@@ -156,6 +156,42 @@ fn what_is_late_never_reaches_a_handler() {
     assert!(bench.reply().is_some());
     bench.declined("a", Status::Expired);
     assert_eq!(bench.server.counters().expired, 2);
+}
+
+/// `ttl` is a deadline as well, and nothing is held back until `nb`.
+#[test]
+fn times_of_life_and_times_to_come() {
+    let mut bench = Bench::new(config());
+    let ext = |ttl, not_before| {
+        Some(Ext {
+            deadline: Some(Duration::from_secs(9)),
+            ttl: Some(Duration::from_millis(ttl)),
+            not_before: Some(Duration::from_millis(not_before)),
+            ..Ext::default()
+        })
+    };
+    bench.sends("a", "0", ext(0, 0), "x");
+    bench.declined("a", Status::Expired);
+    bench.sends("a", "0", ext(50, 1), "x");
+    bench.declined("a", Status::Unavailable);
+    bench.sends("a", "1", ext(50, 0), "x");
+    let deadline = bench.now + Duration::from_millis(50);
+    assert_eq!(bench.starts().unwrap().deadline, Some(deadline));
+    let counters = bench.server.counters();
+    assert_eq!((counters.expired, counters.early), (1, 1));
+}
+
+#[test]
+fn headers_reach_the_handler() {
+    let headers = Headers::new().with_trace("00-1-2-01").unwrap();
+    let options = CallOptions {
+        headers: headers.with("tenant", "blue").unwrap(),
+        ..CallOptions::default()
+    };
+    let mut bench = Bench::new(config());
+    let ext = crate::rpc::request_ext(&options, Duration::from_secs(1), 1);
+    bench.sends("a", "1", Some(ext), "x");
+    assert_eq!(bench.starts().unwrap().headers, options.headers);
 }
 
 /// RPC-09, when requests wait between the engine and whoever takes them.

@@ -100,9 +100,10 @@ impl Caller {
                 deadline: self.patience + self.random.up_to(Duration::from_secs(8)),
                 idem,
                 priority: self.random.below(9) as u8,
+                ..CallOptions::default()
             };
             self.world.borrow_mut().asked.insert(number, idem);
-            match self.engine.handle_call(now, body(number), options) {
+            match self.engine.handle_call(now, body(number), options.clone()) {
                 Ok(call) => {
                     self.calls
                         .insert(call, (number, now + options.deadline, options));

@@ -19,7 +19,7 @@ use sinew::{Endpoint, Message};
 use super::driver::{Driver, Owed, Sender, With};
 use super::inbox::Inbox;
 use super::thread::{Desk, Running, StartError};
-use crate::common::{Engine, Fault, MsgId, PeerId, Port};
+use crate::common::{Engine, Fault, Headers, MsgId, PeerId, Port};
 
 /// An engine that has requests carried out.
 pub(crate) trait ServeEngine: Engine + Send + 'static {
@@ -50,6 +50,7 @@ pub(crate) enum Told<I> {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) body: Message,
+    pub(crate) headers: Headers,
     pub(crate) peer: Option<PeerId>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) id: Option<MsgId>,
@@ -95,6 +96,12 @@ impl Request {
     /// The same, to be kept; an empty message is left in its place.
     pub fn take_body(&mut self) -> Message {
         std::mem::take(&mut self.asked.body)
+    }
+
+    /// What the client tells besides the body ([`CallOptions::headers`](crate::common::CallOptions::headers)).
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        &self.asked.headers
     }
 
     /// Who asks, if that is known: a worker behind a broker does not know.

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use sinew::{Context, Endpoint, Message};
-use sinew_patterns::common::{Backoff, CallError, CallOptions, Idem, RetryPolicy};
+use sinew_patterns::common::{Backoff, CallError, CallOptions, Headers, Idem, RetryPolicy};
 use sinew_patterns::rpc::{Client, ClientConfig, Dialect};
 
 use crate::remote::Remote;
@@ -14,6 +14,7 @@ pub(crate) const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 pub(crate) fn client(at: &[&Endpoint], attempt_timeout: Duration) -> Client {
