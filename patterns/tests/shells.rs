@@ -574,6 +574,8 @@ fn services_behind_a_broker() {
         threads.into_iter().for_each(|t| t.join().unwrap());
         assert!(client.available("echo", &LONG).unwrap());
         assert!(!client.available("nothing", &LONG).unwrap());
+        assert!(block_on(client.available_async("echo", &LONG)).unwrap());
+        assert!(!block_on(client.available_async("nothing", &LONG)).unwrap());
         let counters = broker.handle().counters();
         assert_eq!((counters.requests, counters.replies), (200, 200));
         assert_eq!(broker.handle().services(), [b"echo".to_vec()]);

@@ -254,6 +254,12 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         self.items.get(&ticket)
     }
 
+    /// The item that has been here longest; what was put back counts as before all others.
+    #[must_use]
+    pub fn oldest(&self) -> Option<&Item<K, T>> {
+        self.items.first_key_value().map(|(_, item)| item)
+    }
+
     /// Items in the queue.
     #[must_use]
     pub fn len(&self) -> usize {

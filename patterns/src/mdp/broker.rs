@@ -126,6 +126,8 @@ struct Request {
     bytes: usize,
     /// When its client does not wait any more.
     deadline: Option<Instant>,
+    /// When it came.
+    since: Instant,
     deliveries: u32,
     ticket: Option<Ticket>,
     key: Option<MsgId>,
@@ -223,7 +225,16 @@ impl BrokerEngine {
     /// What a service is doing. `None` if it has neither workers nor requests.
     #[must_use]
     pub fn service(&self, name: impl AsRef<[u8]>) -> Option<ServiceStats> {
-        self.services.get(name.as_ref()).map(Service::stats)
+        let service = self.services.get(name.as_ref())?;
+        Some(ServiceStats {
+            oldest: self.oldest(service),
+            ..service.stats()
+        })
+    }
+
+    fn oldest(&self, service: &Service) -> Option<Instant> {
+        let item = service.queue.oldest()?;
+        self.requests.get(&item.value).map(|request| request.since)
     }
 
     /// The names of all services that have workers or requests, in order.
@@ -324,7 +335,7 @@ impl BrokerEngine {
             return;
         }
         match ext.op {
-            Op::Call if origin.service.starts_with(MMI) => self.asked_about(&origin, &body),
+            Op::Call if origin.service.starts_with(MMI) => self.asked_about(now, &origin, &body),
             Op::Call => self.requested(now, origin, ext, body),
             Op::Cancel => {
                 let named = origin.id.map(|id| (origin.peer, id));
@@ -457,6 +468,7 @@ impl BrokerEngine {
             body,
             bytes,
             deadline,
+            since: now,
             deliveries: 0,
             ticket,
             key,
@@ -492,7 +504,7 @@ impl BrokerEngine {
     }
 
     /// Answers what is asked about the broker itself (8/MMI): the question is the last frame.
-    fn asked_about(&mut self, origin: &Origin, body: &[Frame]) {
+    fn asked_about(&mut self, now: Instant, origin: &Origin, body: &[Frame]) {
         let mut frames = body.to_vec();
         let question = frames.pop().unwrap_or_default();
         let code = |known: bool| Frame::from(if known { "200" } else { "404" });
@@ -514,9 +526,12 @@ impl BrokerEngine {
             b"mmi.stats" => match self.services.get(question.as_slice()) {
                 Some(service) => {
                     let stats = service.stats();
+                    let age = (self.oldest(service)).map(|at| now.saturating_duration_since(at));
+                    let age = age.unwrap_or_default().as_millis();
                     more = pairs(&[
                         ("ready", stats.ready as u64),
                         ("ready_bytes", stats.ready_bytes as u64),
+                        ("oldest_ms", u64::try_from(age).unwrap_or(u64::MAX)),
                         ("in_flight", stats.in_flight as u64),
                         ("workers", stats.workers as u64),
                         ("replies", stats.replies),

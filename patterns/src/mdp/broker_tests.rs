@@ -712,6 +712,7 @@ fn questions_to_the_broker() {
     assert_eq!(ask(&mut bench, "mmi.services", ""), ["200", "echo"]);
     let stats = ask(&mut bench, "mmi.stats", "echo");
     assert_eq!(stats[..5], ["200", "ready", "0", "ready_bytes", "0"]);
+    assert_eq!(stats[5..7], ["oldest_ms", "0"]);
     assert_eq!(ask(&mut bench, "mmi.stats", "nothing"), ["404"]);
     assert_eq!(
         ask(&mut bench, "mmi.stats", "")[..3],
@@ -725,6 +726,25 @@ fn questions_to_the_broker() {
     assert_eq!(bench.log(), ["v:disconnect"]);
     bench.ready("u", "nul\0");
     assert_eq!(bench.log(), ["u:disconnect"]);
+}
+
+/// How long the first of those who wait has waited, also if a worker had it in between.
+#[test]
+fn the_age_of_what_waits() {
+    let mut bench = Bench::with("busy");
+    let begin = bench.now;
+    assert_eq!(bench.broker.service("echo").unwrap().oldest, None);
+    bench.pass(BEAT);
+    bench.call("d", "echo", "later");
+    let oldest = |bench: &Bench| bench.broker.service("echo").unwrap().oldest;
+    assert_eq!(oldest(&bench), Some(begin + BEAT));
+    bench.down("w");
+    assert_eq!(oldest(&bench), Some(begin));
+    bench.pass(BEAT);
+    bench.log();
+    bench.call("e", "mmi.stats", "echo");
+    let (_, frames) = bench.sent().unwrap();
+    assert_eq!(frames[8..10], [Frame::from("oldest_ms"), "200".into()]);
 }
 
 /// MDP-05 and MDP-08, in small.
