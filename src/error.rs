@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use thiserror::Error;
@@ -230,6 +231,14 @@ pub enum ProxyError {
         /// What was expected.
         expected: &'static str,
     },
+    /// What this socket receives cannot go out by itself.
+    #[error("a proxy cannot reflect by a {given} socket: expected {expected}")]
+    Reflected {
+        /// Its type.
+        given: SocketType,
+        /// What was expected.
+        expected: &'static str,
+    },
     /// This is no socket that everything can be copied to.
     #[error("a proxy cannot copy to a {given} socket: expected PUSH, PUB, XPUB, DEALER or PAIR")]
     Capture {
@@ -285,6 +294,15 @@ pub enum SendFailure {
     /// The message given to a [`Dgram`](crate::Dgram) is none.
     #[error("the message is no datagram: expected two frames, the first an address such as `192.0.2.1:5555`")]
     NoDatagram,
+    /// A [`Dgram`](crate::Dgram) that is bound nowhere has nothing to send from.
+    #[error("the socket is not bound, expected a bind to a `udp://` endpoint before")]
+    NotBound,
+    /// No datagram can go to port 0.
+    #[error("a datagram for {peer}, expected a port from 1 to 65535")]
+    PortZero {
+        /// The address given.
+        peer: SocketAddr,
+    },
     /// The message given to a [`Radio`](crate::Radio) by a sink has no group.
     #[error("the message is for no group: expected two frames, the first a group of at most 255 octets without a NUL")]
     NoGroup,

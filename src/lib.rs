@@ -233,8 +233,8 @@ pub use proto::{
 };
 #[cfg(not(loom))]
 pub use proxy::{
-    Proxy, ProxyAside, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, RunningProxy,
-    SideStatistics,
+    Proxy, ProxyAside, ProxyHandle, ProxyReport, ProxyState, ProxyStatistics, Reflected,
+    RunningProxy, SideStatistics,
 };
 #[cfg(not(loom))]
 pub use routing::DuplicateId;
@@ -245,9 +245,9 @@ pub use socket::{
     Channel, Client, CloseReport, ContextSnapshot, Datagram, Dealer, Dgram, Dish, EventFd, Figure,
     FigureKind, Gather, Interest, Pair, Peer, PeerState, PendingRequest, PollEvents, PollItem,
     Pollable, Poller, ProxySocket, Pub, Pull, Push, Radio, Readiness, Receiver, RecvPart, Rep, Req,
-    RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shared, SocketBuilder,
-    SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent, TimerId, XPub,
-    XSub,
+    RequestOptions, Requester, Router, Scatter, SendPart, Sender, Server, Shareable, Shared,
+    SocketBuilder, SocketKind, SocketSnapshot, SocketStats, Split, Stream, Sub, SubscriptionEvent,
+    TimerId, XPub, XSub,
 };
 pub use socket_type::SocketType;
 pub use sync::ThreadScheduling;

@@ -30,17 +30,19 @@ fn has_test(source: &str, name: &str) -> bool {
         let (before, after) = (&source[..at], &source[at + name.len()..]);
         let whole = !after.starts_with(|c: char| c.is_alphanumeric() || c == '_');
         whole
-            && (before.ends_with("fn ") && after.starts_with(['(', '<']) || before.ends_with("!("))
+            && (before.ends_with("fn ") && after.starts_with(['(', '<'])
+                || before.trim_end().ends_with("!("))
     })
 }
 
 #[test]
 fn only_functions_and_arguments_of_macros_are_tests() {
     let source =
-        "one_way!(push_and_pull, Push);\nfn peer() {}\n// router\nlet pair = dealer(stream);";
+        "one_way!(push_and_pull, Push);\nsends!(\n    sub,\n    Sub);\nfn peer() {}\n// router\nlet pair = dealer(stream);";
     for (name, expected) in [
         ("push_and_pull", true),
         ("peer", true),
+        ("sub", true),
         ("push", false),
         ("pee", false),
         ("router", false),

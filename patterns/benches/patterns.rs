@@ -11,6 +11,10 @@
 //! Everybody has its turn in each of several rounds, and the medians are told. Over tcp on the loopback; bodies of
 //! 64 octets. Figures of different runs cannot be compared. *Processor* is the time of all threads, of both sides, per
 //! call with 64 at a time (Linux): what others do on the machine changes it least.
+//!
+//! Majordomo goes over two connections and back, through a broker. 7/MDP has no names for requests, so there each of 64
+//! calls has a connection of its own, on both sides of the broker; what that costs by itself tells the row of bare
+//! sockets with a connection per call. With the extension header client and worker have one connection each.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -65,8 +69,9 @@ fn main() {
         .skip_while(|argument| *argument != "--only")
         .nth(1))
     .cloned();
-    let rows: [(&str, Run); 6] = [
+    let rows: [(&str, Run); 7] = [
         ("bare DEALER to ROUTER", bare),
+        ("bare, a connection per call", apart),
         ("`flow::GatedRouter`", gated),
         ("`rpc`, plain", |depth, turn| {
             rpc(depth, turn, Dialect::Plain)
@@ -238,6 +243,39 @@ fn bare(depth: usize, turn: Duration) -> f64 {
         }
     });
     let rate = pump(&at, depth, turn);
+    beside.stop();
+    rate
+}
+
+/// The same with a DEALER for each call at a time.
+fn apart(depth: usize, turn: Duration) -> f64 {
+    let mut router = Router::new();
+    let at = router.bind("tcp://127.0.0.1:*").expect("it binds");
+    let beside = Beside::start(move || {
+        if let Ok((from, message)) = router.recv_from_timeout(LOOK) {
+            // The other side may be gone.
+            let _ = router.send_to(&from, message);
+        }
+    });
+    let body = Message::multipart([&b""[..], &BODY]);
+    let begin = Instant::now();
+    let callers = (0..depth).map(|_| {
+        let (mut dealer, body) = (Dealer::builder().connect(&at).expect("it connects"), &body);
+        async move {
+            let mut calls = 0u64;
+            while begin.elapsed() < turn {
+                dealer
+                    .send_async(body.clone())
+                    .await
+                    .expect("there is room");
+                dealer.recv_async().await.expect("there is a reply");
+                calls += 1;
+            }
+            calls
+        }
+    });
+    let calls = futures::executor::block_on(futures::future::join_all(callers));
+    let rate = calls.iter().sum::<u64>() as f64 / begin.elapsed().as_secs_f64();
     beside.stop();
     rate
 }

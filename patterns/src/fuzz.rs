@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-/// Arbitrary octets for each decoder of what peers send.
+/// Arbitrary octets for each decoder of what peers send, and of what files hold.
 pub fn patterns(data: &[u8]) {
     crate::common::fuzz_ext(data);
+    crate::common::fuzz_record(data);
     crate::rpc::fuzz_rpc(data);
     crate::mdp::fuzz_mdp(data);
     crate::flow::fuzz_tokens(data, Instant::now());

@@ -21,7 +21,7 @@ pub mod rpc;
 
 mod shell;
 
-pub use shell::{Replies, Request, RouterShell, StartError};
+pub use shell::{DirectoryStore, Replies, Request, RouterShell, StartError};
 
 #[cfg(test)]
 mod lab;

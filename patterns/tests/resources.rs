@@ -3,11 +3,12 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sinew::Context;
-use sinew_patterns::common::CallOptions;
+use sinew_patterns::common::{CallOptions, MemoryStore, StoreLimits};
 use sinew_patterns::flow::{TokenClient, TokenConfig, TokenServer};
 use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
 use sinew_patterns::rpc::{Client, ClientConfig, Server, ServerConfig};
@@ -34,7 +35,9 @@ fn life() {
     };
     let tcp = ["tcp://127.0.0.1:*"];
 
-    let server = Server::bind(&context, &tcp, ServerConfig::default()).unwrap();
+    let store = Arc::new(MemoryStore::new(StoreLimits::default()));
+    let config = ServerConfig::default();
+    let server = Server::bind_with_store(&context, &tcp, config, store).unwrap();
     let client = Client::connect(&context, server.endpoints(), ClientConfig::default()).unwrap();
     let handle = server.handle();
     let serving = thread::spawn(move || server.serve(|request| Ok(request.take_body())));

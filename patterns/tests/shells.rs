@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use sinew::{Context, Dealer, Endpoint, Frame, Message, Router};
 use sinew_patterns::common::{
-    CacheConfig, CallError, CallOptions, Ext, Fault, Headers, Heartbeat, Idem, Limits, MsgId,
-    Random, RetryPolicy, Scope, Status,
+    CacheConfig, CallError, CallOptions, DedupStore, Ext, Fault, Headers, Heartbeat, Idem, Limits,
+    MemoryStore, MsgId, Random, RetryPolicy, Scope, Status, StoreLimits,
 };
 use sinew_patterns::mdp::{
     self, Broker, BrokerConfig, BrokerEngine, Lease, ServicePolicy, Worker, WorkerConfig,
 };
 use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig, ServerHandle};
-use sinew_patterns::{Request, StartError};
+use sinew_patterns::{DirectoryStore, Request, StartError};
 
 /// Long enough for any machine; no test waits for it unless something is broken.
 const LONG: CallOptions = CallOptions {
@@ -46,7 +46,16 @@ fn serve(
     config: ServerConfig,
     handler: impl Fn(&mut Request) -> Result<Message, Fault> + Send + Sync + 'static,
 ) -> Serving {
-    let server = Server::bind(&Context::default(), &[at], config).unwrap();
+    serve_with(
+        Server::bind(&Context::default(), &[at], config).unwrap(),
+        handler,
+    )
+}
+
+fn serve_with(
+    server: Server,
+    handler: impl Fn(&mut Request) -> Result<Message, Fault> + Send + Sync + 'static,
+) -> Serving {
     let at = server.endpoints()[0].clone();
     let handle = server.handle();
     let thread = thread::spawn(move || server.serve(handler));
@@ -157,6 +166,68 @@ fn one_key_is_carried_out_once() {
     let plain = connect(&[&server.at], ClientConfig::default());
     assert_eq!(plain.call("pay", &key), Err(CallError::NeedsExt));
     server.drain();
+}
+
+/// RPC-02: each server is another life, and the one after it answers with what the one before it did.
+#[test]
+fn a_key_outlives_its_server() {
+    let directory = tempfile::tempdir().unwrap();
+    let limits = StoreLimits {
+        keys: 2,
+        ..StoreLimits::default()
+    };
+    let files = DirectoryStore::open(directory.path(), limits).unwrap();
+    let stores: [Arc<dyn DedupStore>; 3] = [
+        Arc::new(MemoryStore::new(limits)),
+        Arc::new(files.clone()),
+        Arc::new(
+            DirectoryStore::open(directory.path().join("synced"), limits)
+                .unwrap()
+                .synced(),
+        ),
+    ];
+    let with_key = |number| CallOptions {
+        idem: Idem::Key(MsgId::random(&mut Random::new(number))),
+        ..LONG
+    };
+    for store in stores {
+        let effects = Arc::new(AtomicU32::new(0));
+        for _ in 0..3 {
+            let (context, config) = (Context::default(), ServerConfig::default());
+            let at = ["tcp://127.0.0.1:*"];
+            let server = Server::bind_with_store(&context, &at, config, Arc::clone(&store));
+            let counted = Arc::clone(&effects);
+            let server = serve_with(server.unwrap(), move |request| {
+                counted.fetch_add(1, Ordering::Relaxed);
+                match request.body().as_bytes() {
+                    b"fail" => Err(Fault::failed("no luck")),
+                    _ => Ok(request.take_body()),
+                }
+            });
+            let config = ClientConfig {
+                retry: RetryPolicy {
+                    max_attempts: 1,
+                    ..RetryPolicy::default()
+                },
+                ..ext()
+            };
+            let client = connect(&[&server.at], config);
+            assert_eq!(client.call("pay", &with_key(1)), Ok("pay".into()));
+            let failed = Err(CallError::Remote(Fault::failed("no luck")));
+            assert_eq!(client.call("fail", &with_key(2)), failed);
+            // The store is full; what has no key does not need it.
+            let full = client.call("pay", &with_key(3)).unwrap_err();
+            assert!(matches!(full, CallError::Rejected { .. }), "{full}");
+            assert_eq!(client.call("pay", &LONG), Ok("pay".into()));
+            server.drain();
+        }
+        assert_eq!(effects.load(Ordering::Relaxed), 2 + 3);
+    }
+    // What cannot be used is an error at the beginning.
+    std::fs::remove_dir_all(directory.path().join("lives")).unwrap();
+    let (context, config) = (Context::default(), ServerConfig::default());
+    let bound = Server::bind_with_store(&context, &["tcp://127.0.0.1:*"], config, Arc::new(files));
+    assert!(matches!(bound, Err(StartError::Store(_))));
 }
 
 /// RPC-10: parts in order, and a reader that goes away is noticed by the handler.

@@ -1,6 +1,9 @@
 //! SUB-07, RPC-11: everything that waits has a form for tasks, on tokio, on smol and on no runtime at all, and a future
 //! that is dropped loses nothing.
 
+#[path = "tasks/storms.rs"]
+mod storms;
+
 use std::future::Future;
 use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicU32, Ordering};

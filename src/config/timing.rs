@@ -63,10 +63,10 @@ pub(crate) struct Stops {
     pub(crate) refused_after_disconnect: bool,
 }
 
-/// Pings on an idle connection, so that a dead link is noticed.
+/// Pings on a connection, so that a dead link is noticed.
 ///
-/// By default a peer that has sent nothing for 10 s is pinged, and the connection is dropped if
-/// nothing arrives for 30 s after that.
+/// By default a peer is pinged every 10 s, whatever else goes on, and the connection is dropped if
+/// nothing at all arrives for 30 s after a ping.
 ///
 /// ```
 /// use std::time::Duration;
@@ -128,7 +128,7 @@ impl ReconnectPolicy {
     }
 
     /// The same, but gives the endpoint up when nobody listens there (over ipc also if there is no such
-    /// file). Of a name with several addresses, the last one tried decides.
+    /// file). Of a name with several addresses, the last one to fail decides.
     #[must_use]
     pub const fn stop_when_refused(mut self) -> Self {
         self.stops.refused = true;
@@ -201,8 +201,8 @@ impl Default for ReconnectPolicy {
 }
 
 impl Heartbeat {
-    /// Pings after every `interval` without incoming traffic, from 1 ms to 30 days; the connection is dropped when
-    /// nothing arrives for three times that after a ping. That time has the same range: an interval of more than
+    /// Pings after every `interval`, from 1 ms to 30 days, also while messages come: what comes in tells the peer
+    /// nothing. The connection is dropped when nothing arrives for three times that after a ping. That time has the same range: an interval of more than
     /// 10 days needs a [`timeout`](Self::timeout) of its own. Other values are reported by what makes the socket.
     /// (37/ZMTP 3.1, "Connection Heartbeating".)
     #[must_use]
@@ -224,8 +224,8 @@ impl Heartbeat {
         }
     }
 
-    /// The same with this time to wait for traffic after a ping, from 1 ms to 30 days. Default: three times the
-    /// interval.
+    /// The same with this time to wait for traffic after a ping, from 1 ms to 30 days, or zero to wait for ever:
+    /// silence then ends no connection, and pings only show that this side lives. Default: three times the interval.
     #[must_use]
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
@@ -240,13 +240,13 @@ impl Heartbeat {
         self
     }
 
-    /// The time without incoming traffic after which the peer is pinged; `None` if never.
+    /// The time from one ping to the next; `None` if there are none.
     #[must_use]
     pub const fn interval(&self) -> Option<Duration> {
         self.interval
     }
 
-    /// The time without traffic after a ping that ends the connection.
+    /// The time without traffic after a ping that ends the connection; zero if none does.
     pub(crate) const fn wait(&self) -> Duration {
         self.timeout
     }
@@ -260,10 +260,11 @@ impl Heartbeat {
         let Some(interval) = self.interval else {
             return Ok(());
         };
-        let (what, given) = if !(MIN_HEARTBEAT..=LONGEST).contains(&interval) {
-            ("interval", interval)
-        } else if !(MIN_HEARTBEAT..=LONGEST).contains(&self.timeout) {
-            ("timeout", self.timeout)
+        let (what, given, expected) = if !(MIN_HEARTBEAT..=LONGEST).contains(&interval) {
+            let expected = "from 1 ms to 30 days, or `Heartbeat::off()`";
+            ("interval", interval, expected)
+        } else if !self.timeout.is_zero() && !(MIN_HEARTBEAT..=LONGEST).contains(&self.timeout) {
+            ("timeout", self.timeout, "from 1 ms to 30 days, or zero")
         } else if self.ttl > MAX_TTL {
             return Err(OptionError::new(
                 "heartbeat",
@@ -276,7 +277,7 @@ impl Heartbeat {
         Err(OptionError::new(
             "heartbeat",
             format_args!("{what} {given:?}"),
-            "from 1 ms to 30 days, or `Heartbeat::off()`",
+            expected,
         ))
     }
 }

@@ -32,7 +32,10 @@ pub use name::ToEndpoint;
 /// | ws (feature `ws`) | `ws://*:80/path`, `ws://127.0.0.1:*` | `ws://example.org:80/path` |
 ///
 /// A port of `*` or `0` lets the system choose; `ipc://*` makes a private directory with a socket
-/// in it. Binding reports the real address. The path of a WebSocket is `/` if there is none; who connects
+/// in it: in the first of `$TMPDIR`, `$TEMPDIR`, `$TMP` and `/tmp` that is a directory, else in the current one.
+/// Binding reports the real address. Of udp that is numeric, also if a name was bound to; what is before a `;`
+/// stays. A second socket of this host cannot bind to the same udp address (`SO_REUSEADDR` is not set), but it can
+/// join the same group on the same port. The path of a WebSocket is `/` if there is none; who connects
 /// must name the very path that is bound.
 ///
 /// ```

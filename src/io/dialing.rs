@@ -4,7 +4,6 @@
 //! it to the connection it made, and takes it back when that is lost. Its back-off is reset by a
 //! completed handshake and by nothing else.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,7 +13,9 @@ use mio::unix::SourceFd;
 use mio::{Interest, Token as MioToken};
 
 use super::events::{ConnectionId, DisconnectReason, SocketEvent};
+use super::octets::Tries;
 use super::port::{Counters, Lease, PipeKey, Port};
+use super::race::{Outcome, Race};
 use super::random;
 use super::thread::{Command, EndpointId, IoThread, PipeEnds, Slot};
 use crate::config::Backoff;
@@ -36,8 +37,10 @@ pub(super) struct DialerSlot {
     name: Option<RoutingId>,
     state: State,
     backoff: Backoff,
-    /// Addresses not tried yet in this round.
-    addresses: VecDeque<SocketAddr>,
+    /// Since there was a connection last.
+    tries: Tries,
+    /// What this round still has to try; attempts are under way in `State::Connecting` only.
+    race: Race,
     /// Set when the endpoint is being closed: when to give up what is unsent.
     closing: Option<Option<Instant>>,
     alive: Arc<()>,
@@ -46,10 +49,7 @@ pub(super) struct DialerSlot {
 
 enum State {
     Resolving,
-    Connecting {
-        stream: Stream,
-        deadline: Option<Instant>,
-    },
+    Connecting,
     /// The connection to the proxy is made, the one through it is not.
     Tunnelling {
         stream: Stream,
@@ -91,7 +91,8 @@ impl IoThread {
             name,
             state: State::Resolving,
             backoff,
-            addresses: VecDeque::new(),
+            tries: Tries::default(),
+            race: Race::default(),
             closing: None,
             alive,
             _lease: lease,
@@ -130,8 +131,8 @@ impl IoThread {
                 }
             }
             (Address::Ipc(address), _) => {
-                let target = ConnectTarget::Ipc(address.clone());
-                self.attempt(slot, &target);
+                dialer.race = Race::new([ConnectTarget::Ipc(address.clone())]);
+                self.run_race(slot, None);
             }
             _ => {
                 debug_assert!(false, "inproc and udp have no connections");
@@ -153,94 +154,104 @@ impl IoThread {
         }
         match result {
             Ok(addresses) => {
-                dialer.addresses = addresses.into();
-                self.next_address(slot, None);
+                let target = |addr| ConnectTarget::Tcp { addr, source: None };
+                dialer.race = Race::new(addresses.into_iter().map(target));
+                self.run_race(slot, None);
             }
             Err(error) => {
                 let reason = dialer.unresolved(&error);
-                self.attempt_failed(slot, reason);
+                dialer.tell_failure(&reason);
+                self.round_failed(slot, reason);
             }
         }
     }
 
-    /// Tries the next address of this round; if none is left, the round has failed for `reason`.
-    fn next_address(&mut self, slot: usize, reason: Option<DisconnectReason>) {
-        let Some(dialer) = self.dialer(slot) else {
-            return;
-        };
-        let Some(address) = dialer.addresses.pop_front() else {
-            let reason = reason.unwrap_or_else(|| io::Error::from(io::ErrorKind::NotFound).into());
-            self.round_failed(slot, reason);
-            return;
-        };
-        let target = match dialer.endpoint.address() {
-            Address::Tcp(endpoint) => ConnectTarget::tcp(endpoint, address),
-            #[cfg(feature = "ws")]
-            Address::Ws(_) => Ok(ConnectTarget::Tcp {
-                addr: address,
-                source: None,
-            }),
-            _ => Err(io::ErrorKind::InvalidInput.into()),
-        };
-        match target {
-            Ok(target) => self.attempt(slot, &target),
-            Err(error) => self.attempt_failed(slot, error.into()),
+    /// Goes on with the attempts of this round. If there is none left, the round has failed: for the reason
+    /// of the one that failed last, and that is known to be `reason` if it is over already.
+    fn run_race(&mut self, slot: usize, mut reason: Option<DisconnectReason>) {
+        if let Some(dialer) = self.dialer(slot) {
+            dialer.state = State::Connecting;
         }
-    }
-
-    fn attempt(&mut self, slot: usize, target: &ConnectTarget) {
-        let registry_handle = self.handle.clone();
-        let Some(dialer) = self.dialer(slot) else {
-            return;
-        };
-        let started = start_connect(target, &dialer.port.config).and_then(|stream| {
-            registry_handle.registry().register(
-                &mut SourceFd(&stream.raw_fd()),
-                MioToken(slot),
-                Interest::WRITABLE,
-            )?;
-            Ok(stream)
-        });
-        match started {
-            Ok(stream) => {
-                let deadline = dialer
-                    .port
-                    .config
-                    .connect_timeout
-                    .and_then(|timeout| clock::now().checked_add(timeout));
-                dialer.state = State::Connecting { stream, deadline };
+        loop {
+            let now = clock::now();
+            let Some(dialer) = self.dialer(slot) else {
+                return;
+            };
+            let limit = dialer.port.config.connect_timeout;
+            let failure = if let Some(ended) = dialer.race.ended(now) {
+                match ended {
+                    Outcome::Connected(stream) => {
+                        for loser in dialer.race.stop() {
+                            self.unwatch(&loser);
+                        }
+                        self.reached(slot, stream);
+                        return;
+                    }
+                    Outcome::Failed(stream, error) => {
+                        self.unwatch(&stream);
+                        error.into()
+                    }
+                    Outcome::TooLate(stream) => {
+                        self.unwatch(&stream);
+                        let timeout = limit.unwrap_or_default();
+                        DisconnectReason::ConnectTimeout { timeout }
+                    }
+                }
+            } else if let Some(target) = dialer.race.due(now) {
+                // A local connect may be complete already: this loop looks.
+                match self.attempt(slot, target, now) {
+                    Ok(()) => continue,
+                    Err(error) => error.into(),
+                }
+            } else if dialer.race.is_over() {
+                let nobody = || io::Error::from(io::ErrorKind::NotFound).into();
+                self.round_failed(slot, reason.unwrap_or_else(nobody));
+                return;
+            } else {
                 self.retime_dialer(slot);
-                // A local connect may be complete already.
-                self.connect_progress(slot);
+                return;
+            };
+            if let Some(dialer) = self.dialer(slot) {
+                dialer.tell_failure(&failure);
             }
-            Err(error) => self.attempt_failed(slot, error.into()),
+            reason = Some(failure);
         }
+    }
+
+    /// Starts one attempt.
+    fn attempt(&mut self, slot: usize, target: ConnectTarget, now: Instant) -> io::Result<()> {
+        let handle = self.handle.clone();
+        let Some(dialer) = self.dialer(slot) else {
+            return Ok(());
+        };
+        let from = match (dialer.endpoint.address(), &target) {
+            (Address::Tcp(endpoint), ConnectTarget::Tcp { addr, .. }) => {
+                &ConnectTarget::tcp(endpoint, *addr)?
+            }
+            _ => &target,
+        };
+        let stream = start_connect(from, &dialer.port.config)?;
+        handle.registry().register(
+            &mut SourceFd(&stream.raw_fd()),
+            MioToken(slot),
+            Interest::WRITABLE,
+        )?;
+        let limit = dialer.port.config.connect_timeout;
+        dialer.race.start(target, stream, now, limit);
+        Ok(())
     }
 
     /// Looks whether a pending connect is done, or goes on with the proxy.
     pub(super) fn connect_progress(&mut self, slot: usize) {
-        let Some(dialer) = self.dialer(slot) else {
-            return;
-        };
-        let State::Connecting { stream, .. } = &dialer.state else {
-            self.tunnel_progress(slot);
-            return;
-        };
-        match stream.finish_connect() {
-            Ok(false) => {}
-            Ok(true) => self.reached(slot),
-            Err(error) => self.abandon(slot, error.into()),
+        match self.dialer(slot).map(|dialer| &dialer.state) {
+            Some(State::Connecting) => self.run_race(slot, None),
+            _ => self.tunnel_progress(slot),
         }
     }
 
     /// A connection is made, to the peer or to the proxy.
-    fn reached(&mut self, slot: usize) {
+    fn reached(&mut self, slot: usize, stream: Stream) {
         let Some(dialer) = self.dialer(slot) else {
-            return;
-        };
-        let State::Connecting { stream, .. } =
-            std::mem::replace(&mut dialer.state, State::Resolving)
-        else {
             return;
         };
         let now = clock::now();
@@ -263,7 +274,7 @@ impl IoThread {
             // `connect` refuses such endpoints.
             Some(None) => {
                 self.unwatch(&stream);
-                self.attempt_failed(slot, io::Error::from(io::ErrorKind::InvalidInput).into());
+                self.failed(slot, io::Error::from(io::ErrorKind::InvalidInput).into());
             }
         }
     }
@@ -318,8 +329,9 @@ impl IoThread {
             return;
         };
         let (port, endpoint) = (Arc::clone(&dialer.port), dialer.endpoint.clone());
-        dialer.addresses.clear();
-        let (link_slot, id) = self.connected(slot, port, endpoint, stream, since);
+        let tries = dialer.tries;
+        dialer.race = Race::default();
+        let (link_slot, id) = self.connected(slot, port, endpoint, stream, (since, tries));
         if let Some(dialer) = self.dialer(slot) {
             dialer.state = State::Connected(link_slot, id);
         }
@@ -327,15 +339,15 @@ impl IoThread {
         self.start_link(link_slot);
     }
 
-    /// Gives up the attempt under way.
+    /// Gives up what goes through the proxy.
     fn abandon(&mut self, slot: usize, reason: DisconnectReason) {
         if let Some(dialer) = self.dialer(slot) {
             let state = std::mem::replace(&mut dialer.state, State::Resolving);
-            if let Some(stream) = state.stream() {
-                self.unwatch(stream);
+            if let State::Tunnelling { stream, .. } = state {
+                self.unwatch(&stream);
             }
         }
-        self.attempt_failed(slot, reason);
+        self.failed(slot, reason);
     }
 
     fn unwatch(&self, stream: &Stream) {
@@ -343,16 +355,12 @@ impl IoThread {
         let _ = self.handle.registry().deregister(&mut source);
     }
 
-    /// One address did not work.
-    fn attempt_failed(&mut self, slot: usize, reason: DisconnectReason) {
+    /// The proxy that was reached is of no use: perhaps another address of it is.
+    fn failed(&mut self, slot: usize, reason: DisconnectReason) {
         if let Some(dialer) = self.dialer(slot) {
-            dialer.state = State::Resolving;
-            dialer.port.report(|| SocketEvent::ConnectFailed {
-                endpoint: dialer.endpoint.clone(),
-                reason: reason.clone(),
-            });
+            dialer.tell_failure(&reason);
         }
-        self.next_address(slot, Some(reason));
+        self.run_race(slot, Some(reason));
     }
 
     /// No address worked: wait, and begin again, unless this is to be the end.
@@ -379,6 +387,8 @@ impl IoThread {
         }
         match dialer.backoff.next_delay(random()) {
             Some(delay) => {
+                dialer.tries.reconnects += 1;
+                Counters::add(&dialer.port.counters.reconnects, 1);
                 dialer.state = State::Waiting {
                     until: clock::now() + delay,
                 };
@@ -407,10 +417,7 @@ impl IoThread {
         }
         match &dialer.state {
             State::Waiting { until } if *until <= now => self.begin_round(slot),
-            State::Connecting { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
-                let timeout = dialer.port.config.connect_timeout.unwrap_or_default();
-                self.abandon(slot, DisconnectReason::ConnectTimeout { timeout });
-            }
+            State::Connecting => self.run_race(slot, None),
             State::Tunnelling { deadline, .. } if deadline.is_some_and(|at| at <= now) => {
                 let timeout = dialer.port.config.handshake_timeout.unwrap_or_default();
                 self.abandon(slot, DisconnectReason::ProxyTimeout { timeout });
@@ -424,7 +431,8 @@ impl IoThread {
             return;
         };
         let own = match &dialer.state {
-            State::Connecting { deadline, .. } | State::Tunnelling { deadline, .. } => *deadline,
+            State::Connecting => dialer.race.wake_at(),
+            State::Tunnelling { deadline, .. } => *deadline,
             State::Waiting { until } => Some(*until),
             State::Resolving | State::Connected(..) => None,
         };
@@ -451,6 +459,7 @@ impl IoThread {
     pub(super) fn dialer_ready(&mut self, slot: usize) -> Option<PipeEnds> {
         let dialer = self.dialer(slot)?;
         dialer.backoff.reset();
+        dialer.tries = Tries::default();
         dialer.ends.take()
     }
 
@@ -478,7 +487,7 @@ impl IoThread {
             self.end_dialer(slot);
             return;
         }
-        Counters::add(&dialer.port.counters.reconnects, 1);
+        dialer.tries.handshake_failures += u64::from(lost.in_handshake);
         self.retry(slot);
     }
 
@@ -514,7 +523,10 @@ impl IoThread {
             return;
         };
         let alive = std::mem::take(&mut dialer.alive);
-        if let Some(stream) = dialer.state.stream() {
+        for stream in dialer.race.stop() {
+            self.unwatch(&stream);
+        }
+        if let State::Tunnelling { stream, .. } = &dialer.state {
             self.unwatch(stream);
         }
         if let Some(ends) = dialer.ends.take() {
@@ -530,21 +542,19 @@ impl IoThread {
     }
 }
 
-impl State {
-    /// The descriptor, while it is the dialer's.
-    fn stream(&self) -> Option<&Stream> {
-        match self {
-            State::Connecting { stream, .. } | State::Tunnelling { stream, .. } => Some(stream),
-            State::Resolving | State::Waiting { .. } | State::Connected(..) => None,
-        }
-    }
-}
-
 impl DialerSlot {
     /// Whom to connect to on the way to this target: the proxy, if there is one.
     fn server<'a>(&'a self, target: &'a HostPort) -> &'a HostPort {
         let proxy = self.port.config.tcp.socks.as_ref();
         proxy.map_or(target, |proxy| &proxy.server)
+    }
+
+    /// One address did not work, or the look-up.
+    fn tell_failure(&self, reason: &DisconnectReason) {
+        self.port.report(|| SocketEvent::ConnectFailed {
+            endpoint: self.endpoint.clone(),
+            reason: reason.clone(),
+        });
     }
 
     /// The system's words for a name it does not know do not name it.
@@ -639,6 +649,8 @@ mod tests {
     use crate::io::monitor::{Monitor, MonitorOptions};
     use crate::io::pool::IoPool;
     use crate::io::port::{NoHooks, Port};
+    #[cfg(target_os = "linux")]
+    use crate::io::race::tests::silent;
     use crate::io::thread::{next_id, Command, EndpointId};
     use crate::socket_type::SocketType;
     use crate::transport::Resolver;
@@ -716,6 +728,20 @@ mod tests {
         let (_second, other) = refusing("127.0.0.1:0");
         let (port, pool, mut monitor) = dial("tcp://a.name:1", move |_| Ok(vec![one, other, good]));
         assert_eq!(connected_peer(&mut monitor), (good.to_string(), 2));
+        close(&port, &pool);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_address_that_never_answers_holds_no_other_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        // The system would give it up after two minutes.
+        let (_held, silent) = silent();
+        let (_refusing, bad) = refusing("127.0.0.1:0");
+        let (port, pool, mut monitor) =
+            dial("tcp://a.name:1", move |_| Ok(vec![silent, bad, good]));
+        assert_eq!(connected_peer(&mut monitor), (good.to_string(), 1));
         close(&port, &pool);
     }
 

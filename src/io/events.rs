@@ -68,7 +68,7 @@ pub enum SocketEvent {
         /// The peer's address.
         peer: String,
     },
-    /// An attempt to connect failed.
+    /// An attempt to connect failed: each address of a name that was tried, unless another was faster.
     ConnectFailed {
         /// The endpoint given to `connect`.
         endpoint: Endpoint,
@@ -138,7 +138,8 @@ pub enum SocketEvent {
     /// when everything else has been read, in one event for each cause, however many they are.
     ///
     /// What a pattern is meant to leave out is counted in [`SocketStats`](crate::SocketStats) only: messages that
-    /// nobody subscribed to, and those that a newer one takes the place of (`conflate`).
+    /// nobody subscribed to, and those that a newer one takes the place of (`conflate`). Which peer they were for, or came
+    /// from, is told by the [`Traffic`](crate::Traffic) of each of its `connections()`.
     Dropped {
         /// Why.
         cause: DropCause,

@@ -9,14 +9,13 @@ use std::io::{self, IoSliceMut};
 use std::sync::Arc;
 
 use super::buffer::{BufferPool, ReadBuffer, BUFFER_SIZE};
-use super::drops::DropCause;
 use super::events::DisconnectReason;
 use super::framing::{Fault, Filled, FramedInput};
 use super::link::Link;
 use super::port::{Counters, Port};
 use super::reading::InOutcome;
 use crate::frame::{self, FrameError, Header};
-use crate::pipe::{Budget, Held, Memory, Writer};
+use crate::pipe::{Budget, Held, Losses, Memory, Writer};
 use crate::proto::{Decode, Event, LimitExceeded, Malformed, ProtocolError, MAX_HANDSHAKE_FRAME};
 use crate::socket_type::SocketType;
 use crate::sync::atomic::Ordering;
@@ -228,6 +227,13 @@ impl InPump {
     /// Messages that wait for the application.
     pub(super) fn queued_messages(&self) -> u64 {
         self.sink.writer().map_or(0, Writer::queued_messages)
+    }
+
+    /// What was dropped at its pipe, whatever connection that had.
+    pub(super) fn losses(&self) -> Losses {
+        self.sink
+            .writer()
+            .map_or_else(Losses::default, Writer::losses)
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {
@@ -783,7 +789,7 @@ impl InPump {
             // With frames before it that were none, it ended a message of no use.
             false => {
                 if self.message_frames > 0 {
-                    link.port.dropped(DropCause::Unexpected, 1);
+                    link.drop_unexpected();
                 }
                 self.end_frame(false);
             }
@@ -797,7 +803,7 @@ impl InPump {
             self.message_frames += 1;
             self.message_bytes += header.body_len as u64;
         } else {
-            link.port.dropped(DropCause::Unexpected, 1);
+            link.drop_unexpected();
         }
         self.end_frame(header.more);
         self.buffer.skip(header.header_len);

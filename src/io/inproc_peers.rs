@@ -90,6 +90,10 @@ impl Peer {
         let passed = |counts: &Option<Counts>| counts.as_ref().map(Counts::passed);
         let (sent, received) = (passed(&self.sent), passed(&self.received));
         let (sent, received) = (sent.unwrap_or_default(), received.unwrap_or_default());
+        let losses = |counts: &Option<Counts>| counts.as_ref().map(Counts::losses);
+        let losses = losses(&self.sent)
+            .unwrap_or_default()
+            .and(losses(&self.received).unwrap_or_default());
         Traffic {
             messages_sent: sent.messages,
             messages_received: received.messages,
@@ -97,6 +101,9 @@ impl Peer {
             bytes_received: received.octets,
             queued_to_send: sent.queued,
             queued_to_receive: received.queued,
+            dropped_full: losses.full,
+            dropped_conflated: losses.conflated,
+            dropped_unexpected: losses.unwanted,
         }
     }
 
@@ -108,6 +115,9 @@ impl Peer {
             routing_id: self.routing_id.clone(),
             socket_type: self.port.upgrade().map(|port| port.socket_type),
             since: self.since,
+            reconnects: 0,
+            handshake_failures: 0,
+            wakeups: 0,
             traffic: self.traffic(),
         }
     }

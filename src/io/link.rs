@@ -15,11 +15,12 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token as MioToken};
 
 use super::buffer::BufferPool;
+use super::drops::DropCause;
 use super::events::{ConnectionId, DisconnectReason, SocketEvent};
 use super::in_pump::InPump;
-use super::octets::LinkOctets;
+use super::octets::{LinkOctets, Tally, Tries};
 use super::out_pump::OutPump;
-use super::port::{PipeKey, Port};
+use super::port::{Counters, PipeKey, Port};
 use super::reading::{Caller, InOutcome, Interests, Polls, Reading};
 use super::room::Room;
 use super::thread::{Command, IoHandle};
@@ -53,6 +54,7 @@ pub(crate) struct Link {
     pub(crate) octets: Arc<LinkOctets>,
     key: OnceLock<PipeKey>,
     routing_id: OnceLock<RoutingId>,
+    pub(super) tally: Tally,
     pub(crate) output: OwnLine<Token<OutPump>>,
     /// The out-pump looks for what it has to send.
     pub(crate) proto: Mutex<Connection>,
@@ -72,7 +74,7 @@ impl Link {
         clippy::too_many_arguments,
         reason = "a connection is exactly these; it is made in one place"
     )]
-    pub(crate) fn new(
+    pub(super) fn new(
         id: ConnectionId,
         port: Arc<Port>,
         stream: Stream,
@@ -81,6 +83,7 @@ impl Link {
         home: IoHandle,
         slot: usize,
         opening: Opening<'_>,
+        tries: Tries,
         now: Instant,
     ) -> Arc<Link> {
         let proto = Connection::new(Arc::clone(&port.protocol), opening, now);
@@ -98,6 +101,7 @@ impl Link {
             octets,
             key: OnceLock::new(),
             routing_id: OnceLock::new(),
+            tally: Tally::new(tries),
             output: OwnLine(Token::new(OutPump::new())),
             proto: Mutex::new(proto),
             blocked: AtomicBool::new(false),
@@ -131,6 +135,12 @@ impl Link {
     pub(super) fn set_routing_id(&self, id: RoutingId) {
         // Set once, when the handshake is done.
         let _ = self.routing_id.set(id);
+    }
+
+    /// A message was received that the pattern has no use for, and that goes into no pipe.
+    pub(super) fn drop_unexpected(&self) {
+        Counters::add(&self.tally.unexpected, 1);
+        self.port.dropped(DropCause::Unexpected, 1);
     }
 
     /// Ends the connection for a reason that the pattern has found.

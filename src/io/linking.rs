@@ -13,6 +13,7 @@ use super::events::{ConnectionId, DisconnectReason, Initiator, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
+use super::octets::Tries;
 use super::port::{Arrival, Counters, Lease, PipeKey, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::thread::{next_id, EndpointId, IoThread, PipeEnds, Slot};
@@ -20,7 +21,7 @@ use super::writing::OutOutcome;
 use super::{PeerVersion, READ_TURN, ROOM_PATIENCE};
 use crate::endpoint::Endpoint;
 use crate::message::{PeerProperties, RoutingId};
-use crate::pipe::{Reader, Tuning, Writer};
+use crate::pipe::{Losses, Reader, Tuning, Writer};
 #[cfg(feature = "ws")]
 use crate::proto::Side;
 use crate::proto::{Opening, PeerInfo};
@@ -113,7 +114,8 @@ impl IoThread {
             listener,
             pending: Some(pending),
         };
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        let begun = (clock::now(), Tries::default());
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
         link.report(|| SocketEvent::Accepted {
             connection: link.id,
@@ -129,10 +131,10 @@ impl IoThread {
         port: Arc<Port>,
         endpoint: Endpoint,
         stream: Stream,
-        since: Instant,
+        begun: (Instant, Tries),
     ) -> (usize, ConnectionId) {
         let origin = Origin::Dialed { slot: dialer };
-        let link = self.insert_link(port, stream, endpoint, origin, None, since);
+        let link = self.insert_link(port, stream, endpoint, origin, None, begun);
         report_connected(&link);
         (link.slot, link.id)
     }
@@ -156,7 +158,8 @@ impl IoThread {
             listener: id,
             pending: None,
         };
-        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), clock::now());
+        let begun = (clock::now(), Tries::default());
+        let link = self.insert_link(port, stream, endpoint, origin, Some(lease), begun);
         refuse_if_full(&link);
         report_connected(&link);
         self.start_link(link.slot);
@@ -169,7 +172,7 @@ impl IoThread {
         endpoint: Endpoint,
         origin: Origin,
         lease: Option<Lease>,
-        since: Instant,
+        (since, tries): (Instant, Tries),
     ) -> Arc<Link> {
         let slot = self.new_slot(Slot::Freed);
         let peer = stream.peer_label();
@@ -184,6 +187,7 @@ impl IoThread {
             self.handle.clone(),
             slot,
             opening,
+            tries,
             since,
         );
         self.slots[slot] = Slot::Link(LinkSlot {
@@ -373,9 +377,16 @@ impl IoThread {
             return;
         }
         let link = Arc::clone(&this.link);
-        // What is readable is read first: silence is judged by what has come.
-        if !this.paused && !link.reading.is_with_caller() {
-            self.read_link(slot, false);
+        // What is readable is read first: silence is judged by what has come. A caller that reads is left alone as
+        // long as there is nothing to judge; after that its time is over, for what came may wait for it.
+        if !this.paused {
+            if !link.reading.is_with_caller() {
+                self.read_link(slot, false);
+            } else if is_overdue(&link, now) {
+                // One that is at it now has read what there was when this returns.
+                drop(link.input.lock());
+                self.take_back(&link);
+            }
             if self.link(slot, link.id).is_none() {
                 return;
             }
@@ -482,6 +493,10 @@ impl IoThread {
         } = ends;
         link.set_key(key);
         let first = writer.as_ref().map_or(0, Writer::messages_written);
+        let before = |losses: Option<Losses>| losses.unwrap_or_default();
+        let sent = before(reader.as_ref().map(Reader::losses));
+        let received = before(writer.as_ref().map(Writer::losses));
+        link.tally.begin(sent.and(received));
         if let Some(reader) = &reader {
             reader.set_signal(Arc::new(OutputSignal(Arc::downgrade(&link))));
         }
@@ -743,7 +758,7 @@ impl IoThread {
             reader,
             writer,
         };
-        port.links.leave(link.id);
+        port.links.leave(&link);
         // Its subscriptions go, its pipes end, it is no longer counted, and only then is it told: who
         // hears of it sees its consequences.
         port.hooks.link_down(key);
@@ -819,6 +834,11 @@ fn opening<'a>(endpoint: &'a Endpoint, origin: &Origin) -> Opening<'a> {
 /// How long a connection that has written everything waits for the peer to close its side. Closing
 /// with input unread would make the kernel reset the connection and drop what is on its way.
 const SHUT_GRACE: Duration = Duration::from_secs(2);
+
+/// Whether a peer would be taken for gone, by what has been read of it.
+fn is_overdue(link: &Link, now: Instant) -> bool {
+    !link.octets.traffic.load(Ordering::Relaxed) && lock(&link.proto).is_overdue(now)
+}
 
 /// Whom the pattern cannot have is told before it sends anything.
 fn refuse_if_full(link: &Link) {

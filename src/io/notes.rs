@@ -73,6 +73,7 @@ impl Port {
             writer.append_message(message);
             writer.publish_and_signal();
         } else {
+            writer.note_refused();
             self.dropped(DropCause::Full, 1);
         }
     }

@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use super::peers::Traffic;
+use super::port::Counters;
+use crate::pipe::Losses;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{lock, Mutex, OwnLine};
 
@@ -29,6 +31,63 @@ pub(crate) struct InAndOut {
     pub(crate) since: OnceLock<Instant>,
     /// Some arrived since the last look of the heartbeat timer.
     pub(crate) traffic: AtomicBool,
+}
+
+/// What else is counted of one connection: nothing that comes with every message. It lies where a [`Link`] has room.
+///
+/// [`Link`]: super::link::Link
+#[derive(Debug)]
+pub(super) struct Tally {
+    pub(super) tries: Tries,
+    /// How often the I/O thread was called to it. Written by that alone.
+    pub(super) wakeups: AtomicU64,
+    /// Messages received that went into no pipe.
+    pub(super) unexpected: AtomicU64,
+    /// What had been dropped at its pipes before they were its own.
+    full_before: AtomicU64,
+    conflated_before: AtomicU64,
+}
+
+/// What it took to make a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tries {
+    pub(super) reconnects: u64,
+    pub(super) handshake_failures: u64,
+}
+
+impl Tally {
+    pub(super) fn new(tries: Tries) -> Self {
+        Tally {
+            tries,
+            wakeups: AtomicU64::new(0),
+            unexpected: AtomicU64::new(0),
+            full_before: AtomicU64::new(0),
+            conflated_before: AtomicU64::new(0),
+        }
+    }
+
+    /// The I/O thread was called to it.
+    pub(super) fn called(&self) {
+        Counters::add_owned(&self.wakeups, 1);
+    }
+
+    /// The connection gets its pipes, at which so much was dropped before. To be told before a snapshot can be taken.
+    pub(super) fn begin(&self, before: Losses) {
+        self.full_before.store(before.full, Ordering::Relaxed);
+        let conflated = before.conflated;
+        self.conflated_before.store(conflated, Ordering::Relaxed);
+        // Takes away from what is added to it.
+        self.unexpected
+            .fetch_sub(before.unwanted, Ordering::Relaxed);
+    }
+
+    pub(super) fn before(&self) -> Losses {
+        Losses {
+            full: self.full_before.load(Ordering::Relaxed),
+            conflated: self.conflated_before.load(Ordering::Relaxed),
+            unwanted: 0,
+        }
+    }
 }
 
 /// The counts of a socket's connections.

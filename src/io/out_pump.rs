@@ -13,7 +13,7 @@ use super::framing::FramedOutput;
 use super::link::Link;
 use super::port::Counters;
 use super::writing::OutOutcome;
-use crate::pipe::{Reader, Writer};
+use crate::pipe::{Losses, Reader, Writer};
 use crate::proto::Encode;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
@@ -117,6 +117,13 @@ impl OutPump {
     /// Messages that wait to be written.
     pub(super) fn queued_messages(&self) -> u64 {
         self.reader.as_ref().map_or(0, Reader::queued_messages)
+    }
+
+    /// What was dropped at its pipe, whatever connection that had.
+    pub(super) fn losses(&self) -> Losses {
+        self.reader
+            .as_ref()
+            .map_or_else(Losses::default, Reader::losses)
     }
 
     pub(super) fn failure(&mut self) -> Option<DisconnectReason> {

@@ -7,7 +7,9 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::events::{ConnectionId, SocketEvent, Subscription};
+use super::in_pump::InPump;
 use super::link::Link;
+use super::out_pump::OutPump;
 use super::port::{PipeKey, Port};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -32,6 +34,14 @@ pub struct ConnectionSnapshot {
     pub socket_type: Option<SocketType>,
     /// When the handshake was done.
     pub since: Instant,
+    /// How many attempts there were to replace the connection before this one, or one that could not be made: 0 for the
+    /// first attempt to connect to an endpoint, 1 for the first after a loss. 0 for connections that peers made.
+    pub reconnects: u64,
+    /// How many of these attempts ended in the handshake.
+    pub handshake_failures: u64,
+    /// How often its I/O thread was called to it: by its descriptor, or by another thread that had something for it or
+    /// made room. None over inproc. Many messages for each is what batching is.
+    pub wakeups: u64,
     /// What has gone through it.
     pub traffic: Traffic,
 }
@@ -39,7 +49,7 @@ pub struct ConnectionSnapshot {
 /// What has gone through a connection. Of one that is busy, the figures may be a few messages apart.
 ///
 /// Over inproc the two sockets have one queue between them for each direction: what a socket sends is written as soon
-/// as it is in there, and what waits in there is told to either side.
+/// as it is in there, and what waits in there or was dropped there is told to either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct Traffic {
@@ -56,6 +66,14 @@ pub struct Traffic {
     /// Messages that wait for the application. May count some that it took, up to 64, until it waits again or
     /// takes more.
     pub queued_to_receive: u64,
+    /// Messages dropped because the queue of this connection was at its high-water mark, or the budget of the context
+    /// was used up; with conflation by topic, those that gave way to other topics. This tells which subscriber loses
+    /// messages. (What was lost with a connection that ended is told of the socket alone.)
+    pub dropped_full: u64,
+    /// Messages that a newer one took the place of, with the option `conflate`.
+    pub dropped_conflated: u64,
+    /// Messages received that the pattern has no use for.
+    pub dropped_unexpected: u64,
 }
 
 /// The connections of a socket that are open, in their order. What is entered is taken out when it ends.
@@ -63,13 +81,20 @@ pub struct Traffic {
 /// A sorted list, which takes less memory than a table: with ten thousand idle connections that is memory of each
 /// of them. Those that come are among the last.
 #[derive(Debug, Default)]
-pub(super) struct Links(Mutex<Vec<(ConnectionId, Weak<Link>)>>);
+pub(super) struct Links(Mutex<Open>);
+
+#[derive(Debug, Default)]
+struct Open {
+    links: Vec<(ConnectionId, Weak<Link>)>,
+    /// Those of connections that have left.
+    wakeups: u64,
+}
 
 impl Links {
     pub(super) fn enter(&self, link: &Arc<Link>, since: Instant) {
         // Set once, when the handshake is done.
         let _ = link.octets.since.set(since);
-        let mut links = lock(&self.0);
+        let links = &mut lock(&self.0).links;
         if links.len() == links.capacity() {
             let more = (links.len() / 4).max(4);
             links.reserve_exact(more);
@@ -78,30 +103,45 @@ impl Links {
         links.insert(at, (link.id, Arc::downgrade(link)));
     }
 
-    pub(super) fn leave(&self, id: ConnectionId) {
-        let mut links = lock(&self.0);
-        if let Ok(at) = links.binary_search_by_key(&id, |(id, _)| *id) {
+    pub(super) fn leave(&self, link: &Link) {
+        let mut open = lock(&self.0);
+        let Open { links, wakeups } = &mut *open;
+        if let Ok(at) = links.binary_search_by_key(&link.id, |(id, _)| *id) {
             links.remove(at);
+            *wakeups += link.tally.wakeups.load(Ordering::Relaxed);
         }
         if links.len() < links.capacity() / 4 {
             links.shrink_to_fit();
         }
     }
 
+    /// The connections, and the wake-ups of those that were.
+    fn open(&self) -> (Vec<Arc<Link>>, u64) {
+        let open = lock(&self.0);
+        let links = open.links.iter().filter_map(|(_, link)| link.upgrade());
+        (links.collect(), open.wakeups)
+    }
+
+    /// How often I/O threads were called to connections that are open, or were.
+    fn wakeups(&self) -> u64 {
+        let (open, gone) = self.open();
+        let wakeups = |link: Arc<Link>| link.tally.wakeups.load(Ordering::Relaxed);
+        gone + open.into_iter().map(wakeups).sum::<u64>()
+    }
+
     fn snapshots(&self) -> Vec<ConnectionSnapshot> {
         // Looked at without the lock: a pump in a long write holds up nobody but us.
-        let open: Vec<_> = {
-            let links = lock(&self.0);
-            links
-                .iter()
-                .filter_map(|(_, link)| link.upgrade())
-                .collect()
-        };
+        let (open, _) = self.open();
         open.iter().filter_map(|link| link.snapshot()).collect()
     }
 }
 
 impl Port {
+    /// How often I/O threads were called to its connections.
+    pub(crate) fn wakeups(&self) -> u64 {
+        self.links.wakeups()
+    }
+
     /// Who is connected now, in the order of their connections.
     pub(crate) fn connections(&self) -> Vec<ConnectionSnapshot> {
         let mut connections = self.links.snapshots();
@@ -145,15 +185,19 @@ impl Link {
 
     fn snapshot(&self) -> Option<ConnectionSnapshot> {
         let since = *self.octets.since.get()?;
-        let (queued_to_send, missed) = self.output.visit(|pump| pump.queued_messages());
+        let look = |pump: &mut OutPump| (pump.queued_messages(), pump.losses());
+        let ((queued_to_send, sent), missed) = self.output.visit(look);
         if missed {
             self.activate_output();
         }
-        let (queued_to_receive, missed) = self.input.visit(|pump| pump.queued_messages());
+        let look = |pump: &mut InPump| (pump.queued_messages(), pump.losses());
+        let ((queued_to_receive, received), missed) = self.input.visit(look);
         if missed {
             self.resume_input();
         }
         let octets = &self.octets;
+        let losses = sent.and(received).since(self.tally.before());
+        let unexpected = self.tally.unexpected.load(Ordering::Relaxed);
         let socket_type = lock(&self.proto).peer().and_then(|peer| peer.socket_type);
         Some(ConnectionSnapshot {
             connection: self.id,
@@ -162,6 +206,9 @@ impl Link {
             routing_id: self.routing_id(),
             socket_type,
             since,
+            reconnects: self.tally.tries.reconnects,
+            handshake_failures: self.tally.tries.handshake_failures,
+            wakeups: self.tally.wakeups.load(Ordering::Relaxed),
             traffic: Traffic {
                 messages_sent: octets.messages_written.load(Ordering::Relaxed),
                 messages_received: octets.messages_read.load(Ordering::Relaxed),
@@ -169,6 +216,9 @@ impl Link {
                 bytes_received: octets.read.load(Ordering::Relaxed),
                 queued_to_send,
                 queued_to_receive,
+                dropped_full: losses.full,
+                dropped_conflated: losses.conflated,
+                dropped_unexpected: losses.unwanted.wrapping_add(unexpected),
             },
         })
     }

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use super::drops::{DropCause, Drops};
 use super::events::{DisconnectReason, SocketEvent};
+use super::head_count::{Gathering, HeadCount};
 use super::inproc_peers::InprocPeers;
 use super::link::Link;
 use super::monitor::{Monitor, MonitorOptions, Monitors};
@@ -213,7 +214,7 @@ pub(crate) struct Port {
     /// What looks after the mail of a half that nobody uses any more.
     caretakers: [Mutex<Option<Caretaker>>; 2],
     /// Peers with a completed handshake (and inproc peers).
-    peers: AtomicUsize,
+    peers: HeadCount,
     /// Endpoints and connections that I/O threads still work on.
     leases: AtomicUsize,
     /// The socket is being closed.
@@ -344,7 +345,7 @@ impl Port {
             introductions: Mutex::default(),
             unseen_ends: Default::default(),
             caretakers: Default::default(),
-            peers: AtomicUsize::new(0),
+            peers: HeadCount::default(),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             released: Event::new(),
@@ -632,16 +633,21 @@ impl Port {
 
     /// Peers that messages can flow to or from now.
     pub(crate) fn peer_count(&self) -> usize {
-        self.peers.load(Ordering::Acquire)
+        self.peers.get()
+    }
+
+    /// Ready when there are so many. For who has neither half of the socket.
+    pub(crate) fn peers_reach(&self, count: usize) -> Gathering<'_> {
+        self.peers.reaches(count)
     }
 
     pub(crate) fn peer_up(&self) {
-        self.peers.fetch_add(1, Ordering::AcqRel);
+        self.peers.add();
         self.outbound.event().notify();
     }
 
     pub(crate) fn peer_down(&self) {
-        self.peers.fetch_sub(1, Ordering::AcqRel);
+        self.peers.subtract();
         self.outbound.event().notify();
     }
 

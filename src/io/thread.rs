@@ -390,7 +390,10 @@ impl IoThread {
                 Some(Slot::Listener(_)) => self.accept(slot),
                 Some(Slot::Dialer(_)) => self.connect_progress(slot),
                 Some(Slot::Datagrams(_)) => self.datagrams_ready(slot),
-                Some(Slot::Link(_)) => self.link_ready(slot, event),
+                Some(Slot::Link(this)) => {
+                    this.link.tally.called();
+                    self.link_ready(slot, event);
+                }
                 // Closed in this very turn, or a stale event of another use of the slot.
                 Some(Slot::Freed) | None => {}
             }
@@ -457,17 +460,20 @@ impl IoThread {
             Command::Resolved { slot, id, result } => self.resolved(slot, id, result),
             Command::Attend(slot, id) => {
                 if let Some(link) = self.link(slot, id) {
+                    link.tally.called();
                     link.begin_attention();
                     self.attend(slot);
                 }
             }
             Command::Output(slot, id) => {
                 if let Some(link) = self.link(slot, id) {
+                    link.tally.called();
                     self.heat(link);
                 }
             }
             Command::Input(slot, id) => {
-                if self.link(slot, id).is_some() {
+                if let Some(link) = self.link(slot, id) {
+                    link.tally.called();
                     self.read_link(slot, false);
                 }
             }
@@ -548,16 +554,21 @@ impl IoThread {
             false => CALLER_LOOK,
         };
         for link in gone {
-            let was_task = link.reading.is_with_task();
-            if link.reading.take(&link) && self.link(link.slot, link.id).is_some() {
-                self.read_link(link.slot, true);
-            }
-            if was_task {
-                // It may wait for long, and gives back the memory it read with.
-                link.port.inbound.event().notify();
-            }
+            self.take_back(&link);
         }
         self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + self.caller_look);
+    }
+
+    /// Takes a connection back from the caller that reads it, and reads what there is.
+    pub(super) fn take_back(&mut self, link: &Link) {
+        let was_task = link.reading.is_with_task();
+        if link.reading.take(link) && self.link(link.slot, link.id).is_some() {
+            self.read_link(link.slot, true);
+        }
+        if was_task {
+            // It may wait for long, and gives back the memory it read with.
+            link.port.inbound.event().notify();
+        }
     }
 
     fn handle_unread(&mut self) -> bool {

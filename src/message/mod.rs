@@ -103,6 +103,25 @@ impl Message {
         Message(Frames::Many(all))
     }
 
+    /// A message of these frames, which are not moved to another list, as [`multipart`](Self::multipart) does. No
+    /// frames at all make a message of one empty frame.
+    ///
+    /// ```
+    /// use sinew::{Frame, Message};
+    ///
+    /// let frames = vec![Frame::from("topic"), Frame::from("body")];
+    /// assert_eq!(Message::from_frames(frames), Message::multipart(["topic", "body"]));
+    /// assert_eq!(Message::from_frames(Vec::new()), Message::default());
+    /// ```
+    #[inline]
+    #[must_use]
+    pub fn from_frames(mut frames: Vec<Frame>) -> Self {
+        match frames.len() {
+            0 | 1 => Message(Frames::One(frames.pop().unwrap_or_default())),
+            _ => Message(Frames::Many(frames)),
+        }
+    }
+
     /// The frames, at least one.
     #[inline]
     #[must_use]

@@ -16,6 +16,7 @@
 //! what the reader has begun with, and a writer never waits. It is slower than a plain pipe: each message takes a lock.
 
 use super::kept::{Keep, Kept, Loss};
+use super::losses::Tally;
 use super::{lock, pipe, Arc, Held, Limits, Mutex, Reader, Shared, Signal, Tuning, Writer};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::barrier;
@@ -63,6 +64,7 @@ pub(crate) fn conflate(front: Reader, tuning: Tuning, terms: Terms) -> Reader {
     let (writer, mut back) = pipe(UNLIMITED, tuning);
     let conflation = Arc::new(Conflation {
         waiting: AtomicU64::new(0),
+        tally: Tally::new(),
         state: Mutex::new(State {
             front: None,
             kept: Kept::new(terms.keep),
@@ -97,6 +99,8 @@ const UNLIMITED: Limits = Limits {
 pub(super) struct Conflation {
     /// How many messages `state.kept` has. Changed under the lock.
     waiting: AtomicU64,
+    /// What was dropped. Changed under the lock, as is that of the front pipe, which is the same for its writer.
+    tally: Tally,
     state: Mutex<State>,
     /// Of the back pipe, to signal without the lock.
     back: Arc<Shared>,
@@ -154,6 +158,8 @@ impl Conflation {
                 break;
             }
         }
+        self.tally.add(loss);
+        reader.shared.reader.tally.add(loss);
         let finished = reader.is_finished();
         if finished {
             // Nobody is there to do it later. It is counted as it was until the reader is gone.
@@ -195,6 +201,20 @@ impl Conflation {
         }
     }
 
+    /// What was dropped so far.
+    pub(super) fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// A message that was read from the back pipe is of no use.
+    pub(super) fn note_unwanted(&self) {
+        let state = lock(&self.state);
+        self.tally.add_unwanted();
+        if let Some(front) = &state.front {
+            front.shared.reader.tally.add_unwanted();
+        }
+    }
+
     /// How many messages there are that [`Conflation::pull`] would move, one after the other.
     pub(super) fn waiting(&self) -> u64 {
         self.waiting.load(Ordering::Acquire)
@@ -218,6 +238,10 @@ impl Conflation {
     pub(super) fn narrow(&self, prefix: usize) {
         let mut state = lock(&self.state);
         let loss = state.kept.narrow(prefix);
+        self.tally.add(loss);
+        if let Some(front) = &state.front {
+            front.shared.reader.tally.add(loss);
+        }
         self.changed(&mut state);
         drop(state);
         self.count(loss);

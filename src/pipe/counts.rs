@@ -1,10 +1,13 @@
 //! A look at how much has gone through a pipe, for whoever has neither of its ends.
 
 use super::conflate::Conflation;
+use super::losses::{self, Losses};
 use super::{Arc, Ordering, Reader, Shared};
 
 /// Reads the counts that the two ends keep for each other. Costs them nothing. It keeps what is unread
-/// when both ends have been let go of: it should not be kept for long after them.
+/// when both ends have been let go of: it should not be kept for long after them. (It is not: over inproc, the only
+/// place that keeps it, the entry of a connection goes when either socket ends it or is closed, which is before that
+/// socket lets go of its end; and who waits for a name to be bound is struck off with its endpoint.)
 #[derive(Clone)]
 pub(crate) struct Counts {
     shared: Arc<Shared>,
@@ -33,6 +36,11 @@ impl Reader {
 }
 
 impl Counts {
+    /// What was dropped here so far.
+    pub(crate) fn losses(&self) -> Losses {
+        losses::of(&self.shared, self.conflation.as_deref())
+    }
+
     pub(crate) fn passed(&self) -> Passed {
         let Shared { writer, reader, .. } = &*self.shared;
         // In this order: what was acknowledged had been published before.

@@ -56,6 +56,7 @@ mod distance;
 mod forward;
 mod kept;
 mod lend;
+mod losses;
 mod memory;
 mod reader;
 mod writer;
@@ -67,12 +68,14 @@ use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
 use block::{Block, Node, SpareBlocks};
 use budget::Lease;
+use losses::Tally;
 
 pub(crate) use budget::{Budget, Held};
 pub(crate) use conflate::{conflate, conflating, Terms};
 pub(crate) use counts::Counts;
 pub(crate) use forward::Run;
 pub(crate) use kept::Keep;
+pub(crate) use losses::Losses;
 pub(crate) use memory::Memory;
 pub(crate) use reader::Reader;
 pub(crate) use writer::Writer;
@@ -152,6 +155,7 @@ pub(crate) fn pipe_within(
         writer: CachePadded(WriterLine {
             published_bytes: AtomicU64::new(0),
             published_messages: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
         }),
         reader: CachePadded(ReaderLine {
             acked_bytes: AtomicU64::new(0),
@@ -160,6 +164,7 @@ pub(crate) fn pipe_within(
                 node: sentinel,
                 block: std::ptr::null_mut(),
             }),
+            tally: Tally::new(),
             spare: OwnLine(SpareBlocks::new()),
         }),
         sleep: CachePadded(SleepLine {
@@ -197,6 +202,8 @@ struct WriterLine {
     /// Whole messages published. Stored after `published_bytes`: who sees *m* messages here
     /// (`Acquire`) also sees at least their octets there.
     published_messages: AtomicU64,
+    /// Messages that were dropped as the pipe was full.
+    refused: AtomicU64,
 }
 
 /// Written by the reader only, but for `spare`.
@@ -206,6 +213,8 @@ struct ReaderLine {
     acked_messages: AtomicU64,
     /// Where the list begins for whoever drops it: the reader stores it when it goes.
     rest: UnsafeCell<Rest>,
+    /// What was dropped at this end.
+    tally: Tally,
     /// Written by both whenever a block has been read: the second line of the pair, which would be empty.
     spare: OwnLine<SpareBlocks>,
 }

@@ -326,6 +326,10 @@ impl Reader {
         line.acked_messages.store(self.messages, Ordering::Release);
         // Pairs with the fence in `Writer::arm`. Once per stride, so an ordinary one will do.
         fence(Ordering::SeqCst);
+        if self.budgeted {
+            self.settle_lease();
+        }
+        let shared = &*self.shared;
         if shared.sleep.writer_waits.load(Ordering::Relaxed) && self.enough_credit() {
             let shared = &*self.shared;
             if shared.sleep.writer_waits.swap(false, Ordering::AcqRel) {
@@ -439,7 +443,7 @@ impl Reader {
                 break;
             }
         }
-        Message::multipart(frames)
+        Message::from_frames(frames)
     }
 
     fn read_frame(&mut self) -> Option<(Frame, bool)> {
@@ -555,6 +559,9 @@ impl Reader {
                 self.distance.keep();
                 self.published = self.shared.writer.published_bytes.load(Ordering::Acquire);
                 self.distance.found(self.published - self.stream);
+                if self.budgeted {
+                    self.acknowledge_all_there_is();
+                }
                 if self.stream == self.published && !(self.conflation.is_some() && self.pull()) {
                     if self.budgeted {
                         self.give_back();
@@ -755,6 +762,26 @@ impl Reader {
     fn give_back(&mut self) {
         self.acknowledge();
         self.shared.sleep.lease.give_back();
+    }
+
+    /// With the last message that is known of, everything is acknowledged: who takes that one may not look again for
+    /// long, and the budget would count what is not there any more.
+    #[cold]
+    fn acknowledge_all_there_is(&mut self) {
+        let limits = self.shared.sleep.limits.get();
+        let step = self.shared.sleep.lease.budget().map(Budget::step);
+        let stride = (limits.bytes / 8).max(1).min(step.unwrap_or(u64::MAX));
+        let unread = self.published.saturating_sub(self.acked_bytes);
+        self.stride_bytes = stride.min(unread.max(1));
+    }
+
+    /// As [`Reader::give_back`], right after an acknowledgement and its fence, if that was of everything.
+    #[cold]
+    fn settle_lease(&mut self) {
+        if self.stream == self.shared.writer.published_bytes.load(Ordering::Acquire) {
+            self.shared.sleep.lease.give_back();
+        }
+        self.acknowledge_all_there_is();
     }
 
     /// The furthest message boundary within `budget` octets, or the nearest one behind that.

@@ -121,13 +121,18 @@ impl Heartbeat {
         earlier(self.next_ping, earlier(self.probe, self.peer_deadline))
     }
 
+    /// Whether the peer has been silent for too long by now.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        let expired = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
+        !self.paused && (expired(self.probe) || expired(self.peer_deadline))
+    }
+
     /// Time has passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), ProtocolError> {
-        let expired = |deadline: Option<Instant>| deadline.is_some_and(|at| at <= now);
-        if !self.paused && (expired(self.probe) || expired(self.peer_deadline)) {
+        if self.is_overdue(now) {
             return Err(TimedOut::Heartbeat.into());
         }
-        if expired(self.next_ping) {
+        if self.next_ping.is_some_and(|at| at <= now) {
             self.probe = self.probe.or_else(|| self.new_probe(now));
             self.ping_due = true;
             // Counted from now: a thread that was held up sends one PING, not all it has missed.

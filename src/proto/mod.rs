@@ -552,6 +552,11 @@ impl Connection {
         self.events.pop_front()
     }
 
+    /// Whether [`handle_timeout`](Self::handle_timeout) would find that the peer was silent for too long.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        matches!(&self.state, State::Traffic(traffic) if traffic.heartbeat.is_overdue(now))
+    }
+
     /// Time has passed. A call before the time of [`poll_timeout`](Self::poll_timeout) does no
     /// harm.
     ///

@@ -73,7 +73,7 @@ pub(super) struct Pair {
 }
 
 impl Endpoint {
-    fn new(config: ConnectionConfig, now: Instant) -> Self {
+    pub(super) fn new(config: ConnectionConfig, now: Instant) -> Self {
         Endpoint {
             connection: Connection::new(Arc::new(config), Opening::Stream, now),
             incoming: VecDeque::new(),
@@ -98,6 +98,12 @@ impl Endpoint {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Octets have come from nowhere in particular.
+    pub(super) fn receive(&mut self, octets: &[u8], now: Instant) {
+        self.incoming.push_back((now, octets.to_vec()));
+        self.run(now);
     }
 
     fn run(&mut self, now: Instant) {

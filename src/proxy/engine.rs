@@ -18,7 +18,9 @@ const COMMANDS: usize = 16;
 
 /// See the module. The first socket is the front, the second the back.
 pub(super) struct Engine<'a> {
-    sides: [&'a mut dyn Relay; 2],
+    front: &'a mut dyn Relay,
+    /// None if the front is both.
+    back: Option<&'a mut dyn Relay>,
     capture: Option<Box<dyn Relay>>,
     control: Option<Box<dyn Relay>>,
     steering: &'a Steering,
@@ -62,18 +64,26 @@ enum Turn {
 
 impl<'a> Engine<'a> {
     pub(super) fn new(
-        sides: [&'a mut dyn Relay; 2],
+        front: &'a mut dyn Relay,
+        back: Option<&'a mut dyn Relay>,
         capture: Option<Box<dyn Relay>>,
         control: Option<Box<dyn Relay>>,
         steering: &'a Steering,
     ) -> Self {
-        let kinds = [0, 1].map(|side| sides[side].port().socket_type);
-        let ways = [0, 1].map(|from: usize| Way {
-            is_open: receives(kinds[from]) && sends(kinds[1 - from]),
+        let is_open = |from: &dyn Relay, to: &dyn Relay| {
+            receives(from.port().socket_type) && sends(to.port().socket_type)
+        };
+        let open = match back.as_deref() {
+            Some(back) => [is_open(front, back), is_open(back, front)],
+            None => [is_open(front, front), false],
+        };
+        let ways = open.map(|is_open| Way {
+            is_open,
             held: None,
         });
         Engine {
-            sides,
+            front,
+            back,
             capture,
             control,
             steering,
@@ -147,9 +157,24 @@ impl<'a> Engine<'a> {
         false
     }
 
+    fn side(&mut self, side: usize) -> &mut dyn Relay {
+        match &mut self.back {
+            Some(back) if side == 1 => *back,
+            _ => self.front,
+        }
+    }
+
+    /// Where messages from a side go.
+    fn other(&self, side: usize) -> usize {
+        match self.back {
+            Some(_) => 1 - side,
+            None => side,
+        }
+    }
+
     /// Forwards up to a burst of messages in one direction.
     fn turn(&mut self, from: usize) -> Turn {
-        let to = 1 - from;
+        let to = self.other(from);
         let mut left = BURST;
         if let Some(held) = self.ways[from].held.take() {
             if let Err(turn) = self.deliver(from, held) {
@@ -158,7 +183,7 @@ impl<'a> Engine<'a> {
             left -= 1;
         }
         while left > 0 {
-            if !self.sides[to].has_room() {
+            if !self.side(to).has_room() {
                 return Turn::Full;
             }
             if let Some(capture) = &mut self.capture {
@@ -172,7 +197,7 @@ impl<'a> Engine<'a> {
                     continue;
                 }
             }
-            let Some(message) = self.sides[from].take() else {
+            let Some(message) = self.side(from).take() else {
                 return Turn::Empty;
             };
             let size = measure(&message);
@@ -192,10 +217,10 @@ impl<'a> Engine<'a> {
 
     /// Hands messages on as they are on the wire, if that is possible; how many.
     fn forward_run(&mut self, from: usize, most: u64) -> u64 {
-        let [front, back] = &mut self.sides;
-        let run = match from {
-            0 => forward(*front, *back, most),
-            _ => forward(*back, *front, most),
+        let run = match (&mut self.back, from) {
+            (Some(back), 0) => forward(self.front, *back, most),
+            (Some(back), _) => forward(*back, self.front, most),
+            (None, _) => return 0,
         };
         if run.messages > 0 {
             let counts = &self.steering.counts;
@@ -209,7 +234,7 @@ impl<'a> Engine<'a> {
     /// Sends one message, and a copy of it to the capture socket. It is held if there is no room.
     #[inline]
     fn deliver(&mut self, from: usize, mut held: Held) -> Result<(), Turn> {
-        let to = 1 - from;
+        let to = self.other(from);
         if let Some(capture) = self.capture.as_deref_mut().filter(|_| !held.is_captured) {
             match capture.give(held.message.clone()) {
                 Err(error) if error.is_timeout() => {
@@ -220,7 +245,7 @@ impl<'a> Engine<'a> {
             }
         }
         let counts = &self.steering.counts;
-        match self.sides[to].give(held.message) {
+        match self.side(to).give(held.message) {
             Ok(()) => counts.sent(to).add_message(held.size),
             Err(error) if error.is_timeout() => {
                 self.ways[from].held = Some(Held {
@@ -239,11 +264,15 @@ impl<'a> Engine<'a> {
     /// all.
     fn arm(&mut self, turns: [Option<Turn>; 2]) -> bool {
         for (from, turn) in turns.into_iter().enumerate() {
-            let held = self.ways[from].held.as_ref().map(|held| &held.message);
+            let to = self.other(from);
             // Without a message at hand the look for room has arranged for the event already.
-            let ready = match (turn, held) {
-                (Some(Turn::Empty), _) => self.sides[from].arm_in(),
-                (Some(Turn::Full), Some(held)) => self.sides[1 - from].arm_out(held),
+            let held = self.ways[from]
+                .held
+                .as_ref()
+                .map(|held| held.message.clone());
+            let ready = match (turn, &held) {
+                (Some(Turn::Empty), _) => self.side(from).arm_in(),
+                (Some(Turn::Full), Some(held)) => self.side(to).arm_out(held),
                 (Some(Turn::CaptureFull), Some(held)) => {
                     let capture = self.capture.as_deref_mut();
                     capture.is_some_and(|capture| capture.arm_out(held))
@@ -260,9 +289,12 @@ impl<'a> Engine<'a> {
 
     /// Sleeps until there is something for any of the sockets, or the proxy is told something.
     fn sleep(&self) {
-        let sides = self.sides.iter().map(|side| &**side);
-        let others = [self.capture.as_deref(), self.control.as_deref()];
-        let sockets = sides.chain(others.into_iter().flatten());
+        let others = [
+            self.back.as_deref(),
+            self.capture.as_deref(),
+            self.control.as_deref(),
+        ];
+        let sockets = std::iter::once(&*self.front).chain(others.into_iter().flatten());
         let events = sockets.flat_map(|socket| {
             let port = socket.port();
             [port.inbound.event(), port.outbound.event()]
@@ -271,7 +303,10 @@ impl<'a> Engine<'a> {
     }
 
     fn each(&mut self, mut act: impl FnMut(&mut dyn Relay)) {
-        self.sides.iter_mut().for_each(|side| act(*side));
+        act(self.front);
+        if let Some(back) = self.back.as_deref_mut() {
+            act(back);
+        }
         if let Some(capture) = self.capture.as_deref_mut() {
             act(capture);
         }

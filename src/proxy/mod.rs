@@ -2,14 +2,16 @@
 //!
 //! One thread serves both directions, and waits for all sockets at once: for messages where there is room
 //! for them, and for room where there is not. It never waits *in* a send or a receive, so it can be steered in any
-//! state (L-67). Where nothing is added to messages or taken away, and there is one peer on either side, they are
-//! handed on as wire octets: nobody decodes them, and long runs are not copied.
+//! state (L-67). Where nothing is added to messages or taken away, there is one peer on either side and no capture, they
+//! are handed on as wire octets: nobody decodes them, and long runs are not copied.
 
 mod engine;
+mod reflect;
 mod report;
 mod statistics;
 mod steering;
 
+pub use reflect::Reflected;
 pub use report::{ProxyAside, ProxyReport};
 pub use statistics::{ProxyStatistics, SideStatistics};
 pub use steering::{ProxyHandle, ProxyState};
@@ -23,6 +25,7 @@ use crate::error::ProxyError;
 use crate::socket::{ProxySocket, Relay};
 use crate::socket_type::SocketType;
 use engine::Engine;
+use reflect::Back;
 use steering::Steering;
 
 /// Forwards between two sockets: what the one receives, the other sends, as far as they can. The usual pairs are
@@ -38,11 +41,26 @@ use steering::Steering;
 /// ([`mandatory(false)`](crate::SocketBuilder::mandatory) drops it instead); one for a peer that is gone is
 /// dropped and counted ([`ProxyStatistics::undeliverable`]).
 ///
+/// # How fast
+/// Between PULL or DEALER or PAIR that receive and PUSH or DEALER or PAIR that send, with one peer on each side and no
+/// [`capture`](Self::capture), messages are handed on as they are on the wire, many at once. With more peers, between
+/// other kinds (a ROUTER adds and takes away a frame, a publisher looks at topics), and while a copy is made, they go
+/// one by one: also between ROUTER and DEALER, and XSUB and XPUB.
+///
 /// # Which sockets
 /// Those that send and receive whole messages in any order: PAIR, PUB, SUB, DEALER, ROUTER, PULL, PUSH, XPUB,
 /// XSUB and STREAM with each other; GATHER, SCATTER and CHANNEL with those and with each other, if no message
 /// of several frames can reach one that sends single frames; RADIO and DISH. At least one way must be open:
-/// two PULL sockets have nothing to tell each other.
+/// two PULL sockets have nothing to tell each other. A socket that goes both ways can be
+/// [reflected](Proxy::reflect): it is both sides.
+///
+/// Not REQ and REP, which take turns: a DEALER and a ROUTER are their kind. Not SERVER, CLIENT and PEER, whose messages do
+/// not say on the way whose they are: a reply would not find back. Not DGRAM: a datagram says where it comes from, and
+/// not where it is to go.
+///
+/// ```compile_fail,E0277
+/// let proxy = sinew::Proxy::new(sinew::Server::new(), sinew::Dealer::new());
+/// ```
 ///
 /// ```
 /// use sinew::{Dealer, Proxy, Rep, Req, Router};
@@ -88,7 +106,42 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
             steering: Arc::new(Steering::new()),
         }
     }
+}
 
+impl<S: ProxySocket> Proxy<S, Reflected> {
+    /// A proxy between a socket and itself: what it receives goes out by the same socket. So a ROUTER or STREAM
+    /// answers every peer with what that said, a PAIR or CHANNEL its only one, and a DEALER sends on to the next of
+    /// its peers. The socket is the front, in statistics and in the report; at the back nothing is counted.
+    ///
+    /// ```
+    /// use sinew::{Proxy, Req, Router};
+    ///
+    /// let echo = Router::builder().bind("tcp://127.0.0.1:*")?;
+    /// let endpoint = echo.bound_endpoints().remove(0);
+    /// let proxy = Proxy::reflect(echo).spawn()?;
+    /// let mut client = Req::builder().connect(&endpoint)?;
+    /// assert_eq!(client.request("hello")?.as_bytes(), b"hello");
+    ///
+    /// let report = proxy.stop();
+    /// assert_eq!(report.statistics.front.sent_messages, 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reflect(socket: S) -> Self {
+        Proxy {
+            front: socket,
+            back: Reflected,
+            capture: None,
+            control: None,
+            steering: Arc::new(Steering::new()),
+        }
+    }
+}
+
+#[allow(
+    private_bounds,
+    reason = "what stands at the back is a socket, or none: nothing else can be made"
+)]
+impl<F: ProxySocket, B: Back> Proxy<F, B> {
     /// Sends a copy of every message, of both directions, to this socket: a PUSH, PUB, XPUB, DEALER or PAIR.
     /// A copy is never left out for lack of room (but a PUB leaves out subscribers as it always does):
     /// while this socket has none, nothing is forwarded. It comes back in the
@@ -148,7 +201,8 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
 
     fn forward(mut self) -> ProxyReport<F, B> {
         let engine = Engine::new(
-            [&mut self.front, &mut self.back],
+            &mut self.front,
+            self.back.relay(),
             self.capture.take(),
             self.control.take(),
             &self.steering,
@@ -168,13 +222,17 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
 
     fn check(&self) -> Result<(), ProxyError> {
         let type_of = |socket: &dyn Relay| socket.port().socket_type;
-        let (front, back) = (type_of(&self.front), type_of(&self.back));
-        if let Err(expected) = check_pair(front, back) {
-            return Err(ProxyError::Pair {
+        let front = type_of(&self.front);
+        match self.back.socket_type() {
+            Some(back) => check_pair(front, back).map_err(|expected| ProxyError::Pair {
                 front,
                 back,
                 expected,
-            });
+            })?,
+            None => check_reflected(front).map_err(|expected| ProxyError::Reflected {
+                given: front,
+                expected,
+            })?,
         }
         use SocketType::{Dealer, Pair, Pub, Push, Rep, XPub};
         if let Some(given) = self.capture.as_deref().map(type_of) {
@@ -251,9 +309,7 @@ impl<F, B> Drop for RunningProxy<F, B> {
 /// Whether messages can go between two kinds; if not, what was expected.
 fn check_pair(front: SocketType, back: SocketType) -> Result<(), &'static str> {
     for kind in [front, back] {
-        if !(receives(kind) || sends(kind)) {
-            return Err("sockets that send and receive in any order, and no lock-step");
-        }
+        check_kind(kind)?;
     }
     if has_groups(front) != has_groups(back) {
         return Err("RADIO and DISH with each other, and with nobody else");
@@ -270,6 +326,30 @@ fn check_pair(front: SocketType, back: SocketType) -> Result<(), &'static str> {
         return Err("no way for messages of several frames to a socket that sends single frames");
     }
     Ok(())
+}
+
+/// Whether messages can go out by the kind they came in by; if not, what was expected.
+fn check_reflected(kind: SocketType) -> Result<(), &'static str> {
+    check_kind(kind)?;
+    match receives(kind) && sends(kind) {
+        true => Ok(()),
+        false => Err("one that both receives and sends"),
+    }
+}
+
+/// Whether messages of this kind can be handed on at all; if not, what was expected.
+fn check_kind(kind: SocketType) -> Result<(), &'static str> {
+    use SocketType as T;
+    match kind {
+        T::Req | T::Rep => Err("no REQ and no REP, which take turns: DEALER and ROUTER instead"),
+        T::Client | T::Server | T::Peer => Err(
+            "no CLIENT, SERVER or PEER: no message of theirs says on its way whose it is, so no reply would find back",
+        ),
+        T::Dgram => Err(
+            "no DGRAM: a datagram says where it comes from, and not where it is to go",
+        ),
+        _ => Ok(()),
+    }
 }
 
 fn receives(kind: SocketType) -> bool {
@@ -358,6 +438,54 @@ mod tests {
         for (one, other) in illegal {
             assert!(check_pair(one, other).is_err(), "{one} {other}");
             assert!(check_pair(other, one).is_err(), "{other} {one}");
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_handed_on_by_none_is_refused_for_its_own_reason() {
+        use SocketType as T;
+        for (kind, reason) in [
+            (T::Req, "turns"),
+            (T::Rep, "turns"),
+            (T::Client, "whose it is"),
+            (T::Server, "whose it is"),
+            (T::Peer, "whose it is"),
+            (T::Dgram, "where it is to go"),
+        ] {
+            assert!(!receives(kind) && !sends(kind), "{kind}");
+            for refused in [check_reflected(kind), check_pair(T::Dealer, kind)] {
+                let expected = refused.unwrap_err();
+                assert!(expected.contains(reason), "{kind}: {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_goes_both_ways_is_reflected() {
+        use SocketType as T;
+        for kind in [
+            T::Pair,
+            T::Channel,
+            T::Dealer,
+            T::Router,
+            T::XPub,
+            T::XSub,
+            T::Stream,
+        ] {
+            assert_eq!(check_reflected(kind), Ok(()), "{kind}");
+        }
+        for kind in [
+            T::Push,
+            T::Pull,
+            T::Pub,
+            T::Sub,
+            T::Scatter,
+            T::Gather,
+            T::Radio,
+            T::Dish,
+        ] {
+            let expected = check_reflected(kind).unwrap_err();
+            assert_eq!(expected, "one that both receives and sends", "{kind}");
         }
     }
 }

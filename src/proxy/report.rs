@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::reflect::Back;
 use super::statistics::ProxyStatistics;
 use crate::message::Message;
 use crate::socket::{CloseReport, ProxySocket, Relay};
@@ -35,7 +36,7 @@ use crate::sync::clock;
 pub struct ProxyReport<F, B> {
     /// The first socket.
     pub front: F,
-    /// The second.
+    /// The second, or [`Reflected`](crate::Reflected).
     pub back: B,
     /// The one that copies went to, if there was one.
     pub capture: Option<ProxyAside>,
@@ -49,7 +50,11 @@ pub struct ProxyReport<F, B> {
     pub for_front: Option<Message>,
 }
 
-impl<F: ProxySocket, B: ProxySocket> ProxyReport<F, B> {
+#[allow(
+    private_bounds,
+    reason = "what stands at the back is a socket, or none: nothing else can be made"
+)]
+impl<F: ProxySocket, B: Back> ProxyReport<F, B> {
     /// Closes all sockets: waits until everything is sent, for each at most for its linger time, which begins now
     /// for all of them. What was not sent is added up: messages of the first two sockets, copies for the third,
     /// and the messages that the proxy had in hand ([`for_back`](Self::for_back), [`for_front`](Self::for_front)).
@@ -70,7 +75,7 @@ impl<F: ProxySocket, B: ProxySocket> ProxyReport<F, B> {
         let aside = |aside: ProxyAside| aside.0;
         let sockets: [(bool, Option<Box<dyn Relay>>); 4] = [
             (true, Some(Box::new(self.front))),
-            (true, Some(Box::new(self.back))),
+            (true, self.back.into_relay()),
             (true, self.capture.map(aside)),
             (false, self.control.map(aside)),
         ];

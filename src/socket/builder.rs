@@ -208,7 +208,8 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// Limit for one attempt to connect, from 1 ms to 30 days; `None`, the default, leaves it to the
-    /// system.
+    /// system. Each address of a name has an attempt of its own; the next one starts 250 ms after the last,
+    /// or when those under way have failed (RFC 8305, section 5), and the first connection made is used.
     pub fn connect_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.config.connect_timeout = timeout.into();
         self
@@ -220,8 +221,8 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// How often to probe peers that are silent, and when to give them up. Default: pinged after 10 s of
-    /// silence, given up after 30 s more. Peers that speak ZMTP 3.0 know no pings and get none.
+    /// How often to ping peers, and when to give up those that are silent. Default: pinged every 10 s, given up
+    /// when nothing at all comes for 30 s after a ping. Peers that speak ZMTP 3.0 know no pings and get none.
     pub fn heartbeat(mut self, heartbeat: Heartbeat) -> Self {
         self.config.heartbeat = heartbeat;
         self

@@ -153,14 +153,20 @@ macro_rules! shell_methods {
         /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
         /// ends the wait and changes nothing.
         pub async fn wait_for_peers_async(&mut self, count: usize) {
+            super::task::until(None, |deadline| self.peers_reach(count, deadline)).await;
+        }
+
+        /// Whether there are so many peers; waits for more as the deadline of a task allows.
+        pub(super) fn peers_reach(
+            &mut self,
+            count: usize,
+            deadline: super::deadline::Deadline,
+        ) -> bool {
             let $kind { shell, $($half,)+ .. } = self;
-            super::task::until(None, |deadline| {
-                shell.reaches(count, deadline, || {
-                    $($half.refresh();)+
-                    shell.port.peer_count()
-                })
+            shell.reaches(count, deadline, || {
+                $($half.refresh();)+
+                shell.port.peer_count()
             })
-            .await;
         }
 
         /// Takes note of who has come and gone, in both directions: they must not pile up in one of them while
@@ -326,6 +332,40 @@ macro_rules! recv_methods {
             cx: &mut std::task::Context<'_>,
         ) -> std::task::Poll<Result<Message, RecvError>> {
             super::task::poll_receive(cx, |deadline| self.recv_by(deadline))
+        }
+    };
+}
+
+/// Waiting for messages, by a thread that waits for something else as well.
+macro_rules! wait_methods {
+    () => {
+        /// Waits until a message may be received without waiting, at most until then (for ever, if that is `None`),
+        /// and takes nothing. `false` if there is none: the time is over, or somebody has called the
+        /// [`interrupter`](Self::interrupter), or it was woken for no reason.
+        ///
+        /// It waits as a receive does that blocks: a connection is read by this thread, without a hop to another.
+        /// So it is what a thread waits in that has one socket, and is told by other threads what else to do;
+        /// for several sockets there is the [`Poller`](crate::Poller).
+        pub fn wait_readable(&mut self, until: Option<std::time::Instant>) -> bool {
+            self.take_note();
+            self.inbound.wait_readable(Deadline::by(until))
+        }
+
+        /// Ends [`wait_readable`](Self::wait_readable): the current one, or else the next, unless a receive waits before
+        /// that, which goes on. To be called from any thread, at any time; several calls may be one.
+        ///
+        /// ```
+        /// use sinew::Router;
+        ///
+        /// let mut router = Router::new();
+        /// let interrupter = router.interrupter();
+        /// let thread = std::thread::spawn(move || interrupter.wake());
+        /// assert!(!router.wait_readable(None), "no message, but something else to do");
+        /// # thread.join().unwrap();
+        /// ```
+        #[must_use]
+        pub fn interrupter(&self) -> std::task::Waker {
+            super::inbound::interrupter(&self.shell.port)
         }
     };
 }
@@ -619,5 +659,5 @@ macro_rules! peer_methods {
 pub(super) use {close_methods, conflate_option, peer_methods, pollable};
 pub(super) use {
     publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
-    watch_methods,
+    wait_methods, watch_methods,
 };

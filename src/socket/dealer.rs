@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::builder::sealed::Assemble;
 use super::common::{
     conflate_option, peer_methods, pollable, recv_methods, send_methods, shell_methods,
-    socket_traits,
+    socket_traits, wait_methods,
 };
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
@@ -78,6 +78,7 @@ impl Dealer {
     shell_methods!(Dealer, out, inbound);
     send_methods!();
     recv_methods!();
+    wait_methods!();
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {

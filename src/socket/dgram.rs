@@ -12,6 +12,7 @@ use super::deadline::Deadline;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::shell::Shell;
+use super::split::halves;
 use super::task;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
@@ -19,7 +20,7 @@ use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{BindError, RecvError, SendError, SendFailure, UnknownEndpoint};
 use crate::io::{NoHooks, Port, MAX_DATAGRAM};
-use crate::message::{Frame, Message};
+use crate::message::{Frame, IntoMessage, Message};
 use crate::socket_type::SocketType;
 
 /// Sends datagrams to any UDP host, and receives those of any. There is no connection, no handshake and no
@@ -183,15 +184,17 @@ impl Dgram {
 
     watch_methods!(self => self.shell.port);
 
-    /// Sends a datagram, waiting while the queue is full or the socket is not bound (for ever, unless the
-    /// option `send_timeout` says otherwise).
+    /// Sends a datagram, waiting while the queue is full (for ever, unless the option `send_timeout` says
+    /// otherwise).
     ///
     /// # Errors
+    /// At once, without waiting: [`NotBound`](SendFailure::NotBound) if the socket is not bound;
+    /// [`PortZero`](SendFailure::PortZero) if that is the port of `peer`;
     /// [`DatagramTooLarge`](SendFailure::DatagramTooLarge) if the body has more than
-    /// [`Datagram::MAX_LEN`] octets; see [`SendFailure`] for others. The datagram is in the error.
+    /// [`Datagram::MAX_LEN`] octets. See [`SendFailure`] for others. The datagram is in the error.
     pub fn send_to(&mut self, peer: SocketAddr, body: impl Into<Bytes>) -> Result<(), SendError> {
         let deadline = Deadline::after(self.shell.port.config.send_timeout);
-        self.send_by(Datagram::new(peer, body), deadline)
+        self.send_datagram(Datagram::new(peer, body), deadline)
     }
 
     /// Sends a datagram if there is room for it in the queue.
@@ -203,7 +206,7 @@ impl Dgram {
         peer: SocketAddr,
         body: impl Into<Bytes>,
     ) -> Result<(), SendError> {
-        self.send_by(Datagram::new(peer, body), Deadline::Now)
+        self.send_datagram(Datagram::new(peer, body), Deadline::Now)
     }
 
     /// Sends a datagram, waiting at most this long for room in the queue.
@@ -216,7 +219,7 @@ impl Dgram {
         body: impl Into<Bytes>,
         timeout: std::time::Duration,
     ) -> Result<(), SendError> {
-        self.send_by(Datagram::new(peer, body), Deadline::after(Some(timeout)))
+        self.send_datagram(Datagram::new(peer, body), Deadline::after(Some(timeout)))
     }
 
     /// Sends a datagram, for a task of any executor, or of none. The option `send_timeout` applies.
@@ -232,7 +235,7 @@ impl Dgram {
         body: impl Into<Bytes>,
     ) -> Result<(), SendError> {
         let timeout = self.shell.port.config.send_timeout;
-        let Err(first) = self.send_by(Datagram::new(peer, body), Deadline::Now) else {
+        let Err(first) = self.send_datagram(Datagram::new(peer, body), Deadline::Now) else {
             return Ok(());
         };
         task::transmit(first, timeout, |message, deadline| {
@@ -253,18 +256,18 @@ impl Dgram {
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
         task::poll_transmit(cx, message, |message, deadline| {
-            self.send_message(message, deadline)
+            self.send_by(message, deadline)
         })
     }
 
     /// Sends a message that is a datagram, unless it has to wait.
     pub(super) fn try_send_message(&mut self, message: Message) -> Result<(), SendError> {
-        self.send_message(message, Deadline::Now)
+        self.send_by(message, Deadline::Now)
     }
 
-    fn send_message(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
-        match Datagram::try_from(message) {
-            Ok(datagram) => self.send_by(datagram, deadline),
+    fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
+        match Datagram::try_from(message.into()) {
+            Ok(datagram) => self.send_datagram(datagram, deadline),
             Err(message) => Err(SendError::new(SendFailure::NoDatagram, message)),
         }
     }
@@ -276,7 +279,7 @@ impl Dgram {
     /// [`NoDatagram`](SendFailure::NoDatagram) if it is no such message; see [`send_to`](Self::send_to).
     pub fn send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
         let deadline = Deadline::after(self.shell.port.config.send_timeout);
-        self.send_message(message.into(), deadline)
+        self.send_by(message.into(), deadline)
     }
 
     /// Receives the next datagram, waiting for it (for ever, unless the option `recv_timeout` says
@@ -286,7 +289,7 @@ impl Dgram {
     /// See [`RecvError`]; nothing is consumed then.
     pub fn recv(&mut self) -> Result<Datagram, RecvError> {
         let deadline = Deadline::after(self.shell.port.config.recv_timeout);
-        self.recv_by(deadline)
+        self.recv_datagram(deadline)
     }
 
     /// Receives a datagram if one is there.
@@ -294,7 +297,7 @@ impl Dgram {
     /// # Errors
     /// [`RecvError::WouldBlock`] if none is.
     pub fn try_recv(&mut self) -> Result<Datagram, RecvError> {
-        self.recv_by(Deadline::Now)
+        self.recv_datagram(Deadline::Now)
     }
 
     /// Receives the next datagram, waiting at most this long.
@@ -302,7 +305,7 @@ impl Dgram {
     /// # Errors
     /// [`RecvError::Timeout`] if none came in time.
     pub fn recv_timeout(&mut self, timeout: std::time::Duration) -> Result<Datagram, RecvError> {
-        self.recv_by(Deadline::after(Some(timeout)))
+        self.recv_datagram(Deadline::after(Some(timeout)))
     }
 
     /// Receives the next datagram, for a task of any executor, or of none. The option `recv_timeout` applies.
@@ -314,7 +317,7 @@ impl Dgram {
     /// See [`RecvError`]; nothing is consumed then.
     pub async fn recv_async(&mut self) -> Result<Datagram, RecvError> {
         let timeout = self.shell.port.config.recv_timeout;
-        task::receive(timeout, |deadline| self.recv_by(deadline)).await
+        task::receive(timeout, |deadline| self.recv_datagram(deadline)).await
     }
 
     /// Receives a datagram if one is there; otherwise the task is woken when it may be worth another try. The
@@ -326,25 +329,46 @@ impl Dgram {
         &mut self,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Result<Datagram, RecvError>> {
-        task::poll_receive(cx, |deadline| self.recv_by(deadline))
+        task::poll_receive(cx, |deadline| self.recv_datagram(deadline))
     }
 
     close_methods!(Dgram, out, inbound);
 
-    fn send_by(&mut self, datagram: Datagram, deadline: Deadline) -> Result<(), SendError> {
-        let octets = datagram.body.len();
+    fn send_datagram(&mut self, datagram: Datagram, deadline: Deadline) -> Result<(), SendError> {
+        let unfit = self.unfit(&datagram);
         let message = Message::from(datagram);
-        if octets > Datagram::MAX_LEN {
-            let limit = Datagram::MAX_LEN;
-            let reason = SendFailure::DatagramTooLarge { octets, limit };
-            return Err(SendError::new(reason, message));
+        match unfit {
+            Some(reason) => Err(SendError::new(reason, message)),
+            None => self.queue(message, deadline),
         }
-        self.queue(message, deadline)
+    }
+
+    /// Why no waiting would get this datagram sent, if so.
+    fn unfit(&self, datagram: &Datagram) -> Option<SendFailure> {
+        let (peer, octets, limit) = (datagram.peer, datagram.body.len(), Datagram::MAX_LEN);
+        if octets > limit {
+            Some(SendFailure::DatagramTooLarge { octets, limit })
+        } else if peer.port() == 0 {
+            Some(SendFailure::PortZero { peer })
+        } else if !self.shell.has_datagrams() {
+            Some(SendFailure::NotBound)
+        } else {
+            None
+        }
     }
 
     fn take_note(&mut self) {
         self.out.refresh();
         self.inbound.refresh();
+    }
+
+    /// For the sending part of one that was split: there is a peer, in this sense, while it is bound.
+    fn peers_reach(&mut self, count: usize, deadline: Deadline) -> bool {
+        let Dgram { out, shell, .. } = self;
+        shell.reaches(count, deadline, || {
+            out.refresh();
+            shell.port.peer_count()
+        })
     }
 
     fn queue(&mut self, message: Message, deadline: Deadline) -> Result<(), SendError> {
@@ -353,7 +377,12 @@ impl Dgram {
         self.out.send(message, deadline).map(|_| ())
     }
 
-    fn recv_by(&mut self, deadline: Deadline) -> Result<Datagram, RecvError> {
+    /// As a message of two frames.
+    fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        self.recv_datagram(deadline).map(Message::from)
+    }
+
+    fn recv_datagram(&mut self, deadline: Deadline) -> Result<Datagram, RecvError> {
         self.out.refresh();
         loop {
             // What comes from the I/O thread is always one.
@@ -365,4 +394,5 @@ impl Dgram {
 }
 
 socket_traits!(Dgram);
+halves!(Dgram, out, inbound);
 pollable!(Dgram, |socket, time| read: socket.inbound.is_ready(time), write: socket.out.is_ready(time));

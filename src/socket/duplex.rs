@@ -112,7 +112,7 @@ impl Duplex {
     pub(super) fn recv_single(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         loop {
             let message = self.recv(deadline)?;
-            if let Some(message) = self.filter.pass(&self.port, message, deadline)? {
+            if let Some(message) = self.filter.pass(&mut self.inbound, message, deadline)? {
                 return Ok(message);
             }
         }

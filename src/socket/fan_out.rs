@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::deadline::Deadline;
-use super::outbound::{Given, Outgoing, SendHalf};
+use super::outbound::{Outgoing, SendHalf};
 use super::shell::Ending;
 use super::topics::{Matching, Topics};
 use crate::error::{SendError, SendFailure};
-use crate::io::{Counters, DropCause, Port};
+use crate::io::{Counters, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::PeerKey;
 
@@ -132,17 +132,12 @@ impl FanOut {
                 _ => SendFailure::Timeout,
             });
         }
-        let port = &self.port;
         if self.matched.is_empty() {
-            Counters::add_owned(&port.counters.dropped_unmatched, 1);
+            Counters::add_owned(&self.port.counters.dropped_unmatched, 1);
         }
         self.out.begin_fan_out();
         for key in &self.matched {
-            match self.out.give(*key, message) {
-                Given::Done => {}
-                Given::Full => port.dropped(DropCause::Full, 1),
-                Given::Gone => port.dropped(DropCause::PeerLost, 1),
-            }
+            self.out.give_or_drop(*key, message);
         }
         self.out.end_fan_out();
         Ok(())

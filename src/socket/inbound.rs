@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
-use std::task::Waker;
+use std::task::{Wake, Waker};
 use std::time::Instant;
 
 use super::deadline::Deadline;
@@ -212,7 +212,8 @@ impl RecvHalf {
                     let key = peer_key(key);
                     let index = key.index as usize;
                     make_slot(&mut self.pipes, index);
-                    self.peers += 1;
+                    // Over inproc a pipe that keeps too much is replaced by another when its peer is known.
+                    self.peers += usize::from(self.pipe(key).is_none());
                     self.pipes[index] = Some(InPipe {
                         key,
                         reader,
@@ -441,6 +442,21 @@ impl RecvHalf {
         self.from
     }
 
+    /// The last message is of no use: it is dropped and counted.
+    #[cold]
+    pub(super) fn drop_last(&mut self) {
+        self.port.dropped(DropCause::Unexpected, 1);
+        self.note_unwanted(self.from);
+    }
+
+    /// A message that came from this peer is of no use, which is counted of its connection.
+    #[cold]
+    pub(super) fn note_unwanted(&mut self, key: PeerKey) {
+        if let Some(pipe) = self.pipe(key) {
+            pipe.reader.note_unwanted();
+        }
+    }
+
     /// Ends the connection that the last message came through, if it is still there. Over inproc there is none.
     #[cold]
     pub(super) fn end_last(&mut self, reason: DisconnectReason) {
@@ -552,6 +568,14 @@ impl RecvHalf {
             if !again {
                 return self.has_next();
             }
+        }
+    }
+
+    /// Whether a message is there, after a wait for it, which may end early for no reason.
+    pub(super) fn wait_readable(&mut self, deadline: Deadline) -> bool {
+        self.has_next() || {
+            self.wait(deadline);
+            self.has_next()
         }
     }
 
@@ -919,6 +943,25 @@ impl Ending for RecvHalf {
         self.pipes.clear();
         0
     }
+}
+
+/// Ends a wait of whoever receives from a socket, as a message would.
+struct Interrupter(Weak<Port>);
+
+impl Wake for Interrupter {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if let Some(port) = self.0.upgrade() {
+            port.inbound.event().notify();
+        }
+    }
+}
+
+pub(super) fn interrupter(port: &Arc<Port>) -> Waker {
+    Waker::from(Arc::new(Interrupter(Arc::downgrade(port))))
 }
 
 /// The reading end of a pipe that holds one message and has no other end.

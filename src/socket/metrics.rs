@@ -3,8 +3,9 @@
 use super::snapshot::{ContextSnapshot, Figure, FigureKind};
 
 impl ContextSnapshot {
-    /// Gives every figure of threads and sockets to the programme's recorder of the crate [`metrics`], as
-    /// `sinew_thread_…` with the label `thread`, and `sinew_…` with the labels `socket` and `type`. To be called
+    /// Gives every figure of the context, its threads and its sockets to the programme's recorder of the crate [`metrics`], as
+    /// `sinew_context_…` without labels (of several contexts that with a memory budget counts that was published
+    /// last), `sinew_thread_…` with the label `thread`, and `sinew_…` with the labels `socket` and `type`. To be called
     /// again and again, by whoever decides how often; figures of a socket that is gone stay as they were.
     ///
     /// Connections have no metrics of their own, since they come and go: there would be ever more labels.
@@ -13,6 +14,9 @@ impl ContextSnapshot {
     /// sinew::Context::default().snapshot().publish_metrics();
     /// ```
     pub fn publish_metrics(&self) {
+        for figure in self.figures() {
+            publish("sinew_context_", figure, &[]);
+        }
         for thread in &self.threads {
             let labels = [("thread", thread.name.clone())];
             for figure in thread.figures() {

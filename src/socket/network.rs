@@ -72,7 +72,7 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// The network interface that all tcp and udp traffic of this socket has to use (`SO_BINDTODEVICE`),
+    /// The network interface that all tcp, ws and udp traffic of this socket has to use (`SO_BINDTODEVICE`),
     /// by its name of 1 to 15 octets. May need privileges. Default: none. Linux.
     ///
     /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
@@ -128,7 +128,7 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// Accepts tcp connections from these addresses only. May be given several times: one match is enough.
+    /// Accepts tcp and ws connections from these addresses only. May be given several times: one match is enough.
     /// Others are closed before anything is read, which is an
     /// [`AcceptFailed`](crate::SocketEvent::AcceptFailed) event. Default: accepts everyone's.
     ///

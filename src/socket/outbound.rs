@@ -182,6 +182,25 @@ impl SendHalf {
         })
     }
 
+    /// As [`SendHalf::give`]; a message that the pipe does not take is dropped and counted.
+    #[inline]
+    pub(super) fn give_or_drop<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) {
+        match self.give(key, message) {
+            Given::Done => {}
+            Given::Full => self.drop_for(key),
+            Given::Gone => self.port.dropped(DropCause::PeerLost, 1),
+        }
+    }
+
+    /// A message for this pipe, which is full, is dropped.
+    #[cold]
+    pub(super) fn drop_for(&mut self, key: PeerKey) {
+        self.port.dropped(DropCause::Full, 1);
+        if let Some(pipe) = self.pipe(key) {
+            pipe.writer.note_refused();
+        }
+    }
+
     /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended.
     #[inline(always)]
     fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer) -> u64) -> Given {
@@ -211,16 +230,12 @@ impl SendHalf {
         Given::Done
     }
 
-    /// Gives one message to every pipe; `each` hears what became of it.
-    pub(super) fn give_all<M: Outgoing + ?Sized>(
-        &mut self,
-        message: &M,
-        mut each: impl FnMut(Given),
-    ) {
+    /// Gives one message to every pipe, and counts those that do not take it.
+    pub(super) fn give_all<M: Outgoing + ?Sized>(&mut self, message: &M) {
         self.begin_fan_out();
         for index in 0..self.pipes.len() {
             if let Some(key) = self.pipes[index].as_ref().map(|pipe| pipe.key) {
-                each(self.give(key, message));
+                self.give_or_drop(key, message);
             }
         }
         self.end_fan_out();

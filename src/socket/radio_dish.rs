@@ -24,7 +24,7 @@ use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{GroupError, GroupSendError, RecvError, SendError, SendFailure, WaitTimeout};
-use crate::io::{DropCause, Hooks, Port, MAX_DATAGRAM};
+use crate::io::{Hooks, Port, MAX_DATAGRAM};
 use crate::message::{Frame, Group, Message};
 use crate::socket_type::SocketType;
 
@@ -483,7 +483,7 @@ impl Dish {
             let joined = self.groups.get(message.as_bytes()).cloned();
             if message.frame_count() != 2 {
                 // Connections are held to it; whatever else fills a pipe is not trusted to.
-                self.shell.port.dropped(DropCause::Unexpected, 1);
+                self.inbound.drop_last();
             } else if let (Some(group), Some(body)) = (joined, message.into_iter().nth(1)) {
                 return Ok((group, body));
             }

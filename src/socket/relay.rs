@@ -26,6 +26,11 @@ impl<S: Relay> ProxySocket for S {}
     private_interfaces,
     reason = "a sealed trait is public so that it can bound a public one, and not nameable"
 )]
+#[diagnostic::on_unimplemented(
+    message = "a proxy cannot use `{Self}`",
+    note = "REQ takes turns; no message of a SERVER, CLIENT or PEER says on its way whose it is; a datagram does not say \
+            where it is to go; parts of a split socket have to be made one again"
+)]
 pub trait Relay: Send + 'static {
     fn port(&self) -> &Arc<Port>;
 

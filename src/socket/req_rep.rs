@@ -282,7 +282,7 @@ impl Req {
 
     /// A message that is not received. A peer whose messages are none for a requester is sent away.
     fn discard(&mut self, why: ReplyDiscarded) {
-        self.shell.port.dropped(DropCause::Unexpected, 1);
+        self.inbound.drop_last();
         if why == ReplyDiscarded::Malformed {
             self.inbound.end_last(DisconnectReason::no_reply());
         }
@@ -432,7 +432,7 @@ impl Rep {
             while let Ok(message) = self.inbound.try_recv() {
                 match self.state.accept(self.inbound.from(), message) {
                     Ok(request) => return Ok(request),
-                    Err(_) => self.shell.port.dropped(DropCause::Unexpected, 1),
+                    Err(_) => self.inbound.drop_last(),
                 }
                 discarded.one(deadline)?;
             }

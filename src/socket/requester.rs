@@ -389,27 +389,25 @@ impl Requester {
     /// # Errors
     /// If there were fewer when the time was over.
     pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
-        let mut monitor = self.monitor();
+        let port = &self.handle.core.port;
+        // A time too far away to be told is never.
         let end = clock::now().checked_add(timeout);
-        loop {
-            let present = self.handle.core.port.peer_count();
-            if present >= count {
-                return Ok(());
-            }
-            let left = end.map(|end| end.saturating_duration_since(clock::now()));
-            if left == Some(Duration::ZERO) {
-                let what = "peers";
-                let wanted = count;
-                return Err(WaitTimeout {
-                    what,
-                    present,
-                    wanted,
-                });
-            }
-            // Each peer that comes is an event. It may be told of a moment before it is counted.
-            let look_again = Duration::from_millis(10);
-            monitor.recv_timeout(left.map_or(look_again, |left| left.min(look_again)));
+        match task::block_on(port.peers_reach(count), end) {
+            Some(()) => Ok(()),
+            None => Err(WaitTimeout {
+                what: "peers",
+                present: port.peer_count(),
+                wanted: count,
+            }),
         }
+    }
+
+    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the wait and changes nothing.
+    pub async fn wait_for_peers_async(&self, count: usize) {
+        self.handle.core.port.peers_reach(count).await;
     }
 
     /// Closes it: requests that have not ended end with [`RecvError::Closed`], or [`SendFailure::Closed`] if no peer has
@@ -529,11 +527,11 @@ impl Core {
             if state.closed {
                 return;
             }
-            let mut unexpected = 0;
+            let mut unexpected = Vec::new();
             for (from, message) in received.drain(..) {
                 match state.requests.accept(from, message) {
                     Some(tag) => ended.push(tag),
-                    None => unexpected += 1,
+                    None => unexpected.push(from),
                 }
             }
             for peer in lost.drain(..) {
@@ -548,7 +546,11 @@ impl Core {
             state.sleeps_until = due;
             drop(state);
             // A monitor may be woken, as those who asked may: without the lock.
-            self.port.dropped(DropCause::Unexpected, unexpected);
+            let count = unexpected.len() as u64;
+            self.port.dropped(DropCause::Unexpected, count);
+            for from in unexpected {
+                inbound.note_unwanted(from);
+            }
             wake_all(ended);
             if !again {
                 // Late or early, the loop looks at everything.
@@ -607,6 +609,33 @@ impl PendingRequest {
             Some(outcome) => outcome,
             None => unreachable!("there is no time limit"),
         }
+    }
+
+    /// As [`wait`](Self::wait), but at most so long, whatever time the request has itself. `Err`: the time was over, and
+    /// the request is still under way. With a time of zero it is a look.
+    ///
+    /// # Errors
+    /// The request, to be waited for again. (What became of one that has ended is as for [`wait`](Self::wait).)
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew::Requester;
+    ///
+    /// let requester = Requester::builder().request_timeout(None).bind("tcp://127.0.0.1:*")?;
+    /// let request = requester.submit("is anybody there?");
+    /// let Err(request) = request.wait_timeout(Duration::from_millis(1)) else {
+    ///     panic!("nobody is there");
+    /// };
+    /// assert_eq!(requester.outstanding(), 1);
+    /// drop(request);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_timeout(
+        mut self,
+        timeout: Duration,
+    ) -> Result<Result<Message, RequestError>, PendingRequest> {
+        let end = clock::now().checked_add(timeout);
+        task::block_on(&mut self, end).ok_or(self)
     }
 }
 

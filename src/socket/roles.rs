@@ -50,6 +50,22 @@ pub trait Sender: Sealed {
     ) -> Poll<Result<(), SendError>>;
 }
 
+/// What a [`Shared`](crate::Shared) makes sense of: every socket and part of one, but REQ and REP. These take turns, so
+/// the send of one handle would have to wait for the receive of another, and who receives would get the reply to
+/// somebody else's request. It cannot be implemented elsewhere.
+#[diagnostic::on_unimplemented(
+    message = "a `{Self}` cannot be shared",
+    label = "REQ and REP take turns: handles would get each other's replies",
+    note = "many requests at once over one socket are what a `Requester` is for; a `Router` or `Dealer` serves many at once"
+)]
+pub trait Shareable: Sealed {}
+
+macro_rules! shareable {
+    ($($kind:ident),+) => {$(
+        impl Shareable for $kind {}
+    )+};
+}
+
 macro_rules! receivers {
     ($($kind:ident: $item:ty),+) => {$(
         impl Receiver for $kind {
@@ -86,6 +102,10 @@ macro_rules! senders {
     )+};
 }
 
+shareable!(
+    Channel, Client, Dealer, Dgram, Dish, Gather, Pair, Peer, Pub, Pull, Push, Radio, Router,
+    Scatter, Server, Stream, Sub, XPub, XSub
+);
 receivers!(
     Channel: Message, Client: Message, Dealer: Message, Dgram: Datagram, Dish: (Group, Frame),
     Gather: Message, Pair: Message, Peer: Message, Pull: Message, Rep: Message, Req: Message,
@@ -96,6 +116,8 @@ senders!(
     XSub
 );
 senders!(try_send_message: Dgram, Radio);
+
+impl<S: Shareable> Shareable for &mut S {}
 
 impl<S: Receiver> Receiver for &mut S {
     type Item = S::Item;

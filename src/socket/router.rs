@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits,
+    peer_methods, pollable, recv_methods, send_methods, shell_methods, socket_traits, wait_methods,
 };
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
@@ -223,6 +223,7 @@ impl Router {
     shell_methods!(Router, out, inbound);
     send_methods!();
     recv_methods!();
+    wait_methods!();
 
     /// Receives the next message and who it is from, waiting for it as `recv` does.
     ///
@@ -444,7 +445,7 @@ impl Router {
                     return Ok((id, message));
                 }
                 // From a peer whose id is another's.
-                self.shell.port.dropped(DropCause::Unexpected, 1);
+                self.inbound.drop_last();
                 discarded.one(deadline)?;
             }
             timed_out?;
@@ -575,8 +576,8 @@ impl Router {
                     port.dropped(DropCause::PeerLost, 1);
                     return Ok(());
                 }
-                Routed::Full(_) if !self.mandatory => {
-                    port.dropped(DropCause::Full, 1);
+                Routed::Full(key) if !self.mandatory => {
+                    self.out.drop_for(key);
                     return Ok(());
                 }
                 Routed::Unknown => SendFailure::Unroutable,

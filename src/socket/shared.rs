@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::readiness::{Interest, Pollable};
-use super::roles::{Receiver, Sender};
+use super::roles::{Receiver, Sender, Shareable};
 use super::task::block_on;
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::message::{IntoMessage, Message};
@@ -30,6 +30,10 @@ use crate::sync::{clock, lock, wake, Arc, Mutex};
 /// A send that waits for a certain peer holds up those behind it, also if their peers have room: for a ROUTER or a
 /// SERVER prefer [`try_send`](Shared::try_send), or a high enough `send_hwm`. REQ and REP, which take turns, make no
 /// sense here; many requests at once are what a [`Requester`](crate::Requester) is for.
+///
+/// ```compile_fail,E0277
+/// let shared = sinew::Shared::new(sinew::Req::new());
+/// ```
 ///
 /// The options `send_timeout` and `recv_timeout` do not apply. The socket is closed when the last handle is gone.
 ///
@@ -60,7 +64,7 @@ struct Inner<S> {
     senders: Line,
 }
 
-impl<S> Shared<S> {
+impl<S: Shareable> Shared<S> {
     /// The first handle.
     pub fn new(socket: S) -> Self {
         Shared(Arc::new(Inner {
@@ -69,7 +73,9 @@ impl<S> Shared<S> {
             senders: Line::default(),
         }))
     }
+}
 
+impl<S> Shared<S> {
     /// Does something with the socket that the handle has no method for: connecting, subscribing, reading
     /// counters. Everyone else waits meanwhile, so it should not take long.
     pub fn with<R>(&self, action: impl FnOnce(&mut S) -> R) -> R {

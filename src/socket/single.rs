@@ -15,7 +15,7 @@ use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, SendError, SendFailure};
-use crate::io::{DropCause, NoHooks, Port};
+use crate::io::{NoHooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::socket_type::SocketType;
 
@@ -43,14 +43,14 @@ impl SingleFilter {
     /// If it has not, and the time is over.
     pub(super) fn pass(
         &mut self,
-        port: &Port,
+        inbound: &mut RecvHalf,
         message: Message,
         deadline: Deadline,
     ) -> Result<Option<Message>, RecvError> {
         if message.frame_count() == 1 {
             return Ok(Some(message));
         }
-        port.dropped(DropCause::Unexpected, 1);
+        inbound.drop_last();
         self.discarded.one(deadline)?;
         Ok(None)
     }
@@ -158,8 +158,8 @@ impl Gather {
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         loop {
             let message = self.inbound.recv(deadline)?;
-            let port = &self.shell.port;
-            if let Some(message) = self.filter.pass(port, message, deadline)? {
+            let inbound = &mut self.inbound;
+            if let Some(message) = self.filter.pass(inbound, message, deadline)? {
                 return Ok(message);
             }
         }

@@ -63,6 +63,16 @@ impl SocketSnapshot {
     }
 }
 
+impl ContextSnapshot {
+    /// What a monitoring system is told of the context itself: `memory_used`, if that is counted.
+    #[must_use]
+    pub fn figures(&self) -> Vec<Figure> {
+        let help = "Octets that everything queued or received in part takes.";
+        let memory = |octets| Figure::gauge("memory_used", help, octets);
+        self.memory_used.map(memory).into_iter().collect()
+    }
+}
+
 impl Context {
     /// All there is in this context now, with what each part of it has done so far. Takes time and memory for each
     /// connection. Holds up no socket; the figures may be a few messages apart.
@@ -163,6 +173,7 @@ impl SocketStats {
             accept_failures,
             dropped_malformed,
             datagram_errors,
+            wakeups,
         } = *self;
         let n = Figure::counter;
         vec![
@@ -244,6 +255,11 @@ impl SocketStats {
                 accept_failures,
             ),
             n("datagram_errors", "Errors of udp sockets.", datagram_errors),
+            n(
+                "wakeups",
+                "How often I/O threads were called to connections.",
+                wakeups,
+            ),
         ]
     }
 }

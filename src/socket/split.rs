@@ -11,22 +11,25 @@ use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
 use super::readiness::{Interest, Pollable, Readiness};
-use super::roles::{Receiver, Sender};
+use super::roles::{Receiver, Sender, Shareable};
 use super::shell::Shell;
-use super::{Peer, Router, Server, Stream, SubscriptionEvent, XPub, XSub};
 use crate::endpoint::{Endpoint, ToEndpoint};
-use crate::error::{BindError, ConnectError, ManualError, RecvError, SendError, UnknownEndpoint};
+use crate::error::{BindError, ConnectError, RecvError, SendError, UnknownEndpoint, WaitTimeout};
 use crate::io::{Half, Port};
-use crate::message::{IntoMessage, Message, PeerId, RoutingId};
+use crate::message::{IntoMessage, Message};
 use crate::sync::{lock, Mutex};
 
-/// Sockets that can be split in two: all that both send and receive, except REQ and REP, which take turns, and
-/// DGRAM.
+/// Sockets that can be split in two: all that both send and receive, except REQ and REP, which take turns.
+///
+/// The parts can bind and connect, and be watched. For anything else that takes both directions, among them the
+/// options of single peers, and a [`close`](crate::Dealer::close) that waits and tells what was not sent, they are
+/// made one again by [`reunite`](SendPart::reunite).
 pub trait Split: sealed::Halves + Sized {
     /// The sending and the receiving part, each of which can go to a thread or a task of its own. Neither holds the
     /// other up: there is no lock between them.
     ///
-    /// The socket is closed, as if it were dropped, when both parts are dropped. If one of them is, the connections
+    /// The socket is closed, as if it were dropped, when both parts are dropped: what is queued is sent in the
+    /// background, at most for the linger time. If one of them is, the connections
     /// live on: what is received for a dropped receiving part is kept up to the high-water mark as long as its
     /// sender is there. A part that is kept has to be used now and then: when 1024 peers have gone without it taking
     /// note, no more are accepted before it does.
@@ -113,6 +116,9 @@ pub(super) mod sealed {
         fn recv_half(&mut self, deadline: Deadline) -> Result<Message, RecvError>;
 
         fn ready_half(&mut self, interest: Interest, deadline: Deadline) -> Readiness;
+
+        /// Whether there are so many peers. For the part that sends, whose event tells when there are more.
+        fn peers_reach_half(&mut self, count: usize, deadline: Deadline) -> bool;
 
         /// Of one half that nobody uses any more: takes note of what has changed, and keeps nothing of peers
         /// that are gone.
@@ -238,6 +244,14 @@ macro_rules! halves {
         ) -> super::readiness::Readiness {
             self.ready_by(interest, deadline)
         }
+
+        fn peers_reach_half(
+            &mut self,
+            count: usize,
+            deadline: super::deadline::Deadline,
+        ) -> bool {
+            self.peers_reach(count, deadline)
+        }
     };
 }
 
@@ -286,10 +300,16 @@ macro_rules! part_methods {
             self.shell.with(|shell| shell.endpoints(true))
         }
 
+        /// The endpoints the socket connects to.
+        #[must_use]
+        pub fn connected_endpoints(&self) -> Vec<Endpoint> {
+            self.shell.with(|shell| shell.endpoints(false))
+        }
+
         watch_methods!(self => self.shell.port);
 
         /// The socket, with what this part has.
-        fn socket(&mut self) -> &mut S {
+        pub(super) fn socket(&mut self) -> &mut S {
             match &mut self.socket {
                 Some(socket) => socket,
                 None => unreachable!("it is taken only by who takes the whole part"),
@@ -302,7 +322,45 @@ impl<S: Split> SendPart<S> {
     send_methods!();
     part_methods!();
 
-    /// The socket that this was a part of.
+    /// Waits until there are at least this many peers, as the socket does. A DGRAM has one while it is bound.
+    ///
+    /// # Errors
+    /// If there were fewer when the time was over.
+    pub fn wait_for_peers(&mut self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
+        let deadline = Deadline::after(Some(timeout));
+        match self.socket().peers_reach_half(count, deadline) {
+            true => Ok(()),
+            false => Err(WaitTimeout {
+                what: "peers",
+                present: self.shell.port.peer_count(),
+                wanted: count,
+            }),
+        }
+    }
+
+    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes. Dropping the future
+    /// ends the wait and changes nothing.
+    pub async fn wait_for_peers_async(&mut self, count: usize) {
+        super::task::until(None, |deadline| {
+            self.socket().peers_reach_half(count, deadline)
+        })
+        .await;
+    }
+
+    /// The socket that this was a part of, for what neither part can do by itself.
+    ///
+    /// ```
+    /// use sinew::{Dealer, Router, Split};
+    ///
+    /// let mut router = Router::new();
+    /// let endpoint = router.bind("tcp://127.0.0.1:*")?;
+    /// let (mut sending, receiving) = Dealer::builder().connect(&endpoint)?.split();
+    /// sending.send("last")?;
+    /// let dealer = sending.reunite(receiving).expect("they are parts of one");
+    /// assert_eq!(dealer.close().unsent, 0);
+    /// assert_eq!(router.recv_from()?.1.as_bytes(), b"last");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// If the other part is that of another socket. Both come back.
@@ -373,6 +431,7 @@ macro_rules! part_traits {
         }
 
         impl<S: Split> Sealed for $part<S> {}
+        impl<S: Split> Shareable for $part<S> {}
 
         impl<S: Split> Pollable for $part<S> {
             fn poll_ready(
@@ -424,168 +483,5 @@ impl<S: Split> Receiver for RecvPart<S> {
         cx: &mut std::task::Context<'_>,
     ) -> std::task::Poll<Result<Message, RecvError>> {
         RecvPart::poll_recv(self, cx)
-    }
-}
-
-/// Sending to a peer that is named, and receiving with the name, by the parts of a kind that does so.
-macro_rules! addressed {
-    ($kind:ident, $send_id:ty, $id:ty) => {
-        impl SendPart<$kind> {
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// As that of the socket; the message is in the error.
-            pub fn send_to(
-                &mut self,
-                peer: $send_id,
-                message: impl IntoMessage,
-            ) -> Result<(), SendError> {
-                self.socket().send_to(peer, message)
-            }
-
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// As that of the socket; the message is in the error.
-            pub fn try_send_to(
-                &mut self,
-                peer: $send_id,
-                message: impl IntoMessage,
-            ) -> Result<(), SendError> {
-                self.socket().try_send_to(peer, message)
-            }
-
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// As that of the socket; the message is in the error.
-            pub fn send_to_timeout(
-                &mut self,
-                peer: $send_id,
-                message: impl IntoMessage,
-                timeout: Duration,
-            ) -> Result<(), SendError> {
-                self.socket().send_to_timeout(peer, message, timeout)
-            }
-
-            /// As that of the socket.
-            ///
-            /// # Cancel safety
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// As that of the socket; the message is in the error.
-            pub async fn send_to_async(
-                &mut self,
-                peer: $send_id,
-                message: impl IntoMessage,
-            ) -> Result<(), SendError> {
-                self.socket().send_to_async(peer, message).await
-            }
-        }
-
-        impl RecvPart<$kind> {
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// See [`RecvError`]; nothing is consumed then.
-            pub fn recv_from(&mut self) -> Result<($id, Message), RecvError> {
-                self.socket().recv_from()
-            }
-
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// See [`RecvError`]; nothing is consumed then.
-            pub fn try_recv_from(&mut self) -> Result<($id, Message), RecvError> {
-                self.socket().try_recv_from()
-            }
-
-            /// As that of the socket.
-            ///
-            /// # Errors
-            /// See [`RecvError`]; nothing is consumed then.
-            pub fn recv_from_timeout(
-                &mut self,
-                timeout: Duration,
-            ) -> Result<($id, Message), RecvError> {
-                self.socket().recv_from_timeout(timeout)
-            }
-
-            /// As that of the socket.
-            ///
-            /// # Cancel safety
-            /// Nothing is consumed before the future is ready: dropping it loses nothing.
-            ///
-            /// # Errors
-            /// See [`RecvError`]; nothing is consumed then.
-            pub async fn recv_from_async(&mut self) -> Result<($id, Message), RecvError> {
-                self.socket().recv_from_async().await
-            }
-        }
-    };
-}
-
-addressed!(Router, impl AsRef<[u8]>, RoutingId);
-addressed!(Stream, impl AsRef<[u8]>, RoutingId);
-addressed!(Server, PeerId, PeerId);
-addressed!(Peer, PeerId, PeerId);
-
-/// Subscribing, by the receiving part.
-impl RecvPart<XSub> {
-    /// As [`XSub::subscribe`].
-    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) {
-        self.socket().subscribe(prefix);
-    }
-
-    /// As [`XSub::unsubscribe`].
-    pub fn unsubscribe(&mut self, prefix: impl AsRef<[u8]>) -> bool {
-        self.socket().unsubscribe(prefix)
-    }
-}
-
-/// What an XPUB receives with types, by the receiving part.
-impl RecvPart<XPub> {
-    /// As [`XPub::recv_event`].
-    ///
-    /// # Errors
-    /// See [`RecvError`]; nothing is consumed then.
-    pub fn recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
-        self.socket().recv_event()
-    }
-
-    /// As [`XPub::try_recv_event`].
-    ///
-    /// # Errors
-    /// See [`RecvError`]; nothing is consumed then.
-    pub fn try_recv_event(&mut self) -> Result<SubscriptionEvent, RecvError> {
-        self.socket().try_recv_event()
-    }
-
-    /// As [`XPub::recv_event_async`].
-    ///
-    /// # Cancel safety
-    /// Nothing is consumed before the future is ready: dropping it loses nothing.
-    ///
-    /// # Errors
-    /// See [`RecvError`]; nothing is consumed then.
-    pub async fn recv_event_async(&mut self) -> Result<SubscriptionEvent, RecvError> {
-        self.socket().recv_event_async().await
-    }
-
-    /// As [`XPub::subscribe`].
-    ///
-    /// # Errors
-    /// As for [`XPub::subscribe`].
-    pub fn subscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
-        self.socket().subscribe(topic)
-    }
-
-    /// As [`XPub::unsubscribe`].
-    ///
-    /// # Errors
-    /// As for [`XPub::unsubscribe`].
-    pub fn unsubscribe(&mut self, topic: impl AsRef<[u8]>) -> Result<bool, ManualError> {
-        self.socket().unsubscribe(topic)
     }
 }

@@ -53,6 +53,9 @@ pub struct SocketStats {
     /// Errors of udp sockets: datagrams that the system refused to send, and those that other hosts answered
     /// for (ICMP). Each may have cost one.
     pub datagram_errors: u64,
+    /// How often I/O threads were called to connections of this socket: by a descriptor, or by a thread that had
+    /// something for one of them. None over inproc.
+    pub wakeups: u64,
 }
 
 impl SocketStats {
@@ -79,6 +82,7 @@ impl SocketStats {
             accept_failures: read(&counters.accept_failures),
             dropped_malformed: counters.drops.count(DropCause::Malformed),
             datagram_errors: read(&counters.datagram_errors),
+            wakeups: port.wakeups(),
         }
     }
 }

@@ -129,6 +129,10 @@ impl Halves for Stream {
         self.router.ready_half(interest, deadline)
     }
 
+    fn peers_reach_half(&mut self, count: usize, deadline: Deadline) -> bool {
+        self.router.peers_reach_half(count, deadline)
+    }
+
     fn forsake(&mut self) {
         self.router.forsake();
     }

@@ -15,7 +15,7 @@ use super::common::{
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
 use super::inbound::RecvHalf;
-use super::outbound::{Given, SendHalf};
+use super::outbound::SendHalf;
 use super::relay::relay;
 use super::shell::Shell;
 use super::split::halves;
@@ -26,7 +26,7 @@ use super::{pipe_key, SocketBuilder};
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
-use crate::io::{DropCause, Hooks, Port};
+use crate::io::{Hooks, Port};
 use crate::message::{Frame, IntoMessage, Message, PeerProperties};
 use crate::routing::{LimitError, PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
@@ -411,7 +411,7 @@ impl XPub {
             let rest = split_subscriptions(message, usize::MAX, |subscribe, topic| {
                 let done = self.topics.subscription(from, subscribe, topic);
                 if done.is_err() {
-                    self.shell.port.dropped(DropCause::Unexpected, 1);
+                    self.inbound.drop_last();
                 }
             });
             if let Some(message) = rest {
@@ -565,12 +565,7 @@ impl XSub {
             },
         );
         if let Some(message) = rest {
-            let port = &self.shell.port;
-            self.out.give_all(&message, |given| match given {
-                Given::Done => {}
-                Given::Full => port.dropped(DropCause::Full, 1),
-                Given::Gone => port.dropped(DropCause::PeerLost, 1),
-            });
+            self.out.give_all(&message);
         }
         Ok(())
     }

@@ -73,6 +73,7 @@ fn places() -> Vec<Place> {
         Ok(_) => places.push(Place::at("tcp://[::1]:*")),
         Err(error) => eprintln!("skipping tcp over IPv6, which this host lacks: {error}"),
     }
+    // Its listener, addresses and octets; what is WebSocket is told by `tests/sockets/transports.rs`.
     #[cfg(feature = "ws")]
     places.push(Place::at("ws://127.0.0.1:*/path"));
     #[cfg(unix)]

@@ -144,12 +144,23 @@ fn busy_polling_by_the_kernel() {
 #[test]
 fn the_device() {
     let probe = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    if probe.bind_device(Some(b"lo")).is_ok() {
-        on_both_ends(
-            V4,
-            |config| config.tcp.bind_to_device = Some("lo".into()),
-            |socket| assert_eq!(socket.device().unwrap().unwrap(), b"lo"),
-        );
+    let set = |config: &mut SocketConfig| config.tcp.bind_to_device = Some("lo".into());
+    match probe.bind_device(Some(b"lo")) {
+        Ok(()) => on_both_ends(V4, set, |socket| {
+            assert_eq!(socket.device().unwrap().unwrap(), b"lo");
+        }),
+        Err(refused) => {
+            let mut config = SocketConfig::default();
+            set(&mut config);
+            let any = V4.parse().unwrap();
+            let (_listener, real) = Listener::bind(&any, &SocketConfig::default()).unwrap();
+            for error in [
+                Listener::bind(&any, &config).unwrap_err(),
+                start_connect(&target(&real), &config).unwrap_err(),
+            ] {
+                assert_eq!(error.raw_os_error(), refused.raw_os_error());
+            }
+        }
     }
 }
 
@@ -235,6 +246,10 @@ fn accept_filters_let_in_whom_they_name() {
         ("tcp://*:*", "127.0.0.1", vec!["::1", "fe80::/10"], false),
         ("tcp://[::1]:*", "[::1]", vec!["::1"], true),
         ("tcp://[::1]:*", "[::1]", vec!["127.0.0.1"], false),
+        #[cfg(feature = "ws")]
+        ("ws://127.0.0.1:*", "127.0.0.1", vec!["127.0.0.1"], true),
+        #[cfg(feature = "ws")]
+        ("ws://127.0.0.1:*", "127.0.0.1", vec!["10.0.0.0/8"], false),
     ] {
         if at.contains("::1") && !has_ipv6() {
             continue;

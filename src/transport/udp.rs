@@ -427,6 +427,39 @@ mod tests {
         }
     }
 
+    /// Whether this process may is asked of the system, on a socket of the test's own.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_device() {
+        let probe = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        let allowed = probe.bind_device(Some(b"lo"));
+        let open = |device: &str| {
+            let mut config = SocketConfig::default();
+            config.tcp.bind_to_device = Some(device.to_owned());
+            let any = address("udp://127.0.0.1:*");
+            let to = "127.0.0.1:9".parse().unwrap();
+            [
+                Datagrams::bind(&any, &config).map(|(bound, _)| bound),
+                Datagrams::towards(to, &any, &config),
+            ]
+        };
+        for opened in open("lo") {
+            match (&allowed, opened) {
+                (Ok(()), Ok(datagrams)) => {
+                    let device = datagrams.socket().device().unwrap();
+                    assert_eq!(device.as_deref(), Some(&b"lo"[..]));
+                }
+                (Err(refused), Err(error)) => {
+                    assert_eq!(error.raw_os_error(), refused.raw_os_error());
+                }
+                (allowed, opened) => panic!("{opened:?}, but {allowed:?} for the probe"),
+            }
+        }
+        for opened in open("no-such-device") {
+            assert!(opened.is_err());
+        }
+    }
+
     #[test]
     fn interfaces_that_are_not_there_are_named() {
         for (text, expected) in [

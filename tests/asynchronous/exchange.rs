@@ -8,16 +8,18 @@ use sinew::{
     XPub, XSub,
 };
 
-use crate::support::{fresh, number, number_of, numbered, EXECUTORS, LONG, STREAMS, TRANSPORTS};
+use crate::support::{
+    fresh, joined, number, number_of, numbered, EXECUTORS, LONG, STREAMS, TRANSPORTS,
+};
 
 /// More than the high-water marks of both sides, so that senders wait.
 const MANY: u32 = 2500;
 
-const SOME: u32 = 50;
+pub(crate) const SOME: u32 = 50;
 
 /// Two tasks that `stage` makes for an endpoint. What they return lives until both are done.
 #[track_caller]
-fn everywhere<A, B>(transports: &[&str], stage: impl Fn(String) -> (A, B))
+pub(crate) fn everywhere<A, B>(transports: &[&str], stage: impl Fn(String) -> (A, B))
 where
     A: Future<Output: Send + 'static> + Send + 'static,
     B: Future<Output: Send + 'static> + Send + 'static,
@@ -28,16 +30,6 @@ where
             executor.run(one, other);
         }
     }
-}
-
-/// The two of a kind, the first bound and the second connected to it.
-macro_rules! joined {
-    ($endpoint:expr, $bound:expr, $connected:expr) => {{
-        let (mut bound, mut connected) = ($bound, $connected);
-        let endpoint: Endpoint = bound.bind($endpoint.as_str()).unwrap();
-        connected.connect(&endpoint).unwrap();
-        (bound, connected)
-    }};
 }
 
 macro_rules! one_way {

@@ -9,6 +9,5 @@ mod exchange;
 mod limits;
 mod polling;
 mod storms;
-mod storms_of_handles;
 mod support;
 mod wakers;

@@ -1,5 +1,6 @@
 //! What the tests share: executors, futures that are given up, wakers that tell, a watchdog.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -62,6 +63,13 @@ impl Executor {
         A: Future<Output: Send + 'static> + Send + 'static,
         B: Future<Output: Send + 'static> + Send + 'static,
     {
+        let (one, other) = self.run_tasks(task(one), task(other));
+        (*one.downcast().unwrap(), *other.downcast().unwrap())
+    }
+
+    /// Apart, so that executors are compiled for one kind of task only: there are hundreds of futures.
+    #[track_caller]
+    fn run_tasks(self, one: Task, other: Task) -> (Done, Done) {
         use tokio::runtime::Builder;
         watched(move || match self {
             Executor::TokioThreads => {
@@ -80,11 +88,14 @@ impl Executor {
     }
 }
 
-fn in_tokio<A, B>(builder: &mut tokio::runtime::Builder, one: A, other: B) -> (A::Output, B::Output)
-where
-    A: Future<Output: Send + 'static> + Send + 'static,
-    B: Future<Output: Send + 'static> + Send + 'static,
-{
+type Done = Box<dyn Any + Send>;
+type Task = Pin<Box<dyn Future<Output = Done> + Send>>;
+
+fn task(future: impl Future<Output: Send + 'static> + Send + 'static) -> Task {
+    Box::pin(async { Box::new(future.await) as Done })
+}
+
+fn in_tokio(builder: &mut tokio::runtime::Builder, one: Task, other: Task) -> (Done, Done) {
     // Without its timers and its I/O driver: nothing here may need them.
     let runtime = builder.build().unwrap();
     runtime.block_on(async {
@@ -151,23 +162,69 @@ impl Tally {
     }
 }
 
+/// Futures that are given up at random: before they were polled, or after up to three polls, each of which follows
+/// at once or when the task is woken. Blocking calls come in between.
+pub(crate) struct Storm {
+    random: Random,
+    waiting: Arc<Tally>,
+    owed: u64,
+}
+
+impl Storm {
+    pub(crate) fn new() -> Self {
+        Storm {
+            random: Random::new(17),
+            waiting: Tally::new(),
+            owed: 1,
+        }
+    }
+
+    /// Counts the futures that were given up while they waited: after a poll that had to wait, and before anything
+    /// else. Only those show something. An other side that waits for some before it goes on makes sure that there
+    /// are.
+    pub(crate) fn waiting(&self) -> Arc<Tally> {
+        Arc::clone(&self.waiting)
+    }
+
+    pub(crate) fn given_up(&self) -> u64 {
+        self.waiting.count()
+    }
+
+    /// Until so many were given up while they waited, nothing waits: neither a task to be woken, nor a call that
+    /// blocks. At first 1.
+    pub(crate) fn owe(&mut self, count: u64) {
+        self.owed = count;
+    }
+
+    pub(crate) fn has_paid(&self) -> bool {
+        self.given_up() >= self.owed
+    }
+
+    /// Whether a blocking call comes next.
+    pub(crate) fn blocks(&mut self) -> bool {
+        self.random.below(16) == 0 && self.has_paid()
+    }
+
+    /// What becomes of this one; `None` if it was given up.
+    pub(crate) fn cut<F: Future>(&mut self, future: F) -> Cut<F> {
+        Cut {
+            future: Box::pin(future),
+            polls: self.random.below(4),
+            patient: self.random.below(2) == 0 && self.has_paid(),
+            waits: false,
+            waiting: self.waiting(),
+        }
+    }
+}
+
 /// A future that is given up after some polls; `None` then.
 pub(crate) struct Cut<F> {
     future: Pin<Box<F>>,
     polls: u64,
     /// Each poll but the first waits to be woken.
     patient: bool,
-}
-
-impl<F: Future> Cut<F> {
-    /// After up to three polls, or none.
-    pub(crate) fn at_random(future: F, random: &mut Random) -> Self {
-        Cut {
-            future: Box::pin(future),
-            polls: random.below(4),
-            patient: random.below(2) == 0,
-        }
-    }
+    waits: bool,
+    waiting: Arc<Tally>,
 }
 
 impl<F: Future> Future for Cut<F> {
@@ -176,13 +233,18 @@ impl<F: Future> Future for Cut<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
         loop {
             if self.polls == 0 {
+                if self.waits {
+                    Arc::clone(&self.waiting).wake();
+                }
                 return Poll::Ready(None);
             }
             self.polls -= 1;
             match self.future.as_mut().poll(cx) {
                 Poll::Ready(done) => return Poll::Ready(Some(done)),
-                Poll::Pending if self.patient && self.polls > 0 => return Poll::Pending,
-                Poll::Pending => {}
+                Poll::Pending => self.waits = true,
+            }
+            if self.patient && self.polls > 0 {
+                return Poll::Pending;
             }
         }
     }
@@ -215,3 +277,15 @@ pub(crate) fn number(octets: impl AsRef<[u8]>) -> u32 {
 pub(crate) fn number_of(message: &Message) -> u32 {
     number(message.as_bytes())
 }
+
+/// Two sockets, the first bound and the second connected to it.
+macro_rules! joined {
+    ($endpoint:expr, $bound:expr, $connected:expr) => {{
+        let (mut bound, mut connected) = ($bound, $connected);
+        let endpoint: sinew::Endpoint = bound.bind($endpoint.as_str()).unwrap();
+        connected.connect(&endpoint).unwrap();
+        (bound, connected)
+    }};
+}
+
+pub(crate) use joined;

@@ -1,6 +1,6 @@
 //! Heartbeats: silence is noticed, back-pressure is not taken for it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sinew::{DisconnectReason, Heartbeat, Initiator, Push, SocketEvent, TimedOut};
 
@@ -49,6 +49,23 @@ fn a_silent_peer_is_given_up() {
         raw.read_to_end();
         stage.finish();
     }
+}
+
+/// A time-out of zero is none: a peer is pinged, and may be silent for as long as it likes.
+#[test]
+fn silence_is_suffered_for_ever_if_asked_for() {
+    let heartbeat = Heartbeat::every(Duration::from_millis(5)).timeout(Duration::ZERO);
+    let mut stage = PullStage::with(TRANSPORTS[0], |b| b.heartbeat(heartbeat));
+    let mut silent = Raw::shake_hands(stage.endpoint(), "PUSH");
+    // By default three intervals would be too many.
+    for _ in 0..20 {
+        assert_eq!(silent.read_frame(), (COMMAND, b"\x04PING\0\0".to_vec()));
+    }
+    silent.send(&frame(0, b"at last"));
+    assert_eq!(stage.other().as_bytes(), b"at last");
+    drop(silent);
+    assert_eq!(stage.disconnection(), DisconnectReason::PeerClosed);
+    stage.finish();
 }
 
 /// Any octet of traffic is a sign of life, not only a PONG; a 3.0 peer is not probed.
@@ -195,4 +212,53 @@ fn a_reader_that_stops_for_good_is_noticed_by_the_sender() {
         DisconnectReason::Protocol(TimedOut::Heartbeat.into())
     );
     drop(raw);
+}
+
+/// A receiver that reads by itself and then does something else for longer than silence is suffered: what its peer
+/// sent meanwhile waits in the kernel, and is looked at before the peer is judged.
+#[test]
+fn a_caller_that_is_slow_to_read_does_not_make_its_peer_silent() {
+    /// Less than it takes an I/O thread to notice that the caller has gone away.
+    const SUFFERED: Duration = Duration::from_millis(40);
+    /// One heartbeat; whether the connection is still there.
+    fn beat(raw: &mut Raw) -> bool {
+        let mut ping = [0; 9];
+        let mut read = 0;
+        while read < ping.len() {
+            match raw.read(&mut ping[read..]) {
+                Ok(count) if count > 0 => read += count,
+                _ => return false,
+            }
+        }
+        assert_eq!(ping, *b"\x04\x07\x04PING\0\0");
+        let pong = command("PONG", b"");
+        raw.send_some(&pong).is_ok_and(|sent| sent == pong.len())
+    }
+    for _ in 0..20 {
+        let heartbeat = Heartbeat::every(Duration::from_millis(5)).timeout(SUFFERED);
+        let mut stage = PullStage::with(TRANSPORTS[0], |b| b.heartbeat(heartbeat));
+        let mut raw = Raw::shake_hands(stage.endpoint(), "PUSH");
+        let (mut before, mut silent) = (Instant::now(), Duration::ZERO);
+        let lives = (0..70).all(|round| {
+            if round < 50 {
+                // It waits, so reading is its own. As long as it comes back it is looked for less and less often.
+                let _ = stage.pull.recv_timeout(Duration::from_millis(4));
+            }
+            let lives = beat(&mut raw);
+            silent = silent.max(before.elapsed());
+            before = Instant::now();
+            lives
+        });
+        if lives {
+            raw.send(&frame(0, b"alive"));
+            assert_eq!(stage.other().as_bytes(), b"alive");
+            return;
+        }
+        // A machine that is too busy for this makes it silent indeed.
+        assert!(
+            silent >= SUFFERED / 2,
+            "it was silent for {silent:?} at most"
+        );
+    }
+    panic!("the machine is too busy for this");
 }

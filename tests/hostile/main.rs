@@ -19,6 +19,7 @@ mod heartbeat;
 mod input;
 mod isolated;
 mod memory;
+mod monitors;
 mod names;
 mod raw;
 mod single;

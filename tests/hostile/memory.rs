@@ -11,12 +11,6 @@ use crate::WATCHDOG;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Sends a PING and waits for its answer: everything before it has been read.
-fn settled(raw: &mut Raw) {
-    raw.send(&command("PING", b"\0\0settled"));
-    while raw.read_frame().1 != b"\x04PONGsettled" {}
-}
-
 #[test]
 fn what_is_announced_is_not_reserved() {
     isolated("memory::what_is_announced_is_not_reserved", || {
@@ -534,7 +528,7 @@ fn subscriptions_have_a_budget() {
                 .concat();
                 raw.send(&flood.repeat(10));
             }
-            settled(&mut raw);
+            raw.settle();
         });
         println!("60 000 changes: {} KiB", grown / KIB);
         assert!(grown < MIB, "{grown} octets");

@@ -55,6 +55,12 @@ impl Raw {
         raw
     }
 
+    /// Sends a PING and waits for its answer: everything before it has been read.
+    pub(crate) fn settle(&mut self) {
+        self.send(&command("PING", b"\0\0settled"));
+        while self.read_frame().1 != b"\x04PONGsettled" {}
+    }
+
     /// Reads the other side's greeting and READY.
     pub(crate) fn read_handshake(&mut self) {
         let theirs = self.read_octets(64);
@@ -96,7 +102,7 @@ impl Raw {
         }
     }
 
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Raw::Tcp(stream) => stream.read(into),
             Raw::Ipc(stream) => stream.read(into),

@@ -24,12 +24,6 @@ fn sub(xpub: &XPub) -> Raw {
     Raw::shake_hands(&xpub.bound_endpoints()[0], "SUB")
 }
 
-/// Sends a PING and waits for its answer: everything before it has been read.
-fn settled(raw: &mut Raw) {
-    raw.send(&command("PING", b"\0\0settled"));
-    while raw.read_frame().1 != b"\x04PONGsettled" {}
-}
-
 fn subscribed(topic: &[u8]) -> SubscriptionEvent {
     SubscriptionEvent::Subscribed(topic.to_vec().into())
 }
@@ -58,7 +52,7 @@ fn a_flood_of_events_is_bounded() {
                         .concat(),
                     );
                 }
-                settled(&mut raw);
+                raw.settle();
             });
             println!("200 000 events nobody receives: {} KiB", grown / KIB);
             assert!(grown < 2 * MIB, "{grown} octets");
@@ -89,7 +83,7 @@ fn what_is_held_is_bounded_and_goes_with_its_peer() {
             const TOPICS: u32 = 100_000;
             let mut stage = PubStage::with(TRANSPORTS[0], |b| b.max_topics(TOPICS));
             let mut raw = Raw::shake_hands(stage.endpoint(), "SUB");
-            settled(&mut raw);
+            raw.settle();
             let before = live();
             let mut flood = Vec::new();
             for n in 0..TOPICS {
@@ -100,7 +94,7 @@ fn what_is_held_is_bounded_and_goes_with_its_peer() {
             let sent = flood.len();
             raw.send(&flood);
             drop(flood);
-            settled(&mut raw);
+            raw.settle();
             let each = live().saturating_sub(before) / TOPICS as usize;
             println!("{TOPICS} topics of 24 octets ({sent} sent): {each} octets each");
             // The arena doubles; up to half of it is not in use.
@@ -164,7 +158,7 @@ fn frames_of_both_kinds_are_told_apart() {
                 ]
                 .concat(),
             );
-            settled(&mut raw);
+            raw.settle();
             assert_eq!(xpub.recv_event().unwrap(), subscribed(b"A"));
             if !only_first {
                 assert_eq!(xpub.recv_event().unwrap(), subscribed(b"B"));
@@ -227,7 +221,7 @@ fn groups_have_names_of_255_octets() {
         assert_eq!(raw.read_frame(), (MORE, long.clone().into_bytes()));
         assert_eq!(raw.read_frame(), (0, b"body".to_vec()));
         raw.send(&command("LEAVE", long.as_bytes()));
-        settled(&mut raw);
+        raw.settle();
         assert_eq!((radio.member_count(&long), radio.group_count()), (0, 0));
     }
 }

@@ -8,8 +8,10 @@
 //! pyzmq comes with `tests/support/python-env`, which is to be run once before.
 
 mod brokers;
+mod datagrams;
 mod dialog;
 mod exchange;
+mod legacy;
 mod libzmq;
 mod octets;
 mod peer;

@@ -4,7 +4,7 @@
 //! million through a socket of each of the six types.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
 
@@ -12,6 +12,17 @@ use crate::exchange::exchanges;
 use crate::peer::{Peer, Role, WATCHDOG};
 
 exchanges!(crate::pyzmq::Pyzmq, messages: 250_000, round_trips: 125_000);
+
+/// A Python that has pyzmq.
+fn interpreter() -> PathBuf {
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/bin/python3");
+    assert!(
+        python.exists(),
+        "{} is missing: run tests/support/python-env once",
+        python.display()
+    );
+    python
+}
 
 /// A pyzmq process. It ends when its standard input does, thus with this process at the latest.
 #[derive(Debug)]
@@ -22,17 +33,17 @@ pub(crate) struct Pyzmq {
     reports: Receiver<String>,
 }
 
+/// One of the programs in `tests/support`.
+pub(crate) fn python(program: &str) -> Command {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support");
+    let mut command = Command::new(interpreter());
+    command.arg(programs.join(program));
+    command
+}
+
 impl Peer for Pyzmq {
     fn start(role: &Role) -> Self {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let python = root.join(".venv/bin/python3");
-        assert!(
-            python.exists(),
-            "{} is missing: run tests/support/python-env once",
-            python.display()
-        );
-        let mut process = Command::new(python)
-            .arg(root.join("tests/support/peer.py"))
+        let mut process = python("peer.py")
             .arg(format!("{:?}", role.kind).to_lowercase())
             .arg(if role.binds { "bind" } else { "connect" })
             .arg(&role.endpoint)

@@ -82,7 +82,8 @@ impl tracing::Subscriber for Subscriber {
 fn a_connection_is_a_span_with_events() {
     let lines = Arc::<Lines>::default();
     tracing::subscriber::set_global_default(Subscriber(Arc::clone(&lines))).unwrap();
-    let context = Context::builder().io_threads(1).build().unwrap();
+    let builder = Context::builder().io_threads(1).memory_budget(u64::MAX);
+    let context = builder.build().unwrap();
     let mut pull = Pull::builder().context(&context).build().unwrap();
     let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
     let mut push = Push::builder().context(&context).build().unwrap();
@@ -217,6 +218,7 @@ fn a_snapshot_is_published_as_metrics() {
     let of = |name: &str| known.get(name).copied();
     let push = format!("sinew_messages_sent{{socket={},type=PUSH}}", push.id());
     assert_eq!(of(&push), Some(3.0), "{known:#?}");
+    assert!(of("sinew_context_memory_used{}").is_some(), "{known:#?}");
     let pull = format!("sinew_peers{{socket={},type=PULL}}", pull.id());
     assert_eq!(of(&pull), Some(1.0), "{known:#?}");
     let thread = of("sinew_thread_load{thread=sinew/io/0}");

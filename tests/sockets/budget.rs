@@ -232,3 +232,24 @@ fn what_conflation_keeps_is_counted() {
     assert!(pull.try_recv().is_err());
     assert_eq!(context.memory_used(), Some(0));
 }
+
+/// A receiver that knows how many there are takes them, and does not look for more.
+#[test]
+fn what_was_taken_is_not_counted_though_nobody_looks_again() {
+    for &net in KINDS {
+        let context = context();
+        let mut pull = Pull::builder().context(&context).bind(net.fresh()).unwrap();
+        let endpoint = pull.bound_endpoints()[0].clone();
+        let mut push = Push::builder().context(&context).connect(endpoint).unwrap();
+        for count in [3, 10, 5] {
+            for n in 0..count {
+                push.send(numbered(0, n)).unwrap();
+            }
+            await_true("it is counted", || context.memory_used() != Some(0));
+            for _ in 0..count {
+                pull.recv_timeout(LONG).unwrap();
+            }
+            await_true("nothing is counted", || context.memory_used() == Some(0));
+        }
+    }
+}

@@ -2,9 +2,9 @@
 //! take over when it stays away.
 
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sinew::{Heartbeat, Pull, Push, RecvError, Rep, Req, SocketEvent};
+use sinew::{Dealer, Heartbeat, Pull, Push, RecvError, Rep, Req, Router, SocketEvent};
 
 use crate::support::{await_true, number_of, numbered, task, Net, LONG, SHORT, STREAMS};
 
@@ -251,5 +251,54 @@ fn the_end_of_a_connection_is_seen_by_a_waiting_receiver() {
                 matches!(event, SocketEvent::Disconnected { .. })
             });
         }
+    }
+}
+
+/// Messages and calls of another thread in any order: each ends the wait, and none is lost.
+#[test]
+fn a_wait_ends_for_a_message_and_for_an_interrupt() {
+    const ROUNDS: usize = 300;
+    for &net in STREAMS.iter().chain([&Net::Inproc]) {
+        let mut router = Router::builder().bind(net.fresh()).unwrap();
+        let mut dealer = Dealer::builder()
+            .connect(&router.bound_endpoints()[0])
+            .unwrap();
+        assert!(
+            !router.wait_readable(Some(Instant::now() + SHORT)),
+            "over {net:?}: nothing comes"
+        );
+        let interrupter = router.interrupter();
+        let (tell, told) = channel();
+        let (seen, go_on) = channel();
+        let other = std::thread::spawn(move || {
+            for round in 0..ROUNDS {
+                match round % 2 {
+                    0 => dealer.send("message").unwrap(),
+                    _ => {
+                        tell.send(()).unwrap();
+                        interrupter.wake_by_ref();
+                    }
+                }
+                // Now and then the other side sleeps in between, and mostly it does not.
+                if round % 7 == 0 {
+                    go_on.recv_timeout(LONG).unwrap();
+                }
+            }
+            dealer
+        });
+        let (mut messages, mut interrupts) = (0, 0);
+        while messages + interrupts < ROUNDS {
+            let readable = router.wait_readable(Some(Instant::now() + LONG));
+            interrupts += told.try_iter().count();
+            if readable {
+                assert!(router.wait_readable(None), "it takes nothing");
+                router.try_recv_from().unwrap();
+                messages += 1;
+            }
+            // Each round that waits is told of all that was before it.
+            let _ = seen.send(());
+        }
+        assert_eq!((messages, interrupts), (ROUNDS / 2, ROUNDS / 2));
+        drop(other.join().unwrap());
     }
 }

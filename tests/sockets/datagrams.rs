@@ -98,6 +98,32 @@ fn datagrams_are_messages_of_two_frames() {
     }
 }
 
+/// The system would refuse it later, when nobody hears of it.
+#[test]
+fn port_zero_is_an_error_at_once() {
+    let (mut ours, _) = bound();
+    for (at, expected) in [
+        (
+            "127.0.0.1:0",
+            "a datagram for 127.0.0.1:0, expected a port from 1 to 65535",
+        ),
+        (
+            "[::1]:0",
+            "a datagram for [::1]:0, expected a port from 1 to 65535",
+        ),
+    ] {
+        let peer = at.parse().unwrap();
+        let error = ours.send_to(peer, "x").unwrap_err();
+        assert_eq!(error.reason(), SendFailure::PortZero { peer });
+        assert_eq!(error.to_string(), expected);
+        let message = error.into_message();
+        let error = ours.send(message.clone()).unwrap_err();
+        assert_eq!(error.reason(), SendFailure::PortZero { peer });
+        assert_eq!(error.into_message(), message);
+    }
+    assert_eq!(ours.stats().messages_sent, 0);
+}
+
 /// What no sound peer sends is counted and forgotten.
 #[test]
 fn empty_and_too_long_datagrams_are_dropped_and_counted() {
@@ -199,11 +225,24 @@ fn one_endpoint_at_a_time_and_udp_only() {
     ours.unbind(&endpoint).unwrap();
     assert!(ours.unbind(&endpoint).is_err());
     assert_eq!(ours.bound_endpoint(), None);
+    // There is nothing to wait for then.
+    let error = ours.send_to(at_ours, "x").unwrap_err();
+    assert_eq!(error.reason(), SendFailure::NotBound);
     assert_eq!(
-        ours.try_send_to(at_ours, "x").unwrap_err().reason(),
-        SendFailure::WouldBlock
+        error.into_message(),
+        Message::from(Datagram::new(at_ours, "x"))
+    );
+    let error = Dgram::new().send_to(at_ours, "x").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the socket is not bound, expected a bind to a `udp://` endpoint before"
     );
     assert_eq!(ours.bind(&endpoint).unwrap(), endpoint);
+    ours.send_to(at_ours, "to myself").unwrap();
+    assert_eq!(
+        ours.recv_timeout(LONG).unwrap(),
+        Datagram::new(at_ours, "to myself")
+    );
 
     // And udp is for nobody else.
     let error = Pull::new().bind("udp://127.0.0.1:*").unwrap_err();

@@ -11,18 +11,9 @@ use sinew::{
 
 use crate::support::{await_event, pattern, task, LONG};
 
-/// What an old peer speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Old {
-    /// ZMTP 2.0.
-    V2,
-    /// The frames of ZMTP 1.0 behind a greeting.
-    Revision0,
-    /// ZMTP 1.0, which knows no greeting.
-    V1,
-}
-
-const ALL: [Old; 3] = [Old::V2, Old::Revision0, Old::V1];
+#[path = "../support/old.rs"]
+mod old;
+use old::Old;
 
 struct Peer {
     old: Old,
@@ -48,13 +39,9 @@ impl Peer {
         let mut peer = Peer { old, stream };
         // The first octets of the other side look like a frame header to an old peer.
         assert_eq!(peer.read(10), b"\xff\0\0\0\0\0\0\0\x01\x7f");
-        let revision = match old {
-            Old::V2 => 1,
-            Old::Revision0 => 0,
-            Old::V1 => {
-                peer.write(b"\x01\0");
-                return peer;
-            }
+        let Some(revision) = old.revision() else {
+            peer.write(b"\x01\0");
+            return peer;
         };
         peer.write(b"\xff\0\0\0\0\0\0\0\x01\x7f");
         assert_eq!(peer.read(1), [3]);
@@ -77,19 +64,8 @@ impl Peer {
         octets
     }
 
-    fn frame(&self, more: bool, body: &[u8]) -> Vec<u8> {
-        let (len, more) = (body.len() as u64, u8::from(more));
-        let header = match self.old {
-            Old::V2 if len < 256 => vec![more, len as u8],
-            Old::V2 => [&[more | 2][..], &len.to_be_bytes()].concat(),
-            _ if len < 254 => vec![len as u8 + 1, more],
-            _ => [&b"\xff"[..], &(len + 1).to_be_bytes(), &[more]].concat(),
-        };
-        [&header, body].concat()
-    }
-
     fn send(&mut self, more: bool, body: &[u8]) {
-        let frame = self.frame(more, body);
+        let frame = self.old.frame(more, body);
         self.write(&frame);
     }
 
@@ -148,7 +124,7 @@ fn they_are_refused_by_default() {
 
 #[test]
 fn messages_come_and_go_in_both_directions() {
-    for old in ALL {
+    for old in Old::ALL {
         let mut pull = Pull::builder().legacy_peers(true).build().unwrap();
         let mut monitor = pull.monitor();
         let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
@@ -226,7 +202,7 @@ fn a_peer_that_does_not_read_holds_the_sender_up_and_loses_nothing() {
 
 #[test]
 fn subscriptions_are_messages() {
-    for old in ALL {
+    for old in Old::ALL {
         let mut publisher = Pub::builder().legacy_peers(true).build().unwrap();
         let endpoint = publisher.bind("tcp://127.0.0.1:*").unwrap();
         let mut peer = Peer::connect(old, &endpoint, 2);

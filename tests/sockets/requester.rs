@@ -617,3 +617,50 @@ impl Wake for Flag {
         self.0.store(true, Ordering::Release);
     }
 }
+
+/// Each by itself, and any number of them.
+#[test]
+fn many_can_wait_for_peers_of_one_requester() {
+    for &net in KINDS {
+        let requester = Requester::builder().bind(net.fresh()).unwrap();
+        let endpoint = requester.bound_endpoints().remove(0);
+        let short = requester.wait_for_peers(1, SHORT).unwrap_err();
+        assert_eq!((short.present, short.wanted), (0, 1));
+        let waiting: Vec<_> = (0..4)
+            .map(|n| {
+                let requester = requester.clone();
+                task(move || match n % 2 {
+                    0 => requester.wait_for_peers(1 + n / 2, LONG).unwrap(),
+                    _ => block_on(requester.wait_for_peers_async(1 + n / 2)),
+                })
+            })
+            .collect();
+        let reps: Vec<_> = (0..2)
+            .map(|_| Rep::builder().connect(&endpoint).unwrap())
+            .collect();
+        waiting.into_iter().for_each(|waiting| waiting.join());
+        drop(reps);
+    }
+}
+
+#[test]
+fn a_request_can_be_waited_for_again() {
+    let requester = Requester::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let mut rep = Rep::builder()
+        .connect(&requester.bound_endpoints()[0])
+        .unwrap();
+    let mut request = requester.submit("x");
+    for wait in [Duration::ZERO, SHORT] {
+        request = request.wait_timeout(wait).unwrap_err();
+        assert_eq!(requester.outstanding(), 1);
+    }
+    let received = rep.recv_timeout(LONG).unwrap();
+    rep.send(received).unwrap();
+    let reply = request.wait_timeout(LONG).unwrap();
+    assert_eq!(reply.unwrap().as_bytes(), b"x");
+    // Its own end is no end of the wait.
+    let short = RequestOptions::default().timeout(SHORT);
+    let request = requester.submit_with("nobody answers", short);
+    let ended = request.wait_timeout(LONG).unwrap();
+    assert_eq!(ended, Err(RequestError::Recv(RecvError::Timeout)));
+}

@@ -1,12 +1,12 @@
 //! Sockets in two parts, each owned by a thread of its own.
 
 use sinew::{
-    Channel, Client, Dealer, DisconnectReason, Endpoint, Interest, Message, Monitor, Pair, Peer,
-    PollItem, Pollable, Poller, Pub, RecvError, Router, Server, SocketEvent, Split, Stream, Sub,
-    SubscriptionEvent, XPub, XSub,
+    Channel, Client, Datagram, Dealer, Dgram, DisconnectReason, Endpoint, Interest, Message,
+    Monitor, Pair, Peer, PollItem, Pollable, Poller, Pub, RecvError, Router, SendFailure, Server,
+    SocketEvent, Split, Stream, Sub, SubscriptionEvent, XPub, XSub,
 };
 
-use crate::support::{await_event, number_of, numbered, task, KINDS, LONG};
+use crate::support::{await_event, number_of, numbered, task, KINDS, LONG, SHORT};
 
 const COUNT: u32 = 20_000;
 
@@ -147,6 +147,87 @@ fn publishers_and_subscribers_split() {
         let message = receiving.recv_timeout(LONG).unwrap();
         assert_eq!(message.as_bytes(), expected.as_bytes());
     }
+}
+
+/// Whoever is asked or told waits in one part while the other is used.
+#[test]
+fn the_sending_part_waits_for_peers_and_subscribers() {
+    for &net in KINDS {
+        let xpub = XPub::builder().bind(net.fresh()).unwrap();
+        let endpoint = xpub.bound_endpoints().remove(0);
+        let (mut sending, mut receiving) = xpub.split();
+        let late = sending.wait_for_peers(1, SHORT).unwrap_err();
+        assert_eq!((late.present, late.wanted), (0, 1));
+        assert!(sending.wait_for_subscribers(1, SHORT).is_err());
+        let waiting = task(move || {
+            sending.wait_for_peers(1, LONG).unwrap();
+            sending.wait_for_subscribers(1, LONG).unwrap();
+            sending.wait_for_subscribers_of("abc", 1, LONG).unwrap();
+            futures::executor::block_on(async {
+                sending.wait_for_peers_async(2).await;
+                sending.wait_for_subscribers_async(2).await;
+                sending.wait_for_subscribers_of_async("abc", 2).await;
+            });
+            sending
+        });
+        let mut subs = Vec::new();
+        for topic in ["a", "ab"] {
+            // It is not in the way of the other part, nor that in its.
+            assert!(!waiting.is_done());
+            let mut sub = Sub::builder().connect(&endpoint).unwrap();
+            sub.subscribe(topic);
+            let event = receiving.recv_event().unwrap();
+            assert_eq!(event, SubscriptionEvent::Subscribed(topic.into()));
+            subs.push(sub);
+        }
+        let mut sending = waiting.join();
+        sending.send("abc").unwrap();
+        for sub in &mut subs {
+            assert_eq!(sub.recv_timeout(LONG).unwrap().as_bytes(), b"abc");
+        }
+        assert!(receiving.connected_endpoints().is_empty());
+    }
+}
+
+#[test]
+fn datagrams_go_out_by_one_part_and_come_in_by_the_other() {
+    let (mut sending, mut receiving) = Dgram::new().split();
+    assert!(sending.wait_for_peers(1, SHORT).is_err(), "it is not bound");
+    let ours = sending.bind("udp://127.0.0.1:*").unwrap();
+    sending.wait_for_peers(1, LONG).unwrap();
+    let ours = ours.socket_addr().unwrap();
+    let mut other = Dgram::builder().bind("udp://127.0.0.1:*").unwrap();
+    let theirs = other.bound_endpoint().unwrap().socket_addr().unwrap();
+    // One is waited for while others are sent.
+    let answers = task(move || {
+        for n in 0..100 {
+            let answer = receiving.recv_from_timeout(LONG).unwrap();
+            assert_eq!((answer.peer, &answer.body[..]), (theirs, &[n][..]));
+        }
+        receiving
+    });
+    for n in 0..100 {
+        match n % 2 {
+            0 => sending.send_to(theirs, vec![n]).unwrap(),
+            _ => sending
+                .send(Message::from(Datagram::new(theirs, vec![n])))
+                .unwrap(),
+        }
+        let asked = other.recv_timeout(LONG).unwrap();
+        assert_eq!((asked.peer, &asked.body[..]), (ours, &[n][..]));
+        other.send_to(asked.peer, asked.body).unwrap();
+    }
+    let mut receiving = answers.join();
+    // As a message it is address and body.
+    other.send_to(ours, "whole").unwrap();
+    let message = receiving.recv_timeout(LONG).unwrap();
+    assert_eq!(Datagram::try_from(message).unwrap().body, "whole");
+    let refused = sending.send("no address").unwrap_err();
+    assert_eq!(refused.reason(), SendFailure::NoDatagram);
+    let mut one = sending.reunite(receiving).expect("parts of one");
+    one.send_to(theirs, "again").unwrap();
+    assert_eq!(other.recv_timeout(LONG).unwrap().body, "again");
+    assert_eq!(one.close().unsent, 0);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use sinew::{
 
 fn is_send<T: Send + 'static>() {}
 fn is_shared<T: Send + Sync + Clone + 'static>() {}
+fn is_shareable<T: sinew::Shareable>() {}
 fn may_move<T: Send>(_: &T) {}
 
 #[test]
@@ -17,20 +18,24 @@ fn sockets_and_what_is_made_of_them_go_to_other_threads() {
         ($($kind:ident),+) => {$(
             is_send::<$kind>();
             is_shared::<Shared<$kind>>();
+            is_shareable::<$kind>();
             #[cfg(feature = "futures")]
             is_send::<sinew::Messages<$kind>>();
         )+};
     }
     each!(
-        Channel, Client, Dealer, Dgram, Dish, Gather, Pair, Peer, Pub, Pull, Push, Radio, Rep, Req,
-        Router, Scatter, Server, Stream, Sub, XPub, XSub
+        Channel, Client, Dealer, Dgram, Dish, Gather, Pair, Peer, Pub, Pull, Push, Radio, Router,
+        Scatter, Server, Stream, Sub, XPub, XSub
     );
+    is_send::<Req>();
+    is_send::<Rep>();
     macro_rules! parts {
         ($($kind:ident),+) => {$(
             is_send::<SendPart<$kind>>();
             is_send::<RecvPart<$kind>>();
             is_shared::<Shared<SendPart<$kind>>>();
             is_shared::<Shared<RecvPart<$kind>>>();
+            is_shareable::<RecvPart<$kind>>();
         )+};
     }
     parts!(Channel, Client, Dealer, Pair, Peer, Router, Server, Stream, XPub, XSub);

@@ -50,6 +50,11 @@ conformance! {
     inproc: Net::Inproc;
 }
 
+#[cfg(feature = "ws")]
+conformance! {
+    ws: Net::Ws;
+}
+
 fn bind_reports_the_real_endpoint(net: Net) {
     let mut pull = Pull::new();
     let asked = net.fresh();
@@ -58,6 +63,8 @@ fn bind_reports_the_real_endpoint(net: Net) {
     assert_eq!(pull.bound_endpoints(), std::slice::from_ref(&real));
     match net {
         Net::Tcp4 | Net::Tcp6 => assert_ne!(real.port(), Some(0)),
+        #[cfg(feature = "ws")]
+        Net::Ws => assert_ne!(real.port(), Some(0)),
         Net::IpcWildcard => assert!(real.ipc_path().unwrap().exists()),
         _ => assert_eq!(real.to_string(), asked),
     }

@@ -16,8 +16,10 @@ pub(crate) enum Pattern {
     ReqRep,
     /// Lock-step, and a pause of a millisecond before each request.
     Gap,
-    /// One way, through a proxy in a thread of its own.
+    /// One way, through a proxy in a thread of its own, PULL to PUSH.
     Proxy,
+    /// The same between DEALER and ROUTER: a name comes before each message, and is carried on.
+    RouterProxy,
     /// One publisher, this many subscribers: deliveries per second.
     PubSub(usize),
     /// One publisher and one subscriber to everything, while another holds this many topics.
@@ -116,6 +118,7 @@ impl fmt::Display for Pattern {
             Pattern::ReqRep => f.write_str("reqrep"),
             Pattern::Gap => f.write_str("gap"),
             Pattern::Proxy => f.write_str("proxy"),
+            Pattern::RouterProxy => f.write_str("proxyrouter"),
             Pattern::PubSub(subscribers) => write!(f, "pubsub{subscribers}"),
             Pattern::Topics(topics) => write!(f, "topics{topics}"),
             Pattern::IdleReqRep(idle) => write!(f, "idle{idle}-reqrep"),
@@ -136,7 +139,9 @@ impl fmt::Display for Transport {
 
 /// Every work, in the order of the table.
 pub(crate) fn all() -> Vec<Work> {
-    use Pattern::{ByReference, Flow, Gap, IdleFlow, IdleReqRep, Proxy, PubSub, ReqRep, Topics};
+    use Pattern::{
+        ByReference, Flow, Gap, IdleFlow, IdleReqRep, Proxy, PubSub, ReqRep, RouterProxy, Topics,
+    };
     use Transport::{Inproc, Ipc, Tcp};
     let mut works = Vec::new();
     for transport in [Tcp, Ipc, Inproc] {
@@ -164,6 +169,7 @@ pub(crate) fn all() -> Vec<Work> {
     for size in [64, 16 << 10] {
         works.push(Work::new(Proxy, Tcp, size));
     }
+    works.push(Work::new(RouterProxy, Tcp, 64));
     works.push(Work::new(IdleReqRep(10_000), Tcp, 64));
     works.push(Work::new(IdleFlow(10_000), Tcp, 64));
     for topics in [1_000, 1_000_000] {

@@ -48,12 +48,18 @@ pub enum Idem {
     Safe,
     /// Yes: the server knows requests by this name. One that has finished a request and still knows it
     /// ([`CacheConfig`](super::CacheConfig)) sends the same reply instead of carrying it out again, and so does a
-    /// broker. That is once per server, and not once in all: another server that is asked because the first seemed dead,
+    /// broker. Without a store that is once per server, and not once in all: another server that is asked because the first seemed dead,
     /// one that was restarted, or another worker of a broker that has no reply yet may carry it out as well, and a worker
     /// does if a frame is repeated to it. Handlers that must do better write the name
     /// ([`Request::id`](crate::Request::id)) down with the effect.
     ///
-    /// Needs a server or broker that speaks the extension header ([`Ext`](super::Ext)) and keeps replies.
+    /// Servers of `rpc` that share a store of keys ([`DedupStore`](super::DedupStore)) carry it out once, all of them
+    /// together and through whatever kills them, for as long as the store knows the key
+    /// ([`StoreLimits::age`](super::StoreLimits)). If one dies at work, nobody knows how far it came: the call
+    /// ends with [`CallError::Remote`] of the status [`InDoubt`](Status::InDoubt), which says
+    /// [`maybe_executed`](CallError::maybe_executed).
+    ///
+    /// Needs a server or broker that speaks the extension header ([`Ext`](super::Ext)) and keeps replies, or has a store.
     Key(MsgId),
     /// No: it is sent once, and a broker gives it to one worker. It can still be left unknown whether it was carried
     /// out, and it may be carried out again if somebody on the way repeats its frame, which TCP does not.

@@ -26,8 +26,7 @@ use std::time::{Duration, Instant};
 use sinew::Message;
 
 use super::{
-    Breaker, Bucket, CallError, CallOptions, Fault, Idem, Port, Random, RetryPolicy, Timers,
-    LONGEST,
+    Breaker, Bucket, CallError, CallOptions, Fault, IdMap, Idem, Port, Random, RetryPolicy, LONGEST,
 };
 
 /// Names one call of a client.
@@ -134,13 +133,13 @@ pub(crate) struct Calls<T> {
     preferred: usize,
     bucket: Bucket,
     random: Random,
-    /// Boxed, since a tree moves its values when one goes.
-    calls: BTreeMap<CallId, Box<Call<T>>>,
+    /// Boxed, since a map moves its values when one goes.
+    calls: IdMap<Box<Call<T>>>,
     bytes: usize,
     next_id: u64,
     queued: BTreeSet<(Reverse<u8>, CallId)>,
     /// When each call's attempt has taken too long, or its pause is over; or its deadline, if that is before.
-    timers: Timers<CallId>,
+    timers: BTreeSet<(Instant, CallId)>,
     dispatches: VecDeque<Dispatch>,
     cancels: VecDeque<(Port, CallId)>,
     resets: VecDeque<Port>,
@@ -155,7 +154,7 @@ struct Route {
     /// Whether giving a call up makes the route useless.
     resets: bool,
     up: bool,
-    in_flight: BTreeSet<CallId>,
+    in_flight: IdMap<()>,
 }
 
 #[derive(Debug)]
@@ -168,13 +167,42 @@ struct Call<T> {
     pauses: u32,
     state: State,
     /// Whom it was sent to: nobody else may answer.
-    asked: Vec<Port>,
+    asked: Asked,
+    /// What its timer is set to. Kept here, where it is found at once.
+    timer: Option<Instant>,
     avoid: Option<usize>,
     /// Parts of the reply that came.
     parts: u32,
     unread: usize,
     /// Whether the server of the current attempt was already blamed for its silence.
     blamed: bool,
+}
+
+/// The routes of all attempts, one as a rule.
+#[derive(Debug, Default)]
+struct Asked {
+    first: Option<Port>,
+    more: Vec<Port>,
+}
+
+impl Asked {
+    fn push(&mut self, port: Port) {
+        match self.first {
+            None => self.first = Some(port),
+            Some(_) => self.more.push(port),
+        }
+    }
+
+    /// The last attempt was none.
+    fn pop(&mut self) {
+        if self.more.pop().is_none() {
+            self.first = None;
+        }
+    }
+
+    fn contains(&self, port: Port) -> bool {
+        self.first == Some(port) || self.more.contains(&port)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,11 +223,11 @@ impl<T> Calls<T> {
             preferred: 0,
             bucket: Bucket::new(policy.budget),
             random,
-            calls: BTreeMap::new(),
+            calls: IdMap::new(),
             bytes: 0,
             next_id: 0,
             queued: BTreeSet::new(),
-            timers: Timers::new(),
+            timers: BTreeSet::new(),
             dispatches: VecDeque::new(),
             cancels: VecDeque::new(),
             resets: VecDeque::new(),
@@ -219,7 +247,7 @@ impl<T> Calls<T> {
             capacity,
             resets,
             up: false,
-            in_flight: BTreeSet::new(),
+            in_flight: IdMap::new(),
         };
         self.routes.insert(port, route);
     }
@@ -258,23 +286,31 @@ impl<T> Calls<T> {
             attempts: 0,
             pauses: 0,
             state: State::Queued,
-            asked: Vec::new(),
+            asked: Asked::default(),
+            timer: None,
             avoid: None,
             parts: 0,
             unread: 0,
             blamed: false,
         };
-        self.calls.insert(id, Box::new(call));
-        self.enqueue(id);
-        if deadline > now {
-            self.dispatch(now);
+        self.calls.insert(id.0, Box::new(call));
+        // Most find a route free, and nobody before them.
+        let free = deadline > now && self.queued.is_empty();
+        match free.then(|| self.choose(now, None)).flatten() {
+            Some(port) => self.send(now, id, port),
+            None => {
+                self.enqueue(id);
+                if deadline > now {
+                    self.dispatch(now);
+                }
+            }
         }
         if self
             .calls
-            .get(&id)
+            .get(id.0)
             .is_some_and(|call| call.state == State::Queued)
         {
-            self.timers.set(id, deadline);
+            self.set_timer(id, deadline);
         }
         // Also a deadline of nothing at all.
         self.handle_timeout(now);
@@ -283,13 +319,18 @@ impl<T> Calls<T> {
 
     pub(crate) fn request(&self, id: CallId) -> Option<(&T, &CallOptions)> {
         self.calls
-            .get(&id)
+            .get(id.0)
             .map(|call| (&call.request, &call.options))
     }
 
     /// The only call on a route, for protocols that cannot tell replies apart.
     pub(crate) fn only(&self, port: Port) -> Option<CallId> {
-        self.routes.get(&port)?.in_flight.first().copied()
+        self.routes
+            .get(&port)?
+            .in_flight
+            .iter()
+            .next()
+            .map(|(id, ())| CallId(id))
     }
 
     pub(crate) fn handle_up(&mut self, now: Instant, port: Port) {
@@ -305,20 +346,20 @@ impl<T> Calls<T> {
             return;
         };
         route.up = false;
-        let lost = std::mem::take(&mut route.in_flight);
+        let lost = std::mem::take(&mut route.in_flight).ids();
         let server = route.server;
         if !lost.is_empty() {
             self.breakers[server].failure(now, &mut self.random);
         }
         for id in lost {
-            self.lost(now, id, server);
+            self.lost(now, CallId(id), server);
         }
         self.handle_timeout(now);
     }
 
     /// The request could not be handed to the socket: nothing was sent.
     pub(crate) fn handle_refused(&mut self, now: Instant, port: Port, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else {
+        let Some(call) = self.calls.get_mut(id.0) else {
             return;
         };
         if call.state != State::Sent(port) {
@@ -330,7 +371,7 @@ impl<T> Calls<T> {
         self.counters.attempts -= 1;
         self.counters.retries -= u64::from(call.attempts > 0);
         if let Some(route) = self.routes.get_mut(&port) {
-            route.in_flight.remove(&id);
+            route.in_flight.remove(id.0);
             self.breakers[route.server].abandon(now);
         }
         self.pause(now, id, Duration::ZERO);
@@ -339,7 +380,7 @@ impl<T> Calls<T> {
     pub(crate) fn handle_answer(&mut self, now: Instant, port: Port, id: CallId, answer: Answer) {
         // What comes after the deadline is late, whether or not the timer was noticed first.
         self.handle_timeout(now);
-        let Some(call) = self.calls.get_mut(&id) else {
+        let Some(call) = self.calls.get_mut(id.0) else {
             // Of a call of ours that is over, or of none at all.
             match id.0 < self.next_id {
                 true => self.counters.stale_replies += 1,
@@ -347,7 +388,7 @@ impl<T> Calls<T> {
             }
             return;
         };
-        if !call.asked.contains(&port) {
+        if !call.asked.contains(port) {
             self.counters.malformed += 1;
             return;
         }
@@ -400,7 +441,7 @@ impl<T> Calls<T> {
             Answer::Expired => {
                 self.breakers[server].success();
                 self.answered(port, id);
-                let attempts = self.calls.get(&id).map_or(0, |call| call.attempts);
+                let attempts = self.calls.get(id.0).map_or(0, |call| call.attempts);
                 let error = CallError::TimedOut {
                     attempts,
                     maybe_executed: attempts > 1,
@@ -415,7 +456,7 @@ impl<T> Calls<T> {
                     self.set_avoid(id, Some(server));
                     self.pause(now, id, Duration::ZERO);
                 } else {
-                    let attempts = self.calls.get(&id).map_or(0, |call| call.attempts);
+                    let attempts = self.calls.get(id.0).map_or(0, |call| call.attempts);
                     let maybe_executed = attempts > 1;
                     self.end(now, id, Err(CallError::NoService { maybe_executed }));
                 }
@@ -436,7 +477,7 @@ impl<T> Calls<T> {
 
     /// The caller has read a part.
     pub(crate) fn handle_read(&mut self, id: CallId) {
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.calls.get_mut(id.0) {
             call.unread = call.unread.saturating_sub(1);
         }
     }
@@ -449,17 +490,23 @@ impl<T> Calls<T> {
 
     /// All calls end now.
     pub(crate) fn handle_close(&mut self, now: Instant) {
-        while let Some((&id, call)) = self.calls.first_key_value() {
-            let maybe_executed = call.attempts > 0;
-            self.give_up(now, id, CallError::Closed { maybe_executed });
+        for id in self.calls.ids() {
+            let attempts = self.calls.get(id).map_or(0, |call| call.attempts);
+            let maybe_executed = attempts > 0;
+            self.give_up(now, CallId(id), CallError::Closed { maybe_executed });
         }
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        while let Some(id) = self.timers.expire(now) {
-            let Some(call) = self.calls.get(&id) else {
+        while let Some(&(at, id)) = self.timers.first() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            let Some(call) = self.calls.get_mut(id.0) else {
                 continue;
             };
+            call.timer = None;
             let (deadline, attempts, state) = (call.deadline, call.attempts, call.state);
             if deadline <= now {
                 let error = match attempts {
@@ -476,7 +523,7 @@ impl<T> Calls<T> {
                 self.give_up(now, id, error);
                 continue;
             }
-            self.timers.set(id, deadline);
+            self.set_timer(id, deadline);
             match state {
                 State::Pausing => self.enqueue(id),
                 State::Sent(port) => {
@@ -497,7 +544,7 @@ impl<T> Calls<T> {
         loop {
             let dispatch = self.dispatches.pop_front()?;
             // It may be over before it was sent.
-            let Some(call) = self.calls.get(&dispatch.call) else {
+            let Some(call) = self.calls.get(dispatch.call.0) else {
                 continue;
             };
             if call.state == State::Sent(dispatch.port) && call.attempts == dispatch.attempt {
@@ -519,7 +566,7 @@ impl<T> Calls<T> {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        let timer = self.timers.next();
+        let timer = self.timers.first().map(|(at, _)| *at);
         if self.queued.is_empty() || self.policy.breaker.is_none() {
             return timer;
         }
@@ -552,7 +599,7 @@ impl<T> Calls<T> {
     }
 
     fn enqueue(&mut self, id: CallId) {
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.calls.get_mut(id.0) {
             call.state = State::Queued;
             self.queued
                 .insert((Reverse(call.options.priority.min(7)), id));
@@ -563,7 +610,7 @@ impl<T> Calls<T> {
     fn dispatch(&mut self, now: Instant) {
         while let Some(&entry) = self.queued.first() {
             let (_, id) = entry;
-            let Some(call) = self.calls.get(&id) else {
+            let Some(call) = self.calls.get(id.0) else {
                 self.queued.remove(&entry);
                 continue;
             };
@@ -592,7 +639,7 @@ impl<T> Calls<T> {
     }
 
     fn send(&mut self, now: Instant, id: CallId, port: Port) {
-        let (Some(call), Some(route)) = (self.calls.get_mut(&id), self.routes.get_mut(&port))
+        let (Some(call), Some(route)) = (self.calls.get_mut(id.0), self.routes.get_mut(&port))
         else {
             return;
         };
@@ -600,12 +647,12 @@ impl<T> Calls<T> {
         call.asked.push(port);
         call.state = State::Sent(port);
         call.blamed = false;
-        route.in_flight.insert(id);
+        route.in_flight.insert(id.0, ());
         self.breakers[route.server].begin(now);
         self.counters.attempts += 1;
         self.counters.retries += u64::from(call.attempts > 1);
         let until = (now + self.policy.step()).min(call.deadline);
-        self.timers.set(id, until);
+        call.set_timer(&mut self.timers, id, until);
         self.dispatches.push_back(Dispatch {
             call: id,
             port,
@@ -616,7 +663,7 @@ impl<T> Calls<T> {
 
     /// Whether the request may be sent again; takes the retry from the budget if so.
     fn may_retry(&mut self, id: CallId) -> bool {
-        let Some(call) = self.calls.get(&id) else {
+        let Some(call) = self.calls.get(id.0) else {
             return false;
         };
         if call.options.idem == Idem::Once
@@ -631,7 +678,7 @@ impl<T> Calls<T> {
     }
 
     fn pause(&mut self, now: Instant, id: CallId, at_least: Duration) {
-        let Some(call) = self.calls.get_mut(&id) else {
+        let Some(call) = self.calls.get_mut(id.0) else {
             return;
         };
         let pause = self.policy.backoff.pause(call.pauses, &mut self.random);
@@ -643,13 +690,20 @@ impl<T> Calls<T> {
 
     /// The attempt, or the pause, takes until then, and no longer than the call.
     fn set_step(&mut self, id: CallId, at: Instant) {
-        if let Some(call) = self.calls.get(&id) {
-            self.timers.set(id, at.min(call.deadline));
+        if let Some(call) = self.calls.get_mut(id.0) {
+            let at = at.min(call.deadline);
+            call.set_timer(&mut self.timers, id, at);
+        }
+    }
+
+    fn set_timer(&mut self, id: CallId, at: Instant) {
+        if let Some(call) = self.calls.get_mut(id.0) {
+            call.set_timer(&mut self.timers, id, at);
         }
     }
 
     fn set_avoid(&mut self, id: CallId, server: Option<usize>) {
-        if let Some(call) = self.calls.get_mut(&id) {
+        if let Some(call) = self.calls.get_mut(id.0) {
             call.avoid = server;
         }
     }
@@ -660,7 +714,7 @@ impl<T> Calls<T> {
         if self.may_retry(id) {
             self.pause(now, id, Duration::ZERO);
         } else {
-            let attempts = self.calls.get(&id).map_or(0, |call| call.attempts);
+            let attempts = self.calls.get(id.0).map_or(0, |call| call.attempts);
             let error = CallError::Disconnected {
                 attempts,
                 maybe_executed: true,
@@ -679,7 +733,7 @@ impl<T> Calls<T> {
     ) {
         self.set_avoid(id, Some(server));
         let pause = retry_after.unwrap_or_default();
-        let Some(call) = self.calls.get(&id) else {
+        let Some(call) = self.calls.get(id.0) else {
             return;
         };
         let maybe_executed = call.attempts > 1;
@@ -697,7 +751,7 @@ impl<T> Calls<T> {
 
     /// An attempt was not answered in time: its server is to blame, once.
     fn unanswered(&mut self, now: Instant, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else {
+        let Some(call) = self.calls.get_mut(id.0) else {
             return;
         };
         let State::Sent(port) = call.state else {
@@ -714,20 +768,20 @@ impl<T> Calls<T> {
     /// The route has answered the call, and is free.
     fn answered(&mut self, port: Port, id: CallId) {
         if let Some(route) = self.routes.get_mut(&port) {
-            route.in_flight.remove(&id);
+            route.in_flight.remove(id.0);
         }
     }
 
     /// The reply begins to come from this attempt, which may have been given up before: it counts.
     fn adopt(&mut self, now: Instant, port: Port, id: CallId) {
-        let Some(call) = self.calls.get_mut(&id) else {
+        let Some(call) = self.calls.get_mut(id.0) else {
             return;
         };
         let before = std::mem::replace(&mut call.state, State::Sent(port));
         self.queued
             .remove(&(Reverse(call.options.priority.min(7)), id));
         if let Some(route) = self.routes.get_mut(&port) {
-            route.in_flight.insert(id);
+            route.in_flight.insert(id.0, ());
         }
         match before {
             State::Sent(other) if other != port => {
@@ -741,7 +795,7 @@ impl<T> Calls<T> {
     /// The call leaves a route without an answer. Returns the server.
     fn leave(&mut self, now: Instant, port: Port, id: CallId) -> Option<usize> {
         let route = self.routes.get_mut(&port)?;
-        if route.in_flight.remove(&id) {
+        if route.in_flight.remove(id.0).is_some() {
             self.breakers[route.server].abandon(now);
             if route.resets {
                 route.up = false;
@@ -753,7 +807,7 @@ impl<T> Calls<T> {
 
     /// Ends a call whose reply may be on its way.
     fn give_up(&mut self, now: Instant, id: CallId, error: CallError) {
-        if let Some(State::Sent(port)) = self.calls.get(&id).map(|call| call.state) {
+        if let Some(State::Sent(port)) = self.calls.get(id.0).map(|call| call.state) {
             self.cancels.push_back((port, id));
             self.leave(now, port, id);
         }
@@ -761,7 +815,7 @@ impl<T> Calls<T> {
     }
 
     fn end(&mut self, now: Instant, id: CallId, result: Result<Message, CallError>) {
-        let Some(call) = self.calls.remove(&id) else {
+        let Some(call) = self.calls.remove(id.0) else {
             return;
         };
         // A final reply to an attempt before the current one: the current one is given up.
@@ -771,12 +825,26 @@ impl<T> Calls<T> {
         self.bytes -= call.bytes;
         self.queued
             .remove(&(Reverse(call.options.priority.min(7)), id));
-        self.timers.cancel(&id);
+        if let Some(at) = call.timer {
+            self.timers.remove(&(at, id));
+        }
         match result {
             Ok(_) => self.counters.replies += 1,
             Err(_) => self.counters.failures += 1,
         }
         self.events.push_back(CallEvent::Done { call: id, result });
+    }
+}
+
+impl<T> Call<T> {
+    fn set_timer(&mut self, timers: &mut BTreeSet<(Instant, CallId)>, id: CallId, at: Instant) {
+        if let Some(before) = self.timer.replace(at) {
+            if before == at {
+                return;
+            }
+            timers.remove(&(before, id));
+        }
+        timers.insert((at, id));
     }
 }
 

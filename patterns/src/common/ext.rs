@@ -66,6 +66,8 @@ pub struct Ext<'a> {
     pub reason: Option<Cow<'a, str>>,
     /// `tag`: a tag to filter by.
     pub tag: Option<Cow<'a, str>>,
+    /// `slots`: how many requests at once a worker takes over this connection, when it registers.
+    pub slots: Option<u32>,
     /// Names that are not known here.
     pub other: Vec<(Cow<'a, str>, Cow<'a, [u8]>)>,
 }
@@ -109,6 +111,9 @@ pub enum Status {
     Expired,
     /// 409: it conflicts with another.
     Conflict,
+    /// 410: a server that is gone, or is still at it, had begun it; whether it was carried out is not known, and it is
+    /// not begun again.
+    InDoubt,
     /// 429: no room for it; it was not begun.
     Rejected,
     /// 500: it failed.
@@ -128,6 +133,7 @@ impl Status {
             Status::NoService => 404,
             Status::Expired => 408,
             Status::Conflict => 409,
+            Status::InDoubt => 410,
             Status::Rejected => 429,
             Status::Failed => 500,
             Status::Unavailable => 503,
@@ -153,6 +159,7 @@ impl Status {
             404 => Status::NoService,
             408 => Status::Expired,
             409 => Status::Conflict,
+            410 => Status::InDoubt,
             429 => Status::Rejected,
             500 => Status::Failed,
             503 => Status::Unavailable,
@@ -289,6 +296,7 @@ impl<'a> Ext<'a> {
             "ra" => self.retry_after = Some(millis(u32_of(value).ok_or(bad)?)),
             "err" => self.reason = Some(text(value).ok_or(bad)?),
             "tag" => self.tag = Some(text(value).ok_or(bad)?),
+            "slots" => self.slots = Some(u32_of(value).ok_or(bad)?),
             _ => {}
         }
         Ok(())
@@ -351,6 +359,13 @@ impl<'a> Ext<'a> {
         writer.put_millis("ra", self.retry_after);
         writer.put_opt("err", self.reason.as_deref().map(str::as_bytes));
         writer.put_opt("tag", self.tag.as_deref().map(str::as_bytes));
+        writer.put_opt(
+            "slots",
+            self.slots
+                .map(u32::to_be_bytes)
+                .as_ref()
+                .map(|octets| &octets[..]),
+        );
         for (name, value) in &self.other {
             if let Some(known) = NAMES.iter().find(|known| **known == name.as_ref()) {
                 return Err(ExtError::Twice(known));
@@ -398,6 +413,7 @@ impl<'a> Ext<'a> {
             retry_after: self.retry_after,
             reason: self.reason.map(text),
             tag: self.tag.map(text),
+            slots: self.slots,
             other: (self.other.into_iter())
                 .map(|(name, value)| (text(name), octets(value)))
                 .collect(),
@@ -484,9 +500,9 @@ fn text(octets: &[u8]) -> Option<Cow<'_, str>> {
 /// What a header begins with: signature and version.
 const MAGIC: [u8; 3] = [0xaa, 0xae, 0x01];
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 17] = [
     "id", "dl", "idem", "key", "prio", "nb", "ttl", "att", "tp", "ct", "op", "pn", "st", "ra",
-    "err", "tag",
+    "err", "tag", "slots",
 ];
 
 /// Fuzz body: whatever decodes encodes to something that decodes to the same.
@@ -527,6 +543,7 @@ mod tests {
             retry_after: Some(Duration::from_millis(50)),
             reason: Some("full".into()),
             tag: Some("blue".into()),
+            slots: Some(64),
             other: vec![
                 ("x-own".into(), Cow::Borrowed(b"1")),
                 ("".into(), Cow::Borrowed(b"")),

@@ -12,9 +12,11 @@ mod ext;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod headers;
+mod id_map;
 mod liveness;
 mod queue;
 mod random;
+mod store;
 mod timers;
 
 pub(crate) mod calls;
@@ -31,12 +33,21 @@ pub use headers::Headers;
 pub use liveness::{Beat, Heartbeat, Liveness, Scope};
 pub use queue::{FairQueue, Item, Limits, OnFull, Pushed, Ticket};
 pub use random::Random;
+pub use store::{
+    Begun, DedupLife, DedupStore, MemoryStore, Outcome, StoreError, StoreLimits, StoreOp, Stored,
+};
 pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
+pub(crate) use id_map::IdMap;
+#[cfg(test)]
+pub(crate) use store::fingerprint;
+pub(crate) use store::{record, Done as StoreDone, Want as StoreWant};
 
 #[cfg(fuzzing)]
 pub(crate) use ext::fuzz_ext;
+#[cfg(fuzzing)]
+pub(crate) use store::record::fuzz_record;
 
 use std::time::Duration;
 

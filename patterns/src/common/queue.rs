@@ -5,7 +5,7 @@
 //! depend on sizes. A higher priority goes first, except that one turn in sixteen goes to the oldest item
 //! of all, so that nothing starves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
 /// The bounds of a queue, in messages and in octets, both at once.
@@ -121,8 +121,27 @@ struct Level<K> {
 
 #[derive(Debug)]
 struct Flow {
-    tickets: BTreeSet<Ticket>,
+    /// In order.
+    tickets: VecDeque<Ticket>,
     start: u64,
+}
+
+impl Flow {
+    fn insert(&mut self, ticket: Ticket) {
+        // New ones are behind all others, and those that are put back before them.
+        match self.tickets.front() {
+            Some(first) if ticket < *first => self.tickets.push_front(ticket),
+            _ => self.tickets.push_back(ticket),
+        }
+    }
+
+    fn remove(&mut self, ticket: Ticket) {
+        if self.tickets.front() == Some(&ticket) {
+            self.tickets.pop_front();
+        } else if let Ok(place) = self.tickets.binary_search(&ticket) {
+            self.tickets.remove(place);
+        }
+    }
 }
 
 impl<K: Ord + Clone, T> FairQueue<K, T> {
@@ -199,14 +218,21 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
             0 => *self.items.first_key_value()?.0,
             _ => self.levels.iter().rev().find_map(Level::first)?,
         };
-        let item = self.items.get(&ticket)?;
+        let item = self.take(ticket)?;
         let cost = (item.bytes + ITEM_COST) as u64;
-        self.levels[level_of(item.priority)].charge(&item.flow, cost);
-        self.remove(ticket)
+        self.levels[level_of(item.priority)].remove(&item.flow, ticket, cost);
+        Some(item)
     }
 
     /// Takes an item out.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Item<K, T>> {
+        let item = self.take(ticket)?;
+        self.levels[level_of(item.priority)].remove(&item.flow, ticket, 0);
+        Some(item)
+    }
+
+    /// Takes an item out of all but its level.
+    fn take(&mut self, ticket: Ticket) -> Option<Item<K, T>> {
         let item = self.items.remove(&ticket)?;
         self.bytes -= item.bytes;
         if let Some(deadline) = item.deadline {
@@ -218,7 +244,6 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
                 self.per_flow.remove(&item.flow);
             }
         }
-        self.levels[level_of(item.priority)].remove(&item.flow, ticket);
         Some(item)
     }
 
@@ -235,6 +260,12 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Takes the item out that is behind all others.
+    pub fn pop_back(&mut self) -> Option<Item<K, T>> {
+        let ticket = *self.items.last_key_value()?.0;
+        self.remove(ticket)
     }
 
     /// All items of one flow, in order.
@@ -295,7 +326,7 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
 
     fn oldest_for(&self, item: &Item<K, T>) -> Option<Ticket> {
         let own = (self.levels.iter())
-            .filter_map(|level| level.flows.get(&item.flow)?.tickets.first().copied())
+            .filter_map(|level| level.flows.get(&item.flow)?.tickets.front().copied())
             .min();
         own.or_else(|| self.items.keys().next().copied())
     }
@@ -314,26 +345,37 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
 impl<K: Ord + Clone> Level<K> {
     fn insert(&mut self, key: &K, ticket: Ticket) {
         if let Some(flow) = self.flows.get_mut(key) {
-            flow.tickets.insert(ticket);
+            flow.insert(ticket);
             return;
         }
         let start = self.ahead.remove(key).unwrap_or(0).max(self.time);
         self.starts.insert((start, key.clone()));
-        let tickets = BTreeSet::from([ticket]);
+        let tickets = VecDeque::from([ticket]);
         self.flows.insert(key.clone(), Flow { tickets, start });
     }
 
-    fn remove(&mut self, key: &K, ticket: Ticket) {
+    /// Takes a ticket out of its flow, which was served an item of this cost; of none, if it was not served.
+    fn remove(&mut self, key: &K, ticket: Ticket, cost: u64) {
         let Some(flow) = self.flows.get_mut(key) else {
             return;
         };
-        flow.tickets.remove(&ticket);
-        if !flow.tickets.is_empty() {
-            return;
+        flow.remove(ticket);
+        let before = flow.start;
+        if cost > 0 {
+            self.time = self.time.max(before);
+            flow.start = before.saturating_add(cost);
         }
         let start = flow.start;
+        if !flow.tickets.is_empty() {
+            if start != before {
+                // In this order, so that a tree of one is not made anew.
+                self.starts.insert((start, key.clone()));
+                self.starts.remove(&(before, key.clone()));
+            }
+            return;
+        }
         self.flows.remove(key);
-        self.starts.remove(&(start, key.clone()));
+        self.starts.remove(&(before, key.clone()));
         if self.flows.is_empty() {
             // Nobody waits: what was before does not count any more.
             self.ahead.clear();
@@ -350,18 +392,7 @@ impl<K: Ord + Clone> Level<K> {
     /// The first item of the flow whose turn it is.
     fn first(&self) -> Option<Ticket> {
         let (_, key) = self.starts.first()?;
-        self.flows.get(key)?.tickets.first().copied()
-    }
-
-    /// A flow is served an item of this cost.
-    fn charge(&mut self, key: &K, cost: u64) {
-        let Some(flow) = self.flows.get_mut(key) else {
-            return;
-        };
-        self.starts.remove(&(flow.start, key.clone()));
-        self.time = self.time.max(flow.start);
-        flow.start = flow.start.saturating_add(cost);
-        self.starts.insert((flow.start, key.clone()));
+        self.flows.get(key)?.tickets.front().copied()
     }
 }
 

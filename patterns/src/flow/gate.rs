@@ -1,12 +1,12 @@
 //! The gate: so many are inside at once, a bounded number wait in front, and everybody else is told so
 //! instead of being left in silence.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::common::{FairQueue, Item, Limits, OnFull, PeerId, Pushed, Ticket, LONGEST};
+use crate::common::{FairQueue, IdMap, Item, Limits, OnFull, PeerId, Pushed, Ticket, LONGEST};
 
 /// In which order those who wait get in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -62,7 +62,7 @@ impl Default for GateConfig {
 
 /// Names somebody at a [`GateEngine`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TicketId(u64);
+pub struct TicketId(pub(super) u64);
 
 /// Turned away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -128,9 +128,9 @@ pub struct GateCounters {
 #[derive(Debug)]
 pub struct GateEngine {
     config: GateConfig,
-    inside: BTreeSet<TicketId>,
+    inside: IdMap<()>,
     /// Those in the queue.
-    waiting: BTreeMap<TicketId, Ticket>,
+    waiting: IdMap<Ticket>,
     queue: FairQueue<Option<PeerId>, (TicketId, Instant)>,
     codel: CoDel,
     next_id: u64,
@@ -149,8 +149,8 @@ impl GateEngine {
         }
         GateEngine {
             config,
-            inside: BTreeSet::new(),
-            waiting: BTreeMap::new(),
+            inside: IdMap::new(),
+            waiting: IdMap::new(),
             queue: FairQueue::new(limits),
             codel: CoDel::default(),
             next_id: 0,
@@ -193,14 +193,15 @@ impl GateEngine {
                 && bytes <= limits.bytes;
             while !self.queue.admits(&item) {
                 self.counters.full += 1;
+                // Who came first is behind all others.
                 let oldest = match drops {
-                    true => self.waiting.pop_first(),
+                    true => self.queue.pop_back(),
                     false => None,
                 };
-                let Some((oldest, ticket)) = oldest else {
+                let Some(oldest) = oldest.map(|item| item.value.0) else {
                     return Err(full);
                 };
-                self.queue.remove(ticket);
+                self.waiting.remove(oldest.0);
                 self.events.push_back(GateEvent::Rejected(oldest, full));
             }
             self.queue.push_front(item)
@@ -209,7 +210,7 @@ impl GateEngine {
                 Pushed::Queued(ticket) => ticket,
                 Pushed::Replaced(ticket, dropped) => {
                     for (id, _) in dropped {
-                        self.waiting.remove(&id);
+                        self.waiting.remove(id.0);
                         self.counters.full += 1;
                         self.events.push_back(GateEvent::Rejected(id, full));
                     }
@@ -221,7 +222,7 @@ impl GateEngine {
                 }
             }
         };
-        self.waiting.insert(id, ticket);
+        self.waiting.insert(id.0, ticket);
         self.next_id += 1;
         self.admit(now);
         Ok(id)
@@ -230,8 +231,8 @@ impl GateEngine {
     /// Somebody leaves, or gives up waiting; nothing more is told of it. Nothing happens if it is neither inside nor in
     /// the queue.
     pub fn handle_leave(&mut self, now: Instant, id: TicketId) {
-        self.inside.remove(&id);
-        if let Some(ticket) = self.waiting.remove(&id) {
+        self.inside.remove(id.0);
+        if let Some(ticket) = self.waiting.remove(id.0) {
             self.queue.remove(ticket);
         }
         self.handle_timeout(now);
@@ -241,7 +242,7 @@ impl GateEngine {
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(item) = self.queue.expire(now) {
             self.counters.late += 1;
-            self.waiting.remove(&item.value.0);
+            self.waiting.remove(item.value.0 .0);
             self.events
                 .push_back(GateEvent::Rejected(item.value.0, Rejected::Late));
         }
@@ -278,7 +279,7 @@ impl GateEngine {
                 return;
             };
             let (id, since) = item.value;
-            self.waiting.remove(&id);
+            self.waiting.remove(id.0);
             if let Admission::CoDel { target, interval } = self.config.admission {
                 let waited = now.saturating_duration_since(since);
                 if self
@@ -293,7 +294,7 @@ impl GateEngine {
                     continue;
                 }
             }
-            self.inside.insert(id);
+            self.inside.insert(id.0, ());
             self.counters.admitted += 1;
             self.events.push_back(GateEvent::Admitted(id));
         }
@@ -355,7 +356,7 @@ impl CoDel {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
     use crate::common::Random;

@@ -1,13 +1,13 @@
 //! A gate in front of a ROUTER, as a value: requests wait at the gate, and whoever is turned away is answered.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use sinew::Message;
 
 use super::{GateConfig, GateCounters, GateEngine, GateEvent, Rejected, TicketId};
-use crate::common::{Engine, PeerEvent, PeerId, Port, Transmit};
+use crate::common::{Engine, IdMap, PeerEvent, PeerId, Port, Transmit};
 
 /// A request that got in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub struct GatedEngine {
     patience: Option<Duration>,
     refuse: Refuse,
     /// Those who wait, and those inside, without their message.
-    here: BTreeMap<TicketId, (Port, PeerId, Option<Message>)>,
+    here: IdMap<(Port, PeerId, Option<Message>)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Admitted>,
 }
@@ -61,7 +61,7 @@ impl GatedEngine {
             gate: GateEngine::new(config),
             patience,
             refuse: Box::new(refuse),
-            here: BTreeMap::new(),
+            here: IdMap::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -69,7 +69,7 @@ impl GatedEngine {
 
     /// A request is done, and this is the reply, if there is one. Nothing happens if it is done already.
     pub fn handle_done(&mut self, now: Instant, ticket: TicketId, reply: Option<Message>) {
-        if let Some((port, peer, _)) = self.here.remove(&ticket) {
+        if let Some((port, peer, _)) = self.here.remove(ticket.0) {
             if let Some(message) = reply {
                 self.transmits.push_back(Transmit {
                     port,
@@ -108,7 +108,7 @@ impl GatedEngine {
         while let Some(event) = self.gate.poll_event() {
             match event {
                 GateEvent::Admitted(ticket) => {
-                    let here = self.here.get_mut(&ticket);
+                    let here = self.here.get_mut(ticket.0);
                     let taken = here.and_then(|(_, peer, message)| Some((peer, message.take()?)));
                     match taken {
                         Some((peer, message)) => self.events.push_back(Admitted {
@@ -121,7 +121,7 @@ impl GatedEngine {
                     }
                 }
                 GateEvent::Rejected(ticket, why) => {
-                    if let Some((port, peer, Some(message))) = self.here.remove(&ticket) {
+                    if let Some((port, peer, Some(message))) = self.here.remove(ticket.0) {
                         self.turn_away(port, peer, &message, why);
                     }
                 }
@@ -148,7 +148,7 @@ impl Engine for GatedEngine {
         match self.gate.handle_enter(now, peer.clone(), bytes, deadline) {
             Ok(ticket) => {
                 self.here
-                    .insert(ticket, (port, peer.clone(), Some(message)));
+                    .insert(ticket.0, (port, peer.clone(), Some(message)));
             }
             Err(why) => self.turn_away(port, peer.clone(), &message, why),
         }
@@ -158,8 +158,14 @@ impl Engine for GatedEngine {
     fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
         if let PeerEvent::Down { peer: Some(gone) } = event {
             // Those inside go on; what waits is let through and forgotten.
-            self.here
-                .retain(|_, (_, peer, message)| *peer != gone || message.is_none());
+            let waits = |(_, peer, message): &(Port, PeerId, Option<Message>)| {
+                *peer == gone && message.is_some()
+            };
+            let lost = self.here.iter().filter(|(_, here)| waits(here));
+            let lost: Vec<u64> = lost.map(|(id, _)| id).collect();
+            for id in lost {
+                self.here.remove(id);
+            }
         }
         self.settle(now);
     }

@@ -212,10 +212,13 @@ is checked for each of them. *Unknown*: it ended with an error that says that it
 happens: a call without an end, or with another one's reply, fails the test. *Done again*: how many of all
 calls, of whatever end, were carried out more than once.
 
-A key holds at the server or broker that knows it, and a request with `Once` is sent once; neither is more than that.
+A key holds at the server or broker that knows it, or with the store of its servers, and a request with `Once` is sent
+once; neither is more than that.
 `rpc`: a server that is killed, frozen, cut off (one direction is enough), or loses its connections seems dead, and the
 other one is asked, which knows nothing of the key; one that was killed has forgotten it. A repeated request with a key
-gets the reply that was kept; any other is one more request to the server, with `Once` too. `mdp`: the broker keeps the
+gets the reply that was kept; any other is one more request to the server, with `Once` too. Servers *with a store* share
+one, which survives them: no key is done again, which is checked. What a server had begun that was killed is *unknown*;
+what one is at that is frozen, or cut off, the other one waits for. `mdp`: the broker keeps the
 reply of a key, workers keep nothing. A worker that seems dead before the broker has its reply loses the request to
 another one, unless it may be done only once: then it ends as *unknown*. The same happens when it is the broker that is
 frozen, cut off, or loses its connections, since its workers are then lost to it; one that was killed has forgotten its

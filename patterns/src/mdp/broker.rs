@@ -11,8 +11,12 @@
 //! Draining is what a busy worker is while the broker drains; all others are sent away then. What would be requeued is
 //! declined, since nobody is left to do it.
 //!
-//! A busy worker is never given up for its silence: known workers send no heartbeats while they work. Who is
-//! banned gets a DISCONNECT, and is ignored until it has made a new connection.
+//! That is of a worker that takes one request at a time. One that speaks the extension header may take several over its
+//! connection ([`Ext::slots`]): each of its slots then is Idle, Busy or Suspect. What 7/MDP has as the client's address in a
+//! request is for the worker to send back as it came; such a worker gets the number of the delivery there.
+//!
+//! A busy worker is never given up for its silence, if it has one slot: known workers send no heartbeats while
+//! they work. Who is banned gets a DISCONNECT, and is ignored until it has made a new connection.
 //!
 //! A request waits, is with a worker, and is answered; or its worker is lost and it waits again, in front
 //! of the others, until so many workers were lost with it that it is dead. Whoever is declined hears of it,
@@ -35,7 +39,7 @@ use crate::common::{
     Engine, Ext, ExtIdem, FairQueue, Item, Known, MsgId, Op, PeerEvent, PeerId, Port, Pushed,
     ReplyCache, Status, Ticket, Timers, Transmit, LONGEST,
 };
-use peers::{Banned, State, Worker};
+use peers::{Banned, Worker};
 
 /// What a broker tells whoever drives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +83,8 @@ pub struct BrokerEngine {
     policies: BTreeMap<Vec<u8>, ServicePolicy>,
     services: BTreeMap<Vec<u8>, Service>,
     workers: BTreeMap<PeerId, Worker>,
+    /// Of all workers together.
+    slots: usize,
     banned: Banned,
     /// Boxed, since a tree moves its values when one goes.
     requests: BTreeMap<u64, Box<Request>>,
@@ -100,7 +106,7 @@ pub struct BrokerEngine {
 struct Service {
     policy: ServicePolicy,
     queue: FairQueue<PeerId, u64>,
-    /// Who is idle, and since when: the longest first.
+    /// Who has a free slot, and since when: the longest first.
     idle: BTreeSet<(u64, PeerId)>,
     /// What its timer is set to: the earliest deadline in the queue.
     wakes: Option<Instant>,
@@ -154,8 +160,8 @@ enum Timer {
     Silence(PeerId),
     /// The worker is to have a heartbeat.
     Beat(PeerId),
-    /// The worker has had its request for too long.
-    Lease(PeerId),
+    /// The worker has had the request of this delivery for too long.
+    Lease(u64, PeerId),
     /// A request has waited for too long.
     Queue(Vec<u8>),
 }
@@ -170,6 +176,7 @@ impl BrokerEngine {
             policies: BTreeMap::new(),
             services: BTreeMap::new(),
             workers: BTreeMap::new(),
+            slots: 0,
             banned: Banned::default(),
             requests: BTreeMap::new(),
             origins: BTreeMap::new(),
@@ -213,7 +220,7 @@ impl BrokerEngine {
             self.decline_waiting(id, Status::Unavailable);
         }
         let idle: Vec<PeerId> = (self.workers.iter())
-            .filter(|(_, worker)| !matches!(worker.state, State::Busy(_)))
+            .filter(|(_, worker)| !worker.is_busy())
             .map(|(peer, _)| peer.clone())
             .collect();
         for peer in idle {
@@ -565,7 +572,7 @@ impl BrokerEngine {
             ("rejected", counters.rejected),
             ("dups", counters.dups),
             ("stale_replies", counters.stale_replies),
-            ("workers", self.workers.len() as u64),
+            ("workers", self.slots as u64),
             ("clients", self.clients.len() as u64),
         ])
     }
@@ -717,7 +724,7 @@ impl BrokerEngine {
         self.tidy(name);
     }
 
-    /// The worker that has been idle longest is given this request, which is in no queue any more.
+    /// The worker that has had a free slot longest is given this request, which is in no queue any more.
     fn assign(&mut self, now: Instant, name: &[u8], id: u64) {
         let Some(service) = self.services.get_mut(name) else {
             return;
@@ -734,7 +741,13 @@ impl BrokerEngine {
         };
         request.ticket = None;
         request.deliveries += 1;
-        worker.state = State::Busy(id);
+        let delivery = self.next_id;
+        self.next_id += 2;
+        worker.running.insert(delivery, id);
+        worker.turn = worker.has_room().then_some(delivery + 1);
+        if let Some(turn) = worker.turn {
+            service.idle.insert((turn, peer.clone()));
+        }
         self.counters.dispatched += 1;
         self.counters.redelivered += u64::from(request.deliveries > 1);
         let lease = match policy.lease {
@@ -742,8 +755,11 @@ impl BrokerEngine {
             Lease::WhileHeartbeating(_) if !worker.ext => None,
             Lease::Fixed(span) | Lease::WhileHeartbeating(span) => Some(now + span.min(LONGEST)),
         };
-        self.timers.cancel(&Timer::Silence(peer.clone()));
-        self.timers.set_or_cancel(Timer::Lease(peer.clone()), lease);
+        worker.watch(&mut self.timers, &peer);
+        if let Some(lease) = lease {
+            let timer = Timer::Lease(delivery, peer.clone());
+            self.timers.set(timer, lease);
+        }
         let mut body = Vec::with_capacity(request.body.len() + 1);
         if worker.ext && request.origin.ext {
             let ext = Ext {
@@ -756,7 +772,10 @@ impl BrokerEngine {
             body.extend(ext.encode().ok());
         }
         body.extend_from_slice(&request.body);
-        let client = request.origin.peer.to_frame();
+        let client = match worker.slots {
+            1 => request.origin.peer.to_frame(),
+            _ => Frame::from(delivery.to_be_bytes()),
+        };
         let message = wire::encode_request(worker.dialect, &client, body);
         let port = worker.port;
         self.send_worker(now, port, &peer, message);
@@ -851,7 +870,7 @@ impl Engine for BrokerEngine {
             match timer {
                 Timer::Silence(peer) => self.silent(now, &peer),
                 Timer::Beat(peer) => self.beat(now, &peer),
-                Timer::Lease(peer) => self.lease_ended(now, &peer),
+                Timer::Lease(delivery, peer) => self.lease_ended(now, &peer, delivery),
                 Timer::Queue(name) => {
                     if let Some(service) = self.services.get_mut(&name) {
                         service.wakes = None;

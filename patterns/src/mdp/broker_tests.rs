@@ -10,6 +10,7 @@ use crate::common::{
     CacheConfig, Engine, Ext, ExtIdem, Heartbeat, Limits, MsgId, OnFull, Op, PeerEvent, PeerId,
     Port, Status,
 };
+use crate::mdp::BrokerLimits;
 
 const V1: Dialect = Dialect::V1;
 const BEAT: Duration = Duration::from_millis(100);
@@ -58,6 +59,27 @@ impl Bench {
     fn ext_ready(&mut self, peer: &str, service: &str) {
         let ext = Ext::default().encode().unwrap();
         self.from(peer, wire::encode_ready(V1, &service.into(), Some(ext)));
+    }
+
+    fn slots_ready(&mut self, peer: &str, service: &str, slots: u32) {
+        let ext = Ext {
+            slots: Some(slots),
+            ..Ext::default()
+        };
+        let ext = ext.encode().unwrap();
+        self.from(peer, wire::encode_ready(V1, &service.into(), Some(ext)));
+    }
+
+    /// The next request that a worker is given: what it is to send back, and the last frame.
+    fn given(&mut self, worker: &str) -> (Frame, Frame) {
+        let (to, frames) = self.sent().expect("a request");
+        assert_eq!((to.as_str(), &frames[2]), (worker, &Frame::from([2])));
+        (frames[3].clone(), frames.last().unwrap().clone())
+    }
+
+    fn slot_reply(&mut self, worker: &str, to: &Frame, body: &str) {
+        let reply = wire::encode_reply(V1, to, vec![body.into()], true);
+        self.from(worker, reply);
     }
 
     fn call(&mut self, peer: &str, service: &str, body: &str) {
@@ -945,4 +967,96 @@ fn a_worker_that_cannot_be_sent_to_is_lost() {
     assert_eq!(bench.stats(), (1, 0, 0));
     bench.ready("v", "echo");
     assert_eq!(bench.log(), ["v:request x"]);
+}
+
+/// One client asks, so only the number of the delivery tells its requests apart.
+#[test]
+fn a_worker_with_slots_has_several_requests_and_answers_in_any_order() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 2);
+    assert_eq!(bench.stats(), (0, 0, 2), "a slot counts as a worker");
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    let (first, second) = (bench.given("w"), bench.given("w"));
+    assert!(first.1 == "a" && second.1 == "b");
+    assert_eq!(bench.stats(), (1, 2, 2));
+    bench.slot_reply("w", &second.0, "B");
+    assert_eq!(bench.log(), ["c:reply B", "w:request c"]);
+    bench.slot_reply("w", &first.0, "A");
+    assert_eq!(bench.log(), ["c:reply A"]);
+    assert_eq!(bench.stats(), (0, 1, 2));
+    // What it does not have is not for it to answer.
+    bench.slot_reply("w", &first.0, "again");
+    assert_eq!(bench.log(), ["w:disconnect"]);
+    assert_eq!(bench.stats(), (1, 0, 0), "its request waits again");
+    assert_eq!(bench.broker.counters().banned, 1);
+}
+
+#[test]
+fn a_lease_that_ends_takes_one_slot_and_the_late_reply_gives_it_back() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 2);
+    bench.call("c", "echo", "slow");
+    let (slow, _) = bench.given("w");
+    bench.pass(BEAT * 51);
+    // It is given to the other slot, under another number.
+    let (again, body) = bench.given("w");
+    assert_eq!(body, "slow");
+    assert_ne!(slow, again);
+    bench.call("d", "echo", "waits");
+    assert_eq!(bench.stats(), (1, 1, 2));
+    bench.slot_reply("w", &slow, "late");
+    assert_eq!(bench.log(), ["w:request waits"], "nobody gets the late one");
+    bench.slot_reply("w", &again, "done");
+    assert_eq!(bench.log(), ["c:reply done"]);
+    assert_eq!(bench.broker.counters().stale_replies, 1);
+}
+
+#[test]
+fn a_lost_worker_with_slots_loses_all_it_has_and_slots_are_bounded() {
+    let mut bench = Bench::new(BrokerConfig {
+        limits: BrokerLimits {
+            workers: 3,
+            ..BrokerLimits::default()
+        },
+        ..config()
+    });
+    bench.slots_ready("w", "echo", 2);
+    bench.slots_ready("v", "echo", u32::MAX);
+    assert_eq!(bench.stats(), (0, 0, 3), "as many as there is room for");
+    bench.slots_ready("u", "echo", 1);
+    assert_eq!(bench.log(), ["u:disconnect"]);
+    bench.down("v");
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    assert_eq!(bench.log(), ["w:request a", "w:request b"]);
+    bench.down("w");
+    assert_eq!(bench.stats(), (3, 0, 0));
+    bench.slots_ready("t", "echo", 3);
+    let order = ["t:request a", "t:request b", "t:request c"];
+    assert_eq!(
+        bench.log(),
+        order,
+        "what was given out first is first again"
+    );
+    // While it closes, a worker is sent away with its last reply.
+    bench.broker.handle_drain(bench.now);
+    assert_eq!(bench.log(), [""; 0]);
+}
+
+/// With the first of them the service could be forgotten, and the others with it.
+#[test]
+fn requests_that_nobody_waits_for_go_with_their_worker() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 3);
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    bench.down("c");
+    assert_eq!(bench.stats(), (0, 3, 3));
+    bench.down("w");
+    assert_eq!(bench.broker.bytes(), 0);
+    assert_eq!(bench.broker.service("echo"), None);
 }

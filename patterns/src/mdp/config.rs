@@ -35,7 +35,7 @@ pub struct BrokerConfig {
 pub struct BrokerLimits {
     /// Services that have workers or waiting requests. Default: 1024.
     pub services: usize,
-    /// Workers. Default: 10 000.
+    /// Workers; of one that takes several requests at once each slot counts. Default: 10 000.
     pub workers: usize,
     /// Clients that wait for something. Default: 10 000.
     pub clients: usize,

@@ -1,7 +1,8 @@
 //! The slots of a worker as one engine, so that one thread looks after all of them.
 //!
-//! A slot is a worker for the broker: it has a connection of its own, and one request at a time. Its ports are
-//! dealt out: port `p` of slot `s` of `n` is `p · n + s`.
+//! Each is a worker for the broker, with a connection of its own. In 7/MDP such a one has one request at a time, so there is
+//! one per slot; with the extension header one has all slots. Its ports are dealt out: port `p` of worker `s` of `n` is
+//! `p · n + s`.
 
 use std::collections::VecDeque;
 use std::time::Instant;

@@ -60,7 +60,8 @@ pub(crate) enum ToBroker {
     },
     Ready {
         service: Frame,
-        ext: bool,
+        /// Of a worker that knows extension headers: how many requests at once it takes.
+        slots: Option<u32>,
     },
     Reply {
         client: Frame,
@@ -155,11 +156,11 @@ pub(crate) fn decode_to_broker(message: Message) -> Result<(Dialect, ToBroker), 
             READY => match &frames[1..] {
                 [service] => ToBroker::Ready {
                     service: service.clone(),
-                    ext: false,
+                    slots: None,
                 },
                 [service, ext] if Ext::is_ext(ext) => ToBroker::Ready {
                     service: service.clone(),
-                    ext: true,
+                    slots: Some(slots_of(ext)),
                 },
                 _ => {
                     return Err(WireError::Frames {
@@ -250,7 +251,7 @@ pub(crate) fn encode_ready(dialect: Dialect, service: &Frame, ext: Option<Frame>
     frames.push(Frame::from([READY]));
     frames.push(service.clone());
     frames.extend(ext);
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 pub(crate) fn encode_request(dialect: Dialect, client: &Frame, body: Vec<Frame>) -> Message {
@@ -274,13 +275,13 @@ pub(crate) fn encode_reply(
 pub(crate) fn encode_heartbeat(dialect: Dialect) -> Message {
     let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.heartbeat()]));
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 pub(crate) fn encode_disconnect(dialect: Dialect) -> Message {
     let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.disconnect()]));
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 /// What begins like a message of one of the dialects, without that beginning.
@@ -325,6 +326,12 @@ fn reply(frames: Vec<Frame>, last: bool) -> Result<ToBroker, WireError> {
     Ok(ToBroker::Reply { client, body, last })
 }
 
+/// What a worker says in its READY: one, if it says nothing.
+fn slots_of(ext: &Frame) -> u32 {
+    let ext = Ext::decode(ext).ok().flatten();
+    ext.and_then(|ext| ext.slots).unwrap_or(1).max(1)
+}
+
 fn at_least(frames: &[Frame], expected: usize) -> Result<(), WireError> {
     match frames.len() >= expected {
         true => Ok(()),
@@ -340,7 +347,7 @@ fn finish(mut frames: Vec<Frame>, body: Vec<Frame>) -> Message {
         frames.push(Frame::default());
     }
     frames.extend(body);
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 /// Fuzz body: whatever decodes encodes to something that decodes to the same.
@@ -350,8 +357,12 @@ pub(crate) fn fuzz_mdp(data: &[u8]) {
     if let Ok((dialect, decoded)) = decode_to_broker(message.clone()) {
         let again = match decoded.clone() {
             ToBroker::Call { service, body } => encode_call(dialect, &service, body),
-            ToBroker::Ready { service, ext } => {
-                let ext = ext.then(|| Ext::default().encode().expect("an empty header"));
+            ToBroker::Ready { service, slots } => {
+                let header = Ext {
+                    slots,
+                    ..Ext::default()
+                };
+                let ext = slots.map(|_| header.encode().expect("a short header"));
                 encode_ready(dialect, &service, ext)
             }
             ToBroker::Reply { client, body, last } => encode_reply(dialect, &client, body, last),

@@ -1,4 +1,5 @@
-//! The worker as a value: one service, one request at a time, one connection to one of several brokers.
+//! The worker as a value: one service, one connection to one of several brokers, and one request at a time, or several if
+//! both speak the extension header.
 //!
 //! | state | event | next |
 //! | --- | --- | --- |
@@ -10,7 +11,11 @@
 //! | Ready, Working | DISCONNECT | a pause, then a new connection to the next broker |
 //! | Ready | silence, if the broker ever sent a heartbeat | a pause, then the next broker |
 //!
+//! With several slots, Working is what it is with at least one request, and REQUEST is welcome as long as a slot is free.
+//! Requests of a lost connection keep their slots until their handlers have finished.
+//!
 //! A broker's silence means nothing while the worker works: known brokers are silent towards busy workers.
+//! Brokers that know of slots are not, so with several slots it counts all the time.
 //! READY is the first message on every connection, and nothing is queued for one that is not there.
 
 use std::collections::VecDeque;
@@ -20,8 +25,8 @@ use sinew::{Frame, Message};
 
 use super::wire::{self, Dialect, ToWorker};
 use crate::common::{
-    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, Liveness, MsgId, Op, PeerEvent, PeerId,
-    Port, Random, Status, Transmit, LONGEST,
+    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, IdMap, Liveness, MsgId, Op, PeerEvent,
+    PeerId, Port, Random, Status, Transmit, LONGEST,
 };
 
 /// Options of a worker.
@@ -158,7 +163,12 @@ pub struct WorkerEngine {
     next_port: u32,
     next_id: u64,
     link: Link,
-    work: Option<Work>,
+    /// Requests that it takes at once.
+    slots: usize,
+    /// What handlers have, by request.
+    work: IdMap<Work>,
+    /// Those that came over the connection that stands.
+    current: usize,
     /// Pauses made since the last request or heartbeat.
     pauses: u32,
     draining: bool,
@@ -192,7 +202,6 @@ enum Link {
 /// What the handler has.
 #[derive(Debug)]
 struct Work {
-    id: WorkerRequestId,
     client: Frame,
     ext: bool,
     name: Option<MsgId>,
@@ -214,7 +223,28 @@ impl WorkerEngine {
         seed: u64,
         now: Instant,
     ) -> Self {
+        WorkerEngine::with_slots(config, service, brokers, seed, now, 1)
+    }
+
+    /// The same, which takes so many requests at once over its one connection; 0 counts as 1. The brokers learn that from
+    /// the extension header: without [`WorkerConfig::ext`] it takes one.
+    ///
+    /// # Panics
+    /// If there are no brokers.
+    #[must_use]
+    pub fn with_slots(
+        config: WorkerConfig,
+        service: impl Into<Frame>,
+        brokers: usize,
+        seed: u64,
+        now: Instant,
+        slots: u32,
+    ) -> Self {
         assert!(brokers > 0, "a worker needs a broker");
+        let slots = match config.ext {
+            true => slots.max(1) as usize,
+            false => 1,
+        };
         let mut worker = WorkerEngine {
             config,
             service: service.into(),
@@ -224,7 +254,9 @@ impl WorkerEngine {
             next_port: 0,
             next_id: 0,
             link: Link::Pause { until: now },
-            work: None,
+            slots,
+            work: IdMap::new(),
+            current: 0,
             pauses: 0,
             draining: false,
             transmits: VecDeque::new(),
@@ -248,7 +280,7 @@ impl WorkerEngine {
 
     /// The deadline of a request was over before the handler took it: it is declined, and counts as expired.
     pub fn handle_expired(&mut self, now: Instant, id: WorkerRequestId) {
-        if self.work.as_ref().is_some_and(|work| work.id == id) {
+        if self.work.get(id.0).is_some() {
             self.counters.requests -= 1;
             self.counters.expired += 1;
             self.finish(now, id, Err(Fault::expired()));
@@ -257,11 +289,11 @@ impl WorkerEngine {
 
     /// The handler has a part of the reply. False if nobody will read it.
     pub fn handle_partial(&mut self, now: Instant, id: WorkerRequestId, part: Message) -> bool {
-        let Some(work) = &mut self.work else {
+        let Some(work) = self.work.get_mut(id.0) else {
             return false;
         };
         let knows = work.ext || self.config.dialect == Dialect::V2;
-        if work.id != id || !work.current || !knows {
+        if !work.current || !knows {
             return false;
         }
         let ext = Ext {
@@ -282,10 +314,8 @@ impl WorkerEngine {
     /// The handler makes progress: with [`Scope::Progress`](crate::common::Scope::Progress), heartbeats
     /// depend on it.
     pub fn handle_progress(&mut self, now: Instant, id: WorkerRequestId) {
-        if let (Some(work), Link::Up { beat, .. }) = (&self.work, &mut self.link) {
-            if work.id == id {
-                beat.progress(now);
-            }
+        if let (true, Link::Up { beat, .. }) = (self.work.contains(id.0), &mut self.link) {
+            beat.progress(now);
         }
     }
 
@@ -294,7 +324,7 @@ impl WorkerEngine {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
-        if self.work.is_none() {
+        if self.work.is_empty() {
             self.leave(now, true);
         }
     }
@@ -302,7 +332,7 @@ impl WorkerEngine {
     /// Whether a handler is at work.
     #[must_use]
     pub fn is_working(&self) -> bool {
-        self.work.is_some()
+        !self.work.is_empty()
     }
 
     /// What was done so far.
@@ -312,14 +342,11 @@ impl WorkerEngine {
     }
 
     fn finish(&mut self, now: Instant, id: WorkerRequestId, result: Result<Message, Fault>) {
-        let work = match &self.work {
-            Some(work) if work.id == id => self.work.take(),
-            _ => return,
-        };
-        let Some(work) = work else {
+        let Some(work) = self.work.remove(id.0) else {
             return;
         };
         if work.current {
+            self.current -= 1;
             let fault = result.as_ref().err();
             let ext = Ext {
                 id: work.name,
@@ -338,7 +365,10 @@ impl WorkerEngine {
             self.counters.undeliverable += 1;
         }
         if self.draining {
-            return self.leave(now, true);
+            if self.work.is_empty() {
+                self.leave(now, true);
+            }
+            return;
         }
         match &mut self.link {
             Link::Up {
@@ -346,9 +376,11 @@ impl WorkerEngine {
                 beat,
                 ready: true,
                 ..
-            } => {
+            } if self.current == 0 => {
                 beat.rest();
-                liveness.resume(now);
+                if self.slots == 1 {
+                    liveness.resume(now);
+                }
             }
             Link::Up { ready: false, .. } => self.register(now),
             _ => {}
@@ -388,11 +420,11 @@ impl WorkerEngine {
         *ready = true;
         *liveness = Liveness::new(self.config.heartbeat, now);
         *beat = Beat::new(self.config.heartbeat, now);
-        let ext = self
-            .config
-            .ext
-            .then(|| Ext::default().encode().ok())
-            .flatten();
+        let header = Ext {
+            slots: (self.slots > 1).then_some(self.slots as u32),
+            ..Ext::default()
+        };
+        let ext = (self.config.ext.then(|| header.encode().ok())).flatten();
         self.transmits.push_back(Transmit {
             port: *port,
             to: None,
@@ -416,9 +448,7 @@ impl WorkerEngine {
             }
             self.events.push_back(WorkerEvent::Close { port });
         }
-        if let Some(work) = &mut self.work {
-            work.current = false;
-        }
+        self.outdate();
         if for_good {
             self.link = Link::Closed;
             self.events.push_back(WorkerEvent::Drained);
@@ -433,8 +463,14 @@ impl WorkerEngine {
         };
     }
 
+    /// The connection that requests came over is lost: what handlers make of them is of no use any more.
+    fn outdate(&mut self) {
+        self.work.values_mut().for_each(|work| work.current = false);
+        self.current = 0;
+    }
+
     fn requested(&mut self, now: Instant, client: Frame, mut body: Vec<Frame>) {
-        if self.work.is_some() || self.draining {
+        if self.current >= self.slots || self.draining {
             // What crossed our DISCONNECT is given to another. Otherwise the broker has lost count of what
             // we do, and a new connection makes that clear.
             if !self.draining {
@@ -459,14 +495,15 @@ impl WorkerEngine {
         self.pauses = 0;
         let knows = ext.is_some();
         let ext = ext.unwrap_or_default();
-        self.work = Some(Work {
-            id,
+        self.current += 1;
+        let work = Work {
             client,
             ext: knows,
             name: ext.id,
             parts: 0,
             current: true,
-        });
+        };
+        self.work.insert(id.0, work);
         if ext.is_early() {
             self.counters.early += 1;
             let fault = Fault {
@@ -480,7 +517,9 @@ impl WorkerEngine {
             return self.finish(now, id, Err(Fault::expired()));
         }
         if let Link::Up { liveness, beat, .. } = &mut self.link {
-            liveness.suspend();
+            if self.slots == 1 {
+                liveness.suspend();
+            }
             beat.progress(now);
         }
         self.counters.requests += 1;
@@ -537,14 +576,12 @@ impl Engine for WorkerEngine {
                     beat: Beat::new(self.config.heartbeat, now),
                     ready: false,
                 };
-                if self.work.is_none() {
+                if self.work.len() < self.slots {
                     self.register(now);
                 }
             }
             (Link::Up { port: current, .. }, PeerEvent::Down { .. }) if *current == port => {
-                if let Some(work) = &mut self.work {
-                    work.current = false;
-                }
+                self.outdate();
                 // The socket makes a new connection by itself.
                 let until = now + self.config.heartbeat.patience();
                 self.link = Link::Down { port, until };
@@ -620,5 +657,78 @@ impl Engine for WorkerEngine {
             }
             Link::Closed => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(worker: &mut WorkerEngine, now: Instant, to: &str) {
+        let request = wire::encode_request(Dialect::V1, &to.into(), vec!["body".into()]);
+        let port = Port(0);
+        worker.handle_message(now, port, None, request);
+    }
+
+    fn requests(worker: &mut WorkerEngine) -> Vec<WorkerRequestId> {
+        let events = std::iter::from_fn(|| worker.poll_event());
+        events
+            .filter_map(|event| match event {
+                WorkerEvent::Request(request) => Some(request.id),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn several_slots_over_one_connection() {
+        let now = Instant::now();
+        let config = WorkerConfig {
+            ext: true,
+            ..WorkerConfig::default()
+        };
+        let mut worker = WorkerEngine::with_slots(config, "echo", 1, 7, now, 2);
+        let up = PeerEvent::Up { peer: None };
+        worker.handle_peer(now, Port(0), up.clone());
+        let ready = worker.poll_transmit().expect("READY").message;
+        let header = Ext::decode(ready.frames().last().unwrap()).unwrap();
+        assert_eq!(header.and_then(|ext| ext.slots), Some(2));
+        given(&mut worker, now, "1");
+        given(&mut worker, now, "2");
+        let ids = requests(&mut worker);
+        assert_eq!(ids.len(), 2);
+        worker.handle_reply(now, ids[1], "second".into());
+        let reply = worker.poll_transmit().expect("a reply").message;
+        let frames = reply.frames();
+        assert_eq!(frames[3], "2");
+        assert_eq!(*frames.last().unwrap(), "second");
+        // The connection is lost with the other one; that keeps its slot, and the new connection is used at once.
+        worker.handle_peer(now, Port(0), PeerEvent::Down { peer: None });
+        worker.handle_peer(now, Port(0), up);
+        assert!(worker.poll_transmit().is_some(), "READY");
+        given(&mut worker, now, "3");
+        worker.handle_reply(now, ids[0], "first".into());
+        assert!(worker.poll_transmit().is_none());
+        assert_eq!(worker.counters().undeliverable, 1);
+        // While it drains it finishes what it has.
+        worker.handle_drain(now);
+        let left = requests(&mut worker);
+        worker.handle_reply(now, left[0], "third".into());
+        assert_eq!(worker.counters().replies, 2);
+        let last = std::iter::from_fn(|| worker.poll_event()).last();
+        assert_eq!(last, Some(WorkerEvent::Drained));
+    }
+
+    #[test]
+    fn more_than_there_are_slots_is_a_mistake_of_the_broker() {
+        let now = Instant::now();
+        let config = WorkerConfig::default();
+        // The brokers cannot be told of two.
+        let mut worker = WorkerEngine::with_slots(config, "echo", 1, 7, now, 2);
+        worker.handle_peer(now, Port(0), PeerEvent::Up { peer: None });
+        given(&mut worker, now, "1");
+        given(&mut worker, now, "2");
+        assert_eq!(requests(&mut worker).len(), 1);
+        assert_eq!(worker.counters().malformed, 1);
     }
 }

@@ -7,7 +7,7 @@ use sinew::{Context, Frame, Message, ToEndpoint};
 
 use super::slots::{SlotEvent, Slots};
 use super::{WorkerConfig, WorkerCounters, WorkerEngine, WorkerEvent, WorkerRequestId};
-use crate::common::Fault;
+use crate::common::{Fault, Scope};
 use crate::shell::{
     endpoints, seed, Asked, Control, Driver, Request, ServeEngine, ServeTold, Serving, Sockets,
     StartError, LINGER,
@@ -16,7 +16,8 @@ use crate::shell::{
 /// A worker that offers a service to one of several equivalent brokers. See [`Client`](super::Client) for an
 /// example.
 ///
-/// It has one request at a time, or as many as it has *slots*, each with a connection of its own. Heartbeats go
+/// It has one request at a time, or as many as it has *slots*. Each slot has a connection of its own, as 7/MDP wants it;
+/// with [`WorkerConfig::ext`] they share one, which is several times as fast. Heartbeats go
 /// on while handlers run, unless [`Scope::Progress`](crate::common::Scope::Progress) says otherwise. It begins at once, and ends when it is
 /// drained or dropped.
 #[derive(Debug)]
@@ -55,10 +56,17 @@ impl Worker {
         let service = service.into();
         let slots = slots.max(1);
         let now = Instant::now();
-        let engines = (0..slots)
-            .map(|_| WorkerEngine::new(config, service.clone(), brokers.len(), seed(), now));
+        // Heartbeats that vouch for progress do so for one handler: one that is stuck must not hide behind others.
+        let together = config.ext && config.heartbeat.scope == Scope::Process;
+        let (engines, each) = match u32::try_from(slots) {
+            Ok(all) if together => (1, all),
+            _ => (slots, 1),
+        };
+        let engines = (0..engines).map(|_| {
+            WorkerEngine::with_slots(config, service.clone(), brokers.len(), seed(), now, each)
+        });
         let driver = Driver::new(Slots::new(engines.collect()), Sockets::new(context, LINGER));
-        Serving::start("sinew-mdp-worker", driver, brokers, slots).map(Worker)
+        Serving::start("sinew-mdp-worker", driver, brokers, slots, None).map(Worker)
     }
 
     /// Runs this handler on a thread per slot, the caller's included, until the worker is drained. A handler

@@ -9,7 +9,7 @@
 //! # What this does not promise
 //!
 //! A request that is asked again may be carried out twice: say [`Idem::Once`] for those that must not
-//! be sent twice, or [`Idem::Key`], whose documentation says how far a server that keeps replies can help. When no
+//! be sent twice, or [`Idem::Key`], whose documentation says how far a server that keeps replies, or has a store of keys, can help. When no
 //! reply came, whether the request was carried out is not known, and
 //! [`maybe_executed`](CallError::maybe_executed) says so.
 

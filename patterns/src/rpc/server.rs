@@ -6,11 +6,15 @@
 //! | – | arrives, there is room | Queued |
 //! | – | arrives, no room | declined with 429, if the client speaks EXT |
 //! | – | arrives, its key is known | the kept reply, or waits for the running one |
-//! | Queued | a handler is free | Running |
+//! | Queued | a handler is free | Running; with a key and a store, Looking |
 //! | Queued | deadline | declined with 408; no handler sees it |
 //! | Queued | client gone, or cancelled | forgotten |
 //! | Running | reply or fault | over |
 //! | Running | client gone, or cancelled | the handler is told, and goes on as it likes |
+//!
+//! What a store of keys adds is in [`stored`].
+
+mod stored;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,8 +25,10 @@ use super::wire;
 use super::Dialect;
 use crate::common::{
     CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Headers, Item, Known, Limits, MsgId, Op,
-    PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, Ticket, Transmit, LONGEST,
+    Outcome, PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, StoreOp, Ticket, Transmit,
+    LONGEST,
 };
+use stored::Keys;
 
 /// Options of a server.
 ///
@@ -41,7 +47,9 @@ pub struct ServerConfig {
     /// The bounds of the queue in front of the handlers.
     pub queue: Limits,
     /// Replies kept for requests with a key. `None`: such requests are declined with 500, for to carry
-    /// them out would break the promise that one server carries them out once while it knows them.
+    /// them out would break the promise that one server carries them out once while it knows them. With a
+    /// [`DedupStore`](crate::common::DedupStore), `None` is the default of [`CacheConfig`]: what is kept here needs
+    /// no look into the store.
     pub cache: Option<CacheConfig>,
     /// What clients that are declined for want of room are told to wait. Default: 100 ms.
     pub retry_after: Duration,
@@ -90,6 +98,9 @@ pub enum ServerEvent {
     /// Nobody waits for this reply any more. The handler may stop; it still ends with
     /// [`ServerEngine::handle_reply`] or [`ServerEngine::handle_fault`].
     Cancelled(RequestId),
+    /// Of an engine [with a store](ServerEngine::with_store): what is to be done with it, in this order. What became
+    /// of it is for [`ServerEngine::handle_stored`].
+    Store(StoreOp),
     /// After [`ServerEngine::handle_drain`]: nothing is left to do.
     Drained,
 }
@@ -108,6 +119,11 @@ pub struct ServerCounters {
     pub dups: u64,
     /// Requests declined because another one has their name.
     pub conflicts: u64,
+    /// Requests with a key that another server, or an earlier life of this one, had begun, and of which nobody knows
+    /// whether they were carried out.
+    pub in_doubt: u64,
+    /// Times that the store failed.
+    pub store_failures: u64,
     /// Requests whose deadline was over before a handler was free.
     pub expired: u64,
     /// Requests declined because they were not to be begun yet.
@@ -148,7 +164,8 @@ pub struct ServerEngine {
     requests: BTreeMap<RequestId, Box<Pending>>,
     /// Requests of EXT clients by where they come from, to tell repetitions and to find what is cancelled.
     origins: BTreeMap<Place, RequestId>,
-    cache: Option<ReplyCache<(), Origin, Kept>>,
+    cache: Option<ReplyCache<(), Origin, Outcome>>,
+    keys: Option<Box<Keys>>,
     running: usize,
     next_id: u64,
     draining: bool,
@@ -182,19 +199,6 @@ struct Pending {
     parts: u32,
 }
 
-/// How a request with a key ended.
-#[derive(Debug, Clone)]
-enum Kept {
-    Reply(Message),
-    Fault(Fault),
-}
-
-impl Kept {
-    fn is_not_begun(&self) -> bool {
-        matches!(self, Kept::Fault(fault) if fault.status.is_not_begun())
-    }
-}
-
 impl ServerEngine {
     /// A server.
     #[must_use]
@@ -205,6 +209,7 @@ impl ServerEngine {
             requests: BTreeMap::new(),
             origins: BTreeMap::new(),
             cache: config.cache.map(ReplyCache::new),
+            keys: None,
             running: 0,
             next_id: 0,
             draining: false,
@@ -216,12 +221,12 @@ impl ServerEngine {
 
     /// A handler has the reply. Nothing happens if this request is over.
     pub fn handle_reply(&mut self, now: Instant, id: RequestId, reply: Message) {
-        self.finish(now, id, Kept::Reply(reply));
+        self.finish(now, id, Ok(reply));
     }
 
     /// A handler has failed.
     pub fn handle_fault(&mut self, now: Instant, id: RequestId, fault: Fault) {
-        self.finish(now, id, Kept::Fault(fault));
+        self.finish(now, id, Err(fault));
     }
 
     /// The deadline of a request was over before a handler took it: it is declined, and counts as expired.
@@ -230,7 +235,7 @@ impl ServerEngine {
         if self.requests.get(&id).is_some_and(running) {
             self.counters.started -= 1;
             self.counters.expired += 1;
-            self.finish(now, id, Kept::Fault(Fault::expired()));
+            self.finish(now, id, Err(Fault::expired()));
         }
     }
 
@@ -240,7 +245,8 @@ impl ServerEngine {
         let Some(pending) = self.requests.get_mut(&id) else {
             return false;
         };
-        if pending.gone || pending.queued.is_some() || !pending.origin.ext {
+        let with_handler = pending.queued.is_none() && stored::with_handler(&self.keys, id);
+        if pending.gone || !with_handler || !pending.origin.ext {
             return false;
         }
         let ext = Ext {
@@ -335,7 +341,7 @@ impl ServerEngine {
                 }
                 Known::Conflict => {
                     self.counters.conflicts += 1;
-                    let why = Some("another request has this name");
+                    let why = Some(CONFLICT);
                     self.decline(&origin, Some(key), Status::Conflict, why);
                     return;
                 }
@@ -396,15 +402,21 @@ impl ServerEngine {
 
     fn rejected(&mut self, origin: &Origin, key: Option<MsgId>) {
         self.counters.rejected += 1;
-        self.decline_with_waiters(origin, key, Status::Rejected);
+        self.decline_with_waiters(origin, key, Status::Rejected, None);
     }
 
     /// Declines a request and its repetitions from elsewhere, which may come again.
-    fn decline_with_waiters(&mut self, origin: &Origin, key: Option<MsgId>, status: Status) {
-        self.decline(origin, key, status, None);
+    fn decline_with_waiters(
+        &mut self,
+        origin: &Origin,
+        key: Option<MsgId>,
+        status: Status,
+        why: Option<&str>,
+    ) {
+        self.decline(origin, key, status, why);
         if let (Some(key), Some(cache)) = (key, &mut self.cache) {
             for waiter in cache.abandon((), key) {
-                self.decline(&waiter, Some(key), status, None);
+                self.decline(&waiter, Some(key), status, why);
             }
         }
     }
@@ -465,39 +477,40 @@ impl ServerEngine {
         Some(pending)
     }
 
-    fn finish(&mut self, now: Instant, id: RequestId, kept: Kept) {
+    fn finish(&mut self, now: Instant, id: RequestId, outcome: Outcome) {
         if self.requests.get(&id).map_or(true, |p| p.queued.is_some()) {
             return;
         }
+        match &self.keys {
+            Some(_) => self.finish_stored(now, id, outcome),
+            None => self.conclude(now, id, outcome),
+        }
+    }
+
+    /// A request that has the place of a running one is over.
+    fn conclude(&mut self, now: Instant, id: RequestId, outcome: Outcome) {
         let Some(pending) = self.forget(id) else {
             return;
         };
         self.running -= 1;
         match pending.gone {
             true => self.counters.undeliverable += 1,
-            false => self.answer(&pending.origin, pending.key, &kept, pending.parts),
+            false => self.answer(&pending.origin, pending.key, &outcome, pending.parts),
         }
         if let (Some(key), Some(cache)) = (pending.key, &mut self.cache) {
             // "Come back" is no end: who comes back is to be served.
-            if kept.is_not_begun() && pending.parts == 0 {
+            let not_begun = |fault: &Fault| fault.status.is_not_begun() && pending.parts == 0;
+            if outcome.as_ref().is_err_and(not_begun) {
                 for waiter in cache.abandon((), key) {
-                    self.answer(&waiter, Some(key), &kept, 0);
+                    self.answer(&waiter, Some(key), &outcome, 0);
                 }
                 return self.dispatch(now);
             }
-            let bytes = match &kept {
-                Kept::Reply(reply) => reply.byte_len(),
-                Kept::Fault(fault) => fault.reason.len(),
+            let bytes = match &outcome {
+                Ok(reply) => reply.byte_len(),
+                Err(fault) => fault.reason.len(),
             };
-            // The parts are not kept, and without them the end is no reply.
-            let kept = match pending.parts {
-                0 => kept,
-                _ => Kept::Fault(Fault {
-                    status: Status::Conflict,
-                    reason: "the parts of this reply were sent to an earlier attempt".into(),
-                    retry_after: None,
-                }),
-            };
+            let kept = kept(outcome, pending.parts);
             for waiter in cache.done((), key, kept.clone(), bytes, now) {
                 self.answer(&waiter, Some(key), &kept, 0);
             }
@@ -505,11 +518,8 @@ impl ServerEngine {
         self.dispatch(now);
     }
 
-    fn answer(&mut self, origin: &Origin, id: Option<MsgId>, kept: &Kept, parts: u32) {
-        let fault = match kept {
-            Kept::Reply(_) => None,
-            Kept::Fault(fault) => Some(fault),
-        };
+    fn answer(&mut self, origin: &Origin, id: Option<MsgId>, outcome: &Outcome, parts: u32) {
+        let fault = outcome.as_ref().err();
         if fault.is_some() && !origin.ext {
             self.counters.silent += 1;
             return;
@@ -524,10 +534,7 @@ impl ServerEngine {
             reason: fault.map(|fault| short(&fault.reason).to_owned().into()),
             ..Ext::default()
         };
-        match kept {
-            Kept::Reply(reply) => self.transmit(origin, ext, Some(reply)),
-            Kept::Fault(_) => self.transmit(origin, ext, None),
-        }
+        self.transmit(origin, ext, outcome.as_ref().ok());
     }
 
     fn transmit(&mut self, origin: &Origin, ext: Ext<'_>, body: Option<&Message>) {
@@ -544,8 +551,11 @@ impl ServerEngine {
         while let Some(item) = self.queue.expire(now) {
             self.counters.expired += 1;
             if let Some(pending) = self.forget(item.value) {
-                self.decline_with_waiters(&pending.origin, pending.key, Status::Expired);
+                self.decline_with_waiters(&pending.origin, pending.key, Status::Expired, None);
             }
+        }
+        if self.keys.is_some() {
+            self.look_again(now);
         }
         while self.running < self.config.concurrency.max(1) {
             let Some(item) = self.queue.pop() else {
@@ -556,13 +566,24 @@ impl ServerEngine {
         self.look_drained();
     }
 
-    /// A handler is given this.
+    /// It has a place among those that run.
     fn start(&mut self, id: RequestId) {
         let Some(pending) = self.requests.get_mut(&id) else {
             return;
         };
         pending.queued = None;
         self.running += 1;
+        match pending.key {
+            Some(key) if self.keys.is_some() => self.look_up(id, key),
+            _ => self.hand_over(id),
+        }
+    }
+
+    /// A handler is given this.
+    fn hand_over(&mut self, id: RequestId) {
+        let Some(pending) = self.requests.get_mut(&id) else {
+            return;
+        };
         self.counters.started += 1;
         self.events.push_back(ServerEvent::Request(ServerRequest {
             id,
@@ -652,7 +673,8 @@ impl Engine for ServerEngine {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.queue.next_deadline()
+        let keys = self.keys.as_ref().and_then(|keys| keys.poll_timeout());
+        self.queue.next_deadline().into_iter().chain(keys).min()
     }
 }
 
@@ -669,6 +691,18 @@ fn place_of(origin: &Origin) -> Place {
     (origin.peer.clone(), octets)
 }
 
+/// What is kept of an outcome: the parts of a reply are not, and without them the end is none.
+fn kept(outcome: Outcome, parts: u32) -> Outcome {
+    match parts {
+        0 => outcome,
+        _ => Err(Fault {
+            status: Status::Conflict,
+            reason: "the parts of this reply were sent to an earlier attempt".into(),
+            retry_after: None,
+        }),
+    }
+}
+
 /// As much of a reason as surely fits into a header.
 pub(crate) fn short(reason: &str) -> &str {
     let mut end = reason.len().min(REASON);
@@ -679,6 +713,8 @@ pub(crate) fn short(reason: &str) -> &str {
 }
 
 const REASON: usize = 1024;
+
+const CONFLICT: &str = "another request has this name";
 
 #[cfg(test)]
 #[path = "server_tests.rs"]

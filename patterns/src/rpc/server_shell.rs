@@ -1,12 +1,13 @@
 //! The server on a socket: a ROUTER with a thread of its own, and handlers on others.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Instant;
 
 use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
 
 use super::{RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
-use crate::common::{Fault, MsgId};
+use crate::common::{DedupLife, DedupStore, Fault, MsgId, Stored};
 use crate::shell::{
     behind, endpoints, Asked, Control, Driver, Request, ServeEngine, ServeTold, Serving,
     StartError, LINGER,
@@ -37,13 +38,51 @@ impl Server {
         at: &[T],
         config: ServerConfig,
     ) -> Result<Self, StartError> {
+        Server::start(context, at, config, ServerEngine::new(config), None)
+    }
+
+    /// The same with a store of keys, which may be that of other servers, too, and outlives them: all of them together
+    /// carry out a request with a key at most once, while the store knows it.
+    ///
+    /// That a request is begun is written down before a handler has it, and how it ended before the client hears of
+    /// it. Whoever is asked again answers with what is written there. If another server is still at it, this one
+    /// waits for that until the deadline. If the one that had begun it is gone, or the deadline is over, the call ends with
+    /// [`CallError::Remote`](super::CallError::Remote) of the status [`InDoubt`](crate::common::Status::InDoubt):
+    /// nobody knows whether it was carried out, and it will not be again. A store that is full declines keys that it
+    /// does not know (`Rejected`), and so does one that fails. If a reply cannot be written down it is sent all the
+    /// same.
+    ///
+    /// The store has a thread of its own. A handler's place is taken until what it did is written down, so a store that
+    /// takes its time asks for more [`concurrency`](ServerConfig::concurrency). Requests without a key know
+    /// nothing of the store. See [`DirectoryStore`](crate::DirectoryStore) for an example, and
+    /// [`MemoryStore`](crate::common::MemoryStore) for another store.
+    ///
+    /// # Errors
+    /// Those of [`bind`](Self::bind), and if the store cannot be used.
+    pub fn bind_with_store<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        config: ServerConfig,
+        store: Arc<dyn DedupStore>,
+    ) -> Result<Self, StartError> {
+        let life = Some(store.join()?);
+        Server::start(context, at, config, ServerEngine::with_store(config), life)
+    }
+
+    fn start<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        config: ServerConfig,
+        engine: ServerEngine,
+        life: Option<Box<dyn DedupLife>>,
+    ) -> Result<Self, StartError> {
         let mut router = Router::builder().context(context).linger(LINGER).build()?;
         let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
         let endpoints = bound.collect::<Result<_, _>>()?;
-        let driver: Driver<_, _> = behind(router, ServerEngine::new(config));
+        let driver: Driver<_, _> = behind(router, engine);
         let most = config.concurrency.max(1);
         Ok(Server {
-            serving: Serving::start("sinew-rpc-server", driver, Vec::new(), most)?,
+            serving: Serving::start("sinew-rpc-server", driver, Vec::new(), most, life)?,
             endpoints,
         })
     }
@@ -183,6 +222,10 @@ impl ServeEngine for ServerEngine {
         self.handle_expired(now, id);
     }
 
+    fn stored(&mut self, now: Instant, stored: Stored) {
+        self.handle_stored(now, stored);
+    }
+
     fn drain(&mut self, _: Instant) {
         self.handle_drain();
     }
@@ -202,6 +245,7 @@ impl ServeEngine for ServerEngine {
                 ServeTold::Request(request.id, asked)
             }
             ServerEvent::Cancelled(id) => ServeTold::Cancelled(id),
+            ServerEvent::Store(op) => ServeTold::Store(op),
             ServerEvent::Drained => ServeTold::Drained,
         }
     }

@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 use sinew::{Frame, Message};
 
 use super::*;
-use crate::common::{CallOptions, Fault as Failure, OnFull};
+use crate::common::{
+    Begun, CallOptions, DedupLife, DedupStore, Fault as Failure, MemoryStore, OnFull, StoreError,
+    StoreLimits, Stored,
+};
 use crate::flow::{Gate, GateConfig};
 
 struct Bench {
@@ -31,6 +34,33 @@ impl Bench {
             server: ServerEngine::new(config),
             now: Instant::now(),
         }
+    }
+
+    fn with_store(config: ServerConfig) -> Self {
+        Bench {
+            server: ServerEngine::with_store(config),
+            now: Instant::now(),
+        }
+    }
+
+    /// What it wants of the store.
+    fn wants(&mut self) -> StoreOp {
+        match self.server.poll_event().expect("it wants something") {
+            ServerEvent::Store(op) => op,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Does what it wants of the store.
+    fn stores(&mut self, life: &mut Box<dyn DedupLife>) {
+        let stored = self.wants().perform(life.as_mut(), self.now);
+        self.server.handle_stored(self.now, stored);
+    }
+
+    /// Time passes.
+    fn after(&mut self, span: Duration) {
+        self.now += span;
+        self.server.handle_timeout(self.now);
     }
 
     fn sends(&mut self, peer: &str, name: &str, ext: Option<Ext<'_>>, body: &str) {
@@ -449,4 +479,205 @@ fn a_server_that_closes_finishes_what_it_has() {
         .handle_reply(bench.now, request.id, "done".into());
     assert!(bench.reply().is_some());
     assert_eq!(bench.server.poll_event(), Some(ServerEvent::Drained));
+}
+
+fn store() -> MemoryStore {
+    MemoryStore::new(StoreLimits::default())
+}
+
+fn within(key: u8, left: Duration) -> Option<Ext<'static>> {
+    let ext = keyed(key, 1)?;
+    Some(Ext {
+        deadline: Some(left),
+        ..ext
+    })
+}
+
+#[test]
+fn a_key_is_begun_before_the_handler_and_ended_before_the_reply() {
+    let store = store();
+    let mut life = store.join().unwrap();
+    let mut bench = Bench::with_store(config());
+    bench.sends("a", "1", keyed(1, 1), "x");
+    let op = bench.wants();
+    assert_eq!(bench.starts(), None, "it is not begun yet");
+    bench.sends("b", "2", keyed(1, 2), "x");
+    let begun = op.perform(life.as_mut(), bench.now);
+    bench.server.handle_stored(bench.now, begun);
+    let request = bench.starts().unwrap();
+    // What comes twice is nothing new.
+    bench.server.handle_reply(bench.now, request.id, "y".into());
+    let op = bench.wants();
+    assert_eq!(bench.reply(), None, "it is not ended yet");
+    bench.server.handle_reply(bench.now, request.id, "z".into());
+    assert!(!bench.server.handle_partial(request.id, &"part".into()));
+    assert_eq!(bench.server.load(), (0, 0, 1), "it has its place");
+    let ended = op.perform(life.as_mut(), bench.now);
+    bench.server.handle_stored(bench.now, ended);
+    for to in ["a", "b"] {
+        let (peer, _, _, body) = bench.reply().unwrap();
+        assert_eq!((peer.as_str(), body), (to, "y".into()));
+    }
+    assert_eq!(bench.server.load(), (0, 0, 0));
+    // Here it is known without the store, and elsewhere with it.
+    bench.sends("c", "3", keyed(1, 1), "x");
+    assert_eq!(bench.reply().unwrap().3, "y".into());
+    let mut other = Bench::with_store(config());
+    let mut life = store.join().unwrap();
+    other.sends("c", "3", keyed(1, 1), "x");
+    other.stores(&mut life);
+    assert_eq!(other.reply().unwrap().3, "y".into());
+    other.sends("c", "4", keyed(1, 1), "something else");
+    other.declined("c", Status::Conflict);
+    // Without a key there is nothing to be asked.
+    other.sends("c", "5", call(), "x");
+    assert!(other.starts().is_some());
+}
+
+#[test]
+fn what_a_dead_server_had_begun_is_in_doubt() {
+    let store = store();
+    let mut life = store.join().unwrap();
+    let mut bench = Bench::with_store(config());
+    bench.sends("a", "1", keyed(1, 1), "x");
+    bench.stores(&mut life);
+    assert!(bench.starts().is_some());
+    drop(life);
+    let (mut bench, mut life) = (Bench::with_store(config()), store.join().unwrap());
+    for turn in 1..=2 {
+        bench.sends("a", "1", keyed(1, 2), "x");
+        bench.sends("b", "1", keyed(1, 2), "x");
+        bench.stores(&mut life);
+        bench.declined("a", Status::InDoubt);
+        bench.declined("b", Status::InDoubt);
+        assert_eq!(bench.server.counters().in_doubt, turn);
+    }
+    assert_eq!(bench.server.load(), (0, 0, 0));
+    assert_eq!(bench.server.poll_timeout(), None);
+}
+
+#[test]
+fn what_another_server_is_at_is_waited_for() {
+    let store = store();
+    let mut theirs = store.join().unwrap();
+    let (mut bench, mut life) = (Bench::with_store(config()), store.join().unwrap());
+    let body = Message::from("x");
+    let print = crate::common::fingerprint(&body);
+    let key = |n| MsgId([n; 16]);
+    for n in 1..=4 {
+        assert_eq!(theirs.begin(key(n), print, bench.now).unwrap(), Begun::New);
+    }
+    bench.sends("a", "1", within(1, Duration::from_secs(60)), "x");
+    bench.stores(&mut life);
+    bench.sends("a", "2", within(2, Duration::from_secs(1)), "x");
+    bench.stores(&mut life);
+    // No more wait than the queue has room for.
+    bench.sends("a", "3", keyed(3, 1), "x");
+    bench.stores(&mut life);
+    bench.declined("a", Status::InDoubt);
+    // They have no place among those that run.
+    assert_eq!(bench.server.load(), (0, 0, 0));
+    bench.sends("a", "4", call(), "others go on");
+    let running = bench.starts().unwrap();
+    let pause = bench.server.poll_timeout().expect("it looks again");
+    assert!(pause > bench.now);
+    bench.after(Duration::from_millis(500));
+    assert_eq!(bench.server.poll_event(), None, "it has one place");
+    assert_eq!(bench.reply(), None);
+    bench.server.handle_reply(bench.now, running.id, "y".into());
+    assert!(bench.reply().is_some());
+    for _ in 0..2 {
+        bench.stores(&mut life);
+    }
+    bench.after(Duration::from_millis(500));
+    let late = bench.declined("a", Status::InDoubt);
+    assert!(late.reason.unwrap().contains("another server"));
+    let reply = Ok(Message::from("theirs"));
+    theirs.end(key(1), print, &reply, bench.now).unwrap();
+    bench.after(Duration::from_millis(320));
+    bench.stores(&mut life);
+    assert_eq!(bench.reply().unwrap().3, "theirs".into());
+    assert_eq!(bench.server.poll_timeout(), None);
+    // One who gives it up leaves it to this one.
+    bench.sends("b", "5", keyed(4, 1), "x");
+    bench.stores(&mut life);
+    theirs.abandon(key(4)).unwrap();
+    bench.after(Duration::from_millis(320));
+    bench.stores(&mut life);
+    assert!(bench.starts().is_some());
+}
+
+/// RPC-09: the store may take longer than there is.
+#[test]
+fn what_the_store_makes_late_reaches_no_handler() {
+    let store = store();
+    let mut life = store.join().unwrap();
+    let mut bench = Bench::with_store(config());
+    bench.sends("a", "1", within(1, Duration::from_secs(1)), "x");
+    let op = bench.wants();
+    bench.now += Duration::from_secs(1);
+    let begun = op.perform(life.as_mut(), bench.now);
+    bench.server.handle_stored(bench.now, begun);
+    bench.declined("a", Status::Expired);
+    bench.stores(&mut life);
+    assert_eq!(store.size(), (0, 0), "it may be begun again");
+    assert_eq!(bench.server.load(), (0, 0, 0));
+}
+
+/// A store whose disk is full, say.
+#[derive(Debug)]
+struct Broken;
+
+impl DedupLife for Broken {
+    fn begin(&mut self, _: MsgId, _: u64, _: Instant) -> Result<Begun, StoreError> {
+        Err(StoreError::Other("no".into()))
+    }
+    fn end(&mut self, _: MsgId, _: u64, _: &Outcome, _: Instant) -> Result<(), StoreError> {
+        Err(StoreError::Other("no".into()))
+    }
+    fn abandon(&mut self, _: MsgId) -> Result<(), StoreError> {
+        Err(StoreError::Other("no".into()))
+    }
+}
+
+#[test]
+fn a_store_that_is_full_or_fails_declines() {
+    let limits = StoreLimits {
+        keys: 1,
+        ..StoreLimits::default()
+    };
+    let mut life = MemoryStore::new(limits).join().unwrap();
+    let mut broken: Box<dyn DedupLife> = Box::new(Broken);
+    let mut bench = Bench::with_store(config());
+    bench.sends("a", "1", keyed(1, 1), "x");
+    bench.stores(&mut life);
+    let request = bench.starts().unwrap();
+    // What was done is replied to, written down or not.
+    bench.server.handle_reply(bench.now, request.id, "y".into());
+    bench.stores(&mut broken);
+    assert_eq!(bench.reply().unwrap().3, "y".into());
+    bench.sends("a", "2", keyed(2, 1), "x");
+    bench.stores(&mut life);
+    let full = bench.declined("a", Status::Rejected);
+    assert!(full.retry_after.is_some());
+    bench.sends("a", "3", keyed(3, 1), "x");
+    bench.stores(&mut broken);
+    let failed = bench.declined("a", Status::Unavailable);
+    assert_eq!(failed.reason.as_deref(), Some("the store failed: no"));
+    let counters = bench.server.counters();
+    assert_eq!((counters.store_failures, counters.started), (2, 1));
+    assert_eq!(bench.server.load(), (0, 0, 0));
+    // An answer to what nobody asked is none.
+    let stored = Stored::panicked(0);
+    bench.server.handle_stored(bench.now, stored);
+    bench.server.handle_drain();
+    assert_eq!(bench.server.poll_event(), Some(ServerEvent::Drained));
+}
+
+/// What has no store is no larger for what others want of theirs.
+#[test]
+fn a_store_costs_those_nothing_who_have_none() {
+    use std::mem::size_of;
+    assert_eq!(size_of::<ServerEvent>(), size_of::<ServerRequest>());
+    assert!(size_of::<StoreOp>() < size_of::<ServerRequest>());
 }

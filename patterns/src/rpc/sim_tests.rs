@@ -1,8 +1,8 @@
 //! Clients and servers of `rpc` in the fault laboratory.
 
 use std::any::Any;
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -11,8 +11,9 @@ use sinew::Message;
 use super::wire;
 use super::{ClientConfig, ClientEngine, Dialect, Pick, ServerConfig, ServerEngine, ServerEvent};
 use crate::common::{
-    CacheConfig, CallError, CallEvent, CallId, CallOptions, Engine, Fault as Failure, Idem, Limits,
-    MsgId, PeerEvent, PeerId, Port, Random, RetryBudget, RetryPolicy, Timers, Transmit,
+    CacheConfig, CallError, CallEvent, CallId, CallOptions, DedupLife, DedupStore, Engine,
+    Fault as Failure, Idem, Limits, MemoryStore, MsgId, PeerEvent, PeerId, Port, Random,
+    RetryBudget, RetryPolicy, Status, StoreLimits, StoreOp, Stored, Timers, Transmit,
 };
 use crate::lab::{forward, rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
 
@@ -31,6 +32,10 @@ struct World {
     once: BTreeMap<u64, u32>,
     /// The longest queue of any server.
     longest: usize,
+    /// How often each key was carried out, by all lives of all servers.
+    everywhere: BTreeMap<MsgId, u32>,
+    /// Whether that may be once at most.
+    stored: bool,
 }
 
 type Shared = Rc<RefCell<World>>;
@@ -232,13 +237,60 @@ struct Server {
     busy: Timers<super::RequestId>,
     bodies: BTreeMap<super::RequestId, u64>,
     bound: usize,
+    disk: Option<Disk>,
 }
+
+/// A store as a server reaches it: one thing after the other, each in its time, and what comes back takes its time, too.
+struct Disk {
+    life: Box<dyn DedupLife>,
+    wanted: VecDeque<(Instant, StoreOp)>,
+    done: VecDeque<(Instant, Stored)>,
+}
+
+impl Disk {
+    fn next(&self) -> Option<Instant> {
+        let wanted = self.wanted.front().map(|(at, _)| *at);
+        wanted
+            .into_iter()
+            .chain(self.done.front().map(|(at, _)| *at))
+            .min()
+    }
+
+    /// Does what is due; returns what the engine is told now.
+    fn work(&mut self, now: Instant, random: &mut Random) -> Vec<Stored> {
+        while self.wanted.front().is_some_and(|(at, _)| *at <= now) {
+            let (_, op) = self.wanted.pop_front().unwrap();
+            let stored = op.perform(self.life.as_mut(), now);
+            let at = self.done.back().map_or(now, |(at, _)| *at);
+            self.done.push_back((at + random.up_to(SLOW), stored));
+        }
+        let mut told = Vec::new();
+        while self.done.front().is_some_and(|(at, _)| *at <= now) {
+            told.extend(self.done.pop_front().map(|(_, stored)| stored));
+        }
+        told
+    }
+}
+
+/// The longest that a store takes for one half of what it does.
+const SLOW: Duration = Duration::from_millis(40);
 
 impl Server {
     fn after(&mut self, now: Instant) {
         while let Some(event) = self.engine.poll_event() {
-            let ServerEvent::Request(request) = event else {
-                continue;
+            let request = match event {
+                ServerEvent::Request(request) => request,
+                ServerEvent::Store(op) => {
+                    let disk = self
+                        .disk
+                        .as_mut()
+                        .expect("only who has a store asks for it");
+                    let at = disk.wanted.back().map_or(now, |(at, _)| *at);
+                    let at = at + self.random.up_to(SLOW);
+                    disk.wanted.push_back((at, op));
+                    continue;
+                }
+                _ => continue,
             };
             assert!(
                 request.deadline.map_or(true, |deadline| now < deadline),
@@ -252,6 +304,13 @@ impl Server {
                 let count = world.keyed.entry((life.0, life.1, key)).or_default();
                 *count += 1;
                 assert_eq!(*count, 1, "RPC-02: {number} was carried out twice");
+                let count = world.everywhere.entry(key).or_default();
+                *count += 1;
+                let count = *count;
+                assert!(
+                    count == 1 || !world.stored,
+                    "RPC-02: {number} was carried out twice, in spite of the store"
+                );
             }
             self.bodies.insert(request.id, number);
             self.busy.set(
@@ -270,6 +329,10 @@ impl Node for Server {
     forward!(engine);
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
+        let disk = self.disk.as_mut();
+        for stored in disk.map_or(Vec::new(), |disk| disk.work(now, &mut self.random)) {
+            self.engine.handle_stored(now, stored);
+        }
         while let Some(id) = self.busy.expire(now) {
             let number = self.bodies.remove(&id).unwrap();
             if number == u64::MAX {
@@ -287,17 +350,15 @@ impl Node for Server {
         self.after(now);
     }
     fn poll_timeout(&self) -> Option<Instant> {
-        self.engine
-            .poll_timeout()
-            .into_iter()
-            .chain(self.busy.next())
-            .min()
+        let disk = self.disk.as_ref().and_then(Disk::next);
+        let timers = [self.engine.poll_timeout(), self.busy.next(), disk];
+        timers.into_iter().flatten().min()
     }
 }
 
 /// A plain REP socket in lock-step: it sends back whatever envelope it got.
 struct PlainRep {
-    queue: std::collections::VecDeque<(Port, PeerId, Message)>,
+    queue: VecDeque<(Port, PeerId, Message)>,
     done: Option<Instant>,
     out: Option<Transmit>,
 }
@@ -369,8 +430,14 @@ fn client_config(seed: u64, dialect: Dialect) -> ClientConfig {
     }
 }
 
-fn server(id: usize, seed: u64, world: &Shared) -> impl Fn(Instant) -> Box<dyn Node> {
+fn server(
+    id: usize,
+    seed: u64,
+    world: &Shared,
+    store: Option<MemoryStore>,
+) -> impl Fn(Instant) -> Box<dyn Node> {
     let world = Rc::clone(world);
+    world.borrow_mut().stored = store.is_some();
     move |_| {
         let life = {
             let mut world = world.borrow_mut();
@@ -387,8 +454,17 @@ fn server(id: usize, seed: u64, world: &Shared) -> impl Fn(Instant) -> Box<dyn N
             cache: Some(CacheConfig::default()),
             ..ServerConfig::default()
         };
+        let disk = store.as_ref().map(|store| Disk {
+            life: store.join().unwrap(),
+            wanted: VecDeque::new(),
+            done: VecDeque::new(),
+        });
         Box::new(Server {
-            engine: ServerEngine::new(config),
+            engine: match disk {
+                Some(_) => ServerEngine::with_store(config),
+                None => ServerEngine::new(config),
+            },
+            disk,
             id,
             life,
             random: Random::new(seed ^ life),
@@ -402,6 +478,17 @@ fn server(id: usize, seed: u64, world: &Shared) -> impl Fn(Instant) -> Box<dyn N
 
 /// One client and some servers, under whatever weather.
 fn run(seed: u64, servers: u32, dialect: Dialect, hostile: bool) -> (u64, Rc<RefCell<World>>) {
+    run_with(seed, servers, dialect, hostile, None)
+}
+
+/// The same with a store that survives the servers.
+fn run_with(
+    seed: u64,
+    servers: u32,
+    dialect: Dialect,
+    hostile: bool,
+    store: Option<MemoryStore>,
+) -> (u64, Rc<RefCell<World>>) {
     let mut sim = Sim::new(seed);
     let world: Shared = Rc::default();
     let config = client_config(seed, dialect);
@@ -413,7 +500,7 @@ fn run(seed: u64, servers: u32, dialect: Dialect, hostile: bool) -> (u64, Rc<Ref
     let mut nodes = Vec::new();
     for id in 0..servers as usize {
         let node = match dialect {
-            Dialect::Ext => sim.add(server(id, seed, &world)),
+            Dialect::Ext => sim.add(server(id, seed, &world, store.clone())),
             Dialect::Plain => sim.add(|_| {
                 Box::new(PlainRep {
                     queue: Default::default(),
@@ -462,7 +549,7 @@ fn run(seed: u64, servers: u32, dialect: Dialect, hostile: bool) -> (u64, Rc<Ref
 
 #[test]
 fn every_call_ends_once_in_time_with_its_own_reply() {
-    let good = std::cell::Cell::new(0);
+    let good = Cell::new(0);
     schedules(2500, |seed| {
         let hostile = seed % 4 < 2;
         let (trace, world) = run(seed, 1 + (seed % 3) as u32, Dialect::Ext, hostile);
@@ -479,6 +566,49 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
         trace
     });
     assert!(good.get() > 0, "some calls succeed");
+}
+
+/// RPC-02: with a store that outlives them, servers carry a key out at most once, all of them together, whatever kills
+/// them; who has a reply has that of the one time, and who has none knows that it may have been done.
+#[test]
+fn a_key_in_a_store_is_carried_out_once() {
+    let (good, in_doubt, most) = (Cell::new(0), Cell::new(0), Cell::new(0));
+    schedules(2500, |seed| {
+        // In half of the schedules there is room for a few keys only.
+        let limits = StoreLimits {
+            keys: if seed % 4 > 1 { 5 } else { 10_000 },
+            ..StoreLimits::default()
+        };
+        let store = MemoryStore::new(limits);
+        let servers = 1 + (seed % 3) as u32;
+        let hostile = seed % 2 == 0;
+        let (trace, world) = run_with(seed, servers, Dialect::Ext, hostile, Some(store.clone()));
+        assert!(store.size().0 <= limits.keys);
+        let world = world.borrow();
+        for (number, result) in &world.results {
+            let Idem::Key(key) = world.asked[number] else {
+                continue;
+            };
+            let times = world.everywhere.get(&key).copied().unwrap_or(0);
+            most.set(most.get().max(times));
+            match result {
+                Ok(_) => {
+                    assert_eq!(times, 1, "a reply to what was done once");
+                    good.set(good.get() + 1);
+                }
+                Err(error) => {
+                    // A request that was declined, and that a stranger repeats later, is another matter.
+                    assert!(times == 0 || error.maybe_executed() || hostile, "{error}");
+                    let doubt =
+                        matches!(error, CallError::Remote(f) if f.status == Status::InDoubt);
+                    in_doubt.set(in_doubt.get() + u64::from(doubt));
+                }
+            }
+        }
+        trace
+    });
+    assert!(good.get() > 0 && in_doubt.get() > 0, "both happen");
+    assert_eq!(most.get(), 1);
 }
 
 #[test]
@@ -508,7 +638,7 @@ fn half_dead_servers_are_left() {
             Box::new(Caller::new(config, 2, 200, seed, now, shared))
         });
         for id in 0..2 {
-            let node = sim.add(server(id, seed, &world));
+            let node = sim.add(server(id, seed, &world, None));
             sim.connect(client, Port(id as u32), node, Port(0));
             if id == 0 {
                 sim.fault_at(Duration::from_millis(500), Fault::Freeze(node));
@@ -544,7 +674,7 @@ fn a_black_hole_does_not_multiply_requests() {
         let shared = Rc::clone(&shared);
         Box::new(Caller::new(config, 1, 500, 5, now, shared))
     });
-    let node = sim.add(server(0, 5, &world));
+    let node = sim.add(server(0, 5, &world, None));
     sim.connect(client, Port(0), node, Port(0));
     sim.fault_at(Duration::from_millis(200), Fault::Mute(node));
     sim.run(Duration::from_secs(60));
@@ -575,7 +705,7 @@ fn recovery() {
             Box::new(caller)
         });
         for id in 0..2 {
-            let node: NodeId = sim.add(server(id, seed, &world));
+            let node: NodeId = sim.add(server(id, seed, &world, None));
             sim.connect(client, Port(id as u32), node, Port(0));
             nodes.push(node);
         }
@@ -600,12 +730,18 @@ fn recovery() {
 
 /// The rows of the loss table: a client of two servers.
 pub(crate) fn loss_rows() -> String {
-    rows("`rpc`, server", |seed, trouble, tallies| {
-        fare(seed, trouble, tallies)
-    })
+    let plain = rows("`rpc`, server", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, None);
+    });
+    // Only keys have to do with a store.
+    let stored = rows("`rpc`, server with a store", |seed, trouble, tallies| {
+        let store = MemoryStore::new(StoreLimits::default());
+        fare(seed, trouble, tallies, Some(store));
+    });
+    plain + &stored
 }
 
-fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies) {
+fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies, store: Option<MemoryStore>) {
     let mut sim = Sim::new(seed);
     let world: Shared = Rc::default();
     let config = ClientConfig {
@@ -627,7 +763,7 @@ fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies) {
     });
     let nodes: Vec<NodeId> = (0..2)
         .map(|id| {
-            let node = sim.add(server(id, seed, &world));
+            let node = sim.add(server(id, seed, &world, store.clone()));
             sim.connect(client, Port(id as u32), node, Port(0));
             node
         })
@@ -642,6 +778,9 @@ fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies) {
             .iter()
             .filter(|((.., done), _)| done == number);
         let times = times.map(|(_, count)| count).sum();
-        tallies.note(world.asked[number], result, times);
+        let idem = world.asked[number];
+        if store.is_none() || matches!(idem, Idem::Key(_)) {
+            tallies.note(idem, result, times);
+        }
     }
 }

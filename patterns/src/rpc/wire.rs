@@ -61,17 +61,23 @@ pub(crate) fn decode(message: Message, ext: bool) -> Result<Parts, WireError> {
         false => None,
     };
     let mut frames = message.into_frames();
-    let mut body = frames.split_off(delimiter + 1);
+    let body = tail(&mut frames, delimiter + 1 + usize::from(header.is_some()));
     frames.truncate(delimiter);
-    if header.is_some() {
-        body.remove(0);
-    }
     Ok(Parts {
         envelope: frames,
         ext: header,
         // Behind a header there may be no frame at all: an empty body.
-        body: Message::multipart(body),
+        body,
     })
+}
+
+/// Takes off what follows so many frames: an empty message if nothing does. One frame needs no list of its own.
+pub(crate) fn tail(frames: &mut Vec<Frame>, from: usize) -> Message {
+    match frames.len().saturating_sub(from) {
+        0 => Message::default(),
+        1 => frames.pop().map(Message::new).unwrap_or_default(),
+        _ => Message::from_frames(frames.split_off(from)),
+    }
 }
 
 /// Puts a message together.
@@ -85,7 +91,7 @@ pub(crate) fn encode(envelope: &[Frame], ext: Option<Frame>, body: Option<&Messa
     if frames.len() == envelope.len() + 1 {
         frames.push(Frame::default());
     }
-    Message::multipart(frames)
+    Message::from_frames(frames)
 }
 
 /// The name in the envelope of a reply.

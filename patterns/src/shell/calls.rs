@@ -1,6 +1,5 @@
 //! The shell of clients: many threads call, one thread drives the engine.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -14,7 +13,7 @@ use sinew::Message;
 use super::driver::{Driver, Sender, With};
 use super::inbox::{Inbox, Later};
 use super::thread::{Desk, Running, StartError};
-use crate::common::{CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Port};
+use crate::common::{CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, IdMap, Port};
 
 /// An engine that makes calls.
 pub(crate) trait CallEngine: Engine + Send + 'static {
@@ -139,8 +138,8 @@ impl<E: CallEngine> Caller<E> {
     ) -> Result<Self, StartError> {
         let desk = Table {
             reopen,
-            promises: BTreeMap::new(),
-            tokens: BTreeMap::new(),
+            promises: IdMap::new(),
+            tokens: IdMap::new(),
             later: Later::default(),
         };
         Ok(Caller(Arc::new(Shared {
@@ -371,7 +370,7 @@ impl Whole {
             Reply::Last(Ok(last)) if self.0.is_empty() => Some(Ok(last)),
             Reply::Last(Ok(last)) => {
                 self.0.extend(last);
-                Some(Ok(Message::multipart(std::mem::take(&mut self.0))))
+                Some(Ok(Message::from_frames(std::mem::take(&mut self.0))))
             }
             Reply::Last(Err(error)) => Some(Err(error)),
         }
@@ -381,8 +380,8 @@ impl Whole {
 /// Which call is whose.
 struct Table<E: CallEngine> {
     reopen: Reopen<E>,
-    promises: BTreeMap<CallId, (u64, Promise)>,
-    tokens: BTreeMap<u64, CallId>,
+    promises: IdMap<(u64, Promise)>,
+    tokens: IdMap<CallId>,
     later: Later<Update>,
 }
 
@@ -397,13 +396,13 @@ impl<E: CallEngine> Desk for Table<E> {
     ) -> ControlFlow<()> {
         match E::told(event) {
             Told::Call(CallEvent::Partial { call, message }) => {
-                if let Some((_, promise)) = self.promises.get(&call) {
+                if let Some((_, promise)) = self.promises.get(call.0) {
                     promise.part(message, &mut self.later);
                 }
             }
             Told::Call(CallEvent::Done { call, result }) => {
-                if let Some((token, promise)) = self.promises.remove(&call) {
-                    self.tokens.remove(&token);
+                if let Some((token, promise)) = self.promises.remove(call.0) {
+                    self.tokens.remove(token);
                     promise.done(result, &mut self.later);
                 }
             }
@@ -417,7 +416,7 @@ impl<E: CallEngine> Desk for Table<E> {
         driver: &mut Driver<E, Command<E>>,
         command: Command<E>,
     ) -> ControlFlow<()> {
-        let now = Instant::now();
+        let now = driver.now();
         match command {
             Command::Begin {
                 token,
@@ -427,17 +426,17 @@ impl<E: CallEngine> Desk for Table<E> {
             } => match driver.engine.begin(now, ask, options) {
                 Ok(call) => {
                     self.tokens.insert(token, call);
-                    self.promises.insert(call, (token, promise));
+                    self.promises.insert(call.0, (token, promise));
                 }
                 Err(error) => promise.done(Err(error), &mut self.later),
             },
             Command::Read(token) => {
-                if let Some(call) = self.tokens.get(&token) {
+                if let Some(call) = self.tokens.get(token) {
                     driver.engine.read(*call);
                 }
             }
             Command::Cancel(token) => {
-                if let Some(call) = self.tokens.get(&token) {
+                if let Some(call) = self.tokens.get(token) {
                     driver.engine.cancel(now, *call);
                 }
             }

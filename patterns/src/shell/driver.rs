@@ -14,9 +14,11 @@ use crate::common::Engine;
 pub(crate) struct Driver<E, C> {
     pub(crate) engine: E,
     pub(crate) sockets: Sockets,
-    commands: Arc<Inbox<C>>,
+    line: Sender<C>,
     /// Commands that were taken, and have their turn next.
     taken: VecDeque<C>,
+    /// When what was taken last was taken. To ask anew for each costs more than some of them do.
+    now: Instant,
 }
 
 /// What a driver stops for.
@@ -32,25 +34,25 @@ pub(crate) enum Turn<V, C> {
 
 /// Tells a driver what is wanted, from any thread.
 #[derive(Debug)]
-pub(crate) struct Sender<C> {
-    commands: Arc<Inbox<C>>,
+pub(crate) struct Sender<C>(Arc<Line<C>>);
+
+#[derive(Debug)]
+struct Line<C> {
+    commands: Inbox<C>,
     waker: Waker,
 }
 
 impl<C> Clone for Sender<C> {
     fn clone(&self) -> Self {
-        Sender {
-            commands: Arc::clone(&self.commands),
-            waker: self.waker.clone(),
-        }
+        Sender(Arc::clone(&self.0))
     }
 }
 
 impl<C> Sender<C> {
     /// Gives the command back if the driver is gone.
     pub(crate) fn send(&self, command: C) -> Result<(), C> {
-        self.commands.push(command)?;
-        self.waker.wake_by_ref();
+        self.0.commands.push(command)?;
+        self.0.waker.wake_by_ref();
         Ok(())
     }
 }
@@ -92,19 +94,26 @@ impl<T> Drop for Owed<T> {
 
 impl<E: Engine, C> Driver<E, C> {
     pub(crate) fn new(engine: E, sockets: Sockets) -> Self {
+        let line = Line {
+            commands: Inbox::default(),
+            waker: sockets.waker(),
+        };
         Driver {
             engine,
             sockets,
-            commands: Arc::default(),
+            line: Sender(Arc::new(line)),
             taken: VecDeque::new(),
+            now: Instant::now(),
         }
     }
 
     pub(crate) fn sender(&self) -> Sender<C> {
-        Sender {
-            commands: Arc::clone(&self.commands),
-            waker: self.sockets.waker(),
-        }
+        self.line.clone()
+    }
+
+    /// What time it is for the commands of this turn: not before they were sent.
+    pub(crate) fn now(&self) -> Instant {
+        self.now
     }
 
     /// Works until there is something to tell, at most until this time, or for ever. With a time in the
@@ -161,9 +170,10 @@ impl<E: Engine, C> Driver<E, C> {
 
     /// Takes what has come, and does what is due; whether there was anything.
     pub(crate) fn work(&mut self) -> bool {
-        self.commands.take_all(&mut self.taken);
+        self.line.0.commands.take_all(&mut self.taken);
+        self.now = Instant::now();
         let busy = self.receive() || !self.taken.is_empty();
-        self.engine.handle_timeout(Instant::now());
+        self.engine.handle_timeout(self.now);
         busy
     }
 
@@ -187,8 +197,7 @@ impl<E: Engine, C> Driver<E, C> {
         let events = self.sockets.take_events();
         let mut busy = !events.is_empty();
         let mut ports = self.sockets.awake();
-        // That of all of them: they were there when it was.
-        let now = Instant::now();
+        let now = self.now;
         let (mut room, mut octets) = (AT_ONCE, OCTETS_AT_ONCE);
         // Each port has its turn, until none has anything.
         while room > 0 && octets > 0 && !ports.is_empty() {
@@ -222,7 +231,7 @@ impl<E, C> Driver<E, C> {
     /// From here on whoever wants something learns that it will not be done.
     pub(crate) fn refuse_commands(&mut self) {
         self.taken.clear();
-        self.commands.discard();
+        self.line.0.commands.discard();
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Inbox<T>(Watched<State<T>>);
 
 #[derive(Debug)]
 struct State<T> {
+    /// Before all in `items`. Most inboxes have one item in their life, which needs no list.
+    first: Option<T>,
     items: VecDeque<T>,
     closed: bool,
 }
@@ -41,6 +43,7 @@ impl<T> Popped<T> {
 impl<T> Default for Inbox<T> {
     fn default() -> Self {
         Inbox(Watched::new(State {
+            first: None,
             items: VecDeque::new(),
             closed: false,
         }))
@@ -85,11 +88,8 @@ impl<T> Inbox<T> {
     /// All there is, behind what is in `items`.
     pub(crate) fn take_all(&self, items: &mut VecDeque<T>) {
         let mut state = self.0.lock();
-        match items.is_empty() {
-            // What was emptied is filled next.
-            true => std::mem::swap(&mut state.items, items),
-            false => items.append(&mut state.items),
-        }
+        items.extend(state.first.take());
+        items.append(&mut state.items);
     }
 
     /// Waits until then, or for ever.
@@ -136,7 +136,9 @@ impl<T> Inbox<T> {
     /// No more will come, and what is in it is of no use any more.
     pub(crate) fn discard(&self) {
         self.close();
-        let items = std::mem::take(&mut self.0.lock().items);
+        let mut state = self.0.lock();
+        let items = (state.first.take(), std::mem::take(&mut state.items));
+        drop(state);
         // Not under the lock: dropping an item may do anything.
         drop(items);
     }
@@ -146,7 +148,10 @@ fn put<T>(state: &mut State<T>, item: T) -> Result<(), T> {
     if state.closed {
         return Err(item);
     }
-    state.items.push_back(item);
+    match state.first.is_none() && state.items.is_empty() {
+        true => state.first = Some(item),
+        false => state.items.push_back(item),
+    }
     Ok(())
 }
 
@@ -180,7 +185,7 @@ impl<T> Drop for Later<T> {
 }
 
 fn next<T>(state: &mut Locked<'_, State<T>>) -> Option<Popped<T>> {
-    match state.items.pop_front() {
+    match state.first.take().or_else(|| state.items.pop_front()) {
         Some(item) => Some(Popped::Item(item)),
         None => state.closed.then_some(Popped::Closed),
     }

@@ -1,10 +1,12 @@
 //! What drives engines on sockets: one loop ([`driver`]), on the caller's thread or on one of its own, and what
 //! clients and servers have in common around it. The only part of this crate that reads a clock, opens sockets
-//! or starts threads.
+//! and files, or starts threads.
 
 mod calls;
+mod directory;
 mod driver;
 mod inbox;
+mod keeper;
 mod router;
 mod serving;
 mod sockets;
@@ -13,6 +15,7 @@ mod thread;
 mod watched;
 
 pub use calls::Replies;
+pub use directory::DirectoryStore;
 pub use router::RouterShell;
 pub use serving::Request;
 pub use thread::StartError;

@@ -18,8 +18,9 @@ use sinew::{Endpoint, Message};
 
 use super::driver::{Driver, Owed, Sender, With};
 use super::inbox::Inbox;
+use super::keeper::Keeper;
 use super::thread::{Desk, Running, StartError};
-use crate::common::{Engine, Fault, Headers, MsgId, PeerId, Port};
+use crate::common::{DedupLife, Engine, Fault, Headers, MsgId, PeerId, Port, StoreOp, Stored};
 
 /// An engine that has requests carried out.
 pub(crate) trait ServeEngine: Engine + Send + 'static {
@@ -34,12 +35,15 @@ pub(crate) trait ServeEngine: Engine + Send + 'static {
     fn expired(&mut self, now: Instant, id: Self::Id);
     fn drain(&mut self, now: Instant);
     fn told(event: Self::Event) -> Told<Self::Id>;
+    /// Does nothing by default: few want anything of a store.
+    fn stored(&mut self, _now: Instant, _stored: Stored) {}
 }
 
 /// What such an engine has to tell.
 pub(crate) enum Told<I> {
     Request(I, Asked),
     Cancelled(I),
+    Store(StoreOp),
     Drained,
     /// A DEALER is to be opened at this port, to the peer of this number.
     Open(Port, usize),
@@ -60,13 +64,14 @@ pub(crate) struct Asked {
 /// A request to be carried out, and to be answered once: with [`reply`](Request::reply) or
 /// [`fail`](Request::fail). One that is dropped without fails.
 pub struct Request {
-    asked: Asked,
-    cancelled: Arc<AtomicBool>,
+    /// Small, since handlers and queues move it about.
+    asked: Box<Asked>,
     /// Gone once it is answered.
-    answer: Option<Box<dyn Answer>>,
+    answer: Option<Arc<dyn Answer>>,
 }
 
 trait Answer: Send + Sync {
+    fn is_cancelled(&self) -> bool;
     fn end(&self, result: Result<Message, Fault>);
     /// Where it is told whether somebody will read it, once the socket has it.
     fn part(&self, part: Message) -> Arc<Inbox<bool>>;
@@ -135,7 +140,8 @@ impl Request {
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         let late = (self.asked.deadline).is_some_and(|deadline| Instant::now() >= deadline);
-        late || self.cancelled.load(Ordering::Relaxed)
+        let answer = self.answer.as_ref();
+        late || answer.is_some_and(|answer| answer.is_cancelled())
     }
 
     /// Sends a part of the reply; others follow, and the last with [`reply`](Self::reply). Waits until the
@@ -211,9 +217,14 @@ pub(crate) enum Command<E: ServeEngine> {
 struct Way<E: ServeEngine> {
     sender: Sender<Command<E>>,
     id: E::Id,
+    cancelled: AtomicBool,
 }
 
 impl<E: ServeEngine> Answer for Way<E> {
+    fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Relaxed)
+    }
+
     // If the driver is gone, so is whoever could be answered.
     fn end(&self, result: Result<Message, Fault>) {
         let _ = self.sender.send(Command::End(self.id, result));
@@ -239,11 +250,14 @@ impl<E: ServeEngine> Answer for Way<E> {
 struct Clerk<E: ServeEngine> {
     sender: Sender<Command<E>>,
     requests: Arc<Requests>,
-    cancelled: BTreeMap<E::Id, Arc<AtomicBool>>,
+    /// Those that handlers have.
+    running: BTreeMap<E::Id, Arc<Way<E>>>,
     /// Requests in the inbox that nobody was told of yet.
     fresh: usize,
     /// Where DEALERs connect to.
     peers: Vec<Endpoint>,
+    /// Of an engine with a store.
+    keeper: Option<Keeper>,
 }
 
 /// A thread that drives such an engine, and the requests that come of it. It begins at once; dropping this ends it.
@@ -255,15 +269,17 @@ pub(crate) struct Serving<E: ServeEngine> {
 }
 
 impl<E: ServeEngine> Serving<E> {
-    /// DEALERs that the engine asks for connect to these peers.
+    /// DEALERs that the engine asks for connect to these peers; what it wants of a store is done with this life.
     pub(crate) fn start(
         name: &str,
         driver: Driver<E, Command<E>>,
         peers: Vec<Endpoint>,
         most: usize,
+        life: Option<Box<dyn DedupLife>>,
     ) -> Result<Self, StartError> {
         let requests = Arc::default();
-        let clerk = Clerk::new(&driver, &requests, peers);
+        let mut clerk = Clerk::new(&driver, &requests, peers);
+        clerk.keeper = life.map(|life| keeper(life, driver.sender())).transpose()?;
         Ok(Serving {
             control: Control(Arc::new(Running::start(name, driver, clerk)?)),
             requests,
@@ -456,11 +472,24 @@ impl<E: ServeEngine> Clerk<E> {
         Clerk {
             sender: driver.sender(),
             requests: Arc::clone(requests),
-            cancelled: BTreeMap::new(),
+            running: BTreeMap::new(),
             fresh: 0,
             peers,
+            keeper: None,
         }
     }
+}
+
+/// What does what such an engine wants of its store, and tells it.
+fn keeper<E: ServeEngine>(
+    life: Box<dyn DedupLife>,
+    sender: Sender<Command<E>>,
+) -> Result<Keeper, StartError> {
+    Keeper::start(life, move |stored| {
+        let tell = |engine: &mut E| engine.stored(Instant::now(), stored);
+        // If the driver is gone, nobody needs to know.
+        let _ = sender.send(Command::With(Box::new(tell)));
+    })
 }
 
 impl<E: ServeEngine> Clerk<E> {
@@ -492,20 +521,27 @@ impl<E: ServeEngine> Desk for Clerk<E> {
     ) -> ControlFlow<()> {
         match E::told(event) {
             Told::Request(id, asked) => {
-                let cancelled = Arc::<AtomicBool>::default();
-                self.cancelled.insert(id, Arc::clone(&cancelled));
-                let sender = self.sender.clone();
+                let way = Arc::new(Way {
+                    sender: self.sender.clone(),
+                    id,
+                    cancelled: AtomicBool::new(false),
+                });
+                self.running.insert(id, Arc::clone(&way));
                 // If nobody is there to take it, it is dropped, which answers it.
                 let _ = self.requests.inbox.push_quietly(Request {
-                    asked,
-                    cancelled,
-                    answer: Some(Box::new(Way { sender, id })),
+                    asked: Box::new(asked),
+                    answer: Some(way),
                 });
                 self.fresh += 1;
             }
             Told::Cancelled(id) => {
-                if let Some(cancelled) = self.cancelled.get(&id) {
-                    cancelled.store(true, Ordering::Relaxed);
+                if let Some(way) = self.running.get(&id) {
+                    way.cancelled.store(true, Ordering::Relaxed);
+                }
+            }
+            Told::Store(op) => {
+                if let Some(keeper) = &self.keeper {
+                    keeper.perform(op);
                 }
             }
             Told::Drained => return ControlFlow::Break(()),
@@ -524,10 +560,10 @@ impl<E: ServeEngine> Desk for Clerk<E> {
         driver: &mut Driver<E, Command<E>>,
         command: Command<E>,
     ) -> ControlFlow<()> {
-        let now = Instant::now();
+        let now = driver.now();
         match command {
             Command::End(id, result) => {
-                self.cancelled.remove(&id);
+                self.running.remove(&id);
                 match result {
                     Ok(reply) => driver.engine.reply(now, id, reply),
                     Err(fault) => driver.engine.fault(now, id, fault),
@@ -540,7 +576,7 @@ impl<E: ServeEngine> Desk for Clerk<E> {
             }
             Command::Progress(id) => driver.engine.progress(now, id),
             Command::Late(id) => {
-                self.cancelled.remove(&id);
+                self.running.remove(&id);
                 driver.engine.expired(now, id);
             }
             Command::With(with) => with(&mut driver.engine),

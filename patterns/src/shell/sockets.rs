@@ -29,6 +29,8 @@ pub(crate) struct Sockets {
     /// DEALERs that took a message back, and have not had room since.
     full: BTreeSet<Port>,
     bell: Arc<Bell>,
+    /// The bell interrupts the only socket.
+    alone: bool,
     spin: Spin,
 }
 
@@ -46,6 +48,22 @@ enum Socket {
     Router(Box<Router>),
 }
 
+impl Socket {
+    fn interrupter(&self) -> Waker {
+        match self {
+            Socket::Dealer(dealer) => dealer.interrupter(),
+            Socket::Router(router) => router.interrupter(),
+        }
+    }
+
+    fn wait_readable(&mut self, until: Option<Instant>) {
+        match self {
+            Socket::Dealer(dealer) => dealer.wait_readable(until),
+            Socket::Router(router) => router.wait_readable(until),
+        };
+    }
+}
+
 impl Sockets {
     pub(crate) fn new(context: &Context, linger: Duration) -> Self {
         Sockets {
@@ -56,6 +74,7 @@ impl Sockets {
             awake: BTreeSet::new(),
             full: BTreeSet::new(),
             bell: Arc::default(),
+            alone: false,
             spin: Spin::default(),
         }
     }
@@ -77,6 +96,7 @@ impl Sockets {
             monitor,
             waker: Waker::from(Arc::new(Clapper { bell, port })),
         };
+        self.in_company();
         self.wires.insert(port, wire);
         self.awake.insert(port);
     }
@@ -222,6 +242,10 @@ impl Sockets {
     /// Waits until something may have come, or until then.
     pub(crate) fn wait(&mut self, until: Option<Instant>) {
         let until = self.wake_at(until);
+        if let Some(port) = self.only() {
+            return self.wait_at(port, until);
+        }
+        self.in_company();
         if self.fall_asleep() {
             let bell = &self.bell;
             // Not for long, so without a look at the time.
@@ -231,9 +255,42 @@ impl Sockets {
         }
     }
 
+    /// The only socket, if it is to be waited for in no other way than for messages.
+    fn only(&self) -> Option<Port> {
+        let port = *self.wires.first_key_value()?.0;
+        (self.wires.len() == 1 && self.full.is_empty()).then_some(port)
+    }
+
+    /// With one socket the thread that waits reads its connections itself, and the bell interrupts that.
+    fn wait_at(&mut self, port: Port, until: Option<Instant>) {
+        let Some(wire) = self.wires.get_mut(&port) else {
+            return;
+        };
+        if !std::mem::replace(&mut self.alone, true) {
+            self.bell.set_only(Some(wire.socket.interrupter()));
+        }
+        // It is looked at whatever ends the wait.
+        self.awake.insert(port);
+        let context = &mut TaskContext::from_waker(&wire.waker);
+        let told = (wire.monitor).poll_ready(context, Interest::READABLE);
+        if told.is_pending() && self.bell.heard().is_none() {
+            wire.socket.wait_readable(until);
+            // Whatever it was about is looked at now.
+            let _ = self.bell.heard();
+        }
+    }
+
+    /// From here on the bell ends the sleep of whoever waits for all sockets.
+    fn in_company(&mut self) {
+        if std::mem::take(&mut self.alone) {
+            self.bell.set_only(None);
+        }
+    }
+
     /// The same for a task. Dropping the future loses nothing: a ring that nobody heard is heard next time.
     pub(crate) async fn wait_async(&mut self, until: Option<Instant>) {
         let until = self.wake_at(until);
+        self.in_company();
         if self.fall_asleep() {
             let bell = &self.bell;
             let _ = bell.sleep.wait_async(until, |_| bell.heard()).await;
@@ -294,6 +351,8 @@ struct Bell {
     rung: AtomicBool,
     /// By which sockets. Each rings at most twice before it is looked at: for messages, and for its connections.
     ports: Mutex<Vec<Port>>,
+    /// What ends a wait for the only socket. Set before the look at `rung`: who rings looks at it afterwards.
+    only: Mutex<Option<Waker>>,
     sleep: Watched<()>,
 }
 
@@ -303,9 +362,17 @@ impl Bell {
             self.ports().push(port);
         }
         // Who has rung already has told whoever sleeps.
-        if !self.rung.swap(true, Ordering::AcqRel) {
-            self.sleep.lock().tell_one();
+        if self.rung.swap(true, Ordering::AcqRel) {
+            return;
         }
+        match &*lock(&self.only) {
+            Some(only) => only.wake_by_ref(),
+            None => self.sleep.lock().tell_one(),
+        }
+    }
+
+    fn set_only(&self, only: Option<Waker>) {
+        *lock(&self.only) = only;
     }
 
     /// Takes a ring.
@@ -315,8 +382,12 @@ impl Bell {
     }
 
     fn ports(&self) -> MutexGuard<'_, Vec<Port>> {
-        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.ports)
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Wake for Bell {

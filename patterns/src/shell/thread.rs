@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::driver::{Driver, Owed, Sender, Turn};
 use super::inbox::Inbox;
-use crate::common::Engine;
+use crate::common::{Engine, StoreError};
 
 /// What is done with the events of an engine, and with commands.
 pub(crate) trait Desk: Send + 'static {
@@ -137,6 +137,9 @@ pub enum StartError {
     /// No endpoint was given.
     #[error("no endpoint was given, expected at least one")]
     NoEndpoint,
+    /// The store of keys cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The thread could not be started.
     #[error("a thread could not be started: {0}")]
     Thread(#[source] io::Error),

@@ -23,9 +23,47 @@ struct Inner<T> {
     value: T,
     /// Threads that sleep.
     sleeping: usize,
-    /// Tasks that wait, by number; few, as a rule one.
-    tasks: Vec<(u64, Waker)>,
+    tasks: Tasks,
     next: u64,
+}
+
+/// Tasks that wait, by number; as a rule one, which needs no list.
+#[derive(Debug, Default)]
+struct Tasks {
+    one: Option<(u64, Waker)>,
+    more: Vec<(u64, Waker)>,
+}
+
+impl Tasks {
+    /// The waker of this task from now on; the one before it, if there was another.
+    fn set(&mut self, task: u64, waker: &Waker) -> Option<Waker> {
+        let known = (self.one.iter_mut().chain(&mut self.more)).find(|(number, _)| *number == task);
+        match known {
+            Some((_, known)) if known.will_wake(waker) => None,
+            Some((_, known)) => Some(std::mem::replace(known, waker.clone())),
+            None => {
+                let entry = (task, waker.clone());
+                match self.one {
+                    None => self.one = Some(entry),
+                    Some(_) => self.more.push(entry),
+                }
+                None
+            }
+        }
+    }
+
+    fn remove(&mut self, task: u64) -> Option<Waker> {
+        if self.one.as_ref().is_some_and(|(number, _)| *number == task) {
+            return self.one.take().map(|(_, waker)| waker);
+        }
+        let place = self.more.iter().position(|(number, _)| *number == task);
+        place.map(|place| self.more.swap_remove(place).1)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        usize::from(self.one.is_some()) + self.more.len()
+    }
 }
 
 /// The value. Who is to be told is told when the lock is given back.
@@ -49,7 +87,7 @@ impl<T> Watched<T> {
             inner: Mutex::new(Inner {
                 value,
                 sleeping: 0,
-                tasks: Vec::new(),
+                tasks: Tasks::default(),
                 next: 0,
             }),
             changed: Condvar::new(),
@@ -165,7 +203,8 @@ impl<T> Drop for Locked<'_, T> {
         } else if sleeping > 0 {
             self.watched.changed.notify_all();
         }
-        tasks.into_iter().for_each(|(_, waker)| waker.wake());
+        let tasks = tasks.one.into_iter().chain(tasks.more);
+        tasks.for_each(|(_, waker)| waker.wake());
     }
 }
 
@@ -210,15 +249,7 @@ where
                 inner.next += 1;
                 inner.next
             });
-            let known = inner.tasks.iter_mut().find(|(number, _)| *number == task);
-            let former = match known {
-                Some((_, known)) if known.will_wake(context.waker()) => None,
-                Some((_, known)) => Some(std::mem::replace(known, context.waker().clone())),
-                None => {
-                    inner.tasks.push((task, context.waker().clone()));
-                    None
-                }
-            };
+            let former = inner.tasks.set(task, context.waker());
             drop(locked);
             drop(former);
             return Poll::Pending;
@@ -230,9 +261,7 @@ impl<T, F> Drop for Watch<'_, T, F> {
     fn drop(&mut self) {
         if let Some(task) = self.task {
             let mut locked = self.watched.lock();
-            let tasks = &mut locked.inner().tasks;
-            let place = tasks.iter().position(|(number, _)| *number == task);
-            let waker = place.map(|place| tasks.swap_remove(place));
+            let waker = locked.inner().tasks.remove(task);
             drop(locked);
             drop(waker);
         }

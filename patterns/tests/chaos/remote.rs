@@ -1,19 +1,21 @@
 //! The other processes: this very programme, started again in a role.
 
 use std::env;
+use std::fs::OpenOptions;
 use std::io::{self, BufRead, Write};
+use std::path::Path;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::Duration;
 
 use sinew::{Context, Endpoint, Message};
-use sinew_patterns::common::{CacheConfig, Fault, Heartbeat};
+use sinew_patterns::common::{CacheConfig, Fault, Heartbeat, StoreLimits};
 use sinew_patterns::mdp::{
     Broker, BrokerConfig, BrokerEngine, Lease, ServicePolicy, Worker, WorkerConfig,
 };
 use sinew_patterns::rpc::{Server, ServerConfig};
-use sinew_patterns::Request;
+use sinew_patterns::{DirectoryStore, Request};
 
 use crate::process::Running;
 
@@ -22,12 +24,17 @@ pub(crate) struct Remote(Running);
 
 impl Remote {
     fn start(role: &str, at: &[Endpoint]) -> Self {
+        Remote::start_in(role, at, Path::new(""))
+    }
+
+    fn start_in(role: &str, at: &[Endpoint], directory: &Path) -> Self {
         let at: Vec<String> = at.iter().map(Endpoint::to_string).collect();
         let mut command = Command::new(env::current_exe().unwrap());
         command
             .args(["--exact", "remote::role", "--nocapture"])
             .env("PATTERNS_ROLE", role)
-            .env("PATTERNS_AT", at.join(" "));
+            .env("PATTERNS_AT", at.join(" "))
+            .env("PATTERNS_IN", directory);
         Remote(Running::start_talking(&mut command))
     }
 
@@ -48,6 +55,15 @@ impl Remote {
         let remote = Remote::start("server", std::slice::from_ref(at));
         remote.says("bound");
         remote
+    }
+
+    /// A server whose store of keys is in this directory, where it writes down what it does as well; and where it is
+    /// bound to.
+    pub(crate) fn storing_server(at: &Endpoint, directory: &Path) -> (Self, Endpoint) {
+        let at = std::slice::from_ref(at);
+        let remote = Remote::start_in("storing server", at, directory);
+        let at = remote.says("bound").parse().unwrap();
+        (remote, at)
     }
 
     /// A broker, and where it is bound to.
@@ -182,6 +198,27 @@ fn role() {
             };
             let server = Server::bind(&context, &at, config).unwrap();
             say(&format!("bound {}", server.endpoints()[0]));
+            server.serve(carry_out).unwrap();
+        }
+        "storing server" => {
+            let directory = env::var("PATTERNS_IN").unwrap();
+            let directory = Path::new(&directory);
+            let store = DirectoryStore::open(directory.join("store"), StoreLimits::default());
+            let (store, config) = (Arc::new(store.unwrap()), ServerConfig::default());
+            let server = Server::bind_with_store(&context, &at, config, store).unwrap();
+            say(&format!("bound {}", server.endpoints()[0]));
+            let carry_out = |request: &mut Request| {
+                // One write is one effect, whatever happens to this process.
+                let effect = format!("{}\n", request.body().as_bytes().escape_ascii());
+                let path = directory.join("effects");
+                let mut file = OpenOptions::new()
+                    .create(true)
+                    .append(true)
+                    .open(path)
+                    .unwrap();
+                file.write_all(effect.as_bytes()).unwrap();
+                carry_out(request)
+            };
             server.serve(carry_out).unwrap();
         }
         "broker" => {

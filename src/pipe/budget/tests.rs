@@ -82,6 +82,31 @@ fn what_is_queued_is_counted_until_it_is_read() {
     assert_eq!(budget.used(), 0);
 }
 
+/// Nobody looks again after the last message.
+#[test]
+fn the_last_message_that_is_taken_gives_everything_back() {
+    let budget = budget();
+    let (mut w, mut r) = ends(&budget);
+    for count in [1, 3, 2, 7] {
+        for _ in 0..count {
+            assert!(w.has_credit());
+            // More than a step, which the writer may have left of what was counted before.
+            w.append_payload(&[7; 1100]);
+            w.publish_and_signal();
+        }
+        // So little that no acknowledgement is due for it.
+        assert!(w.has_credit());
+        w.append_payload(&[7; 10]);
+        w.publish_and_signal();
+        assert!(budget.used() >= count * 1100);
+        for _ in 0..=count {
+            assert!(budget.used() > 0);
+            assert!(r.read_message().is_some());
+        }
+        assert_eq!(budget.used(), 0, "of {count}");
+    }
+}
+
 /// What others hold does not stop a pipe that holds nothing.
 #[test]
 fn one_that_is_stuck_does_not_stop_the_others() {

@@ -1,5 +1,5 @@
-//! Exchanges written down octet by octet, replayed cut at every octet: however they arrive, the
-//! outcome is the same.
+//! Exchanges written down octet by octet from the texts of the RFCs, replayed cut at every octet: however they
+//! arrive, the outcome is the same. Those of a real peer are in `recorded.rs`.
 
 use std::sync::Arc;
 
@@ -45,7 +45,7 @@ pub(super) const DEALER_READY: &[u8] =
     b"\x04\x29\x05READY\x0bSocket-Type\0\0\0\x06DEALER\x08Identity\0\0\0\0";
 pub(super) const PUSH_READY: &[u8] = b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PUSH";
 
-fn info(version: Version, socket_type: SocketType, identity: &'static [u8]) -> PeerInfo {
+pub(super) fn info(version: Version, socket_type: SocketType, identity: &'static [u8]) -> PeerInfo {
     PeerInfo {
         version,
         socket_type: Some(socket_type),

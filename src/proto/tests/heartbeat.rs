@@ -77,6 +77,22 @@ fn any_traffic_keeps_a_peer() {
     }
 }
 
+/// What comes in tells that the peer lives, and nothing of whether it hears.
+#[test]
+fn pings_go_on_under_steady_input() {
+    let mut connection = connect(config(), 1);
+    let mut pings = Vec::new();
+    for i in 1..=100 {
+        let now = i * 100 * MS;
+        let (more, lost) = run(&mut connection, now);
+        assert_eq!(lost, None);
+        pings.extend(more);
+        connection.handle_traffic(origin() + now);
+    }
+    let every_second: Vec<_> = (1..=10).map(|i| i * SECOND).collect();
+    assert_eq!(pings, every_second);
+}
+
 #[test]
 fn a_command_is_traffic() {
     let mut connection = connect(config(), 1);

@@ -6,5 +6,6 @@ mod heartbeat;
 mod legacy;
 mod pair;
 mod random;
+mod recorded;
 #[cfg(feature = "ws")]
 mod websocket;

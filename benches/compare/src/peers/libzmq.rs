@@ -70,6 +70,15 @@ impl Subject for Libzmq {
                 pull.connect(&from)?;
                 flow(End::new(push), End::new(pull), plan)
             }
+            Pattern::RouterProxy => {
+                let (front, back) = (context.socket(zmq::ROUTER)?, context.socket(zmq::DEALER)?);
+                let (to, from) = (bind(&front, work.transport)?, bind(&back, work.transport)?);
+                std::thread::spawn(move || zmq::proxy(&front, &back));
+                let (one, other) = (context.socket(zmq::DEALER)?, context.socket(zmq::DEALER)?);
+                one.connect(&to)?;
+                other.connect(&from)?;
+                flow(End::new(one), Named(End::new(other)), plan)
+            }
             Pattern::ReqRep | Pattern::Gap => {
                 let (req, rep, _) = pair(zmq::REQ, zmq::REP)?;
                 let gap = (work.pattern == Pattern::Gap).then_some(GAP);
@@ -185,6 +194,19 @@ impl Replier for End {
         // The message itself goes back, without a copy; the next receive has a new one.
         let message = std::mem::replace(&mut self.message, zmq::Message::new());
         Ok(self.socket.send(message, 0)?)
+    }
+}
+
+/// A socket that receives a name before each message.
+struct Named(End);
+
+impl Receiver for Named {
+    fn recv<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Fallible<T> {
+        self.0.recv(|_name| ())?;
+        match self.0.socket.get_rcvmore()? {
+            true => self.0.recv(look),
+            false => Err("a name and no body".into()),
+        }
     }
 }
 

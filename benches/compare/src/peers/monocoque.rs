@@ -45,7 +45,11 @@ impl Subject for Monocoque {
     fn offers(&self, work: &Work) -> Offer {
         match (work.pattern, work.transport) {
             (
-                Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy,
+                Pattern::IdleReqRep(_)
+                | Pattern::IdleFlow(_)
+                | Pattern::Topics(_)
+                | Pattern::Proxy
+                | Pattern::RouterProxy,
                 _,
             ) => Offer::NoRow,
             (Pattern::Flow(..), Transport::Tcp | Transport::Ipc) => match work.pattern {

@@ -40,9 +40,11 @@ impl Subject for Omq {
     fn offers(&self, work: &Work) -> Offer {
         match work.pattern {
             // These two compare Sinew and libzmq.
-            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy => {
-                Offer::NoRow
-            }
+            Pattern::IdleReqRep(_)
+            | Pattern::IdleFlow(_)
+            | Pattern::Topics(_)
+            | Pattern::Proxy
+            | Pattern::RouterProxy => Offer::NoRow,
             _ => Offer::Yes,
         }
     }

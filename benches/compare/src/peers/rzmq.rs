@@ -33,9 +33,11 @@ impl Subject for Rzmq {
 
     fn offers(&self, work: &Work) -> Offer {
         match work.pattern {
-            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy => {
-                Offer::NoRow
-            }
+            Pattern::IdleReqRep(_)
+            | Pattern::IdleFlow(_)
+            | Pattern::Topics(_)
+            | Pattern::Proxy
+            | Pattern::RouterProxy => Offer::NoRow,
             _ => Offer::Yes,
         }
     }

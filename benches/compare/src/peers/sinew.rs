@@ -93,6 +93,16 @@ impl Subject for Sinew {
                 pull.connect(&from)?;
                 flow(Push(push), Pull(pull), plan)
             }
+            Pattern::RouterProxy => {
+                let (mut front, mut back) = (sinew::Router::new(), sinew::Dealer::new());
+                let to: sinew::Endpoint = front.bind(at.as_str())?;
+                let from: sinew::Endpoint = back.bind(fresh(work.transport).as_str())?;
+                let _running = sinew::Proxy::new(front, back).spawn()?;
+                let (mut one, mut other) = (sinew::Dealer::new(), sinew::Dealer::new());
+                one.connect(&to)?;
+                other.connect(&from)?;
+                flow(Named(one), Named(other), plan)
+            }
             Pattern::ReqRep | Pattern::Gap => {
                 let (req, rep, _) = self.lock_step(&at)?;
                 let gap = (work.pattern == Pattern::Gap).then_some(GAP);
@@ -182,6 +192,25 @@ impl Receiver for Pull {
     fn recv<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Fallible<T> {
         let message: sinew::Message = self.0.recv()?;
         Ok(look(message.as_bytes()))
+    }
+}
+
+/// Receives a name before each message.
+struct Named(sinew::Dealer);
+
+impl Sender for Named {
+    fn send(&mut self, payload: &[u8]) -> Fallible<()> {
+        Ok(self.0.send(payload)?)
+    }
+}
+
+impl Receiver for Named {
+    fn recv<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Fallible<T> {
+        let message: sinew::Message = self.0.recv()?;
+        let [_name, body] = message.frames() else {
+            return Err("not a name and a body".into());
+        };
+        Ok(look(body.as_ref()))
     }
 }
 

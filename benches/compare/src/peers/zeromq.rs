@@ -32,9 +32,11 @@ impl Subject for ZeromqRs {
 
     fn offers(&self, work: &Work) -> Offer {
         match work.pattern {
-            Pattern::IdleReqRep(_) | Pattern::IdleFlow(_) | Pattern::Topics(_) | Pattern::Proxy => {
-                Offer::NoRow
-            }
+            Pattern::IdleReqRep(_)
+            | Pattern::IdleFlow(_)
+            | Pattern::Topics(_)
+            | Pattern::Proxy
+            | Pattern::RouterProxy => Offer::NoRow,
             _ if work.transport == Transport::Inproc => Offer::No("no inproc"),
             _ => Offer::Yes,
         }

@@ -8,7 +8,7 @@ use sinew::{Frame, Message};
 use super::super::config::{Lease, Verb};
 use super::super::wire::{self, Dialect, ToBroker};
 use super::{BrokerEngine, Timer, MMI};
-use crate::common::{Beat, Liveness, PeerId, Port, Transmit, LONGEST};
+use crate::common::{Beat, IdMap, Liveness, PeerId, Port, Timers, Transmit, LONGEST};
 
 /// A worker that is registered.
 #[derive(Debug)]
@@ -18,20 +18,50 @@ pub(super) struct Worker {
     pub(super) service: Vec<u8>,
     /// Whether it has said that it knows extension headers.
     pub(super) ext: bool,
-    pub(super) state: State,
+    /// How many requests at once it takes.
+    pub(super) slots: usize,
+    /// What it has: the request of each delivery.
+    pub(super) running: IdMap<u64>,
+    /// Deliveries whose request was given to another or is dead, and it does not know that.
+    pub(super) suspect: IdMap<()>,
     liveness: Liveness,
     beat: Beat,
-    /// Since when it has been idle, as a number.
-    turn: u64,
+    /// Since when it has had a free slot, as a number; `None` if it has none.
+    pub(super) turn: Option<u64>,
+    /// What the timer of its silence is set to.
+    silence: Option<Instant>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Idle,
-    /// With this request.
-    Busy(u64),
-    /// Its request was given to another, and it does not know that.
-    Suspect,
+impl Worker {
+    pub(super) fn is_busy(&self) -> bool {
+        !self.running.is_empty()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.running.len() + self.suspect.len() < self.slots
+    }
+
+    /// Which delivery a reply is to, if it says so.
+    fn delivery(&self, client: &Frame) -> Option<u64> {
+        if self.slots > 1 {
+            return client.as_slice().try_into().ok().map(u64::from_be_bytes);
+        }
+        let running = self.running.iter().map(|(delivery, _)| delivery);
+        let suspect = self.suspect.iter().map(|(delivery, ())| delivery);
+        running.chain(suspect).next()
+    }
+
+    /// Sets the timer of its silence. A busy one may be silent, if it has one slot: those that know of several send
+    /// heartbeats while they work.
+    pub(super) fn watch(&mut self, timers: &mut Timers<Timer>, peer: &PeerId) {
+        let expires = match self.is_busy() && self.slots == 1 {
+            true => None,
+            false => self.liveness.expires(),
+        };
+        if std::mem::replace(&mut self.silence, expires) != expires {
+            timers.set_or_cancel(Timer::Silence(peer.clone()), expires);
+        }
+    }
 }
 
 /// Whom nobody listens to until they make a new connection.
@@ -77,8 +107,8 @@ impl BrokerEngine {
     ) {
         let Some(worker) = self.workers.get_mut(peer) else {
             return match command {
-                ToBroker::Ready { service, ext } => {
-                    self.registers(now, port, peer, dialect, &service, ext)
+                ToBroker::Ready { service, slots } => {
+                    self.registers(now, port, peer, dialect, &service, slots)
                 }
                 ToBroker::Disconnect => {}
                 _ => {
@@ -92,10 +122,9 @@ impl BrokerEngine {
             return self.ban(now, peer);
         }
         worker.liveness.heard(now);
-        let state = worker.state;
-        match (command, state) {
-            (ToBroker::Disconnect, _) => self.remove_worker(now, peer),
-            (ToBroker::Heartbeat, _) => {
+        match command {
+            ToBroker::Disconnect => self.remove_worker(now, peer),
+            ToBroker::Heartbeat => {
                 if !worker.liveness.is_armed() {
                     worker.liveness.arm();
                     // It has sent one, so it knows what one is.
@@ -103,24 +132,30 @@ impl BrokerEngine {
                     self.timers
                         .set_or_cancel(Timer::Beat(peer.clone()), worker.beat.due());
                 }
+                worker.watch(&mut self.timers, peer);
                 self.extend_lease(now, peer);
-                self.watch(peer);
             }
-            (ToBroker::Reply { client, body, last }, State::Busy(id)) => {
-                let expected = self.requests.get(&id).map(|request| &request.origin.peer);
-                if expected.is_some_and(|expected| client == *expected.as_bytes()) {
-                    self.replied(now, peer, id, body, last);
-                } else {
+            ToBroker::Reply { client, body, last } => {
+                let delivery = worker.delivery(&client).unwrap_or(u64::MAX);
+                if let Some(&id) = worker.running.get(delivery) {
+                    let expected = self.requests.get(&id).map(|request| &request.origin.peer);
+                    let several = worker.slots > 1;
+                    if several || expected.is_some_and(|peer| client == *peer.as_bytes()) {
+                        self.replied(now, peer, (delivery, id), body, last);
+                    } else {
+                        self.counters.stale_replies += 1;
+                        self.ban(now, peer);
+                    }
+                } else if worker.suspect.contains(delivery) {
                     self.counters.stale_replies += 1;
+                    if last {
+                        worker.suspect.remove(delivery);
+                        let service = worker.service.clone();
+                        self.idle(peer);
+                        self.dispatch(now, &service);
+                    }
+                } else {
                     self.ban(now, peer);
-                }
-            }
-            (ToBroker::Reply { last, .. }, State::Suspect) => {
-                self.counters.stale_replies += 1;
-                if last {
-                    let service = worker.service.clone();
-                    self.idle(now, peer);
-                    self.dispatch(now, &service);
                 }
             }
             _ => self.ban(now, peer),
@@ -135,14 +170,16 @@ impl BrokerEngine {
         peer: &PeerId,
         dialect: Dialect,
         service: &Frame,
-        ext: bool,
+        slots: Option<u32>,
     ) {
         let valid = !service.is_empty()
             && service.len() <= self.config.limits.name
             && !service.starts_with(MMI)
             && !service.contains(&0)
             && std::str::from_utf8(service).is_ok();
-        let room = self.workers.len() < self.config.limits.workers && !self.draining;
+        // Of one that takes more than there is room for some slots are left alone.
+        let left = self.config.limits.workers.saturating_sub(self.slots);
+        let room = left > 0 && !self.draining;
         let allowed = valid
             && room
             && self.may(peer, Verb::Offer, service)
@@ -153,67 +190,62 @@ impl BrokerEngine {
             self.counters.banned += 1;
             return;
         }
+        let ext = slots.is_some();
+        let slots = (slots.unwrap_or(1) as usize).min(left);
+        self.slots += slots;
         if let Some(entry) = self.service_mut(service) {
-            entry.stats.workers += 1;
+            entry.stats.workers += slots;
         }
         let worker = Worker {
             port,
             dialect,
             service: service.to_vec(),
             ext,
-            state: State::Idle,
+            slots,
+            running: IdMap::new(),
+            suspect: IdMap::new(),
             liveness: Liveness::new(self.config.heartbeat, now),
             beat: Beat::new(self.config.heartbeat, now),
-            turn: 0,
+            turn: None,
+            silence: None,
         };
         self.workers.insert(peer.clone(), worker);
-        self.idle(now, peer);
+        self.idle(peer);
         self.dispatch(now, service);
     }
 
-    /// The worker is free. While the broker drains, it is sent away.
-    pub(super) fn idle(&mut self, _: Instant, peer: &PeerId) {
-        let turn = self.next_id;
-        self.next_id += 1;
-        self.timers.cancel(&Timer::Lease(peer.clone()));
-        if self.draining {
-            return self.dismiss(peer);
-        }
+    /// The worker has a free slot more than before. While the broker drains, it is sent away when it has nothing to do.
+    pub(super) fn idle(&mut self, peer: &PeerId) {
         let Some(worker) = self.workers.get_mut(peer) else {
             return;
         };
-        worker.state = State::Idle;
-        worker.turn = turn;
-        if let Some(service) = self.services.get_mut(&worker.service) {
-            service.idle.insert((turn, peer.clone()));
+        if self.draining {
+            return match worker.is_busy() {
+                true => {}
+                false => self.dismiss(peer),
+            };
         }
-        self.watch(peer);
-    }
-
-    /// Sets the timer of a worker's silence. A busy one may be silent.
-    fn watch(&mut self, peer: &PeerId) {
-        let Some(worker) = self.workers.get(peer) else {
-            return;
-        };
-        let expires = match worker.state {
-            State::Busy(_) => None,
-            _ => worker.liveness.expires(),
-        };
-        self.timers
-            .set_or_cancel(Timer::Silence(peer.clone()), expires);
+        if worker.turn.is_none() && worker.has_room() {
+            worker.turn = Some(self.next_id);
+            if let Some(service) = self.services.get_mut(&worker.service) {
+                service.idle.insert((self.next_id, peer.clone()));
+            }
+            self.next_id += 1;
+        }
+        worker.watch(&mut self.timers, peer);
     }
 
     pub(super) fn silent(&mut self, now: Instant, peer: &PeerId) {
-        let expired = self
-            .workers
-            .get(peer)
-            .is_some_and(|w| w.liveness.is_expired(now));
-        match expired {
+        let Some(worker) = self.workers.get_mut(peer) else {
+            return;
+        };
+        worker.silence = None;
+        match worker.liveness.is_expired(now) {
             true => {
                 self.counters.workers_expired += 1;
                 self.remove_worker(now, peer);
             }
-            false => self.watch(peer),
+            false => worker.watch(&mut self.timers, peer),
         }
     }
 
@@ -224,40 +256,43 @@ impl BrokerEngine {
         if worker.beat.is_due(now) {
             let message = wire::encode_heartbeat(worker.dialect);
             let port = worker.port;
-            return self.send_worker(now, port, peer, message);
+            self.send_worker(now, port, peer, message);
         }
-        let due = worker.beat.due();
+        // Whatever is sent puts it off, and the timer follows here and not for each message.
+        let due = self.workers.get(peer).and_then(|worker| worker.beat.due());
         self.timers.set_or_cancel(Timer::Beat(peer.clone()), due);
     }
 
-    pub(super) fn lease_ended(&mut self, now: Instant, peer: &PeerId) {
+    pub(super) fn lease_ended(&mut self, now: Instant, peer: &PeerId, delivery: u64) {
         let Some(worker) = self.workers.get_mut(peer) else {
             return;
         };
-        let State::Busy(id) = worker.state else {
+        let Some(&id) = worker.running.get(delivery) else {
             return;
         };
         let service = worker.service.clone();
         self.counters.leases_ended += 1;
-        self.suspect(peer);
+        self.suspect(peer, delivery);
         self.requeue(now, id);
         self.dispatch(now, &service);
         self.look_drained();
     }
 
     /// A worker goes on with a request that is not its own any more. While the broker drains nobody waits for that.
-    pub(super) fn suspect(&mut self, peer: &PeerId) {
-        self.left_flight(peer);
+    pub(super) fn suspect(&mut self, peer: &PeerId, delivery: u64) {
+        if let Some(worker) = self.workers.get_mut(peer) {
+            worker.suspect.insert(delivery, ());
+        }
+        self.left_flight(peer, delivery);
         if self.draining {
-            return self.dismiss(peer);
+            return self.idle(peer);
         }
         if let Some(worker) = self.workers.get_mut(peer) {
-            worker.state = State::Suspect;
+            worker.watch(&mut self.timers, peer);
         }
-        self.watch(peer);
     }
 
-    /// A sign of progress from a worker whose lease depends on that.
+    /// A sign of progress from a worker whose leases depend on that.
     pub(super) fn extend_lease(&mut self, now: Instant, peer: &PeerId) {
         let Some(worker) = self.workers.get(peer) else {
             return;
@@ -266,19 +301,24 @@ impl BrokerEngine {
             .services
             .get(&worker.service)
             .map(|service| service.policy);
-        if let (State::Busy(_), true, Some(Lease::WhileHeartbeating(span))) =
-            (worker.state, worker.ext, policy.map(|policy| policy.lease))
+        if let (true, Some(Lease::WhileHeartbeating(span))) =
+            (worker.ext, policy.map(|policy| policy.lease))
         {
             let until = now + span.min(LONGEST);
-            self.timers.set(Timer::Lease(peer.clone()), until);
+            for (delivery, _) in worker.running.iter() {
+                self.timers.set(Timer::Lease(delivery, peer.clone()), until);
+            }
         }
     }
 
-    /// A worker does not have its request any more.
-    pub(super) fn left_flight(&mut self, peer: &PeerId) {
-        self.timers.cancel(&Timer::Lease(peer.clone()));
-        let service = self.workers.get(peer).map(|worker| &worker.service);
-        if let Some(service) = service.and_then(|name| self.services.get_mut(name)) {
+    /// A worker does not have the request of this delivery any more.
+    pub(super) fn left_flight(&mut self, peer: &PeerId, delivery: u64) {
+        self.timers.cancel(&Timer::Lease(delivery, peer.clone()));
+        let Some(worker) = self.workers.get_mut(peer) else {
+            return;
+        };
+        worker.running.remove(delivery);
+        if let Some(service) = self.services.get_mut(&worker.service) {
             service.stats.in_flight -= 1;
         }
     }
@@ -287,22 +327,40 @@ impl BrokerEngine {
         let Some(worker) = self.workers.get(peer) else {
             return;
         };
-        let (state, turn, name) = (worker.state, worker.turn, worker.service.clone());
-        if matches!(state, State::Busy(_)) {
-            self.left_flight(peer);
+        let running: Vec<(u64, u64)> = (worker.running.ids().into_iter())
+            .filter_map(|delivery| Some((delivery, *worker.running.get(delivery)?)))
+            .collect();
+        for (delivery, _) in &running {
+            self.timers.cancel(&Timer::Lease(*delivery, peer.clone()));
         }
-        self.workers.remove(peer);
-        for timer in [Timer::Silence, Timer::Beat, Timer::Lease] {
-            self.timers.cancel(&timer(peer.clone()));
-        }
-        if let Some(service) = self.services.get_mut(&name) {
-            service.idle.remove(&(turn, peer.clone()));
-            service.stats.workers -= 1;
-        }
-        if let State::Busy(id) = state {
+        let Some(name) = self.forget_worker(peer) else {
+            return;
+        };
+        // Each goes before all others: what was given out first is first again. The others count as in flight
+        // meanwhile, or their service might be forgotten with this one.
+        for (_, id) in running.into_iter().rev() {
+            if let Some(service) = self.services.get_mut(&name) {
+                service.stats.in_flight -= 1;
+            }
             self.requeue(now, id);
         }
         self.dispatch(now, &name);
+    }
+
+    /// A worker is not registered any more. Returns its service.
+    fn forget_worker(&mut self, peer: &PeerId) -> Option<Vec<u8>> {
+        let worker = self.workers.remove(peer)?;
+        self.slots -= worker.slots;
+        for timer in [Timer::Silence, Timer::Beat] {
+            self.timers.cancel(&timer(peer.clone()));
+        }
+        if let Some(service) = self.services.get_mut(&worker.service) {
+            if let Some(turn) = worker.turn {
+                service.idle.remove(&(turn, peer.clone()));
+            }
+            service.stats.workers -= worker.slots;
+        }
+        Some(worker.service)
     }
 
     /// A worker has done what it must not: it is sent away, and not listened to.
@@ -319,18 +377,14 @@ impl BrokerEngine {
 
     /// A worker that has no request is sent away, for the broker closes.
     pub(super) fn dismiss(&mut self, peer: &PeerId) {
-        let Some(worker) = self.workers.remove(peer) else {
+        let Some(worker) = self.workers.get(peer) else {
             return;
         };
-        self.send_disconnect(worker.port, peer, worker.dialect);
-        for timer in [Timer::Silence, Timer::Beat, Timer::Lease] {
-            self.timers.cancel(&timer(peer.clone()));
+        let (port, dialect) = (worker.port, worker.dialect);
+        self.send_disconnect(port, peer, dialect);
+        if let Some(name) = self.forget_worker(peer) {
+            self.tidy(&name);
         }
-        if let Some(service) = self.services.get_mut(&worker.service) {
-            service.idle.remove(&(worker.turn, peer.clone()));
-            service.stats.workers -= 1;
-        }
-        self.tidy(&worker.service);
     }
 
     /// Sends to a worker, which counts as a heartbeat.
@@ -343,10 +397,6 @@ impl BrokerEngine {
     ) {
         if let Some(worker) = self.workers.get_mut(peer) {
             worker.beat.sent(now);
-            if worker.liveness.is_armed() {
-                let due = worker.beat.due();
-                self.timers.set_or_cancel(Timer::Beat(peer.clone()), due);
-            }
         }
         self.transmits.push_back(Transmit {
             port,

@@ -73,7 +73,7 @@ impl BrokerEngine {
         &mut self,
         now: Instant,
         peer: &PeerId,
-        id: u64,
+        (delivery, id): (u64, u64),
         mut body: Vec<Frame>,
         last: bool,
     ) {
@@ -98,8 +98,8 @@ impl BrokerEngine {
         }
         let last = last && ext.op != Op::Partial;
         match last {
-            true => self.finished(now, peer, id, ext, body),
-            false => self.progressed(now, peer, id, ext, body),
+            true => self.finished(now, peer, (delivery, id), ext, body),
+            false => self.progressed(now, peer, (delivery, id), ext, body),
         }
     }
 
@@ -107,7 +107,7 @@ impl BrokerEngine {
         &mut self,
         now: Instant,
         peer: &PeerId,
-        id: u64,
+        (delivery, id): (u64, u64),
         ext: Ext<'static>,
         body: Vec<Frame>,
     ) {
@@ -145,7 +145,7 @@ impl BrokerEngine {
         } else {
             self.died(id, DeadReason::Reply);
             // Its worker goes on with what nobody waits for.
-            self.suspect(peer);
+            self.suspect(peer, delivery);
         }
     }
 
@@ -153,12 +153,12 @@ impl BrokerEngine {
         &mut self,
         now: Instant,
         peer: &PeerId,
-        id: u64,
+        (delivery, id): (u64, u64),
         ext: Ext<'static>,
         body: Vec<Frame>,
     ) {
-        self.left_flight(peer);
-        self.idle(now, peer);
+        self.left_flight(peer, delivery);
+        self.idle(peer);
         let name = self
             .requests
             .get(&id)
