@@ -272,8 +272,9 @@ impl BrokerEngine {
         };
         let service = worker.service.clone();
         self.counters.leases_ended += 1;
-        self.suspect(peer, delivery);
+        // Before the worker may be sent away, and its service with it.
         self.requeue(now, id);
+        self.suspect(peer, delivery);
         self.dispatch(now, &service);
         self.look_drained();
     }
