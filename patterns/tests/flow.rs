@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use sinew::{Context, Dealer, Endpoint, Message, Req, Router};
 use sinew_patterns::flow::{
     Admission, CreditReceiver, CreditSender, Gate, GateConfig, GatedRouter, Rejected, TokenBucket,
-    TokenClient, TokenConfig, TokenServer, Unreachable,
+    TokenClient, TokenConfig, TokenMint, TokenServer, Unreachable,
 };
 
 /// Long enough for any machine; no test waits for it unless something is broken.
@@ -48,9 +48,9 @@ fn sixty_four_threads_share_a_bucket() {
 fn a_token_server_that_ends_and_comes_back() {
     let context = Context::default();
     let serve = |at: &[Endpoint]| {
-        let server = TokenServer::bind(&context, at, LONG).unwrap();
-        server.set_bucket("b", 100_000.0, 10);
-        server
+        let mut mint = TokenMint::new(LONG);
+        mint.set_bucket("b", 100_000.0, 10, Instant::now());
+        TokenServer::bind_with(&context, at, mint).unwrap()
     };
     let server = serve(&["tcp://127.0.0.1:*".parse().unwrap()]);
     let at = server.endpoints().to_vec();

@@ -10,13 +10,16 @@ use std::time::Duration;
 
 use process::{python, Running};
 use sinew::{Context, Endpoint, Rep};
-use sinew_patterns::rpc::{Backoff, CallError, CallOptions, Idem, Requester, RequesterConfig};
+use sinew_patterns::rpc::{
+    Backoff, CallError, CallOptions, Headers, Idem, Requester, RequesterConfig,
+};
 
 /// Long enough for any machine; no test waits for it unless something is broken.
 const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 fn config(attempt_timeout: Duration) -> RequesterConfig {

@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{mpsc, Arc, Mutex};
 use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::thread::{self, JoinHandle, Thread};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use sinew::{Context, Endpoint, Message};
+use sinew::{Context, Dealer, Endpoint, Frame, Message, Router};
 use sinew_patterns::common::{
-    CacheConfig, CallError, CallOptions, DedupStore, Fault, Heartbeat, Idem, Limits, MemoryStore,
-    MsgId, Random, RetryPolicy, StoreLimits,
+    CacheConfig, CallError, CallOptions, DedupStore, Ext, Fault, Headers, Heartbeat, Idem, Limits,
+    MemoryStore, MsgId, Random, RetryPolicy, Scope, Status, StoreLimits,
 };
-use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
+use sinew_patterns::mdp::{
+    self, Broker, BrokerConfig, BrokerEngine, Lease, ServicePolicy, Worker, WorkerConfig,
+};
 use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig, ServerHandle};
 use sinew_patterns::{DirectoryStore, Request, StartError};
 
@@ -22,6 +24,7 @@ const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 fn ext() -> ClientConfig {
@@ -370,6 +373,164 @@ fn too_much_too_late_and_closed() {
     server.drain();
 }
 
+/// A peer that speaks frames.
+fn raw_router(context: &Context) -> (Router, Endpoint) {
+    let watchdog = Duration::from_secs(60);
+    let builder = Router::builder().context(context).recv_timeout(watchdog);
+    let mut router = builder.build().unwrap();
+    let at = router.bind("tcp://127.0.0.1:*").unwrap();
+    (router, at)
+}
+
+/// A header that gives a request a millisecond, or none.
+fn in_a_moment() -> Frame {
+    let mut ext = Ext::default();
+    ext.deadline = Some(Duration::from_millis(1));
+    ext.encode().unwrap()
+}
+
+/// The deadline of a request that is here already is over.
+fn a_moment_passes() {
+    let over = Instant::now() + Duration::from_millis(2);
+    while Instant::now() < over {
+        thread::yield_now();
+    }
+}
+
+fn polls_to_nothing(future: impl Future<Output = Option<Request>>) -> bool {
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    (future.as_mut())
+        .poll(&mut TaskContext::from_waker(&waker))
+        .is_pending()
+}
+
+/// RPC-09: requests that nobody took before their deadline was over reach no handler, whoever takes the next one, and
+/// however.
+#[test]
+fn what_nobody_took_in_time_reaches_no_handler() {
+    let context = Context::default();
+    let config = ServerConfig::default();
+    let mut server = Server::bind(&context, &["tcp://127.0.0.1:*"], config).unwrap();
+    let handle = server.handle();
+    let mut dealer = Dealer::builder()
+        .context(&context)
+        .recv_timeout(Duration::from_secs(60))
+        .build()
+        .unwrap();
+    dealer.connect(&server.endpoints()[0]).unwrap();
+    for turn in 1..=2 {
+        let request = [Frame::from("1"), "".into(), in_a_moment(), "late".into()];
+        dealer.send(Message::multipart(request)).unwrap();
+        while handle.load().2 == 0 {
+            thread::yield_now();
+        }
+        a_moment_passes();
+        match turn {
+            1 => assert!(server.next_deadline(Instant::now()).is_none()),
+            _ => assert!(polls_to_nothing(server.next_async())),
+        }
+        let reply = dealer.recv().unwrap();
+        let ext = Ext::decode(reply.frame(2).unwrap()).unwrap().unwrap();
+        assert_eq!(ext.status, Some(Status::Expired));
+        assert_eq!(handle.counters().expired, turn);
+    }
+    assert_eq!(handle.counters().started, 0);
+
+    let (mut router, at) = raw_router(&context);
+    let config = WorkerConfig {
+        ext: true,
+        ..WorkerConfig::default()
+    };
+    let mut worker = Worker::connect(&context, &[at], "echo", config).unwrap();
+    let handle = worker.handle();
+    let ready = router.recv().unwrap().into_frames();
+    let head = [ready[0].clone(), "".into(), "MDPW01".into(), "\x02".into()];
+    let rest = ["c".into(), "".into(), in_a_moment(), "late".into()];
+    let request = head.into_iter().chain(rest);
+    router.send(Message::multipart(request)).unwrap();
+    while handle.counters().requests == 0 {
+        thread::yield_now();
+    }
+    a_moment_passes();
+    assert!(polls_to_nothing(worker.next_async()));
+    let counters = loop {
+        let reply = router.recv().unwrap().into_frames();
+        // Heartbeats have four frames.
+        if reply.len() > 4 {
+            let ext = Ext::decode(&reply[6]).unwrap().unwrap();
+            assert_eq!(ext.status, Some(Status::Expired));
+            break handle.counters();
+        }
+    };
+    assert_eq!((counters.expired, counters.requests), (1, 0));
+}
+
+/// SUB-04: with [`Scope::Progress`] a handler that stands still is silent, and loses its request; one that says that it goes
+/// on is not.
+#[test]
+fn heartbeats_vouch_for_the_handler() {
+    let heartbeat = Heartbeat {
+        interval: Duration::from_millis(10),
+        liveness: 2,
+        scope: Scope::Progress,
+    };
+    let config = WorkerConfig {
+        ext: true,
+        heartbeat,
+        ..WorkerConfig::default()
+    };
+    let context = Context::default();
+    let broker = BrokerConfig {
+        policy: ServicePolicy {
+            lease: Lease::WhileHeartbeating(Duration::from_millis(100)),
+            max_deliveries: 1,
+            ..ServicePolicy::default()
+        },
+        ..BrokerConfig::default()
+    };
+    let broker = Broker::bind(&context, &["tcp://127.0.0.1:*"], BrokerEngine::new(broker)).unwrap();
+    let at = broker.endpoints().to_vec();
+    let mut worker = Worker::connect(&context, &at, "echo", config).unwrap();
+    let client = mdp::ClientConfig {
+        ext: true,
+        retry: RetryPolicy {
+            max_attempts: 1,
+            ..RetryPolicy::default()
+        },
+        ..mdp::ClientConfig::default()
+    };
+    let client = mdp::Client::connect(&context, &at, client).unwrap();
+    let call = client.call_streaming("echo", "x", &LONG);
+    let still = worker.next().unwrap();
+    let end = call.last().unwrap();
+    assert!(matches!(end, Err(CallError::Remote(_))), "{end:?}");
+    drop((still, worker));
+
+    let (mut router, at) = raw_router(&context);
+    let mut worker = Worker::connect(&context, &[at], "echo", config).unwrap();
+    let ready = router.recv().unwrap().into_frames();
+    let head = [ready[0].clone(), "".into(), "MDPW01".into(), "\x02".into()];
+    let rest = ["c".into(), "".into(), "x".into()];
+    let request = head.into_iter().chain(rest);
+    router.send(Message::multipart(request)).unwrap();
+    let (stop, stopped) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        let mut request = worker.next().unwrap();
+        let pause = Duration::from_millis(1);
+        while stopped.recv_timeout(pause) == Err(mpsc::RecvTimeoutError::Timeout) {
+            request.progress();
+        }
+        drop(request);
+    });
+    // Without progress there would be three at most.
+    for _ in 0..20 {
+        assert_eq!(router.recv().unwrap().frame_count(), 4, "a heartbeat");
+    }
+    drop(stop);
+    thread.join().unwrap();
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {
@@ -450,15 +611,23 @@ fn worker_config(ext: bool) -> WorkerConfig {
 
 #[test]
 fn services_behind_a_broker() {
-    for ext in [false, true] {
+    let dialects = [mdp::Dialect::V1, mdp::Dialect::V2];
+    for (ext, dialect) in [false, true]
+        .into_iter()
+        .flat_map(|ext| dialects.map(|d| (ext, d)))
+    {
         let broker = broker();
         let at = broker.endpoints().to_vec();
-        let worker =
-            Worker::connect_slots(&Context::default(), &at, "echo", worker_config(ext), 3).unwrap();
+        let config = WorkerConfig {
+            dialect,
+            ..worker_config(ext)
+        };
+        let worker = Worker::connect_slots(&Context::default(), &at, "echo", config, 3).unwrap();
         let handle = worker.handle();
         let thread = thread::spawn(move || worker.serve(echo));
         let config = mdp::ClientConfig {
             ext,
+            dialect,
             ..mdp::ClientConfig::default()
         };
         let client = mdp::Client::connect(&Context::default(), &at, config).unwrap();
@@ -476,6 +645,8 @@ fn services_behind_a_broker() {
         threads.into_iter().for_each(|t| t.join().unwrap());
         assert!(client.available("echo", &LONG).unwrap());
         assert!(!client.available("nothing", &LONG).unwrap());
+        assert!(block_on(client.available_async("echo", &LONG)).unwrap());
+        assert!(!block_on(client.available_async("nothing", &LONG)).unwrap());
         let counters = broker.handle().counters();
         assert_eq!((counters.requests, counters.replies), (200, 200));
         assert_eq!(broker.handle().services(), [b"echo".to_vec()]);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use super::{Backoff, BreakerConfig, Random, RetryBudget, Status};
+use super::{Backoff, BreakerConfig, Headers, Random, RetryBudget, Status};
 
 /// The name of a request or message: 128 bits, unique for all practical purposes.
 ///
@@ -67,7 +67,7 @@ pub enum Idem {
 }
 
 /// Options of one call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallOptions {
     /// When the call ends, reply or no reply, counted from its beginning. Default: 10 s.
     pub deadline: Duration,
@@ -76,6 +76,8 @@ pub struct CallOptions {
     /// From 0 to 7, 7 first; more counts as 7. Default: 0. Decides between calls that wait to be sent,
     /// and is told to servers that speak the extension header.
     pub priority: u8,
+    /// What handlers are told besides the body, such as a traceparent. Default: none.
+    pub headers: Headers,
 }
 
 impl Default for CallOptions {
@@ -84,6 +86,7 @@ impl Default for CallOptions {
             deadline: Duration::from_secs(10),
             idem: Idem::Safe,
             priority: 0,
+            headers: Headers::new(),
         }
     }
 }
@@ -134,6 +137,8 @@ pub struct Fault {
     pub status: Status,
     /// Why, in words for people. Longer texts than an extension header has room for are cut when sent.
     pub reason: String,
+    /// When to come back. Clients honour it if the status is [`Status::Rejected`]. On the wire in milliseconds.
+    pub retry_after: Option<Duration>,
 }
 
 impl Fault {
@@ -142,6 +147,33 @@ impl Fault {
         Fault {
             status: Status::Failed,
             reason: reason.into(),
+            retry_after: None,
+        }
+    }
+
+    /// There is no room for the request, which was not begun and may come again after this time.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew_patterns::common::{Fault, Status};
+    ///
+    /// let fault = Fault::rejected(Duration::from_millis(250), "three run already");
+    /// assert_eq!(fault.status, Status::Rejected);
+    /// ```
+    pub fn rejected(retry_after: Duration, reason: impl Into<String>) -> Self {
+        Fault {
+            status: Status::Rejected,
+            reason: reason.into(),
+            retry_after: Some(retry_after),
+        }
+    }
+
+    /// Its deadline was over before it was begun.
+    pub(crate) fn expired() -> Self {
+        Fault {
+            status: Status::Expired,
+            reason: String::new(),
+            retry_after: None,
         }
     }
 }
@@ -192,7 +224,10 @@ pub enum CallError {
     },
     /// Nobody offers this service.
     #[error("nobody offers this service")]
-    NoService,
+    NoService {
+        /// Whether an earlier attempt may have been carried out.
+        maybe_executed: bool,
+    },
     /// The server tells of a failure.
     #[error("the server failed: {0}")]
     Remote(Fault),
@@ -239,10 +274,10 @@ impl CallError {
             CallError::TimedOut { maybe_executed, .. }
             | CallError::Disconnected { maybe_executed, .. }
             | CallError::Rejected { maybe_executed, .. }
+            | CallError::NoService { maybe_executed }
             | CallError::Closed { maybe_executed } => *maybe_executed,
             CallError::Remote(_) | CallError::Overrun { .. } | CallError::Cancelled => true,
             CallError::CircuitOpen { .. }
-            | CallError::NoService
             | CallError::TooMany { .. }
             | CallError::NeedsExt
             | CallError::KeyInUse(_)

@@ -317,10 +317,10 @@ impl<T> Calls<T> {
         Ok(id)
     }
 
-    pub(crate) fn request(&self, id: CallId) -> Option<(&T, CallOptions)> {
+    pub(crate) fn request(&self, id: CallId) -> Option<(&T, &CallOptions)> {
         self.calls
             .get(id.0)
-            .map(|call| (&call.request, call.options))
+            .map(|call| (&call.request, &call.options))
     }
 
     /// The only call on a route, for protocols that cannot tell replies apart.
@@ -456,7 +456,9 @@ impl<T> Calls<T> {
                     self.set_avoid(id, Some(server));
                     self.pause(now, id, Duration::ZERO);
                 } else {
-                    self.end(now, id, Err(CallError::NoService));
+                    let attempts = self.calls.get(id.0).map_or(0, |call| call.attempts);
+                    let maybe_executed = attempts > 1;
+                    self.end(now, id, Err(CallError::NoService { maybe_executed }));
                 }
             }
             Answer::Failed(fault) => {

@@ -141,6 +141,16 @@ impl Status {
         }
     }
 
+    /// Whether it says that the request was not begun, and may come again: 408, 429 and 503. Such an answer is not
+    /// kept for a request with a key ([`Idem::Key`](super::Idem::Key)), which is carried out when it comes again.
+    #[must_use]
+    pub fn is_not_begun(self) -> bool {
+        matches!(
+            self,
+            Status::Expired | Status::Rejected | Status::Unavailable
+        )
+    }
+
     /// The status of a number.
     #[must_use]
     pub fn from_code(code: u16) -> Self {
@@ -187,6 +197,19 @@ impl<'a> Ext<'a> {
     #[must_use]
     pub fn is_ext(frame: &[u8]) -> bool {
         frame.starts_with(&MAGIC)
+    }
+
+    /// How long a request is still of use: the less of `dl` and `ttl`.
+    #[must_use]
+    pub fn time_left(&self) -> Option<Duration> {
+        self.deadline.into_iter().chain(self.ttl).min()
+    }
+
+    /// Whether a request is not to be begun yet. Servers, brokers and workers hold nothing back: they decline it with
+    /// 503.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        self.not_before.is_some_and(|wait| !wait.is_zero())
     }
 
     /// Reads a header. `None` if the frame is none at all, but a body.

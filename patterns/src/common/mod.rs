@@ -11,6 +11,7 @@ mod engine;
 mod ext;
 #[cfg(test)]
 pub(crate) mod fuzz;
+mod headers;
 mod id_map;
 mod liveness;
 mod queue;
@@ -28,6 +29,7 @@ pub use calls::{CallCounters, CallEvent, CallId};
 pub use dedup::{CacheConfig, Dedup, Known, ReplyCache, WAITERS};
 pub use engine::{Engine, PeerEvent, PeerId, Port, Transmit};
 pub use ext::{Ext, ExtError, ExtIdem, Op, Status};
+pub use headers::Headers;
 pub use liveness::{Beat, Heartbeat, Liveness, Scope};
 pub use queue::{FairQueue, Item, Limits, OnFull, Pushed, Ticket};
 pub use random::Random;

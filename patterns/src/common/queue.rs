@@ -166,6 +166,11 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
     }
 
+    /// Other bounds, for what is pushed from now on; what is in the queue stays in it.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
     /// Appends an item, if it fits.
     pub fn push(&mut self, item: Item<K, T>) -> Pushed<T> {
         let mut dropped = Vec::new();
@@ -257,6 +262,12 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
 
+    /// Takes the item out that is behind all others.
+    pub fn pop_back(&mut self) -> Option<Item<K, T>> {
+        let ticket = *self.items.last_key_value()?.0;
+        self.remove(ticket)
+    }
+
     /// All items of one flow, in order.
     #[must_use]
     pub fn tickets_of(&self, flow: &K) -> Vec<Ticket> {
@@ -272,6 +283,12 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     #[must_use]
     pub fn peek(&self, ticket: Ticket) -> Option<&Item<K, T>> {
         self.items.get(&ticket)
+    }
+
+    /// The item that has been here longest; what was put back counts as before all others.
+    #[must_use]
+    pub fn oldest(&self) -> Option<&Item<K, T>> {
+        self.items.first_key_value().map(|(_, item)| item)
     }
 
     /// Items in the queue.
@@ -461,6 +478,24 @@ mod tests {
         }
         let mut none = FairQueue::new(limits(0, 0, OnFull::DropOldest));
         assert_eq!(none.push(item(0, 1)), Pushed::Refused(1));
+    }
+
+    #[test]
+    fn bounds_that_change() {
+        let mut queue = FairQueue::new(limits(3, 1 << 20, OnFull::Reject));
+        for value in 0..3 {
+            assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+        }
+        queue.set_limits(limits(2, 1 << 20, OnFull::Reject));
+        assert_eq!(
+            (queue.len(), queue.push(item(0, 3))),
+            (3, Pushed::Refused(3))
+        );
+        queue.set_limits(limits(2, 1 << 20, OnFull::DropOldest));
+        assert!(
+            matches!(queue.push(item(0, 4)), Pushed::Replaced(_, dropped) if dropped == [0, 1])
+        );
+        assert_eq!(queue.len(), 2);
     }
 
     #[test]

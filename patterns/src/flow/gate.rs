@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 
-use crate::common::{FairQueue, IdMap, Item, Limits, PeerId, Pushed, Ticket, LONGEST};
+use crate::common::{FairQueue, IdMap, Item, Limits, OnFull, PeerId, Pushed, Ticket, LONGEST};
 
 /// In which order those who wait get in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -188,11 +188,21 @@ impl GateEngine {
             self.queue.push_front(item)
         } else if self.config.admission == Admission::Lifo {
             let limits = self.config.queue;
-            let fits = self.queue.len() < limits.messages
-                && self.queue.bytes().saturating_add(bytes) <= limits.bytes;
-            if !fits {
+            let drops = limits.on_full == OnFull::DropOldest
+                && limits.messages > 0
+                && bytes <= limits.bytes;
+            while !self.queue.admits(&item) {
                 self.counters.full += 1;
-                return Err(full);
+                // Who came first is behind all others.
+                let oldest = match drops {
+                    true => self.queue.pop_back(),
+                    false => None,
+                };
+                let Some(oldest) = oldest.map(|item| item.value.0) else {
+                    return Err(full);
+                };
+                self.waiting.remove(oldest.0);
+                self.events.push_back(GateEvent::Rejected(oldest, full));
             }
             self.queue.push_front(item)
         } else {
@@ -349,7 +359,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::common::{OnFull, Random};
+    use crate::common::Random;
 
     const SERVICE: Duration = Duration::from_millis(10);
     const DEADLINE: Duration = Duration::from_millis(200);
@@ -498,25 +508,41 @@ mod tests {
         assert_eq!(order, [ids[0], ids[2], ids[1]]);
     }
 
+    /// In either order of admission it is who has waited longest that goes.
     #[test]
     fn the_oldest_make_room_if_so_configured() {
         let now = Instant::now();
-        let mut gate = GateEngine::new(GateConfig {
-            inside: 1,
-            queue: Limits {
-                messages: 1,
-                on_full: OnFull::DropOldest,
-                ..Limits::default()
-            },
-            ..GateConfig::default()
-        });
-        let ids: Vec<_> = (0..3u8)
-            .map(|client| gate.handle_enter(now, [client].into(), 0, None).unwrap())
-            .collect();
-        assert_eq!(gate.poll_event(), Some(GateEvent::Admitted(ids[0])));
-        assert!(
-            matches!(gate.poll_event(), Some(GateEvent::Rejected(id, Rejected::Full { .. })) if id == ids[1])
-        );
-        assert_eq!(gate.load(), (1, 1, 0));
+        for admission in [Admission::Fifo, Admission::Lifo] {
+            let mut gate = GateEngine::new(GateConfig {
+                inside: 1,
+                queue: Limits {
+                    messages: 2,
+                    bytes: 10,
+                    on_full: OnFull::DropOldest,
+                    ..Limits::default()
+                },
+                admission,
+                ..GateConfig::default()
+            });
+            let ids: Vec<_> = (0..4u8)
+                .map(|client| gate.handle_enter(now, [client].into(), 5, None).unwrap())
+                .collect();
+            assert_eq!(gate.poll_event(), Some(GateEvent::Admitted(ids[0])));
+            let refused = |event| match event {
+                Some(GateEvent::Rejected(id, Rejected::Full { .. })) => id,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(refused(gate.poll_event()), ids[1], "{admission:?}");
+            assert_eq!(gate.load(), (1, 2, 10));
+            assert!(
+                gate.handle_enter(now, "large".into(), 11, None).is_err(),
+                "nobody goes for what never fits"
+            );
+            assert_eq!((gate.load(), gate.poll_event()), ((1, 2, 10), None));
+            gate.handle_enter(now, "whole".into(), 10, None).unwrap();
+            assert_eq!(refused(gate.poll_event()), ids[2], "{admission:?}");
+            assert_eq!(refused(gate.poll_event()), ids[3], "{admission:?}");
+            assert_eq!((gate.load(), gate.counters().full), ((1, 1, 10), 4));
+        }
     }
 }

@@ -195,12 +195,15 @@ impl Drop for Permit {
 
 impl From<Rejected> for Fault {
     fn from(rejected: Rejected) -> Self {
-        Fault {
-            status: match rejected {
-                Rejected::Late => Status::Expired,
-                Rejected::Full { .. } | Rejected::Shed { .. } => Status::Rejected,
+        let reason = rejected.to_string();
+        match rejected {
+            Rejected::Late => Fault {
+                status: Status::Expired,
+                ..Fault::failed(reason)
             },
-            reason: rejected.to_string(),
+            Rejected::Full { retry_after } | Rejected::Shed { retry_after } => {
+                Fault::rejected(retry_after, reason)
+            }
         }
     }
 }

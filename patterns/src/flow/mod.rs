@@ -10,6 +10,7 @@
 //! values that are told the time. [`TokenBucket`] is shared between threads without a lock.
 
 mod bucket;
+mod bucket_shell;
 mod credit;
 mod credit_link;
 mod credit_shell;

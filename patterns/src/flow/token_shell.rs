@@ -36,7 +36,8 @@ pub struct TokenServer {
 }
 
 impl TokenServer {
-    /// A server without buckets, whose grants are good for so long.
+    /// A server without buckets, whose grants are good for so long. Clients that ask before their bucket is
+    /// [set](Self::set_bucket) are told to come back soon; see [`bind_with`](Self::bind_with).
     ///
     /// # Errors
     /// If there is no endpoint, one cannot be bound, or a socket or a thread cannot be made.
@@ -45,13 +46,37 @@ impl TokenServer {
         at: &[T],
         lease: Duration,
     ) -> Result<Self, StartError> {
+        Self::bind_with(context, at, TokenMint::new(lease))
+    }
+
+    /// A server of these buckets, which are there before the first client is.
+    ///
+    /// ```
+    /// use std::time::{Duration, Instant};
+    /// use sinew::Context;
+    /// use sinew_patterns::flow::{TokenMint, TokenServer};
+    ///
+    /// let mut mint = TokenMint::new(Duration::from_secs(1));
+    /// mint.set_bucket("api", 1000.0, 10, Instant::now());
+    /// let server = TokenServer::bind_with(&Context::default(), &["tcp://127.0.0.1:*"], mint)?;
+    /// assert_eq!(server.endpoints().len(), 1);
+    /// # Ok::<(), sinew_patterns::StartError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind).
+    pub fn bind_with<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        mint: TokenMint,
+    ) -> Result<Self, StartError> {
         let config = ServerConfig {
             dialect: Dialect::Plain,
             concurrency: 1,
             ..ServerConfig::default()
         };
         let server = Server::bind(context, at, config)?;
-        let mint = Arc::new(Mutex::new(TokenMint::new(lease)));
+        let mint = Arc::new(Mutex::new(mint));
         let (endpoints, handle) = (server.endpoints().to_vec(), server.handle());
         let minting = Arc::clone(&mint);
         let serve = move || {
@@ -132,7 +157,7 @@ impl TokenClient {
                 deadline: config.timeout,
                 // What is granted twice is lost.
                 idem: Idem::Once,
-                priority: 0,
+                ..CallOptions::default()
             },
         })))
     }

@@ -39,6 +39,7 @@ pub struct TokenMint {
     lease: Duration,
     buckets: BTreeMap<Vec<u8>, Bucket>,
     malformed: u64,
+    unknown: u64,
 }
 
 impl TokenMint {
@@ -49,11 +50,12 @@ impl TokenMint {
             lease,
             buckets: BTreeMap::new(),
             malformed: 0,
+            unknown: 0,
         }
     }
 
     /// A bucket of this name, empty at first: see [`Bucket::new`] for rate and burst. Requests for other
-    /// names are refused.
+    /// names are refused, and told to come back in 100 ms, for the bucket may be set by then.
     pub fn set_bucket(&mut self, name: impl AsRef<[u8]>, rate: f64, burst: u32, now: Instant) {
         let mut bucket = Bucket::new(rate, burst, now);
         // Taking all of a full bucket always succeeds.
@@ -61,7 +63,7 @@ impl TokenMint {
         self.buckets.insert(name.as_ref().to_vec(), bucket);
     }
 
-    /// The reply to a request. Whatever is not a request is refused for ever.
+    /// The reply to a request. Whatever is not a request is told never to come back.
     pub fn handle_request(&mut self, now: Instant, request: &Message) -> Message {
         match self.answer(now, request) {
             Some(reply) => reply,
@@ -72,10 +74,16 @@ impl TokenMint {
         }
     }
 
-    /// Requests that were none, or named no bucket.
+    /// Requests that were none.
     #[must_use]
     pub fn malformed(&self) -> u64 {
         self.malformed
+    }
+
+    /// Requests for buckets that were not set.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.unknown
     }
 
     fn answer(&mut self, now: Instant, request: &Message) -> Option<Message> {
@@ -83,8 +91,15 @@ impl TokenMint {
             return None;
         };
         let n = number(n)?;
-        let bucket = self.buckets.get_mut(name.as_slice())?;
-        match verb.as_slice() {
+        let verb = verb.as_slice();
+        if !matches!(verb, b"TAKE" | b"GIVE") {
+            return None;
+        }
+        let Some(bucket) = self.buckets.get_mut(name.as_slice()) else {
+            self.unknown += 1;
+            return Some(refusal(UNSET));
+        };
+        match verb {
             b"TAKE" => {
                 let granted = n.min(bucket.level(now));
                 let wanted = granted.max(1);
@@ -97,11 +112,10 @@ impl TokenMint {
                     Err(RetryAfter(wait)) => refusal(wait),
                 })
             }
-            b"GIVE" => {
+            _ => {
                 bucket.give(n);
                 Some(Message::from("OK"))
             }
-            _ => None,
         }
     }
 }
@@ -223,7 +237,7 @@ impl TokenPurse {
         ]))
     }
 
-    /// The reply to it came.
+    /// The reply to it came. A refusal is obeyed for 10 s at most, since the bucket may be another by then.
     ///
     /// # Errors
     /// If it is none. Then the server counts as unreachable.
@@ -245,7 +259,7 @@ impl TokenPurse {
             }
             (b"NO", [retry]) => {
                 if let Some(retry) = number(retry) {
-                    let retry = Duration::from_millis(u64::from(retry));
+                    let retry = Duration::from_millis(u64::from(retry)).min(LONGEST_REFUSAL);
                     self.state = Asking::NotBefore(now + retry);
                     self.unreachable = false;
                     return Ok(());
@@ -293,6 +307,13 @@ impl TokenPurse {
         }
     }
 }
+
+/// When to come back for a bucket that is not set: whoever starts a server sets its buckets about then.
+const UNSET: Duration = Duration::from_millis(100);
+
+/// The longest refusal a client obeys: asking once in so long is no load, and a bucket that was set anew, or a server
+/// of another rate, is found in that time.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(10);
 
 fn number(frame: &Frame) -> Option<u32> {
     Some(u32::from_be_bytes(frame.as_slice().try_into().ok()?))
@@ -409,6 +430,31 @@ mod tests {
                 Err(RetryAfter(Duration::from_millis(7)))
             );
         }
+    }
+
+    /// A client that comes before its bucket is set is not shut out.
+    #[test]
+    fn a_bucket_that_is_not_set_yet() {
+        let now = Instant::now();
+        let mut server = TokenMint::new(Duration::from_secs(1));
+        let mut client = TokenPurse::new("b", TokenConfig::default());
+        ask(&mut client, &mut server, now);
+        assert_eq!((server.unknown(), server.malformed()), (1, 0));
+        assert_eq!(client.try_take(now, 1), Err(RetryAfter(UNSET)));
+        server.set_bucket("b", 100.0, 10, now);
+        ask(&mut client, &mut server, now + UNSET);
+        assert_eq!(client.try_take(now + UNSET, 1), Ok(()));
+    }
+
+    /// No server can shut a client out for 49 days.
+    #[test]
+    fn a_refusal_is_obeyed_for_so_long() {
+        let now = Instant::now();
+        let mut client = TokenPurse::new("b", TokenConfig::default());
+        assert!(client.poll_request(now).is_some());
+        client.handle_reply(now, &refusal(Duration::MAX)).unwrap();
+        assert!(client.poll_request(now).is_none());
+        assert!(client.poll_request(now + LONGEST_REFUSAL).is_some());
     }
 
     #[test]

@@ -6,6 +6,10 @@
 //! | Idle | banned | banned | – | removed | removed, if it ever sent a heartbeat | removed |
 //! | Busy | banned, requeued | forwarded, Idle | lease extended | removed, requeued | lease: requeued, Suspect | removed, requeued |
 //! | Suspect | banned | dropped, Idle | – | removed | removed | removed |
+//! | Draining | sent away, declined | forwarded, sent away | lease extended | removed, declined | lease: sent away, declined | removed, declined |
+//!
+//! Draining is what a busy worker is while the broker drains; all others are sent away then. What would be requeued is
+//! declined, since nobody is left to do it.
 //!
 //! That is of a worker that takes one request at a time. One that speaks the extension header may take several over its
 //! connection ([`Ext::slots`]): each of its slots then is Idle, Busy or Suspect. What 7/MDP has as the client's address in a
@@ -21,6 +25,7 @@
 mod peers;
 mod results;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
@@ -127,6 +132,8 @@ struct Request {
     bytes: usize,
     /// When its client does not wait any more.
     deadline: Option<Instant>,
+    /// When it came.
+    since: Instant,
     deliveries: u32,
     ticket: Option<Ticket>,
     key: Option<MsgId>,
@@ -142,6 +149,8 @@ struct Request {
 #[derive(Debug, Clone)]
 struct Kept {
     status: Status,
+    retry_after: Option<Duration>,
+    reason: Option<Cow<'static, str>>,
     body: Vec<Frame>,
 }
 
@@ -188,12 +197,14 @@ impl BrokerEngine {
         self.authorizer = Some(Box::new(authorizer));
     }
 
-    /// A policy for one service. The bounds of its queue apply from when it is next empty.
+    /// A policy for one service. The bounds of its queue apply to requests that come from now on; those that wait stay,
+    /// for as long as the policy said that they found.
     pub fn set_policy(&mut self, service: impl AsRef<[u8]>, policy: ServicePolicy) {
         let name = service.as_ref();
         self.policies.insert(name.to_vec(), policy);
         if let Some(service) = self.services.get_mut(name) {
             service.policy = policy;
+            service.queue.set_limits(policy.queue);
         }
     }
 
@@ -206,7 +217,7 @@ impl BrokerEngine {
             .map(|(id, _)| *id)
             .collect();
         for id in waiting {
-            self.decline_request(id, Status::Unavailable, None);
+            self.decline_waiting(id, Status::Unavailable);
         }
         let idle: Vec<PeerId> = (self.workers.iter())
             .filter(|(_, worker)| !worker.is_busy())
@@ -221,7 +232,16 @@ impl BrokerEngine {
     /// What a service is doing. `None` if it has neither workers nor requests.
     #[must_use]
     pub fn service(&self, name: impl AsRef<[u8]>) -> Option<ServiceStats> {
-        self.services.get(name.as_ref()).map(Service::stats)
+        let service = self.services.get(name.as_ref())?;
+        Some(ServiceStats {
+            oldest: self.oldest(service),
+            ..service.stats()
+        })
+    }
+
+    fn oldest(&self, service: &Service) -> Option<Instant> {
+        let item = service.queue.oldest()?;
+        self.requests.get(&item.value).map(|request| request.since)
     }
 
     /// The names of all services that have workers or requests, in order.
@@ -322,7 +342,7 @@ impl BrokerEngine {
             return;
         }
         match ext.op {
-            Op::Call if origin.service.starts_with(MMI) => self.asked_about(&origin, &body),
+            Op::Call if origin.service.starts_with(MMI) => self.asked_about(now, &origin, &body),
             Op::Call => self.requested(now, origin, ext, body),
             Op::Cancel => {
                 let named = origin.id.map(|id| (origin.peer, id));
@@ -347,9 +367,14 @@ impl BrokerEngine {
             self.counters.malformed += 1;
             return self.decline(&origin, Status::NoService, None);
         }
-        if ext.deadline == Some(Duration::ZERO) {
+        if ext.time_left() == Some(Duration::ZERO) {
             self.counters.expired += 1;
             return self.decline(&origin, Status::Expired, None);
+        }
+        if ext.is_early() {
+            self.counters.early += 1;
+            let why = Some("this broker holds no requests back");
+            return self.decline(&origin, Status::Unavailable, why);
         }
         let named = origin.id.map(|id| (origin.peer.clone(), id));
         if named
@@ -411,7 +436,7 @@ impl BrokerEngine {
             _ => service.policy.ttl,
         };
         let latest = now + ttl.min(LONGEST);
-        let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
+        let deadline = ext.time_left().map(|left| now + left.min(LONGEST));
         let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
         let item = Item {
             flow: origin.peer.clone(),
@@ -450,6 +475,7 @@ impl BrokerEngine {
             body,
             bytes,
             deadline,
+            since: now,
             deliveries: 0,
             ticket,
             key,
@@ -464,7 +490,7 @@ impl BrokerEngine {
         for id in dropped {
             self.counters.rejected += 1;
             // It is out of the queue already.
-            self.decline_request(id, Status::Rejected, None);
+            self.decline_waiting(id, Status::Rejected);
         }
         self.dispatch(now, &name);
     }
@@ -485,7 +511,7 @@ impl BrokerEngine {
     }
 
     /// Answers what is asked about the broker itself (8/MMI): the question is the last frame.
-    fn asked_about(&mut self, origin: &Origin, body: &[Frame]) {
+    fn asked_about(&mut self, now: Instant, origin: &Origin, body: &[Frame]) {
         let mut frames = body.to_vec();
         let question = frames.pop().unwrap_or_default();
         let code = |known: bool| Frame::from(if known { "200" } else { "404" });
@@ -507,9 +533,12 @@ impl BrokerEngine {
             b"mmi.stats" => match self.services.get(question.as_slice()) {
                 Some(service) => {
                     let stats = service.stats();
+                    let age = (self.oldest(service)).map(|at| now.saturating_duration_since(at));
+                    let age = age.unwrap_or_default().as_millis();
                     more = pairs(&[
                         ("ready", stats.ready as u64),
                         ("ready_bytes", stats.ready_bytes as u64),
+                        ("oldest_ms", u64::try_from(age).unwrap_or(u64::MAX)),
                         ("in_flight", stats.in_flight as u64),
                         ("workers", stats.workers as u64),
                         ("replies", stats.replies),
@@ -524,6 +553,8 @@ impl BrokerEngine {
         frames.extend(more);
         let kept = Kept {
             status: Status::Ok,
+            retry_after: None,
+            reason: None,
             body: frames,
         };
         self.give(origin, kept);
@@ -548,7 +579,12 @@ impl BrokerEngine {
 
     /// Sends a last reply.
     fn give(&mut self, origin: &Origin, kept: Kept) {
-        let Kept { status, body } = kept;
+        let Kept {
+            status,
+            retry_after,
+            reason,
+            body,
+        } = kept;
         if !origin.ext && status != Status::Ok {
             self.counters.silent += 1;
             return;
@@ -557,6 +593,8 @@ impl BrokerEngine {
             id: origin.id,
             op: Op::Final,
             status: Some(status),
+            retry_after,
+            reason,
             ..Ext::default()
         };
         self.send_client(origin, ext, body, true);
@@ -612,6 +650,21 @@ impl BrokerEngine {
         if let (Some(key), Some(cache)) = (key, &mut self.cache) {
             for waiter in cache.abandon((), key) {
                 self.decline(&waiter, status, why);
+            }
+        }
+    }
+
+    /// Declines a request that no worker has now. If one had it before, it may have been begun, and no status that says
+    /// otherwise will do.
+    fn decline_waiting(&mut self, id: u64, status: Status) {
+        let Some(request) = self.requests.get(&id) else {
+            return;
+        };
+        match request.deliveries {
+            0 => self.decline_request(id, status, None),
+            _ => {
+                let why = "its worker was lost, and no other was free in time";
+                self.decline_request(id, Status::Failed, Some(why));
             }
         }
     }
@@ -711,6 +764,8 @@ impl BrokerEngine {
         if worker.ext && request.origin.ext {
             let ext = Ext {
                 deadline: request.deadline.map(|at| at.saturating_duration_since(now)),
+                // Both are one from here on.
+                ttl: None,
                 attempt: Some(u16::try_from(request.deliveries).unwrap_or(u16::MAX)),
                 ..request.ext.clone()
             };
@@ -737,13 +792,7 @@ impl BrokerEngine {
                 _ => Status::Expired,
             };
             self.counters.expired += 1;
-            if let Some(request) = self.requests.get_mut(&item.value) {
-                // Somebody may have begun with it.
-                let begun = request.deliveries > 0;
-                let status = if begun { Status::Failed } else { status };
-                let why = begun.then_some("its worker was lost, and no other was free in time");
-                self.decline_request(item.value, status, why);
-            }
+            self.decline_waiting(item.value, status);
         }
     }
 
@@ -828,10 +877,10 @@ impl Engine for BrokerEngine {
                     }
                     self.expire(now, &name);
                     self.tidy(&name);
-                    self.look_drained();
                 }
             }
         }
+        self.look_drained();
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {

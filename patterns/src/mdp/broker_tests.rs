@@ -7,8 +7,8 @@ use sinew::{Frame, Message};
 use super::wire;
 use super::*;
 use crate::common::{
-    CacheConfig, Engine, Ext, ExtIdem, Heartbeat, Limits, MsgId, Op, PeerEvent, PeerId, Port,
-    Status,
+    CacheConfig, Engine, Ext, ExtIdem, Heartbeat, Limits, MsgId, OnFull, Op, PeerEvent, PeerId,
+    Port, Status,
 };
 use crate::mdp::BrokerLimits;
 
@@ -101,6 +101,12 @@ impl Bench {
         );
     }
 
+    fn ext_reply(&mut self, worker: &str, client: &str, ext: Ext<'_>, body: &str) {
+        let body = vec![ext.encode().unwrap(), body.into()];
+        let message = wire::encode_reply(V1, &client.into(), body, true);
+        self.from(worker, message);
+    }
+
     fn heartbeat(&mut self, peer: &str) {
         self.from(peer, wire::encode_heartbeat(V1));
     }
@@ -156,13 +162,17 @@ impl Bench {
         if state != "unknown" {
             bench.ready("w", "echo");
         }
-        if matches!(state, "busy" | "suspect") {
+        if matches!(state, "busy" | "suspect" | "draining") {
             bench.call("c", "echo", "x");
             assert_eq!(bench.log(), ["w:request x"]);
         }
         if state == "suspect" {
             bench.pass(BEAT * 50);
             assert_eq!(bench.stats(), (1, 0, 1));
+        }
+        if state == "draining" {
+            bench.broker.handle_drain(bench.now);
+            assert_eq!(bench.broker.poll_event(), None);
         }
         bench
     }
@@ -185,6 +195,7 @@ fn the_table_of_worker_states() {
         "disconnect" => bench.from("w", wire::encode_disconnect(V1)),
         "down" => bench.down("w"),
         "silence" => bench.pass(BEAT * 30),
+        "lease" => bench.pass(BEAT * 50),
         _ => panic!("{event}"),
     };
     type Cell = (
@@ -194,7 +205,7 @@ fn the_table_of_worker_states() {
         (usize, usize, usize),
     );
     let banned: &[&str] = &["w:disconnect"];
-    let cells: [Cell; 26] = [
+    let cells: [Cell; 35] = [
         ("unknown", "ready", &[], (0, 0, 1)),
         ("unknown", "reply", banned, (0, 0, 0)),
         ("unknown", "heartbeat", banned, (0, 0, 0)),
@@ -214,6 +225,7 @@ fn the_table_of_worker_states() {
         ("busy", "disconnect", &[], (1, 0, 0)),
         ("busy", "down", &[], (1, 0, 0)),
         ("busy", "silence", &[], (0, 1, 1)),
+        ("busy", "lease", &[], (1, 0, 1)),
         ("suspect", "ready", banned, (1, 0, 0)),
         // The late reply is dropped; the worker is free, and the request its own again.
         ("suspect", "reply", &["w:request x"], (0, 1, 1)),
@@ -223,13 +235,31 @@ fn the_table_of_worker_states() {
         ("suspect", "down", &[], (1, 0, 0)),
         ("suspect", "silence", &[], (1, 0, 1)),
         ("idle", "wrong reply", banned, (0, 0, 0)),
+        ("draining", "ready", banned, (0, 0, 0)),
+        (
+            "draining",
+            "reply",
+            &["w:disconnect", "c:reply y"],
+            (0, 0, 0),
+        ),
+        ("draining", "wrong reply", banned, (0, 0, 0)),
+        ("draining", "heartbeat", &[], (0, 1, 1)),
+        ("draining", "disconnect", &[], (0, 0, 0)),
+        ("draining", "down", &[], (0, 0, 0)),
+        ("draining", "silence", &[], (0, 1, 1)),
+        ("draining", "lease", banned, (0, 0, 0)),
     ];
     for (state, what, sent, stats) in cells {
         let mut bench = Bench::with(state);
         event(&mut bench, what);
         assert_eq!(bench.log(), sent, "{state}, {what}");
         assert_eq!(bench.stats(), stats, "{state}, {what}");
-        if sent == banned {
+        if state == "draining" {
+            let over = stats.2 == 0;
+            let drained = bench.broker.poll_event() == Some(BrokerEvent::Drained);
+            assert_eq!(drained, over, "{state}, {what}");
+            assert!(!over || bench.broker.poll_timeout().is_none());
+        } else if sent == banned {
             bench.ready("w", "echo");
             assert_eq!((bench.log().len(), bench.stats().2), (0, 0), "banned");
             // A new connection may have the old name.
@@ -395,6 +425,89 @@ fn keys_are_carried_out_once() {
     assert_eq!(bench.declined("e").0, Status::Conflict);
 }
 
+/// A worker that has no room says so to who asked, and not to who asks again.
+#[test]
+fn a_key_that_a_worker_turned_away_may_come_again() {
+    let mut bench = Bench::new(config());
+    let key = || Ext {
+        id: Some(MsgId([7; 16])),
+        idem: Some(ExtIdem::Key),
+        ..Ext::default()
+    };
+    let pause = Some(Duration::from_millis(250));
+    let answer = |status| Ext {
+        status: Some(status),
+        op: Op::Final,
+        retry_after: pause,
+        reason: Some("full".into()),
+        ..Ext::default()
+    };
+    bench.ext_ready("w", "echo");
+    for status in [Status::Rejected, Status::Expired, Status::Unavailable] {
+        bench.ext_call("c", "echo", key(), "pay");
+        bench.ext_call("d", "echo", key(), "pay");
+        assert_eq!(bench.log(), ["w:request pay"], "before {status:?}");
+        bench.ext_reply("w", "c", answer(status), "");
+        for client in ["c", "d"] {
+            let (told, ext) = bench.declined(client);
+            assert_eq!((told, ext.retry_after), (status, pause));
+            assert_eq!(ext.reason.as_deref(), Some("full"));
+        }
+    }
+    bench.ext_call("c", "echo", key(), "pay");
+    assert_eq!(bench.log(), ["w:request pay"]);
+    bench.ext_reply("w", "c", answer(Status::Failed), "");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    bench.ext_call("c", "echo", key(), "pay");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    assert_eq!(bench.log(), [""; 0], "a failure is kept");
+}
+
+/// A request that a lost worker had is never said not to have been begun: not when the broker closes, not when another
+/// takes its place in the queue, not when the next worker has no room for it.
+#[test]
+fn what_was_begun_is_not_said_to_be_untouched() {
+    let begun = |bench: &mut Bench| {
+        bench.ext_ready("w", "echo");
+        bench.ext_call("c", "echo", Ext::default(), "x");
+        assert_eq!(bench.log(), ["w:request x"]);
+        bench.down("w");
+    };
+    let mut bench = Bench::new(config());
+    begun(&mut bench);
+    bench.ext_call("d", "echo", Ext::default(), "untouched");
+    bench.broker.handle_drain(bench.now);
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    assert_eq!(bench.declined("d").0, Status::Unavailable);
+
+    let mut small = config();
+    small.policy.queue = Limits {
+        messages: 1,
+        on_full: OnFull::DropOldest,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(small);
+    begun(&mut bench);
+    bench.ext_call("d", "echo", Ext::default(), "untouched");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    bench.ext_call("e", "echo", Ext::default(), "last");
+    assert_eq!(bench.declined("d").0, Status::Rejected);
+
+    for status in [Status::Rejected, Status::Unavailable, Status::NoService] {
+        let mut bench = Bench::new(config());
+        begun(&mut bench);
+        bench.ext_ready("v", "echo");
+        bench.log();
+        let answer = Ext {
+            status: Some(status),
+            op: Op::Final,
+            ..Ext::default()
+        };
+        bench.ext_reply("v", "c", answer, "");
+        assert_eq!(bench.declined("c").0, Status::Failed, "{status:?}");
+    }
+}
+
 #[test]
 fn deadlines_and_waiting_times() {
     let mut bench = Bench::new(config());
@@ -418,6 +531,33 @@ fn deadlines_and_waiting_times() {
     // The fourth is the first: its lease ended after its deadline.
     assert_eq!(bench.broker.counters().expired, 4);
     assert_eq!(bench.broker.bytes(), 0);
+}
+
+/// `ttl` is a deadline as well, and nothing is held back until `nb`. What else is in a header is the worker's.
+#[test]
+fn times_of_life_and_times_to_come() {
+    let mut bench = Bench::new(config());
+    let ext = |ttl, not_before| Ext {
+        deadline: Some(Duration::from_secs(9)),
+        ttl: Some(Duration::from_millis(ttl)),
+        not_before: Some(Duration::from_millis(not_before)),
+        trace: Some("00-1-2-01".into()),
+        ..Ext::default()
+    };
+    bench.ext_ready("w", "echo");
+    bench.ext_call("c", "echo", ext(0, 0), "x");
+    assert_eq!(bench.declined("c").0, Status::Expired);
+    bench.ext_call("c", "echo", ext(50, 1), "x");
+    assert_eq!(bench.declined("c").0, Status::Unavailable);
+    assert_eq!(bench.broker.counters().early, 1);
+    bench.ext_call("c", "echo", ext(50, 0), "x");
+    let (_, frames) = bench.sent().unwrap();
+    let ext = Ext::decode(&frames[5]).unwrap().unwrap();
+    assert_eq!(
+        (ext.deadline, ext.ttl),
+        (Some(Duration::from_millis(50)), None)
+    );
+    assert_eq!(ext.trace.as_deref(), Some("00-1-2-01"));
 }
 
 /// The worker is told what is left of the deadline, and which delivery this is.
@@ -594,6 +734,7 @@ fn questions_to_the_broker() {
     assert_eq!(ask(&mut bench, "mmi.services", ""), ["200", "echo"]);
     let stats = ask(&mut bench, "mmi.stats", "echo");
     assert_eq!(stats[..5], ["200", "ready", "0", "ready_bytes", "0"]);
+    assert_eq!(stats[5..7], ["oldest_ms", "0"]);
     assert_eq!(ask(&mut bench, "mmi.stats", "nothing"), ["404"]);
     assert_eq!(
         ask(&mut bench, "mmi.stats", "")[..3],
@@ -607,6 +748,25 @@ fn questions_to_the_broker() {
     assert_eq!(bench.log(), ["v:disconnect"]);
     bench.ready("u", "nul\0");
     assert_eq!(bench.log(), ["u:disconnect"]);
+}
+
+/// How long the first of those who wait has waited, also if a worker had it in between.
+#[test]
+fn the_age_of_what_waits() {
+    let mut bench = Bench::with("busy");
+    let begin = bench.now;
+    assert_eq!(bench.broker.service("echo").unwrap().oldest, None);
+    bench.pass(BEAT);
+    bench.call("d", "echo", "later");
+    let oldest = |bench: &Bench| bench.broker.service("echo").unwrap().oldest;
+    assert_eq!(oldest(&bench), Some(begin + BEAT));
+    bench.down("w");
+    assert_eq!(oldest(&bench), Some(begin));
+    bench.pass(BEAT);
+    bench.log();
+    bench.call("e", "mmi.stats", "echo");
+    let (_, frames) = bench.sent().unwrap();
+    assert_eq!(frames[8..10], [Frame::from("oldest_ms"), "200".into()]);
 }
 
 /// MDP-05 and MDP-08, in small.
@@ -645,6 +805,26 @@ fn everything_is_bounded() {
         bench.ready(&format!("w{worker}"), "third");
     }
     assert_eq!(bench.broker.service("third").unwrap().workers, 5);
+}
+
+/// A policy that is set while the service has workers and requests.
+#[test]
+fn bounds_that_change() {
+    let mut bench = Bench::with("busy");
+    let policy = |messages| ServicePolicy {
+        queue: Limits {
+            messages,
+            ..Limits::default()
+        },
+        ..config().policy
+    };
+    bench.ext_call("d", "echo", Ext::default(), "1");
+    bench.broker.set_policy("echo", policy(1));
+    bench.ext_call("d", "echo", Ext::default(), "2");
+    assert_eq!(bench.declined("d").0, Status::Rejected);
+    bench.broker.set_policy("echo", policy(2));
+    bench.ext_call("d", "echo", Ext::default(), "3");
+    assert_eq!(bench.stats(), (2, 1, 1));
 }
 
 #[test]
@@ -722,6 +902,38 @@ fn a_broker_that_closes_finishes_what_workers_have() {
     assert_eq!(log, ["c:reply y", "w:disconnect"]);
     assert_eq!(bench.broker.poll_event(), Some(BrokerEvent::Drained));
     assert_eq!(bench.broker.poll_timeout(), None);
+}
+
+/// A worker whose reply was refused in the middle is watched like others that have no request, and while the broker
+/// closes nobody waits for the rest.
+#[test]
+fn a_worker_with_a_reply_that_was_refused() {
+    for drains in [false, true] {
+        let mut refusing = config();
+        refusing.policy.partials = Partials::Refuse;
+        let mut bench = Bench::new(refusing);
+        bench.ext_ready("w", "echo");
+        bench.heartbeat("w");
+        bench.call("c", "echo", "x");
+        assert_eq!(bench.log(), ["w:request x"]);
+        if drains {
+            bench.broker.handle_drain(bench.now);
+        }
+        let part = Ext {
+            op: Op::Partial,
+            ..Ext::default()
+        };
+        bench.ext_reply("w", "c", part, "1");
+        if !drains {
+            assert_eq!(bench.stats(), (0, 0, 1));
+            bench.pass(BEAT * 3);
+        }
+        assert_eq!(bench.stats(), (0, 0, 0), "drains: {drains}");
+        assert_eq!(bench.broker.poll_timeout(), None);
+        let drained = std::iter::from_fn(|| bench.broker.poll_event())
+            .any(|event| event == BrokerEvent::Drained);
+        assert_eq!(drained, drains);
+    }
 }
 
 #[test]

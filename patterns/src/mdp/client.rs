@@ -244,7 +244,7 @@ impl ClientEngine {
             if let Some(name) = self.by_call.get(&dispatch.call) {
                 let ext = Ext {
                     id: Some(*name),
-                    ..request_ext(&options, dispatch.remaining, dispatch.attempt)
+                    ..request_ext(options, dispatch.remaining, dispatch.attempt)
                 };
                 body.extend(ext.encode().ok());
             }

@@ -117,8 +117,19 @@ impl Client {
         service: impl Into<Frame>,
         options: &CallOptions,
     ) -> Result<bool, CallError> {
-        let reply = self.call("mmi.service", Message::from(service.into()), options)?;
-        Ok(reply.frame(0).is_some_and(|code| code.as_slice() == b"200"))
+        let asked = self.begin("mmi.service", Message::from(service.into()), options);
+        asked.whole().map(is_offered)
+    }
+
+    /// The same for a task of any executor. The question is sent now, not when the future is first polled; dropping the
+    /// future gives it up.
+    pub fn available_async(
+        &self,
+        service: impl Into<Frame>,
+        options: &CallOptions,
+    ) -> impl Future<Output = Result<bool, CallError>> + Send {
+        let asked = self.begin("mmi.service", Message::from(service.into()), options);
+        async move { asked.whole_async().await.map(is_offered) }
     }
 
     /// What was done so far.
@@ -140,6 +151,11 @@ impl Client {
     ) -> crate::shell::Pending<ClientEngine> {
         self.0.begin((service.into(), body.into()), options)
     }
+}
+
+/// What the broker said to `mmi.service`.
+fn is_offered(reply: Message) -> bool {
+    reply.frame(0).is_some_and(|code| code.as_slice() == b"200")
 }
 
 impl fmt::Debug for Client {

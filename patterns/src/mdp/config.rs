@@ -1,6 +1,6 @@
 //! What a broker is told: bounds, policies of services, who may do what; and what it counts.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::common::{CacheConfig, Heartbeat, Limits, PeerId};
 
@@ -170,6 +170,8 @@ pub struct BrokerCounters {
     pub dead: u64,
     /// Requests that waited too long.
     pub expired: u64,
+    /// Requests declined because they were not to be begun yet.
+    pub early: u64,
     /// Requests declined for want of room.
     pub rejected: u64,
     /// Requests known already.
@@ -202,6 +204,8 @@ pub struct ServiceStats {
     pub ready: usize,
     /// Octets of them.
     pub ready_bytes: usize,
+    /// When the one that has waited longest came; one that a lost worker had counts from when it came first.
+    pub oldest: Option<Instant>,
     /// Requests that workers have.
     pub in_flight: usize,
     /// Workers.

@@ -25,8 +25,8 @@ use sinew::{Frame, Message};
 
 use super::wire::{self, Dialect, ToWorker};
 use crate::common::{
-    Backoff, Beat, Engine, Ext, Fault, Heartbeat, IdMap, Liveness, MsgId, Op, PeerEvent, PeerId,
-    Port, Random, Status, Transmit, LONGEST,
+    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, IdMap, Liveness, MsgId, Op, PeerEvent,
+    PeerId, Port, Random, Status, Transmit, LONGEST,
 };
 
 /// Options of a worker.
@@ -73,6 +73,8 @@ pub struct WorkerRequest {
     pub id: WorkerRequestId,
     /// What is asked.
     pub body: Message,
+    /// What else the client tells, if it speaks the extension header.
+    pub headers: Headers,
     /// When nobody waits for the reply any more, if the client said so.
     pub deadline: Option<Instant>,
     /// What the client calls it, if it speaks the extension header.
@@ -113,8 +115,10 @@ pub struct WorkerCounters {
     pub replies: u64,
     /// Replies that were of no use: the connection was lost meanwhile.
     pub undeliverable: u64,
-    /// Requests whose deadline was over when they came.
+    /// Requests whose deadline was over before the handler had them.
     pub expired: u64,
+    /// Requests declined because they were not to be begun yet.
+    pub early: u64,
     /// Connections given up: by the broker, or for its silence.
     pub reconnects: u64,
     /// Messages that are not of the protocol, or not expected.
@@ -128,6 +132,7 @@ impl WorkerCounters {
         self.replies += other.replies;
         self.undeliverable += other.undeliverable;
         self.expired += other.expired;
+        self.early += other.early;
         self.reconnects += other.reconnects;
         self.malformed += other.malformed;
     }
@@ -273,6 +278,15 @@ impl WorkerEngine {
         self.finish(now, id, Err(fault));
     }
 
+    /// The deadline of a request was over before the handler took it: it is declined, and counts as expired.
+    pub fn handle_expired(&mut self, now: Instant, id: WorkerRequestId) {
+        if self.work.get(id.0).is_some() {
+            self.counters.requests -= 1;
+            self.counters.expired += 1;
+            self.finish(now, id, Err(Fault::expired()));
+        }
+    }
+
     /// The handler has a part of the reply. False if nobody will read it.
     pub fn handle_partial(&mut self, now: Instant, id: WorkerRequestId, part: Message) -> bool {
         let Some(work) = self.work.get_mut(id.0) else {
@@ -339,6 +353,7 @@ impl WorkerEngine {
                 op: Op::Final,
                 part: (work.parts > 0).then_some(work.parts),
                 status: Some(fault.map_or(Status::Ok, |fault| fault.status)),
+                retry_after: fault.and_then(|fault| fault.retry_after),
                 reason: fault.map(|fault| crate::rpc::short(&fault.reason).to_owned().into()),
                 ..Ext::default()
             };
@@ -489,13 +504,17 @@ impl WorkerEngine {
             current: true,
         };
         self.work.insert(id.0, work);
-        if ext.deadline == Some(Duration::ZERO) {
-            self.counters.expired += 1;
+        if ext.is_early() {
+            self.counters.early += 1;
             let fault = Fault {
-                status: Status::Expired,
-                reason: String::new(),
+                status: Status::Unavailable,
+                ..Fault::failed("this worker holds no requests back")
             };
             return self.finish(now, id, Err(fault));
+        }
+        if ext.time_left() == Some(Duration::ZERO) {
+            self.counters.expired += 1;
+            return self.finish(now, id, Err(Fault::expired()));
         }
         if let Link::Up { liveness, beat, .. } = &mut self.link {
             if self.slots == 1 {
@@ -507,7 +526,8 @@ impl WorkerEngine {
         self.events.push_back(WorkerEvent::Request(WorkerRequest {
             id,
             body: Message::multipart(body),
-            deadline: ext.deadline.map(|left| now + left.min(LONGEST)),
+            headers: Headers::of(&ext),
+            deadline: ext.time_left().map(|left| now + left.min(LONGEST)),
             name: ext.id,
             delivery: ext.attempt,
         }));

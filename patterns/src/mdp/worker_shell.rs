@@ -177,6 +177,10 @@ impl ServeEngine for Slots {
         self.with(slot, |engine| engine.handle_progress(now, id));
     }
 
+    fn expired(&mut self, now: Instant, (slot, id): Self::Id) {
+        self.with(slot, |engine| engine.handle_expired(now, id));
+    }
+
     fn drain(&mut self, now: Instant) {
         Slots::drain(self, now);
     }
@@ -188,6 +192,7 @@ impl ServeEngine for Slots {
             SlotEvent::Of(slot, WorkerEvent::Request(request)) => {
                 let asked = Asked {
                     body: request.body,
+                    headers: request.headers,
                     peer: None,
                     deadline: request.deadline,
                     id: request.name,

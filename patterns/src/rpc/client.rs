@@ -199,7 +199,7 @@ impl ClientEngine {
             let ext = match self.dialect {
                 Dialect::Plain => None,
                 Dialect::Ext => {
-                    let ext = request_ext(&options, dispatch.remaining, dispatch.attempt);
+                    let ext = request_ext(options, dispatch.remaining, dispatch.attempt);
                     // What it holds is short, so this does not fail.
                     ext.encode().ok()
                 }
@@ -310,7 +310,7 @@ pub(crate) fn request_ext(
         idem: Some(idem),
         priority: (options.priority > 0).then_some(options.priority.min(7)),
         attempt: Some(u16::try_from(attempt).unwrap_or(u16::MAX)),
-        ..Ext::default()
+        ..options.headers.to_ext()
     }
 }
 
@@ -331,6 +331,7 @@ pub(crate) fn answer_of(ext: Option<&Ext<'_>>, body: Message) -> Answer {
         status => Answer::Failed(Fault {
             status,
             reason: ext.reason.as_deref().unwrap_or_default().to_owned(),
+            retry_after: ext.retry_after,
         }),
     }
 }

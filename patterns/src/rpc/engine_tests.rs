@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use super::{Action, CallId, Engine, Outcome};
-use crate::rpc::{Backoff, CallOptions, Idem, RequesterConfig, RetryBudget};
+use crate::rpc::{Backoff, CallOptions, Headers, Idem, RequesterConfig, RetryBudget};
 
 const STEP: Duration = Duration::from_millis(100);
 const DEADLINE: Duration = Duration::from_secs(1);
@@ -27,6 +27,7 @@ fn options(idem: Idem) -> CallOptions {
         deadline: DEADLINE,
         idem,
         priority: 0,
+        headers: Headers::new(),
     }
 }
 

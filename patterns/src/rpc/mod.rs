@@ -24,7 +24,8 @@ mod sim_tests;
 mod wire;
 
 pub use crate::common::{
-    Backoff, CallCounters, CallError, CallEvent, CallId, CallOptions, Fault, Idem, RetryBudget,
+    Backoff, CallCounters, CallError, CallEvent, CallId, CallOptions, Fault, Headers, Idem,
+    RetryBudget,
 };
 pub use crate::shell::{Replies, Request};
 pub use client::{ClientConfig, ClientEngine, Dialect, Pick};

@@ -24,8 +24,9 @@ use sinew::{Frame, Message};
 use super::wire;
 use super::Dialect;
 use crate::common::{
-    CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Item, Known, Limits, MsgId, Op, Outcome,
-    PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, StoreOp, Ticket, Transmit, LONGEST,
+    CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Headers, Item, Known, Limits, MsgId, Op,
+    Outcome, PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, StoreOp, Ticket, Transmit,
+    LONGEST,
 };
 use stored::Keys;
 
@@ -80,6 +81,8 @@ pub struct ServerRequest {
     pub peer: PeerId,
     /// What is asked.
     pub body: Message,
+    /// What else the client tells.
+    pub headers: Headers,
     /// When nobody waits for the reply any more, if the client said so.
     pub deadline: Option<Instant>,
     /// The idempotence key, if it has one.
@@ -123,6 +126,8 @@ pub struct ServerCounters {
     pub store_failures: u64,
     /// Requests whose deadline was over before a handler was free.
     pub expired: u64,
+    /// Requests declined because they were not to be begun yet.
+    pub early: u64,
     /// Requests declined for want of room.
     pub rejected: u64,
     /// Requests given up by their client, or whose client went away.
@@ -184,6 +189,7 @@ struct Pending {
     /// Of EXT clients.
     place: Option<Place>,
     body: Option<Message>,
+    headers: Headers,
     deadline: Option<Instant>,
     key: Option<MsgId>,
     /// `None`: it is running.
@@ -221,6 +227,16 @@ impl ServerEngine {
     /// A handler has failed.
     pub fn handle_fault(&mut self, now: Instant, id: RequestId, fault: Fault) {
         self.finish(now, id, Err(fault));
+    }
+
+    /// The deadline of a request was over before a handler took it: it is declined, and counts as expired.
+    pub fn handle_expired(&mut self, now: Instant, id: RequestId) {
+        let running = |pending: &Box<Pending>| pending.queued.is_none();
+        if self.requests.get(&id).is_some_and(running) {
+            self.counters.started -= 1;
+            self.counters.expired += 1;
+            self.finish(now, id, Err(Fault::expired()));
+        }
     }
 
     /// A handler has a part of the reply; others follow, and then [`handle_reply`](Self::handle_reply).
@@ -275,9 +291,15 @@ impl ServerEngine {
             self.decline(&origin, ext.id, Status::Unavailable, None);
             return;
         }
-        if ext.deadline == Some(Duration::ZERO) {
+        if ext.time_left() == Some(Duration::ZERO) {
             self.counters.expired += 1;
             self.decline(&origin, ext.id, Status::Expired, None);
+            return;
+        }
+        if ext.is_early() {
+            self.counters.early += 1;
+            let why = Some("this server holds no requests back");
+            self.decline(&origin, ext.id, Status::Unavailable, why);
             return;
         }
         let place = origin.ext.then(|| place_of(&origin));
@@ -327,7 +349,8 @@ impl ServerEngine {
         }
         let id = RequestId(self.next_id);
         self.next_id += 1;
-        let deadline = ext.deadline.map(|left| now + left.min(LONGEST));
+        let headers = Headers::of(&ext);
+        let deadline = ext.time_left().map(|left| now + left.min(LONGEST));
         let item = Item {
             flow: origin.peer.clone(),
             priority: ext.priority.unwrap_or(0),
@@ -359,6 +382,7 @@ impl ServerEngine {
             origin,
             place,
             body: Some(body),
+            headers,
             deadline,
             key,
             queued,
@@ -474,6 +498,14 @@ impl ServerEngine {
             false => self.answer(&pending.origin, pending.key, &outcome, pending.parts),
         }
         if let (Some(key), Some(cache)) = (pending.key, &mut self.cache) {
+            // "Come back" is no end: who comes back is to be served.
+            let not_begun = |fault: &Fault| fault.status.is_not_begun() && pending.parts == 0;
+            if outcome.as_ref().is_err_and(not_begun) {
+                for waiter in cache.abandon((), key) {
+                    self.answer(&waiter, Some(key), &outcome, 0);
+                }
+                return self.dispatch(now);
+            }
             let bytes = match &outcome {
                 Ok(reply) => reply.byte_len(),
                 Err(fault) => fault.reason.len(),
@@ -498,6 +530,7 @@ impl ServerEngine {
             op: Op::Final,
             part: (parts > 0).then_some(parts),
             status: Some(fault.map_or(Status::Ok, |fault| fault.status)),
+            retry_after: fault.and_then(|fault| fault.retry_after),
             reason: fault.map(|fault| short(&fault.reason).to_owned().into()),
             ..Ext::default()
         };
@@ -556,6 +589,7 @@ impl ServerEngine {
             id,
             peer: pending.origin.peer.clone(),
             body: pending.body.take().unwrap_or_default(),
+            headers: std::mem::take(&mut pending.headers),
             deadline: pending.deadline,
             key: pending.key,
         }));
@@ -664,6 +698,7 @@ fn kept(outcome: Outcome, parts: u32) -> Outcome {
         _ => Err(Fault {
             status: Status::Conflict,
             reason: "the parts of this reply were sent to an earlier attempt".into(),
+            retry_after: None,
         }),
     }
 }

@@ -218,6 +218,10 @@ impl ServeEngine for ServerEngine {
 
     fn progress(&mut self, _: Instant, _: RequestId) {}
 
+    fn expired(&mut self, now: Instant, id: RequestId) {
+        self.handle_expired(now, id);
+    }
+
     fn stored(&mut self, now: Instant, stored: Stored) {
         self.handle_stored(now, stored);
     }
@@ -232,6 +236,7 @@ impl ServeEngine for ServerEngine {
                 let key: Option<MsgId> = request.key;
                 let asked = Asked {
                     body: request.body,
+                    headers: request.headers,
                     peer: Some(request.peer),
                     deadline: request.deadline,
                     id: key,

@@ -6,8 +6,10 @@ use sinew::{Frame, Message};
 
 use super::*;
 use crate::common::{
-    Begun, DedupLife, DedupStore, MemoryStore, OnFull, StoreError, StoreLimits, Stored,
+    Begun, CallOptions, DedupLife, DedupStore, Fault as Failure, MemoryStore, OnFull, StoreError,
+    StoreLimits, Stored,
 };
+use crate::flow::{Gate, GateConfig};
 
 struct Bench {
     server: ServerEngine,
@@ -186,6 +188,58 @@ fn what_is_late_never_reaches_a_handler() {
     assert_eq!(bench.server.counters().expired, 2);
 }
 
+/// `ttl` is a deadline as well, and nothing is held back until `nb`.
+#[test]
+fn times_of_life_and_times_to_come() {
+    let mut bench = Bench::new(config());
+    let ext = |ttl, not_before| {
+        Some(Ext {
+            deadline: Some(Duration::from_secs(9)),
+            ttl: Some(Duration::from_millis(ttl)),
+            not_before: Some(Duration::from_millis(not_before)),
+            ..Ext::default()
+        })
+    };
+    bench.sends("a", "0", ext(0, 0), "x");
+    bench.declined("a", Status::Expired);
+    bench.sends("a", "0", ext(50, 1), "x");
+    bench.declined("a", Status::Unavailable);
+    bench.sends("a", "1", ext(50, 0), "x");
+    let deadline = bench.now + Duration::from_millis(50);
+    assert_eq!(bench.starts().unwrap().deadline, Some(deadline));
+    let counters = bench.server.counters();
+    assert_eq!((counters.expired, counters.early), (1, 1));
+}
+
+#[test]
+fn headers_reach_the_handler() {
+    let headers = Headers::new().with_trace("00-1-2-01").unwrap();
+    let options = CallOptions {
+        headers: headers.with("tenant", "blue").unwrap(),
+        ..CallOptions::default()
+    };
+    let mut bench = Bench::new(config());
+    let ext = crate::rpc::request_ext(&options, Duration::from_secs(1), 1);
+    bench.sends("a", "1", Some(ext), "x");
+    assert_eq!(bench.starts().unwrap().headers, options.headers);
+}
+
+/// RPC-09, when requests wait between the engine and whoever takes them.
+#[test]
+fn what_is_late_for_its_handler_is_declined_too() {
+    let mut bench = Bench::new(config());
+    bench.sends("a", "1", keyed(7, 1), "x");
+    let request = bench.starts().unwrap();
+    bench.server.handle_expired(bench.now, request.id);
+    bench.declined("a", Status::Expired);
+    bench.server.handle_expired(bench.now, request.id);
+    let counters = bench.server.counters();
+    assert_eq!((counters.expired, counters.started), (1, 0));
+    assert_eq!(bench.server.load(), (0, 0, 0));
+    bench.sends("a", "1", keyed(7, 2), "x");
+    assert!(bench.starts().is_some(), "its key is not used up");
+}
+
 #[test]
 fn a_key_is_carried_out_once() {
     let mut bench = Bench::new(config());
@@ -231,6 +285,65 @@ fn a_key_that_was_declined_may_come_again() {
     }
     bench.sends("b", "1", keyed(7, 2), "pay");
     assert_eq!(bench.starts().unwrap().body, "pay".into());
+}
+
+/// A gate in a handler, a key and a cache: who is told to come back is served when it does, and so is who waited for the
+/// same answer.
+#[test]
+fn a_key_that_a_handler_turned_away_may_come_again() {
+    let gate = Gate::new(GateConfig {
+        inside: 1,
+        retry_after: Duration::from_millis(250),
+        ..GateConfig::default()
+    });
+    let handle = |bench: &mut Bench, request: ServerRequest| {
+        let entered = gate.try_enter(request.peer.clone(), request.body.byte_len());
+        let now = bench.now;
+        match entered.map_err(Failure::from) {
+            Ok(_permit) => bench.server.handle_reply(now, request.id, "paid".into()),
+            Err(fault) => bench.server.handle_fault(now, request.id, fault),
+        }
+    };
+    let mut bench = Bench::new(config());
+    let permit = gate.try_enter("another", 1).unwrap();
+    bench.sends("a", "1", keyed(7, 1), "pay");
+    let request = bench.starts().unwrap();
+    bench.sends("b", "1", keyed(7, 2), "pay");
+    handle(&mut bench, request);
+    for client in ["a", "b"] {
+        let ext = bench.declined(client, Status::Rejected);
+        assert_eq!(ext.retry_after, Some(Duration::from_millis(250)));
+    }
+    drop(permit);
+    bench.sends("a", "1", keyed(7, 3), "pay");
+    let request = bench.starts().expect("it is not known");
+    handle(&mut bench, request);
+    assert_eq!(bench.reply().unwrap().3, "paid".into());
+    // And what was carried out is kept, also if it failed.
+    for (status, again) in [
+        (Status::Failed, false),
+        (Status::Expired, true),
+        (Status::Unavailable, true),
+    ] {
+        let key = 100 + (status.code() % 100) as u8;
+        bench.sends("a", "9", keyed(key, 1), "pay");
+        let request = bench.starts().unwrap();
+        let fault = Failure {
+            status,
+            ..Failure::failed("")
+        };
+        bench.server.handle_fault(bench.now, request.id, fault);
+        bench.declined("a", status);
+        bench.sends("b", "9", keyed(key, 2), "pay");
+        let request = bench.starts();
+        assert_eq!(request.is_some(), again, "{status:?}");
+        if let Some(request) = request {
+            bench
+                .server
+                .handle_reply(bench.now, request.id, "ok".into());
+        }
+        bench.reply().unwrap();
+    }
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl<E: CallEngine> Caller<E> {
         let _ = shared.running.sender().send(Command::Begin {
             token,
             ask,
-            options: *options,
+            options: options.clone(),
             promise,
         });
         (token, true)

@@ -8,7 +8,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{ready, Poll};
 use std::thread;
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use super::driver::{Driver, Owed, Sender, With};
 use super::inbox::Inbox;
 use super::keeper::Keeper;
 use super::thread::{Desk, Running, StartError};
-use crate::common::{DedupLife, Engine, Fault, MsgId, PeerId, Port, StoreOp, Stored};
+use crate::common::{DedupLife, Engine, Fault, Headers, MsgId, PeerId, Port, StoreOp, Stored};
 
 /// An engine that has requests carried out.
 pub(crate) trait ServeEngine: Engine + Send + 'static {
@@ -31,6 +31,8 @@ pub(crate) trait ServeEngine: Engine + Send + 'static {
     fn fault(&mut self, now: Instant, id: Self::Id, fault: Fault);
     fn partial(&mut self, now: Instant, id: Self::Id, part: Message) -> bool;
     fn progress(&mut self, now: Instant, id: Self::Id);
+    /// Its deadline was over before a handler took it.
+    fn expired(&mut self, now: Instant, id: Self::Id);
     fn drain(&mut self, now: Instant);
     fn told(event: Self::Event) -> Told<Self::Id>;
     /// Does nothing by default: few want anything of a store.
@@ -52,6 +54,7 @@ pub(crate) enum Told<I> {
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) body: Message,
+    pub(crate) headers: Headers,
     pub(crate) peer: Option<PeerId>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) id: Option<MsgId>,
@@ -73,9 +76,22 @@ trait Answer: Send + Sync {
     /// Where it is told whether somebody will read it, once the socket has it.
     fn part(&self, part: Message) -> Arc<Inbox<bool>>;
     fn progress(&self);
+    fn late(&self);
 }
 
 impl Request {
+    /// Itself, unless its deadline is over: then it is declined, and no handler sees it.
+    fn in_time(mut self) -> Option<Self> {
+        let late = |deadline| Instant::now() >= deadline;
+        if !self.asked.deadline.is_some_and(late) {
+            return Some(self);
+        }
+        if let Some(answer) = self.answer.take() {
+            answer.late();
+        }
+        None
+    }
+
     /// What is asked.
     #[must_use]
     pub fn body(&self) -> &Message {
@@ -85,6 +101,12 @@ impl Request {
     /// The same, to be kept; an empty message is left in its place.
     pub fn take_body(&mut self) -> Message {
         std::mem::take(&mut self.asked.body)
+    }
+
+    /// What the client tells besides the body ([`CallOptions::headers`](crate::common::CallOptions::headers)).
+    #[must_use]
+    pub fn headers(&self) -> &Headers {
+        &self.asked.headers
     }
 
     /// Who asks, if that is known: a worker behind a broker does not know.
@@ -112,7 +134,9 @@ impl Request {
         self.asked.delivery
     }
 
-    /// Whether nobody waits for the reply any more: the client has given up, or is gone.
+    /// Whether nobody waits for the reply any more: the deadline is over, or, at a server, the client has given up or is
+    /// gone. A worker behind a broker hears of its client's deadline only, for 7/MDP and 18/MDP have no words for the
+    /// rest.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         let late = (self.asked.deadline).is_some_and(|deadline| Instant::now() >= deadline);
@@ -183,6 +207,7 @@ pub(crate) enum Command<E: ServeEngine> {
     End(E::Id, Result<Message, Fault>),
     Part(E::Id, Message, Owed<bool>),
     Progress(E::Id),
+    Late(E::Id),
     With(With<E>),
     Drain,
     Stop,
@@ -214,6 +239,10 @@ impl<E: ServeEngine> Answer for Way<E> {
 
     fn progress(&self) {
         let _ = self.sender.send(Command::Progress(self.id));
+    }
+
+    fn late(&self) {
+        let _ = self.sender.send(Command::Late(self.id));
     }
 }
 
@@ -348,14 +377,28 @@ struct Requests {
 }
 
 impl Requests {
-    /// The next one; `None` once no engine is left.
+    /// The next one whose deadline is not over; `None` once no engine is left.
     fn next(&self, until: Option<Instant>) -> Option<Request> {
-        self.inbox.pop(until).item()
+        loop {
+            let request = self.inbox.pop(until).item()?;
+            if let Some(request) = request.in_time() {
+                return Some(request);
+            }
+        }
     }
 
     /// The same for a task. A request is taken when the future is ready, and not before.
     fn next_async(&self) -> impl Future<Output = Option<Request>> + Send + Unpin + '_ {
-        self.inbox.pop_async()
+        let mut popped = self.inbox.pop_async();
+        std::future::poll_fn(move |context| loop {
+            let Some(request) = ready!(popped.poll_unpin(context)) else {
+                return Poll::Ready(None);
+            };
+            if let Some(request) = request.in_time() {
+                return Poll::Ready(Some(request));
+            }
+            popped = self.inbox.pop_async();
+        })
     }
 
     /// Runs the futures of so many handlers at once, all in this task, until no engine is left.
@@ -532,6 +575,10 @@ impl<E: ServeEngine> Desk for Clerk<E> {
                 owed.pay(read);
             }
             Command::Progress(id) => driver.engine.progress(now, id),
+            Command::Late(id) => {
+                self.running.remove(&id);
+                driver.engine.expired(now, id);
+            }
             Command::With(with) => with(&mut driver.engine),
             Command::Drain => driver.engine.drain(now),
             Command::Stop => return ControlFlow::Break(()),

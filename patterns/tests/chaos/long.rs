@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use futures::future::{select, Either};
 use futures::stream::{FuturesUnordered, StreamExt};
 use sinew::Message;
-use sinew_patterns::common::{CallError, CallOptions};
+use sinew_patterns::common::{CallError, CallOptions, Headers, Idem};
 
 use crate::majordomo;
 use crate::remote::Remote;
-use crate::requests::{self, LONG};
+use crate::requests;
 
 /// Between two calls, and between two kills.
 const PACE: Duration = Duration::from_millis(1);
@@ -22,7 +22,9 @@ const KILLS: Duration = Duration::from_secs(2);
 
 const OPTIONS: CallOptions = CallOptions {
     deadline: Duration::from_secs(20),
-    ..LONG
+    idem: Idem::Safe,
+    priority: 0,
+    headers: Headers::new(),
 };
 
 /// A thousand calls a second, while somebody is killed every two seconds. Each ends with its own reply.

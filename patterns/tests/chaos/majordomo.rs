@@ -4,7 +4,9 @@ use std::thread;
 use std::time::Duration;
 
 use sinew::{Context, Endpoint, Message};
-use sinew_patterns::common::{Backoff, CallError, CallOptions, Idem, MsgId, Random, RetryPolicy};
+use sinew_patterns::common::{
+    Backoff, CallError, CallOptions, Headers, Idem, MsgId, Random, RetryPolicy,
+};
 use sinew_patterns::mdp::{Broker, Client, ClientConfig, Worker, WorkerConfig};
 
 use crate::remote::{broker, heartbeat, Remote};
@@ -14,6 +16,7 @@ const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 pub(crate) fn any_port() -> Endpoint {

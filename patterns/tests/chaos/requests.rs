@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::stream::{FuturesUnordered, StreamExt};
 use sinew::{Context, Endpoint, Message};
 use sinew_patterns::common::{
-    Backoff, CallError, CallOptions, Idem, MsgId, Random, RetryPolicy, Status,
+    Backoff, CallError, CallOptions, Headers, Idem, MsgId, Random, RetryPolicy, Status,
 };
 use sinew_patterns::rpc::{Client, ClientConfig, Dialect};
 
@@ -21,6 +21,7 @@ pub(crate) const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 pub(crate) fn client(at: &[&Endpoint], attempt_timeout: Duration) -> Client {

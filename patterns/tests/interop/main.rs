@@ -13,13 +13,14 @@ mod requests;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sinew_patterns::common::{Backoff, CallOptions, Idem, RetryPolicy};
+use sinew_patterns::common::{Backoff, CallOptions, Headers, Idem, RetryPolicy};
 
 /// Long enough for any machine; no test waits for it unless something is broken.
 const LONG: CallOptions = CallOptions {
     deadline: Duration::from_secs(60),
     idem: Idem::Safe,
     priority: 0,
+    headers: Headers::new(),
 };
 
 fn root() -> PathBuf {

@@ -132,6 +132,7 @@ impl StoreLimits {
             true => Err(Fault {
                 status: Status::Conflict,
                 reason: "it was carried out, but the reply was too large to be kept".into(),
+                retry_after: None,
             }),
             false => outcome.clone(),
         }

@@ -103,7 +103,12 @@ impl Record {
                 let status = Status::from_code(u16::from_be_bytes(take(&mut rest)?));
                 let reason = std::str::from_utf8(text(&mut rest)?);
                 let reason = reason.map_err(|_| RecordError::Kind)?.to_owned();
-                State::Done(Err(Fault { status, reason }))
+                let retry_after = None;
+                State::Done(Err(Fault {
+                    status,
+                    reason,
+                    retry_after,
+                }))
             }
             _ => return Err(RecordError::Kind),
         };

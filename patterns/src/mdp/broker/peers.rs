@@ -270,16 +270,27 @@ impl BrokerEngine {
         let Some(&id) = worker.running.get(delivery) else {
             return;
         };
-        worker.suspect.insert(delivery, ());
         let service = worker.service.clone();
         self.counters.leases_ended += 1;
+        // Before the worker may be sent away, and its service with it.
+        self.requeue(now, id);
+        self.suspect(peer, delivery);
+        self.dispatch(now, &service);
+        self.look_drained();
+    }
+
+    /// A worker goes on with a request that is not its own any more. While the broker drains nobody waits for that.
+    pub(super) fn suspect(&mut self, peer: &PeerId, delivery: u64) {
+        if let Some(worker) = self.workers.get_mut(peer) {
+            worker.suspect.insert(delivery, ());
+        }
         self.left_flight(peer, delivery);
+        if self.draining {
+            return self.idle(peer);
+        }
         if let Some(worker) = self.workers.get_mut(peer) {
             worker.watch(&mut self.timers, peer);
         }
-        self.requeue(now, id);
-        self.dispatch(now, &service);
-        self.look_drained();
     }
 
     /// A sign of progress from a worker whose leases depend on that.
@@ -365,7 +376,7 @@ impl BrokerEngine {
         self.look_drained();
     }
 
-    /// An idle worker is sent away, for the broker closes.
+    /// A worker that has no request is sent away, for the broker closes.
     pub(super) fn dismiss(&mut self, peer: &PeerId) {
         let Some(worker) = self.workers.get(peer) else {
             return;

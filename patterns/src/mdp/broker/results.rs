@@ -145,10 +145,7 @@ impl BrokerEngine {
         } else {
             self.died(id, DeadReason::Reply);
             // Its worker goes on with what nobody waits for.
-            self.left_flight(peer, delivery);
-            if let Some(worker) = self.workers.get_mut(peer) {
-                worker.suspect.insert(delivery, ());
-            }
+            self.suspect(peer, delivery);
         }
     }
 
@@ -174,16 +171,28 @@ impl BrokerEngine {
         }
         if let Some(mut request) = self.forget(id) {
             let status = ext.status.unwrap_or(Status::Ok);
+            // This worker has not begun with it, but one that was lost may have.
+            let begun = request.deliveries > 1;
+            let says_not = status.is_not_begun() || status == Status::NoService;
+            let told = if begun && says_not {
+                Status::Failed
+            } else {
+                status
+            };
             let mut frames = std::mem::take(&mut request.collected);
             frames.extend(body);
             let kept = request.key.map(|key| {
                 let kept = match request.parts {
                     0 => Kept {
                         status,
+                        retry_after: ext.retry_after,
+                        reason: ext.reason.clone(),
                         body: frames.clone(),
                     },
                     _ => Kept {
                         status: Status::Conflict,
+                        retry_after: None,
+                        reason: None,
                         body: Vec::new(),
                     },
                 };
@@ -199,14 +208,28 @@ impl BrokerEngine {
                     id: request.origin.id,
                     op: Op::Final,
                     part: (request.parts > 0).then_some(request.parts),
-                    status: Some(status),
+                    status: Some(told),
                     ..ext
                 };
                 self.send_client(&request.origin, ext, frames, true);
             }
             if let (Some((key, kept)), Some(cache)) = (kept, &mut self.cache) {
-                let bytes = kept.body.iter().map(|frame| frame.len()).sum();
-                for waiter in cache.done((), key, kept.clone(), bytes, now) {
+                let reason = kept.reason.as_ref().map_or(0, |reason| reason.len());
+                let bytes = reason + kept.body.iter().map(|frame| frame.len()).sum::<usize>();
+                // "Come back" is no end: who comes back is to be served.
+                let waiters = match kept.status.is_not_begun() {
+                    true => cache.abandon((), key),
+                    false => cache.done((), key, kept.clone(), bytes, now),
+                };
+                let kept = Kept {
+                    status: if kept.status == status {
+                        told
+                    } else {
+                        kept.status
+                    },
+                    ..kept
+                };
+                for waiter in waiters {
                     self.give(&waiter, kept.clone());
                 }
             }
