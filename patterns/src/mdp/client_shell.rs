@@ -123,6 +123,9 @@ impl Client {
 
     /// The same for a task of any executor. The question is sent now, not when the future is first polled; dropping the
     /// future gives it up.
+    ///
+    /// # Errors
+    /// As [`available`](Self::available).
     pub fn available_async(
         &self,
         service: impl Into<Frame>,

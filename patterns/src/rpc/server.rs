@@ -231,8 +231,8 @@ impl ServerEngine {
 
     /// The deadline of a request was over before a handler took it: it is declined, and counts as expired.
     pub fn handle_expired(&mut self, now: Instant, id: RequestId) {
-        let running = |pending: &Box<Pending>| pending.queued.is_none();
-        if self.requests.get(&id).is_some_and(running) {
+        let pending = self.requests.get(&id);
+        if pending.is_some_and(|pending| pending.queued.is_none()) {
             self.counters.started -= 1;
             self.counters.expired += 1;
             self.finish(now, id, Err(Fault::expired()));
@@ -498,9 +498,7 @@ impl ServerEngine {
             false => self.answer(&pending.origin, pending.key, &outcome, pending.parts),
         }
         if let (Some(key), Some(cache)) = (pending.key, &mut self.cache) {
-            // "Come back" is no end: who comes back is to be served.
-            let not_begun = |fault: &Fault| fault.status.is_not_begun() && pending.parts == 0;
-            if outcome.as_ref().is_err_and(not_begun) {
+            if not_begun(&outcome, pending.parts) {
                 for waiter in cache.abandon((), key) {
                     self.answer(&waiter, Some(key), &outcome, 0);
                 }
@@ -689,6 +687,11 @@ fn place_of(origin: &Origin) -> Place {
         octets.extend_from_slice(frame);
     }
     (origin.peer.clone(), octets)
+}
+
+/// Whether nothing was begun. "Come back" is no end: who comes back is to be served.
+fn not_begun(outcome: &Outcome, parts: u32) -> bool {
+    parts == 0 && matches!(outcome, Err(fault) if fault.status.is_not_begun())
 }
 
 /// What is kept of an outcome: the parts of a reply are not, and without them the end is none.

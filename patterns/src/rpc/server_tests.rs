@@ -624,6 +624,33 @@ fn what_the_store_makes_late_reaches_no_handler() {
     assert_eq!(bench.server.load(), (0, 0, 0));
 }
 
+/// "Come back" is no end of a key, in a store as elsewhere.
+#[test]
+fn a_key_that_a_handler_turned_away_is_not_in_the_store() {
+    let store = store();
+    let mut life = store.join().unwrap();
+    let mut bench = Bench::with_store(config());
+    bench.sends("a", "1", keyed(1, 1), "x");
+    bench.stores(&mut life);
+    let request = bench.starts().unwrap();
+    let full = Failure {
+        status: Status::Rejected,
+        retry_after: Some(Duration::from_millis(250)),
+        ..Failure::failed("full")
+    };
+    bench.server.handle_fault(bench.now, request.id, full);
+    bench.stores(&mut life);
+    let declined = bench.declined("a", Status::Rejected);
+    assert_eq!(declined.retry_after, Some(Duration::from_millis(250)));
+    assert_eq!(store.size(), (0, 0));
+    bench.sends("a", "2", keyed(1, 2), "x");
+    bench.stores(&mut life);
+    let request = bench.starts().expect("it is not known");
+    bench.server.handle_reply(bench.now, request.id, "y".into());
+    bench.stores(&mut life);
+    assert_eq!(bench.reply().unwrap().3, "y".into());
+}
+
 /// A store whose disk is full, say.
 #[derive(Debug)]
 struct Broken;

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use sinew::Message;
 
-use super::{kept, RequestId, ServerConfig, ServerEngine, ServerEvent};
+use super::{kept, not_begun, RequestId, ServerConfig, ServerEngine, ServerEvent};
 use crate::common::{Begun, MsgId, Outcome, Status, StoreDone, StoreOp, StoreWant, Stored, Timers};
 
 /// The requests of an engine that its store has to do with.
@@ -112,7 +112,7 @@ impl ServerEngine {
             }
             // If it could not be written down, it was carried out all the same.
             (Some(Stage::Recording(outcome)), _) => self.conclude(now, id, outcome),
-            // What is abandoned is over already.
+            // What was late is over already.
             (Some(stage), _) => self.set_stage(id, stage),
             (None, _) => {}
         }
@@ -172,13 +172,15 @@ impl ServerEngine {
         let Some(&Stage::Running(fingerprint)) = stage else {
             return;
         };
-        let kept = kept(outcome.clone(), pending.parts);
-        self.set_stage(id, Stage::Recording(outcome));
-        let end = StoreWant::End {
-            fingerprint,
-            outcome: kept,
+        let want = match not_begun(&outcome, pending.parts) {
+            true => StoreWant::Abandon,
+            false => StoreWant::End {
+                fingerprint,
+                outcome: kept(outcome.clone(), pending.parts),
+            },
         };
-        self.ask_store(id, key, end);
+        self.set_stage(id, Stage::Recording(outcome));
+        self.ask_store(id, key, want);
     }
 
     fn looked_up(
