@@ -1,0 +1,210 @@
+//! What is bounded, who is let in and shares, and how many requests a worker has at once.
+
+use super::*;
+
+/// MDP-05 and MDP-08, in small.
+#[test]
+fn everything_is_bounded() {
+    let mut config = config();
+    config.policy.queue = Limits {
+        messages: 2,
+        ..Limits::default()
+    };
+    config.limits.services = 10;
+    config.limits.clients = 3;
+    config.limits.workers = 5;
+    let mut bench = Bench::new(config);
+    for turn in 0..100_000 {
+        bench.call("c", &format!("service {turn}"), "x");
+    }
+    assert_eq!(bench.broker.services().count(), 10);
+    assert_eq!(bench.broker.counters().rejected, 100_000 - 10);
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.broker.services().count(), 0);
+    assert_eq!(bench.broker.bytes(), 0);
+    for turn in 0..3 {
+        bench.ext_call("c", "echo", Ext::default(), &turn.to_string());
+    }
+    let (status, ext) = bench.declined("c");
+    assert_eq!(
+        (status, ext.retry_after),
+        (Status::Rejected, Some(Duration::from_millis(100)))
+    );
+    for client in ["d", "e", "f"] {
+        bench.ext_call(client, "other", Ext::default(), "x");
+    }
+    assert_eq!(bench.declined("f").0, Status::Rejected, "a fourth client");
+    for worker in 0..6 {
+        bench.ready(&format!("w{worker}"), "third");
+    }
+    assert_eq!(bench.broker.service("third").unwrap().workers, 5);
+}
+
+/// A policy that is set while the service has workers and requests.
+#[test]
+fn bounds_that_change() {
+    let mut bench = Bench::with("busy");
+    let policy = |messages| ServicePolicy {
+        queue: Limits {
+            messages,
+            ..Limits::default()
+        },
+        ..config().policy
+    };
+    bench.ext_call("d", "echo", Ext::default(), "1");
+    bench.broker.set_policy("echo", policy(1));
+    bench.ext_call("d", "echo", Ext::default(), "2");
+    assert_eq!(bench.declined("d").0, Status::Rejected);
+    bench.broker.set_policy("echo", policy(2));
+    bench.ext_call("d", "echo", Ext::default(), "3");
+    assert_eq!(bench.stats(), (2, 1, 1));
+}
+
+#[test]
+fn octets_are_bounded_over_all_services() {
+    let mut config = config();
+    config.limits.bytes = 1000;
+    let mut bench = Bench::new(config);
+    for service in 0..20 {
+        bench.ext_call("c", &service.to_string(), Ext::default(), &"x".repeat(100));
+    }
+    assert_eq!(bench.broker.bytes(), 1000);
+    assert_eq!(bench.broker.counters().rejected, 10);
+}
+
+/// MDP-14.
+#[test]
+fn who_may_do_what() {
+    let mut bench = Bench::new(config());
+    bench
+        .broker
+        .set_authorizer(|who: &PeerId, verb: Verb, service: &[u8]| match verb {
+            Verb::Offer => who.as_bytes() == b"trusted",
+            _ => service != b"secret",
+        });
+    bench.ready("stranger", "echo");
+    assert_eq!(bench.log(), ["stranger:disconnect"]);
+    bench.ready("trusted", "echo");
+    bench.ext_call("c", "secret", Ext::default(), "x");
+    assert_eq!(bench.declined("c").0, Status::Failed);
+    bench.call("c", "secret", "x");
+    bench.call("c", "echo", "x");
+    assert_eq!(bench.log(), ["trusted:request x"]);
+    assert_eq!(bench.broker.counters().denied, 3);
+}
+
+#[test]
+fn clients_share_and_urgency_counts() {
+    let mut bench = Bench::new(config());
+    for body in ["1", "2", "3"] {
+        bench.call("greedy", "echo", body);
+    }
+    bench.call("modest", "echo", "4");
+    let urgent = Ext {
+        priority: Some(7),
+        ..Ext::default()
+    };
+    bench.ext_call("greedy", "echo", urgent, "5");
+    bench.ready("w", "echo");
+    let mut order = Vec::new();
+    while let Some((to, frames)) = bench.sent() {
+        if to == "w" {
+            order.push(String::from_utf8_lossy(frames.last().unwrap()).into_owned());
+            let client = frames[3].clone();
+            bench.from("w", wire::encode_reply(V1, &client, vec!["y".into()], true));
+        }
+    }
+    assert_eq!(order, ["5", "1", "4", "2", "3"]);
+}
+
+/// One client asks, so only the number of the delivery tells its requests apart.
+#[test]
+fn a_worker_with_slots_has_several_requests_and_answers_in_any_order() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 2);
+    assert_eq!(bench.stats(), (0, 0, 2), "a slot counts as a worker");
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    let (first, second) = (bench.given("w"), bench.given("w"));
+    assert!(first.1 == "a" && second.1 == "b");
+    assert_eq!(bench.stats(), (1, 2, 2));
+    bench.slot_reply("w", &second.0, "B");
+    assert_eq!(bench.log(), ["c:reply B", "w:request c"]);
+    bench.slot_reply("w", &first.0, "A");
+    assert_eq!(bench.log(), ["c:reply A"]);
+    assert_eq!(bench.stats(), (0, 1, 2));
+    // What it does not have is not for it to answer.
+    bench.slot_reply("w", &first.0, "again");
+    assert_eq!(bench.log(), ["w:disconnect"]);
+    assert_eq!(bench.stats(), (1, 0, 0), "its request waits again");
+    assert_eq!(bench.broker.counters().banned, 1);
+}
+
+#[test]
+fn a_lease_that_ends_takes_one_slot_and_the_late_reply_gives_it_back() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 2);
+    bench.call("c", "echo", "slow");
+    let (slow, _) = bench.given("w");
+    bench.pass(BEAT * 51);
+    // It is given to the other slot, under another number.
+    let (again, body) = bench.given("w");
+    assert_eq!(body, "slow");
+    assert_ne!(slow, again);
+    bench.call("d", "echo", "waits");
+    assert_eq!(bench.stats(), (1, 1, 2));
+    bench.slot_reply("w", &slow, "late");
+    assert_eq!(bench.log(), ["w:request waits"], "nobody gets the late one");
+    bench.slot_reply("w", &again, "done");
+    assert_eq!(bench.log(), ["c:reply done"]);
+    assert_eq!(bench.broker.counters().stale_replies, 1);
+}
+
+#[test]
+fn a_lost_worker_with_slots_loses_all_it_has_and_slots_are_bounded() {
+    let mut bench = Bench::new(BrokerConfig {
+        limits: BrokerLimits {
+            workers: 3,
+            ..BrokerLimits::default()
+        },
+        ..config()
+    });
+    bench.slots_ready("w", "echo", 2);
+    bench.slots_ready("v", "echo", u32::MAX);
+    assert_eq!(bench.stats(), (0, 0, 3), "as many as there is room for");
+    bench.slots_ready("u", "echo", 1);
+    assert_eq!(bench.log(), ["u:disconnect"]);
+    bench.down("v");
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    assert_eq!(bench.log(), ["w:request a", "w:request b"]);
+    bench.down("w");
+    assert_eq!(bench.stats(), (3, 0, 0));
+    bench.slots_ready("t", "echo", 3);
+    let order = ["t:request a", "t:request b", "t:request c"];
+    assert_eq!(
+        bench.log(),
+        order,
+        "what was given out first is first again"
+    );
+    // While it closes, a worker is sent away with its last reply.
+    bench.broker.handle_drain(bench.now);
+    assert_eq!(bench.log(), [""; 0]);
+}
+
+/// With the first of them the service could be forgotten, and the others with it.
+#[test]
+fn requests_that_nobody_waits_for_go_with_their_worker() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("w", "echo", 3);
+    for body in ["a", "b", "c"] {
+        bench.call("c", "echo", body);
+    }
+    bench.down("c");
+    assert_eq!(bench.stats(), (0, 3, 3));
+    bench.down("w");
+    assert_eq!(bench.broker.bytes(), 0);
+    assert_eq!(bench.broker.service("echo"), None);
+}
