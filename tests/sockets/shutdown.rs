@@ -118,9 +118,7 @@ fn tasks_are_woken_and_told() {
     let mut peers = Push::builder().context(&context).build().unwrap();
     let woken = [(); 3].map(|()| Arc::new(Woken::default()));
     let wakers = woken.each_ref().map(|woken| Waker::from(Arc::clone(woken)));
-    let mut tasks = wakers
-        .each_ref()
-        .map(|waker| std::task::Context::from_waker(waker));
+    let mut tasks = wakers.each_ref().map(std::task::Context::from_waker);
     {
         let mut receive = pin!(pull.recv_async());
         let mut send = pin!(push.send_async("kept"));
