@@ -99,7 +99,7 @@ impl Default for SendLimits {
     }
 }
 
-/// Looked at when a sender has written so much, anyway: for smaller messages the limit costs nothing.
+/// No limit is less: smaller messages are not held against any.
 pub(crate) const LEAST_SEND_LIMIT: u64 = 256 * 1024;
 
 /// What one peer may have us remember about its subscriptions.

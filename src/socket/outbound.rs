@@ -58,6 +58,9 @@ pub(super) trait Outgoing {
 
     /// Octets in the largest frame, and in all of them.
     fn sizes(&self) -> (usize, usize);
+
+    /// Whether it has so many octets that it has to be held against the limits.
+    fn is_large(&self) -> bool;
 }
 
 impl Outgoing for Message {
@@ -70,6 +73,11 @@ impl Outgoing for Message {
         let largest = self.frames().iter().map(|frame| frame.len()).max();
         (largest.unwrap_or(0), self.byte_len())
     }
+
+    #[inline]
+    fn is_large(&self) -> bool {
+        self.byte_len() as u64 >= LEAST_SEND_LIMIT
+    }
 }
 
 /// The payload of a message of one frame.
@@ -81,6 +89,11 @@ impl Outgoing for [u8] {
 
     fn sizes(&self) -> (usize, usize) {
         (self.len(), self.len())
+    }
+
+    #[inline]
+    fn is_large(&self) -> bool {
+        self.len() as u64 >= LEAST_SEND_LIMIT
     }
 }
 
@@ -214,13 +227,13 @@ impl SendHalf {
     /// Gives a message to one pipe.
     #[inline]
     pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
-        let limits = self.limits;
-        let fits = || check_size(limits, message);
-        let append = |writer: &mut Writer| {
+        if message.is_large() && self.refuses(message) {
+            return Given::Full;
+        }
+        self.put(key, |writer| {
             message.append_to(writer);
             1
-        };
-        self.put(key, append, fits)
+        })
     }
 
     /// As [`SendHalf::give`]; a message that the pipe does not take is dropped and counted.
@@ -244,15 +257,16 @@ impl SendHalf {
         }
     }
 
-    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended. `fits` is asked
-    /// when that may have been much, and what was appended is taken back if it does not.
+    /// Whether this is more than may be sent at once; why is told by [`SendHalf::take_refused`].
+    #[cold]
+    fn refuses<M: Outgoing + ?Sized>(&mut self, message: &M) -> bool {
+        self.refused = check_size(self.limits, message).err();
+        self.refused.is_some()
+    }
+
+    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended.
     #[inline(always)]
-    fn put(
-        &mut self,
-        key: PeerKey,
-        append: impl FnOnce(&mut Writer) -> u64,
-        fits: impl FnOnce() -> Result<(), SendFailure>,
-    ) -> Given {
+    fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer) -> u64) -> Given {
         let lock_step = self.pace.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -265,19 +279,11 @@ impl SendHalf {
             };
         }
         let messages = append(&mut pipe.writer);
-        let much = pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY;
-        if much {
-            if let Err(refused) = fits() {
-                pipe.writer.rollback();
-                self.refused = Some(refused);
-                return Given::Full;
-            }
-        }
         let asleep = pipe.writer.publish();
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
         let now = lock_step && !asleep;
-        if now || much {
+        if now || pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
             pipe.pump();
         }
         if asleep {
@@ -386,7 +392,7 @@ impl SendHalf {
                 forwarded.messages
             };
             // They have passed the limits for what is received.
-            self.put(key, append, || Ok(()));
+            self.put(key, append);
         }
         forwarded
     }
@@ -630,9 +636,6 @@ impl OutPipe {
         }
     }
 }
-
-/// Large enough that every message that may be refused is looked at.
-const _: () = assert!(PUMP_EVERY <= LEAST_SEND_LIMIT);
 
 #[cold]
 fn check_size<M: Outgoing + ?Sized>(limits: SendLimits, message: &M) -> Result<(), SendFailure> {
