@@ -238,7 +238,8 @@ impl Recorder for Recording {
 
 #[test]
 fn a_snapshot_is_published_as_metrics() {
-    let context = Context::builder().io_threads(1).build().unwrap();
+    let context = Context::builder().io_threads(1).memory_budget(64 << 20);
+    let context = context.build().unwrap();
     let mut pull = Pull::builder().context(&context).build().unwrap();
     let endpoint = pull.bind("tcp://127.0.0.1:*").unwrap();
     let mut push = Push::builder().context(&context).build().unwrap();
