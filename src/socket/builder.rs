@@ -209,6 +209,7 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// How long queued messages outlive the socket; `None` for ever. Default: 30 s (0 for SUB, XSUB and DISH).
+    /// Those for an inproc name that nobody has bound end with it at once; closing tells how many there were.
     pub fn linger(mut self, linger: impl Into<Option<Duration>>) -> Self {
         self.config.linger = linger.into();
         self
