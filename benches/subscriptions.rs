@@ -1,20 +1,45 @@
 //! What it takes to find the receivers of a message among few subscriptions and among many: a command that
-//! prints the time per match, and asserts nothing about it.
+//! prints the time per match, and fails (exit code 1) if the number of other subscriptions counts.
 //!
 //! ```sh
 //! cargo bench --bench subscriptions
 //! ```
 //!
+//! Among a million this is measured twice:
+//!
+//! - with the same messages as among a thousand, so that what makes the difference is the other subscriptions. This
+//!   may take twice as long.
+//! - with messages that go through all of the million topics, so that what each needs is in no cache. Whatever finds
+//!   one of a million has to read one place at least of some 20 MiB, which is what the index takes. How long such a
+//!   read takes, of a place that is known no sooner than the message, is measured beside it: where a match among a
+//!   thousand takes no longer than that, twice as long cannot be had. So this may take half as long again as a match
+//!   among a thousand and that read together, or twice as long as the match, whichever is more.
+//!
+//! Of each, the best of some rounds counts, which take turns: what else the machine does at the time is in
+//! the others.
+//!
 //! A hundred subscribers over inproc hold all topics between them, each topic once. What is timed is
 //! [`Pub::subscriber_count`], which is the matching that `send` does, and its lock.
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use sinew::{Pub, Sub};
 
 const SUBSCRIBERS: usize = 100;
-const ROUNDS: usize = 200_000;
+/// Matches that are timed together.
+const MATCHES: usize = 100_000;
+const ROUNDS: usize = 9;
+/// How much longer it may take among the most than among the fewest.
+const MOST: f64 = 2.0;
+/// And than that and one read of memory, if that is more.
+const MOST_WITH_READ: f64 = 1.5;
+/// The octets of the index.
+const INDEX: usize = 20 << 20;
+
+const FEW: usize = 1_000;
+const MANY: usize = 1_000_000;
 
 fn topic(n: usize) -> String {
     format!(
@@ -25,35 +50,124 @@ fn topic(n: usize) -> String {
     )
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Run as a test it only shows that it works.
-    let test = std::env::args().any(|argument| argument == "--test");
-    let sizes: &[usize] = if test { &[1_000] } else { &[1_000, 1_000_000] };
-    for &topics in sizes {
+/// A publisher and those who hold so many topics between them.
+struct Stage {
+    publisher: Pub,
+    _subs: Vec<Sub>,
+}
+
+impl Stage {
+    fn new(topics: usize) -> Result<Self, Box<dyn std::error::Error>> {
         let mut publisher = Pub::new();
         let endpoint = publisher.bind(format!("inproc://subscriptions-{topics}"))?;
         let mut subs = Vec::new();
         for first in 0..SUBSCRIBERS {
             let mut sub = Sub::builder().connect(&endpoint)?;
             for n in (first..topics).step_by(SUBSCRIBERS) {
-                sub.subscribe(topic(n));
+                sub.subscribe(topic(n))?;
             }
             subs.push(sub);
         }
         assert_eq!(publisher.topic_count(), topics);
-        // Asked for out of order, so that caches see what they would.
-        let asked: Vec<String> = (0..ROUNDS).map(|n| topic(n * 7919 % topics)).collect();
+        Ok(Stage {
+            publisher,
+            _subs: subs,
+        })
+    }
+}
+
+/// Matches that are timed.
+struct Row<'a> {
+    name: String,
+    publisher: &'a Pub,
+    /// One after the other in memory, so that reading them is no part of what is measured.
+    asked: Vec<[u8; 32]>,
+    /// Nanoseconds per match, in the best round.
+    best: f64,
+}
+
+impl<'a> Row<'a> {
+    /// Asks for this many of the first topics, out of order.
+    fn new(name: String, stage: &'a Stage, topics: usize) -> Self {
+        let asked = (0..MATCHES).map(|n| {
+            let mut message = [b' '; 32];
+            let topic = topic(n * 7919 % topics);
+            message[..topic.len()].copy_from_slice(topic.as_bytes());
+            message
+        });
+        Row {
+            name,
+            publisher: &stage.publisher,
+            asked: asked.collect(),
+            best: f64::INFINITY,
+        }
+    }
+
+    fn round(&mut self) {
         let begin = Instant::now();
         let mut matched = 0;
-        for topic in &asked {
-            matched += publisher.subscriber_count(black_box(topic));
+        for message in &self.asked {
+            matched += self.publisher.subscriber_count(black_box(message));
         }
         let time = begin.elapsed();
-        assert_eq!(matched, ROUNDS);
-        println!(
-            "{topics} subscriptions of {SUBSCRIBERS}: {:.0} ns per match",
-            time.as_nanos() as f64 / ROUNDS as f64
-        );
+        assert_eq!(matched, MATCHES);
+        self.best = self.best.min(time.as_nanos() as f64 / MATCHES as f64);
     }
-    Ok(())
+}
+
+/// Nanoseconds that a read takes of one of so many words, which the read before names.
+fn read_among(words: usize) -> f64 {
+    let next = |n: usize| {
+        n.wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407)
+            % words
+    };
+    let memory: Vec<usize> = (0..words).map(next).collect();
+    let begin = Instant::now();
+    let mut at = 1;
+    for n in 0..MATCHES {
+        at = next(memory[at] ^ n);
+    }
+    black_box(at);
+    begin.elapsed().as_nanos() as f64 / MATCHES as f64
+}
+
+fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    // Run as a test it only shows that it works.
+    if std::env::args().any(|argument| argument == "--test") {
+        let stage = Stage::new(FEW)?;
+        Row::new(String::new(), &stage, FEW).round();
+        return Ok(ExitCode::SUCCESS);
+    }
+    let few = Stage::new(FEW)?;
+    let many = Stage::new(MANY)?;
+    let mut rows = [
+        Row::new(format!("among {FEW} subscriptions"), &few, FEW),
+        Row::new(format!("among {MANY}, the same messages"), &many, FEW),
+        Row::new(format!("among {MANY}, of all of their topics"), &many, MANY),
+    ];
+    let mut read = f64::INFINITY;
+    for _ in 0..ROUNDS {
+        rows.iter_mut().for_each(Row::round);
+        read = read.min(read_among(INDEX / std::mem::size_of::<usize>()));
+    }
+    let least = rows[0].best;
+    for Row { name, best, .. } in &rows {
+        println!("{name}: {best:.0} ns per match, {:.2} x", best / least);
+    }
+    let with_read = least + read;
+    println!(
+        "one read in 20 MiB: {read:.0} ns; with a match among {FEW}: {:.2} x",
+        with_read / least
+    );
+    let twice = MOST * least;
+    let bounds = [twice, twice.max(MOST_WITH_READ * with_read)];
+    let mut code = ExitCode::SUCCESS;
+    for (Row { name, best, .. }, bound) in rows[1..].iter().zip(bounds) {
+        if *best > bound {
+            eprintln!("too slow: {name} took {best:.0} ns, expected at most {bound:.0}");
+            code = ExitCode::FAILURE;
+        }
+    }
+    Ok(code)
 }

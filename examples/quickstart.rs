@@ -209,7 +209,7 @@ fn publish_subscribe(transport: &str) -> Result<(), Failure> {
 /// Receives `expected` news, and checks that each is wanted and newer than the one before.
 fn subscriber(endpoint: &Endpoint, filter: &str, expected: u64) -> Result<u64, Failure> {
     let mut socket = Sub::builder().recv_timeout(PATIENCE).build()?;
-    socket.subscribe(filter);
+    socket.subscribe(filter)?;
     socket.connect(endpoint)?;
     let mut newest = None;
     for _ in 0..expected {

@@ -1,13 +1,12 @@
 //! A context: the I/O threads and the inproc names that its sockets share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::config::{ContextConfig, OptionError};
 use crate::error::{BuildError, StillOpen};
 use crate::io::{IoPool, Names};
-use crate::sync::{clock, ThreadScheduling};
+use crate::sync::{clock, Place, Places, ThreadScheduling};
 
 /// I/O threads and inproc names for a group of sockets. A clone is the same context.
 ///
@@ -32,17 +31,7 @@ struct Inner {
     names: Names,
     max_sockets: Option<usize>,
     /// Those that count: made by a builder, and not gone yet.
-    sockets: Arc<AtomicUsize>,
-}
-
-/// One of the sockets that a context allows.
-#[derive(Debug)]
-pub(crate) struct SocketPlace(Arc<AtomicUsize>);
-
-impl Drop for SocketPlace {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
+    sockets: Places,
 }
 
 impl Context {
@@ -54,27 +43,23 @@ impl Context {
     fn with(config: ContextConfig) -> Self {
         Context(Arc::new(Inner {
             max_sockets: config.max_sockets,
-            sockets: Arc::default(),
+            sockets: Places::new(),
             pool: IoPool::new(config),
             names: Names::new(),
         }))
     }
 
     /// A place for one more socket; none is kept if there is no limit.
-    pub(crate) fn claim(&self) -> Result<Option<SocketPlace>, BuildError> {
+    pub(crate) fn claim(&self) -> Result<Option<Place>, BuildError> {
         if self.is_shut_down() {
             return Err(BuildError::Terminated);
         }
         let Some(limit) = self.0.max_sockets else {
             return Ok(None);
         };
-        // The place gives back what it has counted, also if that was one too many.
-        let before = self.0.sockets.fetch_add(1, Ordering::AcqRel);
-        let place = SocketPlace(Arc::clone(&self.0.sockets));
-        if before < limit {
-            Ok(Some(place))
-        } else {
-            Err(BuildError::TooManySockets { limit })
+        match self.0.sockets.claim(limit) {
+            Some(place) => Ok(Some(place)),
+            None => Err(BuildError::TooManySockets { limit }),
         }
     }
 

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::config::OptionError;
 use crate::endpoint::{Endpoint, EndpointError};
-use crate::io::OpenSocket;
+use crate::io::{EndpointId, OpenSocket};
 use crate::message::{Group, InvalidGroup, Message, PeerId, RoutingId};
 use crate::socket_type::SocketType;
 
@@ -23,6 +23,9 @@ pub enum BindError {
     /// The socket's context was shut down.
     #[error("the context of the socket was shut down, expected one that was not")]
     Terminated,
+    /// The socket was closed: a [`Requester`](crate::Requester), by another handle.
+    #[error("the socket was closed, expected one that was not")]
+    Closed,
     /// The address, path or name is taken.
     #[error("`{endpoint}` is in use, expected an endpoint nobody is bound to")]
     InUse {
@@ -84,6 +87,9 @@ pub enum ConnectError {
     /// The socket's context was shut down.
     #[error("the context of the socket was shut down, expected one that was not")]
     Terminated,
+    /// The socket was closed: a [`Requester`](crate::Requester), by another handle.
+    #[error("the socket was closed, expected one that was not")]
+    Closed,
     /// The inproc peer is of a type this socket may not talk to.
     #[error("`{endpoint}` is bound by a {theirs} socket, which a {ours} socket cannot talk to")]
     Incompatible {
@@ -141,6 +147,14 @@ pub enum ConnectError {
         /// The endpoint given.
         endpoint: Endpoint,
     },
+    /// One of the two sockets, over inproc, has as many connections as its `max_connections` allows.
+    #[error("`{endpoint}` is not connected to: this socket, or the one bound there, has its maximum of {limit} connections, expected one that may have more")]
+    TooManyConnections {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// The limit.
+        limit: u32,
+    },
     /// The routing id of a peer is known when its connection is there, since the socket was built with the
     /// option `immediate`.
     #[error("`{endpoint}` is not connected to: with the option `immediate` its peer has no routing id yet, expected a socket without")]
@@ -172,6 +186,13 @@ pub enum UnknownEndpoint {
     NotHere {
         /// The endpoint given.
         endpoint: Endpoint,
+    },
+    /// It is none of this socket's, or not any more, or of the other kind: bound and not connected, or the other way
+    /// round.
+    #[error("{id} is not an endpoint of this socket, expected one of a `bind` to unbind, or of a `connect` to disconnect")]
+    NoSuchId {
+        /// The id given.
+        id: EndpointId,
     },
 }
 
@@ -302,6 +323,10 @@ pub enum SendFailure {
         /// The most there may be.
         limit: u64,
     },
+    /// A frame given to an [`XSub`](crate::XSub) is a subscription that it does not make. Of topics that are too long none in
+    /// the message is made; beyond the other limits those before it are.
+    #[error("a subscription was not made: {0}")]
+    Subscribe(#[from] SubscribeError),
     /// The body (for RADIO with its group) is longer than a datagram may be.
     #[error("a datagram of {octets} octets, expected at most {limit}")]
     DatagramTooLarge {
@@ -480,6 +505,35 @@ pub enum RequestError {
     Recv(#[from] RecvError),
 }
 
+/// Why a [`Sub`](crate::Sub) or an [`XSub`](crate::XSub) did not subscribe: a publisher with default options would end the
+/// connection, and each one after it. Nothing has changed, and nobody was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The topic is longer than the option `max_topic_length` of this socket allows.
+    #[error("the topic has {len} octets, expected at most {limit} (`max_topic_length`)")]
+    TopicTooLong {
+        /// The length of the topic given, in octets.
+        len: usize,
+        /// The most there may be.
+        limit: usize,
+    },
+    /// There are as many different topics as the option `max_topics` of this socket allows.
+    #[error("the socket is subscribed to {limit} topics, expected fewer (`max_topics`)")]
+    TooManyTopics {
+        /// The most there may be.
+        limit: usize,
+    },
+    /// All different topics together would be longer than publishers accept.
+    #[error("all topics together would have {octets} octets, expected at most {limit}")]
+    TooManyOctets {
+        /// The length that they would have, in octets.
+        octets: u64,
+        /// The most there may be.
+        limit: u64,
+    },
+}
+
 /// Why an [`XPub`](crate::XPub) did not change a peer's subscriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]
@@ -488,14 +542,30 @@ pub enum ManualError {
     #[error("subscriptions are not made by hand, expected a socket with the option `manual`")]
     NotManual,
     /// The topic is longer than peers may subscribe to.
-    #[error("the topic has {len} octets, expected at most `max_topic_length`")]
+    #[error("the topic has {len} octets, expected at most {limit} (`max_topic_length`)")]
     TopicTooLong {
-        /// The length of the topic given.
+        /// The length of the topic given, in octets.
         len: usize,
+        /// The most there may be.
+        limit: u32,
     },
-    /// The peer holds as much as one may.
-    #[error("the peer holds all the topics that one may, expected fewer (`max_topics`, 64 MiB)")]
-    TooManyTopics,
+    /// The peer holds as many topics as one may.
+    #[error("the peer holds {limit} topics, expected fewer (`max_topics`)")]
+    TooManyTopics {
+        /// The most there may be.
+        limit: u32,
+    },
+    /// All of the peer's topics together would be longer than what one may hold.
+    #[error(
+        "all topics of the peer together would be longer than expected: at most {limit} octets"
+    )]
+    TooManyOctets {
+        /// The most there may be.
+        limit: u64,
+    },
+    /// There is no room for one more topic of any peer: 2³² are held.
+    #[error("there is no room for one more topic of any peer")]
+    Full,
 }
 
 /// Why a message was not sent to a group.
@@ -522,6 +592,12 @@ pub enum GroupError {
     AlreadyJoined {
         /// The group given.
         group: Group,
+    },
+    /// A RADIO with default options would end the connection for one more.
+    #[error("{limit} groups are joined, expected fewer")]
+    TooManyGroups {
+        /// How many are joined.
+        limit: usize,
     },
     /// It has not been joined.
     #[error("{group:?} is not joined, expected a group that is")]
@@ -571,13 +647,30 @@ impl fmt::Display for StillOpen {
 
 impl std::error::Error for StillOpen {}
 
-/// A wait for peers, subscribers or members of a group took too long, or the context was shut down.
+/// A wait for peers, subscribers or members of a group took too long, or had no sense any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("{present} of {wanted} {what} were there when the time was over")]
+#[error("{present} of {wanted} {what} were there when {reason}")]
 pub struct WaitTimeout {
     pub(crate) what: &'static str,
     /// How many there were.
     pub present: usize,
     /// How many were waited for.
     pub wanted: usize,
+    /// Why there was no more waiting.
+    pub reason: WaitEnd,
+}
+
+/// Why nobody waits for peers any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum WaitEnd {
+    /// The time was over.
+    #[error("the time was over")]
+    Timeout,
+    /// The socket's context was shut down ([`Context::shutdown`](crate::Context::shutdown)).
+    #[error("the context of the socket was shut down")]
+    Terminated,
+    /// The socket was closed: a [`Requester`](crate::Requester), by another handle.
+    #[error("the socket was closed")]
+    Closed,
 }

@@ -213,15 +213,15 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, PollError,
-    ProxyError, RecvError, RequestError, SendError, SendFailure, StillOpen, UnknownEndpoint,
-    UnknownPeer, UnknownRoutingId, WaitTimeout,
+    ProxyError, RecvError, RequestError, SendError, SendFailure, StillOpen, SubscribeError,
+    UnknownEndpoint, UnknownPeer, UnknownRoutingId, WaitEnd, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]
 pub use io::{
     ConnectionId, ConnectionSnapshot, DisconnectReason, DropCause, EndpointId, Initiator, Monitor,
-    MonitorOptions, OpenSocket, ProxyFailure, SocketEvent, SocketId, Subscription, ThreadSnapshot,
-    Traffic,
+    MonitorOptions, OpenSocket, ProxyFailure, SocketEvent, SocketId, Subscription,
+    SubscriptionLimit, ThreadSnapshot, Traffic,
 };
 pub use message::{
     Frame, FrameCount, FrameLength, Group, IntoMessage, InvalidGroup, InvalidPeerId,

@@ -144,6 +144,15 @@ impl SocketType {
         )
     }
 
+    /// Whether a socket of this type, within a process and if that is asked for, can have a peer of type `peer`
+    /// though it may not talk to it: what either sends is frames, and nothing that only its own peers understand, as
+    /// groups are.
+    pub(crate) const fn mixes_with(self, peer: SocketType) -> bool {
+        use SocketType::{Dgram, Dish, Radio, Stream};
+        !matches!(self, Radio | Dish | Dgram | Stream)
+            && !matches!(peer, Radio | Dish | Dgram | Stream)
+    }
+
     /// Whether the handshake carries an `Identity` property, even an empty one.
     #[must_use]
     pub const fn announces_identity(self) -> bool {

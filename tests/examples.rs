@@ -10,10 +10,7 @@ mod examples;
 mod process;
 
 use std::collections::HashSet;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
 
 use examples::{example, Example};
 use process::{python, Running};
@@ -47,62 +44,45 @@ fn every_example_prints_what_its_readme_says() {
     let longer = [
         "asyncsrv",
         "chat_room",
-        "metrics_http",
         "missing_messages",
         "threads_inproc",
     ];
     Example::check_all(root(), &root().join("docs/examples.md"), &longer);
 }
 
-/// OpenMetrics 1.0, "Text format": families, each with its type before its samples, and an end.
+/// The pictures of the index page are those of the READMEs, and none is missing.
 #[test]
-fn a_page_of_metrics_is_what_collectors_expect() {
-    let server = example("metrics_http", &["--serve"]);
-    let line = server.line();
-    let address = line.strip_prefix("http://").unwrap();
-    let address = address.strip_suffix("/metrics").unwrap();
-    let mut connection = TcpStream::connect(address).unwrap();
-    let patience = Some(Duration::from_secs(60));
-    connection.set_read_timeout(patience).unwrap();
-    connection
-        .write_all(b"GET /metrics HTTP/1.0\r\n\r\n")
-        .unwrap();
-    let mut response = String::new();
-    connection.read_to_string(&mut response).unwrap();
-    let (head, page) = response.split_once("\r\n\r\n").unwrap();
-    let length = format!("Content-Length: {}", page.len());
-    for wanted in [
-        "HTTP/1.0 200 OK",
-        "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8",
-        &length,
-    ] {
-        assert!(head.lines().any(|line| line == wanted), "{head}");
+fn every_example_has_its_picture_on_the_index_page() {
+    let docs = root().join("docs");
+    let index = std::fs::read_to_string(docs.join("examples.md")).unwrap();
+    let mut seen = HashSet::new();
+    for entry in index.split("\n[`").skip(1) {
+        let Some((name, rest)) = entry.split_once("`](") else {
+            continue;
+        };
+        let (link, rest) = rest.split_once("):").unwrap();
+        let Some(directory) = link.strip_suffix("/README.md") else {
+            continue;
+        };
+        assert!(directory.ends_with(&format!("/{name}")), "{name}: {link}");
+        let readme = std::fs::read_to_string(docs.join(link)).unwrap();
+        let picture = |page: &str| {
+            let block = page.split("```text\n").nth(1)?.split("\n```").next()?;
+            (!block.trim().is_empty()).then(|| block.to_owned())
+        };
+        assert!(picture(rest).is_some(), "{name} without a picture");
+        assert_eq!(picture(rest), picture(&readme), "{name}");
+        assert!(seen.insert(docs.join(link).canonicalize().unwrap()));
     }
-    let families = page.strip_suffix("# EOF\n").unwrap();
-    let mut names = HashSet::new();
-    let (mut family, mut samples_of) = ("", String::new());
-    for line in families.lines() {
-        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
-            ["#", "TYPE", name, kind] => {
-                assert!(names.insert(name), "{name} comes twice");
-                family = name;
-                samples_of = match kind {
-                    "counter" => format!("{name}_total{{"),
-                    "gauge" => format!("{name}{{"),
-                    _ => panic!("{line}"),
-                };
-            }
-            ["#", "HELP", name, text] => assert!(name == family && !text.is_empty(), "{line}"),
-            _ => {
-                assert!(line.starts_with(&samples_of), "{line} of {family}");
-                let value = line.rsplit(' ').next().unwrap();
-                value.parse::<u64>().unwrap();
+    for examples in ["examples", "patterns/examples"] {
+        for entry in std::fs::read_dir(root().join(examples)).unwrap() {
+            let readme = entry.unwrap().path().join("README.md");
+            if let Ok(readme) = readme.canonicalize() {
+                assert!(seen.contains(&readme), "{} is missing", readme.display());
             }
         }
     }
-    for name in ["sinew_messages_received", "sinew_peers"] {
-        assert!(names.contains(name), "{names:?}");
-    }
+    assert!(index.contains("`quickstart`"));
 }
 
 #[test]

@@ -18,8 +18,8 @@ const PARTS: u8 = 4;
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let clients = options.value("--clients", 3)?;
-    let requests: u8 = options.value("--requests", 5)?;
+    let clients = options.count("--clients", 3)?;
+    let requests: u8 = options.count("--requests", 5)?;
     options.end()?;
     let (router, endpoint) = Router::builder().bound("tcp://127.0.0.1:*")?;
     let total = clients * usize::from(requests);

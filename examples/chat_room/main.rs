@@ -95,7 +95,7 @@ impl Person {
     /// Comes in: the first message is the history.
     fn enter(endpoint: impl ToEndpoint, room: &str, name: &str) -> Result<Self> {
         let mut socket = XSub::builder().linger(PATIENCE).connect(endpoint)?;
-        socket.subscribe(room);
+        socket.subscribe(room)?;
         let (room, name) = (room.into(), name.into());
         Ok(Person { socket, room, name })
     }

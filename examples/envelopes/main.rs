@@ -44,7 +44,7 @@ fn main() -> Result {
     // A topic of its own, in the first frame; the address of the sender and so on may follow.
     let mut publisher = Pub::builder().bind("inproc://feed")?;
     let mut sub = Sub::new();
-    sub.subscribe("lima");
+    sub.subscribe("lima")?;
     sub.connect("inproc://feed")?;
     publisher.wait_for_subscribers(1, PATIENCE)?;
     publisher.send(Message::multipart(["lima", "21 degrees"]))?;

@@ -31,7 +31,7 @@ fn client(endpoint: impl ToEndpoint, requests: u64) -> Result {
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let requests = options.value("--requests", 3)?;
+    let requests = options.count("--requests", 3)?;
     match options.words()?.strs()[..] {
         [] => {
             let (rep, endpoint) = Rep::builder().bound("tcp://127.0.0.1:*")?;

@@ -42,7 +42,7 @@ fn main() -> Result {
 
     let mut publisher = Pub::builder().send_hwm(10).bind("inproc://pub")?;
     let mut sub = Sub::builder().recv_hwm(10).build()?;
-    sub.subscribe("");
+    sub.subscribe("")?;
     sub.connect("inproc://pub")?;
     publisher.wait_for_subscribers(1, PATIENCE)?;
     for _ in 0..MESSAGES {

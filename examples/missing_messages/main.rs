@@ -39,7 +39,7 @@ fn main() -> Result {
 fn too_early(mended: bool) -> Result<usize> {
     let (mut publisher, endpoint) = Pub::builder().bound("tcp://127.0.0.1:*")?;
     let mut sub = Sub::new();
-    sub.subscribe("");
+    sub.subscribe("")?;
     sub.connect(&endpoint)?;
     if mended {
         publisher.wait_for_subscribers(1, PATIENCE)?;
@@ -54,9 +54,9 @@ fn too_early(mended: bool) -> Result<usize> {
 fn other_topic(mended: bool) -> Result<usize> {
     let mut publisher = Pub::builder().bind("inproc://topics")?;
     let mut sub = Sub::new();
-    sub.subscribe("end");
+    sub.subscribe("end")?;
     // A subscription is the beginning of the message, and nothing else: no wildcards, no case.
-    sub.subscribe(if mended { "news" } else { "News" });
+    sub.subscribe(if mended { "news" } else { "News" })?;
     sub.connect("inproc://topics")?;
     publisher.wait_for_subscribers(1, PATIENCE)?;
     publish(&mut publisher, COUNT)?;
@@ -71,7 +71,7 @@ fn too_fast(mended: bool) -> Result<usize> {
         .no_drop(mended)
         .bind("inproc://fast")?;
     let mut sub = Sub::builder().recv_hwm(10).build()?;
-    sub.subscribe("");
+    sub.subscribe("")?;
     sub.connect("inproc://fast")?;
     publisher.wait_for_subscribers(1, PATIENCE)?;
     if !mended {

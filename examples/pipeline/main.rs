@@ -48,8 +48,8 @@ fn sink(mut pull: Pull, tasks: u64) -> Result {
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let tasks = options.value("--tasks", 3000)?;
-    let workers = options.value("--workers", 3)?;
+    let tasks = options.count("--tasks", 3000)?;
+    let workers = options.count("--workers", 3)?;
     match options.words()?.strs()[..] {
         [] => {
             let (mut push, mut pull) = (Push::new(), Pull::new());

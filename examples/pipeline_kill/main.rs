@@ -18,7 +18,7 @@ fn worker(tasks: Endpoint, results: Endpoint, control: Endpoint) -> Result {
     let mut pull = Pull::builder().connect(tasks)?;
     let mut push = Push::builder().connect(results)?;
     let mut sub = Sub::new();
-    sub.subscribe("END");
+    sub.subscribe("END")?;
     sub.connect(control)?;
     let mut poller = Poller::new()?;
     loop {
@@ -38,8 +38,8 @@ fn worker(tasks: Endpoint, results: Endpoint, control: Endpoint) -> Result {
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let tasks: u64 = options.value("--tasks", 3000)?;
-    let count = options.value("--workers", 3)?;
+    let tasks: u64 = options.count("--tasks", 3000)?;
+    let count = options.count("--workers", 3)?;
     options.end()?;
     let (mut push, mut pull, mut control) = (Push::new(), Pull::new(), Pub::new());
     let ends = [

@@ -18,7 +18,7 @@ fn main() -> Result {
     let (mut publisher, news) = Pub::builder().bound("ipc://*")?;
     let mut pull = Pull::builder().connect(&tasks)?;
     let mut sub = Sub::new();
-    sub.subscribe("");
+    sub.subscribe("")?;
     sub.connect(&news)?;
     publisher.wait_for_subscribers(1, PATIENCE)?;
     let mut send = || -> Result {

@@ -13,7 +13,7 @@ A publisher over tcp, two subscribers over ipc, and N (100) updates for each thr
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let updates: usize = options.value("--updates", 100)?;
+    let updates: usize = options.count("--updates", 100)?;
     options.end()?;
     let mut front = XSub::new();
     // As with PUB, whoever is too slow is left out; this one waits.
@@ -47,7 +47,7 @@ fn main() -> Result {
 
 fn subscriber(endpoint: Endpoint, topic: &str, updates: usize) -> Result {
     let mut sub = Sub::new();
-    sub.subscribe(topic);
+    sub.subscribe(topic)?;
     sub.connect(endpoint)?;
     for update in 0..updates {
         let message = sub.recv()?;

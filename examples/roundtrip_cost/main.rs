@@ -13,8 +13,8 @@ Times N (10000) requests over tcp, once in lock-step and once with up to WINDOW 
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let requests: usize = options.value("--requests", 10_000)?;
-    let window: usize = options.value("--window", 500)?;
+    let requests: usize = options.count("--requests", 10_000)?;
+    let window: usize = options.count("--window", 500)?;
     options.end()?;
     if !(1..=1000).contains(&window) {
         // With more, both sides might wait at their high-water marks for each other.

@@ -13,9 +13,9 @@ N (3) clients send N (100) requests each to N (2) services, by way of a broker."
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let clients: usize = options.value("--clients", 3)?;
-    let services: usize = options.value("--services", 2)?;
-    let requests: usize = options.value("--requests", 100)?;
+    let clients: usize = options.count("--clients", 3)?;
+    let services: usize = options.count("--services", 2)?;
+    let requests: usize = options.count("--requests", 100)?;
     options.end()?;
     let (mut front, mut back) = (Router::new(), Dealer::new());
     let (asked, served) = (

@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each example uses a part of it")]
 
 use std::error::Error;
-use std::fmt::Display;
+use std::fmt::{self, Debug, Display};
 use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
@@ -37,7 +37,22 @@ impl Options {
     where
         T::Err: Display,
     {
-        Ok(self.0.opt_value_from_str(name)?.unwrap_or(default))
+        let given = self.0.opt_value_from_str(name);
+        let given = given.map_err(|error| Misuse(format!("{name}: {error}; see --help")))?;
+        Ok(given.unwrap_or(default))
+    }
+
+    /// One at least: with none of them there would be nothing to see, or something to wait for that never comes.
+    pub(crate) fn count<T>(&mut self, name: &'static str, default: T) -> Result<T>
+    where
+        T: FromStr + Default + PartialEq,
+        T::Err: Display,
+    {
+        let count = self.value(name, default)?;
+        if count == T::default() {
+            return Err(Misuse(format!("{name} 0: expected 1 or more; see --help")).into());
+        }
+        Ok(count)
     }
 
     /// What is left: words that are no options.
@@ -46,7 +61,7 @@ impl Options {
         for word in self.0.finish() {
             let word = word.into_string().map_err(|word| format!("{word:?}"))?;
             if word.starts_with('-') {
-                return Err(format!("there is no option {word}; see --help").into());
+                return Err(Misuse(format!("there is no option {word}; see --help")).into());
             }
             words.push(word);
         }
@@ -57,7 +72,7 @@ impl Options {
     pub(crate) fn end(self) -> Result {
         match self.words()?.0.first() {
             None => Ok(()),
-            Some(word) => Err(format!("what is {word}? see --help").into()),
+            Some(word) => Err(Misuse(format!("what is {word}? see --help")).into()),
         }
     }
 }
@@ -69,6 +84,23 @@ impl Words {
         self.0.iter().map(String::as_str).collect()
     }
 }
+
+/// What is wrong with the command line, for whoever wrote it: `main` shows an error as `Debug` does.
+struct Misuse(String);
+
+impl Debug for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Error for Misuse {}
 
 /// What was given makes no sense.
 pub(crate) fn misused(usage: &str) -> ! {

@@ -13,7 +13,7 @@ Sends N (1000) requests over inproc, ipc and tcp, and prints how long one takes.
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let requests = options.value("--requests", 1000)?;
+    let requests = options.count("--requests", 1000)?;
     options.end()?;
     for endpoint in ["inproc://echo", "ipc://*", "tcp://127.0.0.1:*"] {
         let mut rep = Rep::new();

@@ -31,7 +31,7 @@ fn publisher(mut publisher: Pub, updates: u32, subscribers: usize) -> Result {
 fn subscriber(endpoint: impl ToEndpoint, city: &str, updates: u32) -> Result<f64> {
     let mut sub = Sub::new();
     // A subscription is a prefix: with the space, `lima` is not also `limassol`.
-    sub.subscribe(format!("{city} "));
+    sub.subscribe(format!("{city} "))?;
     sub.connect(endpoint)?;
     let mut sum = 0.0;
     for _ in 0..updates {
@@ -44,8 +44,8 @@ fn subscriber(endpoint: impl ToEndpoint, city: &str, updates: u32) -> Result<f64
 
 fn main() -> Result {
     let mut options = Options::new(USAGE);
-    let updates = options.value("--updates", 100)?;
-    let subscribers = options.value("--subscribers", 1)?;
+    let updates = options.count("--updates", 100)?;
+    let subscribers = options.count("--subscribers", 1)?;
     // `send` never waits, unless told so: a subscriber that cannot keep up loses messages.
     let feed = Pub::builder().no_drop(true);
     match options.words()?.strs()[..] {

@@ -1,6 +1,7 @@
 //! Limits on what is queued, received and remembered.
 
 use super::OptionError;
+use crate::message::Message;
 
 /// How much one pipe queues before it is full: messages and bytes, whichever is reached first.
 ///
@@ -76,6 +77,23 @@ impl SendLimits {
         }
     }
 
+    /// Whether a message that comes by itself is one that may be sent.
+    pub(super) fn validate_greeting(
+        &self,
+        option: &'static str,
+        message: &Message,
+    ) -> Result<(), OptionError> {
+        let largest = message.frames().iter().map(|frame| frame.len() as u64);
+        match self.exceeded(largest.max().unwrap_or(0), message.byte_len() as u64) {
+            Some((size, limit)) => Err(OptionError::new(
+                option,
+                format_args!("{size} octets while at most {limit} are sent"),
+                "at most `max_send_size`, or `None` for that",
+            )),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn validate(&self) -> Result<(), OptionError> {
         if self.message_bytes < LEAST_SEND_LIMIT {
             return Err(OptionError::new(
@@ -107,6 +125,8 @@ pub(crate) const LEAST_SEND_LIMIT: u64 = 256 * 1024;
 pub(crate) struct SubscriptionLimits {
     /// Distinct topics.
     pub(crate) topics: u32,
+    /// Distinct groups.
+    pub(crate) groups: u32,
     /// Octets in one topic.
     pub(crate) topic_bytes: u32,
     /// Octets in all topics together.
@@ -236,11 +256,17 @@ impl Default for MessageLimits {
 
 impl SubscriptionLimits {
     pub(super) fn validate(&self) -> Result<(), OptionError> {
-        if u64::from(self.topic_bytes) > self.total_bytes {
+        for (option, given) in [("max_topics", self.topics), ("max_groups", self.groups)] {
+            if given == 0 {
+                return Err(OptionError::new(option, given, "from 1 to 4294967295"));
+            }
+        }
+        if self.topic_bytes == 0 || u64::from(self.topic_bytes) > self.total_bytes {
+            // As much as all topics of a peer together, which is no option.
             return Err(OptionError::new(
                 "max_topic_length",
                 self.topic_bytes,
-                "at most the budget for all topics of a peer",
+                "from 1 to 67108864 octets",
             ));
         }
         Ok(())
@@ -251,6 +277,7 @@ impl Default for SubscriptionLimits {
     fn default() -> Self {
         SubscriptionLimits {
             topics: 1 << 20,
+            groups: 1 << 20,
             topic_bytes: 64 << 10,
             // A million topics of 64 octets each.
             total_bytes: 64 << 20,

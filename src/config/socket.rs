@@ -40,6 +40,10 @@ pub struct SocketConfig {
     pub(crate) routing_id: Option<RoutingId>,
     /// Whether peers that speak ZMTP 2.0 or 1.0 are accepted. Default no.
     pub(crate) legacy_peers: bool,
+    /// Whether peers are forgiven what breaks rules and can be understood nevertheless. Default no.
+    pub(crate) lenient_peers: bool,
+    /// Whether inproc peers may be of a type that this one may not talk to. Default no.
+    pub(crate) any_inproc_type: bool,
     /// Whether messages are queued only to completed connections. Default no.
     pub(crate) immediate: bool,
     /// What is kept per peer and direction, in place of a queue. Default off.
@@ -123,12 +127,20 @@ impl SocketConfig {
         self.limits.validate()?;
         self.send_limits.validate()?;
         self.subscriptions.validate()?;
+        for (option, message) in [
+            ("hello_message", &self.notes.hello),
+            ("disconnect_message", &self.notes.disconnect),
+            ("hiccup_message", &self.notes.hiccup),
+            ("welcome_message", &self.welcome),
+        ] {
+            if let Some(message) = message {
+                self.send_limits.validate_greeting(option, message)?;
+            }
+        }
         for (option, value) in [
             ("connect_timeout", self.connect_timeout),
             ("handshake_timeout", self.handshake_timeout),
             ("tcp_user_timeout", self.tcp.user_timeout),
-            ("tcp_keepalive_idle", self.tcp.keepalive_idle),
-            ("tcp_keepalive_interval", self.tcp.keepalive_interval),
         ] {
             if let Some(given) = value {
                 if given < Duration::from_millis(1) || given > LONGEST {
@@ -157,10 +169,6 @@ impl SocketConfig {
             (
                 "kernel_recv_buffer",
                 to_u64(self.tcp.recv_buffer.unwrap_or(1)),
-            ),
-            (
-                "tcp_keepalive_count",
-                u64::from(self.tcp.keepalive_count.unwrap_or(1)),
             ),
         ] {
             // The system takes all of these as a C int.
@@ -196,8 +204,16 @@ impl SocketConfig {
                 self.attach_properties == next.attach_properties,
             ),
             (
-                "max_topics, max_topic_length or max_groups",
-                self.subscriptions == next.subscriptions,
+                "max_topics",
+                self.subscriptions.topics == next.subscriptions.topics,
+            ),
+            (
+                "max_groups",
+                self.subscriptions.groups == next.subscriptions.groups,
+            ),
+            (
+                "max_topic_length",
+                self.subscriptions.topic_bytes == next.subscriptions.topic_bytes,
             ),
         ];
         match fixed.iter().find(|(_, same)| !same) {
@@ -255,6 +271,11 @@ const NAME_SHOWN: usize = 64;
 const METADATA_ENTRIES: usize = 128;
 const METADATA_OCTETS: usize = 32 * 1024;
 
+/// The most that Linux takes (tcp(7), TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT). It would be refused of
+/// every connection, and not before.
+const KEEPALIVE_SECONDS: u64 = 32767;
+const KEEPALIVE_PROBES: u32 = 127;
+
 impl TcpConfig {
     fn validate(&self) -> Result<(), OptionError> {
         let detail = self.keepalive_idle.is_some()
@@ -272,13 +293,24 @@ impl TcpConfig {
             ("tcp_keepalive_interval", self.keepalive_interval),
         ] {
             // The system counts seconds; a fraction would silently become 0 or another number.
-            if let Some(given) = value.filter(|v| v.subsec_nanos() != 0) {
+            let fits = |given: &Duration| {
+                given.subsec_nanos() == 0 && (1..=KEEPALIVE_SECONDS).contains(&given.as_secs())
+            };
+            if let Some(given) = value.filter(|given| !fits(given)) {
                 return Err(OptionError::new(
                     option,
                     format_args!("{given:?}"),
-                    "whole seconds",
+                    "whole seconds from 1 s to 32767 s, or `None`",
                 ));
             }
+        }
+        let fits = |given: &u32| (1..=KEEPALIVE_PROBES).contains(given);
+        if let Some(given) = self.keepalive_count.filter(|given| !fits(given)) {
+            return Err(OptionError::new(
+                "tcp_keepalive_count",
+                given,
+                "from 1 to 127, or `None`",
+            ));
         }
         if let Some(given) = self.priority.filter(|given| *given > MAX_C_INT) {
             return Err(OptionError::new("priority", given, "from 0 to 2147483647"));
@@ -324,6 +356,8 @@ impl Default for SocketConfig {
             subscriptions: SubscriptionLimits::default(),
             routing_id: None,
             legacy_peers: false,
+            lenient_peers: false,
+            any_inproc_type: false,
             immediate: false,
             conflate: Conflate::Off,
             attach_properties: false,
@@ -384,7 +418,8 @@ mod tests {
     use std::time::Duration;
 
     use super::SocketConfig;
-    use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy};
+    use crate::config::{Heartbeat, HighWaterMark, ReconnectPolicy, SendLimits};
+    use crate::message::Message;
 
     #[test]
     fn defaults_are_valid() {
@@ -405,13 +440,26 @@ mod tests {
         };
         config.limits.frame_bytes = u64::MAX;
         config.limits.message_bytes = u64::MAX;
+        config.subscriptions.topics = 1;
+        config.subscriptions.groups = u32::MAX;
+        config.subscriptions.topic_bytes = 64 << 20;
+        config.send_limits = SendLimits::of(Some(1 << 18));
+        config.notes.hello = Some(Message::from(vec![0; 1 << 18]));
         assert_eq!(config.validate(), Ok(()));
+        config.send_limits = SendLimits::unlimited();
+        config.welcome = Some(Message::from(vec![0; (64 << 20) + 1]));
+        assert_eq!(config.validate(), Ok(()));
+        for (ttl, sent) in [(0, 0), (100, 1), (150, 1), (6_553_500, u16::MAX)] {
+            config.heartbeat = Heartbeat::default().ttl(Duration::from_millis(ttl));
+            assert_eq!(config.validate(), Ok(()));
+            assert_eq!(config.heartbeat.ttl_deciseconds(), sent);
+        }
     }
 
     #[test]
     fn impossible_values_are_named() {
         type Change = fn(&mut SocketConfig);
-        let table: [(Change, &str); 21] = [
+        let table: [(Change, &str); 34] = [
             (
                 |c| c.send_hwm = 0.into(),
                 "option `send_hwm` cannot be 0 messages: expected at least 1, or `HighWaterMark::unlimited()` for no limit",
@@ -437,7 +485,19 @@ mod tests {
             ),
             (
                 |c| c.heartbeat = Heartbeat::default().ttl(Duration::from_secs(6554)),
-                "option `heartbeat` cannot be a ttl of 6554s: expected at most 6553.5 s",
+                "option `heartbeat` cannot be a ttl of 6554s: expected from 100 ms to 6553.5 s, or zero",
+            ),
+            (
+                |c| c.heartbeat = Heartbeat::default().ttl(Duration::from_millis(6_553_501)),
+                "option `heartbeat` cannot be a ttl of 6553.501s: expected from 100 ms to 6553.5 s, or zero",
+            ),
+            (
+                |c| c.heartbeat = Heartbeat::default().ttl(Duration::from_millis(99)),
+                "option `heartbeat` cannot be a ttl of 99ms: expected from 100 ms to 6553.5 s, or zero",
+            ),
+            (
+                |c| c.heartbeat = Heartbeat::default().ttl(Duration::from_nanos(1)),
+                "option `heartbeat` cannot be a ttl of 1ns: expected from 100 ms to 6553.5 s, or zero",
             ),
             (
                 |c| c.handshake_timeout = Some(Duration::ZERO),
@@ -456,8 +516,45 @@ mod tests {
                 "option `max_frames` cannot be 0: expected at least 1 frame",
             ),
             (
-                |c| c.subscriptions.total_bytes = 1,
-                "option `max_topic_length` cannot be 65536: expected at most the budget for all topics of a peer",
+                |c| c.subscriptions.topic_bytes = (64 << 20) + 1,
+                "option `max_topic_length` cannot be 67108865: expected from 1 to 67108864 octets",
+            ),
+            (
+                |c| c.subscriptions.topic_bytes = 0,
+                "option `max_topic_length` cannot be 0: expected from 1 to 67108864 octets",
+            ),
+            (
+                |c| c.subscriptions.topics = 0,
+                "option `max_topics` cannot be 0: expected from 1 to 4294967295",
+            ),
+            (
+                |c| c.subscriptions.groups = 0,
+                "option `max_groups` cannot be 0: expected from 1 to 4294967295",
+            ),
+            (
+                |c| {
+                    c.send_limits = SendLimits::of(Some(1 << 18));
+                    c.notes.hello = Some(Message::from(vec![0; (1 << 18) + 1]));
+                },
+                "option `hello_message` cannot be 262145 octets while at most 262144 are sent: expected at most `max_send_size`, or `None` for that",
+            ),
+            (
+                |c| {
+                    c.send_limits = SendLimits::of(Some(1 << 18));
+                    c.notes.disconnect = Some(Message::multipart([vec![0; 1 << 18], vec![0]]));
+                },
+                "option `disconnect_message` cannot be 262145 octets while at most 262144 are sent: expected at most `max_send_size`, or `None` for that",
+            ),
+            (
+                |c| {
+                    c.send_limits = SendLimits::of(Some(1 << 18));
+                    c.notes.hiccup = Some(Message::from(vec![0; (1 << 18) + 1]));
+                },
+                "option `hiccup_message` cannot be 262145 octets while at most 262144 are sent: expected at most `max_send_size`, or `None` for that",
+            ),
+            (
+                |c| c.welcome = Some(Message::from(vec![0; (64 << 20) + 1])),
+                "option `welcome_message` cannot be 67108865 octets while at most 67108864 are sent: expected at most `max_send_size`, or `None` for that",
             ),
             (
                 |c| c.backlog = 0,
@@ -476,7 +573,28 @@ mod tests {
                     c.tcp.keepalive = Some(true);
                     c.tcp.keepalive_idle = Some(Duration::from_millis(1500));
                 },
-                "option `tcp_keepalive_idle` cannot be 1.5s: expected whole seconds",
+                "option `tcp_keepalive_idle` cannot be 1.5s: expected whole seconds from 1 s to 32767 s, or `None`",
+            ),
+            (
+                |c| {
+                    c.tcp.keepalive = Some(true);
+                    c.tcp.keepalive_idle = Some(Duration::from_secs(32768));
+                },
+                "option `tcp_keepalive_idle` cannot be 32768s: expected whole seconds from 1 s to 32767 s, or `None`",
+            ),
+            (
+                |c| {
+                    c.tcp.keepalive = Some(true);
+                    c.tcp.keepalive_interval = Some(Duration::ZERO);
+                },
+                "option `tcp_keepalive_interval` cannot be 0ns: expected whole seconds from 1 s to 32767 s, or `None`",
+            ),
+            (
+                |c| {
+                    c.tcp.keepalive = Some(true);
+                    c.tcp.keepalive_count = Some(128);
+                },
+                "option `tcp_keepalive_count` cannot be 128: expected from 1 to 127, or `None`",
             ),
             (
                 |c| c.tcp.bind_to_device = Some(String::new()),

@@ -232,8 +232,10 @@ impl Heartbeat {
         self
     }
 
-    /// The same, asking the *peer* to drop the connection when it hears nothing for this long. Sent
-    /// in steps of 100 ms, at most 6553.5 s; zero, the default, asks nothing.
+    /// The same, asking the *peer* to drop the connection when it hears nothing for this long: from 100 ms to
+    /// 6553.5 s, or zero, the default, to ask nothing. Pings carry it in steps of 100 ms (two octets of tenths of a second;
+    /// 37/ZMTP 3.1, "Connection Heartbeating"); what is between two steps is taken for the lower one. Other values are
+    /// reported by what makes the socket, unless there are no pings.
     #[must_use]
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.ttl = ttl;
@@ -265,11 +267,11 @@ impl Heartbeat {
             ("interval", interval, expected)
         } else if !self.timeout.is_zero() && !(MIN_HEARTBEAT..=LONGEST).contains(&self.timeout) {
             ("timeout", self.timeout, "from 1 ms to 30 days, or zero")
-        } else if self.ttl > MAX_TTL {
+        } else if !self.ttl.is_zero() && !(MIN_TTL..=MAX_TTL).contains(&self.ttl) {
             return Err(OptionError::new(
                 "heartbeat",
                 format_args!("a ttl of {:?}", self.ttl),
-                "at most 6553.5 s",
+                "from 100 ms to 6553.5 s, or zero",
             ));
         } else {
             return Ok(());
@@ -302,5 +304,6 @@ pub(super) const LONGEST: Duration = Duration::from_secs(30 * 24 * 3600);
 const MIN_RECONNECT: Duration = Duration::from_millis(1);
 const MIN_HEARTBEAT: Duration = Duration::from_millis(1);
 
-/// A 16-bit count of tenths of a second.
+/// A 16-bit count of tenths of a second, in which 0 asks nothing.
+const MIN_TTL: Duration = Duration::from_millis(100);
 const MAX_TTL: Duration = Duration::from_millis(6_553_500);

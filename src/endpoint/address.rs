@@ -26,7 +26,7 @@ pub(crate) struct UdpAddress {
 
 impl Address {
     /// The host and the port of everything that has them.
-    pub(super) fn host_port(&self) -> Option<&HostPort> {
+    pub(crate) fn host_port(&self) -> Option<&HostPort> {
         match self {
             Address::Udp(udp) => Some(&udp.target),
             other => other.tcp_target(),
@@ -75,7 +75,7 @@ pub(crate) enum Host {
     /// `*`: every address of this host.
     Any,
     V4(Ipv4Addr),
-    /// An address and, for link-local ones, the name or index of the interface.
+    /// An address and, for link-local ones above all, the name or index of the interface.
     V6(Ipv6Addr, Option<Box<str>>),
     /// A host name or an interface name: the text does not tell which.
     Name(Box<str>),
@@ -114,7 +114,8 @@ impl HostPort {
         }
     }
 
-    /// The address, if it is numeric; a zone counts as numeric if it is an index.
+    /// The address, if it is numeric; a zone counts as numeric if it is an index. Whether there is such an
+    /// interface is not looked up.
     pub(crate) fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.host {
             Host::V4(ip) => Some(SocketAddr::new(IpAddr::V4(*ip), self.port)),

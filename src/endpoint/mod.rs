@@ -152,6 +152,20 @@ impl Endpoint {
         self.0.host_port()?.socket_addr()
     }
 
+    /// The same endpoint with this address for its host and port. `None` for transports without.
+    pub(crate) fn at(&self, addr: SocketAddr) -> Option<Self> {
+        let mut address = self.0.clone();
+        let target = match &mut address {
+            Address::Tcp(tcp) => &mut tcp.target,
+            Address::Udp(udp) => &mut udp.target,
+            #[cfg(feature = "ws")]
+            Address::Ws(ws) => &mut ws.target,
+            Address::Ipc(_) | Address::Inproc(_) => return None,
+        };
+        *target = HostPort::of(addr);
+        Some(Endpoint(address))
+    }
+
     /// The path of a WebSocket. `None` for other transports.
     #[cfg(feature = "ws")]
     #[must_use]

@@ -93,6 +93,29 @@ pub(crate) fn decode_header(input: &[u8]) -> Result<Option<Header>, FrameError> 
     }))
 }
 
+/// As [`decode_header`], of a peer that is forgiven bits which it may not set: they are ignored.
+#[inline]
+pub(crate) fn decode_lenient_header(input: &[u8]) -> Result<Option<Header>, FrameError> {
+    match decode_header(input) {
+        Err(FrameError::ReservedBits(flags) | FrameError::CommandWithMore(flags)) => {
+            let mut start = [0; MAX_HEADER];
+            let len = input.len().min(MAX_HEADER);
+            start[..len].copy_from_slice(&input[..len]);
+            start[0] = forgive(flags);
+            decode_header(&start[..len])
+        }
+        strict => strict,
+    }
+}
+
+/// Flags without the bits that may not be set.
+pub(crate) fn forgive(flags: u8) -> u8 {
+    match flags & COMMAND {
+        0 => flags & !RESERVED,
+        _ => flags & !(RESERVED | MORE),
+    }
+}
+
 /// How far the start of `input` is whole messages of a single frame with a short header, `max` of them
 /// at most: in octets and in messages. What follows, if anything, needs a closer look.
 #[inline]
@@ -225,6 +248,26 @@ mod tests {
         );
         huge[1..].copy_from_slice(&(1u64 << 63).to_be_bytes());
         assert_eq!(decode_header(&huge), Err(FrameError::SizeOverflow(1 << 63)));
+    }
+
+    #[test]
+    fn what_is_forgiven_is_as_if_it_had_not_been_set() {
+        for flags in 0..=u8::MAX {
+            let octets = [flags, 0, 0, 0, 0, 0, 0, 0, 5];
+            let sound = [forgive(flags), 0, 0, 0, 0, 0, 0, 0, 5];
+            for len in 0..=octets.len() {
+                let lenient = decode_lenient_header(&octets[..len]);
+                assert_eq!(lenient, decode_header(&sound[..len]), "{flags} {len}");
+                if let Ok(strict) = decode_header(&octets[..len]) {
+                    assert_eq!(lenient, Ok(strict), "{flags} {len}");
+                }
+            }
+        }
+        // What is no matter of flags stays wrong.
+        assert_eq!(
+            decode_lenient_header(&[0xff; 9]),
+            Err(FrameError::SizeOverflow(u64::MAX))
+        );
     }
 
     proptest! {

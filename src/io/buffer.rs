@@ -40,6 +40,13 @@ impl ReadBuffer {
         &self.memory[..self.filled]
     }
 
+    /// Replaces the first octet of the input, if there is one.
+    pub(crate) fn replace_first(&mut self, octet: u8) {
+        if let Some(first) = self.memory[..self.filled].first_mut() {
+            *first = octet;
+        }
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.filled == 0
     }

@@ -6,7 +6,7 @@
 //! stays away.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Registry, Token, Waker};
@@ -55,7 +55,9 @@ pub(crate) enum Waits {
 
 struct Driven {
     key: PipeKey,
-    link: Arc<Link>,
+    /// Not kept alive: the descriptor of a lost connection must not wait for the next call.
+    link: Weak<Link>,
+    waits: Waits,
     /// An event told of input, or there may have been some before the poll knew the descriptor.
     ready: bool,
 }
@@ -88,7 +90,8 @@ impl CallerPoll {
     /// Takes reading of a connection over, if it is not with this caller already. If the system has no descriptors
     /// left for that, the caller waits in the ordinary way.
     pub(crate) fn adopt(&mut self, key: PipeKey, link: &Arc<Link>, waits: Waits) {
-        let known = self.links.iter().position(|d| Arc::ptr_eq(&d.link, link));
+        let is_it = |driven: &Driven| Weak::as_ptr(&driven.link) == Arc::as_ptr(link);
+        let known = self.links.iter().position(is_it);
         let is_task = waits == Waits::Task;
         if known.is_some()
             && link.reading.is_with_caller()
@@ -112,10 +115,14 @@ impl CallerPoll {
         }
         match known {
             // The I/O thread had taken it back meanwhile.
-            Some(known) => self.links[known].ready = true,
+            Some(known) => {
+                self.links[known].ready = true;
+                self.links[known].waits = waits;
+            }
             None => self.links.push(Driven {
                 key,
-                link: Arc::clone(link),
+                link: Arc::downgrade(link),
+                waits,
                 ready: true,
             }),
         }
@@ -124,9 +131,12 @@ impl CallerPoll {
     /// Gives those connections back that are not read by a task.
     pub(crate) fn retain_for_task(&mut self) {
         self.links.retain(|driven| {
-            let keep = driven.link.reading.is_with_task();
+            let Some(link) = driven.link.upgrade() else {
+                return false;
+            };
+            let keep = link.reading.is_with_task();
             if !keep {
-                driven.link.return_from_caller();
+                link.return_from_caller();
             }
             keep
         });
@@ -137,29 +147,32 @@ impl CallerPoll {
 
     /// Whether a task reads any of the connections.
     pub(crate) fn is_task(&self) -> bool {
-        self.links
-            .iter()
-            .any(|driven| driven.link.reading.is_with_task())
+        alive(&self.links).any(|link| link.reading.is_with_task())
     }
 
     /// Takes note of what a task has been told.
     pub(crate) fn take_told(&mut self) {
-        for driven in &mut self.links {
-            driven.ready |= driven.link.reading.take_told();
+        for driven in self
+            .links
+            .iter_mut()
+            .filter(|driven| driven.waits == Waits::Task)
+        {
+            let link = driven.link.upgrade();
+            driven.ready |= link.is_some_and(|link| link.reading.take_told());
         }
     }
 
     /// A task is about to wait: the port's event tells it of input.
     pub(crate) fn task_waits(&self) {
-        for driven in &self.links {
-            driven.link.reading.task_waits(&driven.link);
+        for link in alive(&self.links) {
+            link.reading.task_waits(&link);
         }
     }
 
     /// Gives every connection back to its I/O thread.
     pub(crate) fn release(&mut self) {
         for driven in self.links.drain(..) {
-            driven.link.return_from_caller();
+            driven.give_back();
         }
         self.buffers.clear();
     }
@@ -168,7 +181,7 @@ impl CallerPoll {
     pub(crate) fn forget(&mut self, key: PipeKey) {
         self.links.retain(|driven| {
             if driven.key == key {
-                driven.link.return_from_caller();
+                driven.give_back();
             }
             driven.key != key
         });
@@ -198,15 +211,19 @@ impl CallerPoll {
     pub(crate) fn pump(&mut self, mut before: impl FnMut(PipeKey)) {
         let buffers = &mut self.buffers;
         for driven in self.links.iter_mut().filter(|driven| driven.ready) {
+            let Some(link) = driven.link.upgrade() else {
+                driven.ready = false;
+                continue;
+            };
             before(driven.key);
-            driven.link.reading.caller_runs();
-            let outcome = driven.link.read_for_caller(buffers, TURN);
-            let then = driven.link.reading.caller_ran(outcome);
+            link.reading.caller_runs();
+            let outcome = link.read_for_caller(buffers, TURN);
+            let then = link.reading.caller_ran(outcome);
             driven.ready = then == Then::GoOn;
             match then {
                 Then::GoOn | Then::Wait => {}
-                Then::HandBack => driven.link.resume_input(),
-                Then::Attend => driven.link.attend(),
+                Then::HandBack => link.resume_input(),
+                Then::Attend => link.attend(),
             }
         }
     }
@@ -223,14 +240,10 @@ impl CallerPoll {
         if !event.begin_custom(Arc::clone(&sleep.waker) as Arc<dyn Unpark>) {
             return true;
         }
-        for driven in &self.links {
-            driven.link.reading.caller_waits();
-        }
+        alive(&self.links).for_each(|link| link.reading.caller_waits());
         let timeout = until.saturating_duration_since(now);
         let polled = sleep.poll.poll(&mut sleep.events, Some(timeout));
-        for driven in &self.links {
-            driven.link.reading.caller_wakes();
-        }
+        alive(&self.links).for_each(|link| link.reading.caller_wakes());
         let mut any = event.end_custom() || polled.is_err();
         if polled.is_err() {
             sleep.events.clear();
@@ -244,12 +257,26 @@ impl CallerPoll {
                 .find(|driven| driven.key.index as usize == index);
             if let Some(driven) = driven {
                 driven.ready = true;
-                if event.is_read_closed() || event.is_error() {
-                    driven.link.reading.set_ending();
+                let ends = event.is_read_closed() || event.is_error();
+                if let Some(link) = driven.link.upgrade().filter(|_| ends) {
+                    link.reading.set_ending();
                 }
             }
         }
         any
+    }
+}
+
+/// Those that have not been closed.
+fn alive(links: &[Driven]) -> impl Iterator<Item = Arc<Link>> + '_ {
+    links.iter().filter_map(|driven| driven.link.upgrade())
+}
+
+impl Driven {
+    fn give_back(&self) {
+        if let Some(link) = self.link.upgrade() {
+            link.return_from_caller();
+        }
     }
 }
 

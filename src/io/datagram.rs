@@ -28,7 +28,7 @@ use crate::message::{Frame, Message};
 use crate::pipe::{Reader, Signal};
 use crate::socket_type::SocketType;
 use crate::sync::{barrier, clock};
-use crate::transport::{Datagrams, Family};
+use crate::transport::{known_addr, Datagrams, Family};
 
 /// The most octets of a datagram, with everything that is in it.
 pub(crate) const MAX_DATAGRAM: usize = 8192;
@@ -135,7 +135,7 @@ pub(crate) fn connect_datagrams(
     let Address::Udp(address) = endpoint.address() else {
         return Err(io::ErrorKind::InvalidInput.into());
     };
-    let way = match address.target.socket_addr() {
+    let way = match known_addr(&address.target) {
         Some(target) => {
             let socket = Datagrams::towards(target, address, &port.settings().config)?;
             Way::To(socket, target)

@@ -622,23 +622,29 @@ impl DialerSlot {
 }
 
 /// Ends the pipes of a peer that will not come back.
-pub(super) fn release_ends(port: &Arc<Port>, ends: PipeEnds, closing: bool) {
-    let PipeEnds {
-        key,
-        reader,
-        writer,
-    } = ends;
+pub(super) fn release_ends(port: &Arc<Port>, mut ends: PipeEnds, closing: bool) {
     if closing {
-        let unsent = reader.as_ref().map_or(0, Reader::queued_messages);
+        let unsent = ends.reader.as_ref().map_or(0, Reader::queued_messages);
         Counters::add(&port.counters.unsent, unsent);
     }
-    let flow = port.flow();
-    if flow.sends {
-        port.end_out(key, reader);
+    release_out(port, &mut ends);
+    release_in(port, ends);
+}
+
+/// Ends what is sent to it.
+pub(super) fn release_out(port: &Port, ends: &mut PipeEnds) {
+    let reader = ends.reader.take();
+    if port.flow().sends {
+        port.end_out(ends.key, reader);
     }
+}
+
+/// Ends what is received from it, behind all that is there.
+pub(super) fn release_in(port: &Port, ends: PipeEnds) {
+    let PipeEnds { key, writer, .. } = ends;
     // The in-pipe is closed first: the socket then knows that what it holds is all.
     drop(writer);
-    if flow.receives {
+    if port.flow().receives {
         port.end_in(key, None);
     }
 }

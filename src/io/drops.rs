@@ -14,7 +14,10 @@ pub enum DropCause {
     /// The peer it was for had its high-water mark of messages waiting, or the budget of the context was used up; over
     /// udp, this socket had. With conflation by topic, it gave way to other topics.
     Full,
-    /// The peer it was for is gone.
+    /// The peer it was for is gone. What waited for it is counted, and told to monitors, when the connection ends,
+    /// before the end itself; what is sent to it after that, when the socket takes note of the end. Of PUSH and SCATTER,
+    /// what had not been written to a connection goes to other peers. Over inproc, what the peer has received is not lost,
+    /// and what waits for it is when it is closed: one that is only disconnected may still receive it.
     PeerLost,
     /// The pattern has no use for what was received.
     Unexpected,

@@ -56,6 +56,14 @@ pub enum SocketEvent {
         /// This binding.
         endpoint_id: EndpointId,
     },
+    /// An endpoint was not bound. Told also to who has called `bind`, by its error. Not of a listener that was made
+    /// elsewhere, nor of an endpoint that this kind of socket cannot be bound to.
+    BindFailed {
+        /// The endpoint given.
+        endpoint: Endpoint,
+        /// Why.
+        reason: DisconnectReason,
+    },
     /// A connection could not be accepted. The listener stays; if descriptors have run out it pauses
     /// for `retry_in`.
     AcceptFailed {
@@ -168,6 +176,21 @@ pub enum SocketEvent {
     /// A peer has taken a subscription back (left a group). Those of a peer that is gone end with its
     /// connection, and are not told one by one. Only for a monitor that asks for it.
     SubscriptionRemoved(Subscription),
+    /// A peer over inproc has subscribed to more than this socket accepts (`max_topics`, `max_topic_length`; `max_groups`
+    /// of a RADIO), and goes without that until there is room for it. Over other transports such a peer is
+    /// disconnected, for [`DisconnectReason::SubscriptionLimit`].
+    SubscriptionRefused {
+        /// The connection.
+        connection: ConnectionId,
+        /// The endpoint bound or connected to.
+        endpoint: Endpoint,
+        /// What the peer is called, as in `HandshakeSucceeded`.
+        routing_id: Option<RoutingId>,
+        /// Octets in the topic, or in the name of the group.
+        topic_length: usize,
+        /// What it exceeds.
+        limit: SubscriptionLimit,
+    },
     /// Messages of this socket were dropped since the last such event, or since the monitor was made. Told
     /// when everything else has been read, in one event for each cause, however many they are.
     ///
@@ -203,6 +226,33 @@ pub struct Subscription {
     pub topic: Bytes,
 }
 
+/// A limit on what one peer may subscribe to (join).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Error)]
+#[non_exhaustive]
+pub enum SubscriptionLimit {
+    /// The option `max_topics`; of a RADIO, `max_groups`.
+    #[error("at most {limit} of one peer are accepted")]
+    Number {
+        /// The most of one peer.
+        limit: u32,
+    },
+    /// The option `max_topic_length`.
+    #[error("at most {limit} octets in one are accepted")]
+    Length {
+        /// Octets in one topic.
+        limit: u32,
+    },
+    /// What the topics of one peer may have together.
+    #[error("at most {limit} octets in all of one peer are accepted")]
+    Octets {
+        /// Octets in all topics.
+        limit: u64,
+    },
+    /// There is no room for one more of anybody.
+    #[error("there is no room for one more of anybody")]
+    Room,
+}
+
 /// Who ended a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -231,6 +281,7 @@ impl SocketEvent {
     pub fn kind(&self) -> &'static str {
         match self {
             SocketEvent::Listening { .. } => "listening",
+            SocketEvent::BindFailed { .. } => "bind_failed",
             SocketEvent::AcceptFailed { .. } => "accept_failed",
             SocketEvent::Accepted { .. } => "accepted",
             SocketEvent::Connected { .. } => "connected",
@@ -242,6 +293,7 @@ impl SocketEvent {
             SocketEvent::Closed { .. } => "closed",
             SocketEvent::SubscriptionAdded(_) => "subscription_added",
             SocketEvent::SubscriptionRemoved(_) => "subscription_removed",
+            SocketEvent::SubscriptionRefused { .. } => "subscription_refused",
             SocketEvent::Dropped { .. } => "dropped",
             SocketEvent::Missed { .. } => "missed",
         }
@@ -263,6 +315,9 @@ impl fmt::Display for SocketEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             SocketEvent::Listening { endpoint, .. } => write!(f, "listening at {endpoint}"),
+            SocketEvent::BindFailed { endpoint, reason } => {
+                write!(f, "not bound to {endpoint}: {reason}")
+            }
             SocketEvent::AcceptFailed {
                 endpoint,
                 reason,
@@ -354,6 +409,16 @@ impl fmt::Display for SocketEvent {
                 of.connection,
                 of.topic.escape_ascii()
             ),
+            SocketEvent::SubscriptionRefused {
+                connection,
+                endpoint,
+                topic_length,
+                limit,
+                ..
+            } => write!(
+                f,
+                "{connection}: a subscription of {topic_length} octets was refused at {endpoint}: {limit}"
+            ),
             SocketEvent::Dropped { cause, count } => write!(f, "{count} dropped: {cause}"),
             SocketEvent::Missed { count } => write!(f, "{count} events missed"),
         }
@@ -402,7 +467,8 @@ pub enum DisconnectReason {
         /// The limit.
         limit: u64,
     },
-    /// The peer subscribed to more than this socket accepts.
+    /// The peer subscribed to more than this socket accepts. Not over inproc: see
+    /// [`SocketEvent::SubscriptionRefused`].
     #[error("the peer exceeds the limits on subscriptions of this socket")]
     SubscriptionLimit,
     /// The peer may not connect to this socket: none of the accept filters (tcp) or process filters (ipc)
@@ -458,7 +524,9 @@ pub enum DisconnectReason {
     /// Another peer has taken over this one's routing id, as the option of the ROUTER allows.
     #[error("another peer has taken over the routing id")]
     Replaced,
-    /// This side closed the connection.
+    /// This side closed the connection: the socket was closed or dropped, or its endpoint disconnected or unbound.
+    /// That is told at the end of the connection also if the peer has closed its side by then; what fails before
+    /// everything queued is written is told as what it is.
     #[error("closed by this side")]
     ClosedLocally,
 }
@@ -505,6 +573,12 @@ impl DisconnectReason {
     /// A REQ socket was sent what is no reply.
     pub(crate) fn no_reply() -> Self {
         DisconnectReason::Protocol(Misbehaved::NoReply.into())
+    }
+}
+
+impl From<SubscriptionLimit> for DisconnectReason {
+    fn from(_: SubscriptionLimit) -> Self {
+        DisconnectReason::SubscriptionLimit
     }
 }
 

@@ -555,6 +555,8 @@ impl InPump {
                 }
                 Stop::Topic(header) => self.take_topic(link, header)?,
                 Stop::Unwanted(header) => self.drop_frame(link, header),
+                // What was before has been handed on.
+                Stop::Flags(flags) => self.buffer.replace_first(frame::forgive(flags)),
             }
         }
     }
@@ -580,8 +582,10 @@ impl InPump {
                 }
             }
             let rest = &input[batch.len..];
-            let Some(header) = frame::decode_header(rest).map_err(malformed)? else {
-                return Ok(Stop::Need(rest.len() + frame::MAX_HEADER));
+            let header = match frame::decode_header(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(Stop::Need(rest.len() + frame::MAX_HEADER)),
+                Err(error) => return pardon(link, error),
             };
             let total = header.header_len + header.body_len;
             if header.command {
@@ -845,6 +849,21 @@ enum Stop {
     Topic(Header),
     /// A message frame that this socket has no use for.
     Unwanted(Header),
+    /// A frame with these flags, of which a peer is forgiven some: whoever reads it next must not see them.
+    Flags(u8),
+}
+
+/// What is to be done about a header that breaks the rules.
+#[cold]
+fn pardon(link: &Link, error: FrameError) -> Result<Stop, DisconnectReason> {
+    match error {
+        FrameError::ReservedBits(flags) | FrameError::CommandWithMore(flags)
+            if link.settings.protocol.lenient_peers =>
+        {
+            Ok(Stop::Flags(flags))
+        }
+        error => Err(malformed(error)),
+    }
 }
 
 impl Body {

@@ -19,7 +19,7 @@ use crate::message::{PeerProperties, RoutingId};
 use crate::pipe::{conflate, pipe, Counts, Limits, Reader, Tuning};
 use crate::proto::{Incompatible, ProtocolError};
 use crate::socket_type::SocketType;
-use crate::sync::clock;
+use crate::sync::{clock, Mutex};
 use crate::transport::{BoundId, Connect, PendingId, Registry};
 
 /// The names of one context.
@@ -64,6 +64,10 @@ pub(crate) enum InprocError {
     DuplicateRoutingId(RoutingId),
     /// One of the two takes a single peer, and has it.
     Occupied,
+    /// One of the two has as many connections as it allows.
+    TooManyConnections {
+        limit: u32,
+    },
 }
 
 impl Names {
@@ -194,7 +198,8 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
         ..
     } = waiting;
     let (ours, theirs) = (connector.socket_type, binder.socket_type);
-    if !ours.is_compatible_with(theirs) {
+    let fit = ours.is_compatible_with(theirs);
+    if !fit && !may_mix(&connector, binder) {
         let reason = incompatible(ours, theirs);
         refuse(&connector, &endpoint, connector_id, &reason);
         let reason = incompatible(theirs, ours);
@@ -206,10 +211,16 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
     }
     let key = binder.new_key();
     let peer_key = ends.key;
-    let admitted = admit(&connector, peer_key, binder)
-        .and_then(|binder_name| Ok((binder_name, admit(binder, key, &connector)?)));
-    let (binder_name, connector_name) = match admitted {
-        Ok(names) => names,
+    let places = binder
+        .claim_place()
+        .and_then(|of_binder| Ok((of_binder, connector.claim_place()?)));
+    let admitted = places.and_then(|places| {
+        let binder_name = admit(&connector, peer_key, binder)?;
+        let connector_name = admit(binder, key, &connector)?;
+        Ok((places, binder_name, connector_name))
+    });
+    let ((binder_place, connector_place), binder_name, connector_name) = match admitted {
+        Ok(admitted) => admitted,
         Err(reason) => {
             refuse(&connector, &endpoint, connector_id, &reason);
             refuse(binder, &endpoint, binder_id, &reason);
@@ -221,6 +232,9 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
                     Err(InprocError::DuplicateRoutingId(routing_id))
                 }
                 DisconnectReason::Occupied => Err(InprocError::Occupied),
+                DisconnectReason::TooManyConnections { limit } => {
+                    Err(InprocError::TooManyConnections { limit })
+                }
                 // These are all the reasons not to admit a peer.
                 _ => Ok(()),
             };
@@ -234,7 +248,23 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
     } = binder.flow();
     let PipeEnds { writer, reader, .. } = ends;
     let keeps_less = binder.conflate.keeps_less_than(connector.conflate);
-    let (writer, replaced) = match writer.filter(|_| sends) {
+    // Between types that do not fit, who receives nothing keeps what it is sent; otherwise nobody sends to it.
+    let (writer, unread_by_connector) = match writer.filter(|_| sends) {
+        None if sends && !fit => {
+            let (writer, reader) = match binder.conflate.is_on() {
+                true => binder.out_pipe(Tuning::INPROC),
+                false => connector.in_pipe(Tuning::INPROC),
+            };
+            (Some(writer), Some(reader))
+        }
+        writer => (writer, None),
+    };
+    let (reader, mut unread_by_binder) = match reader {
+        Some(reader) if !receives => (None, (!fit).then_some(reader)),
+        reader => (reader, None),
+    };
+    let (writer, replaced) = match writer {
+        Some(_) if unread_by_connector.is_some() => (writer, None),
         // The connector has the other end of a pipe that keeps more, and gets that of one that does not.
         Some(_) if keeps_less => {
             let (writer, reader) = binder.out_pipe(Tuning::INPROC);
@@ -242,24 +272,30 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
         }
         writer => (writer, None),
     };
-    let reader = reader
-        .filter(|_| receives)
-        .map(|reader| match binder.terms(binder.in_limits()) {
-            Some(terms) if reader.is_conflating() => {
-                reader.narrow(terms.keep.prefix);
-                reader
-            }
-            Some(terms) => conflate(reader, Tuning::INPROC, terms),
-            None => reader,
-        });
-    let back = match &replaced {
+    let reader = reader.map(|reader| match binder.terms(binder.in_limits()) {
+        Some(terms) if reader.is_conflating() => {
+            reader.narrow(terms.keep.prefix);
+            reader
+        }
+        Some(terms) => conflate(reader, Tuning::INPROC, terms),
+        None => reader,
+    });
+    if let Some(reader) = unread_by_binder.as_mut().filter(|of| !of.is_conflating()) {
+        reader.set_limits(binder.in_limits());
+    }
+    let back = match replaced.as_ref().or(unread_by_connector.as_ref()) {
         Some(reader) => Some(reader.counts()),
         None => writer.is_some().then_some(back),
     };
-    let forth = reader.as_ref().map(Reader::counts);
-    let side = |of: &Port, peer: (&Arc<Port>, PipeKey), name, pipes: [Option<Counts>; 2]| {
+    let forth = reader.as_ref().or(unread_by_binder.as_ref());
+    let forth = forth.map(Reader::counts);
+    let side = |of: &Port, peer: (&Arc<Port>, PipeKey), name, pipes: Pipes| {
         let id = ConnectionId(next_id());
-        let [sent, received] = pipes;
+        let Pipes {
+            sent,
+            received,
+            unread,
+        } = pipes;
         Peer {
             id,
             endpoint: endpoint.clone(),
@@ -270,27 +306,42 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
             accepted: Arc::ptr_eq(peer.0, &connector),
             sent,
             received,
+            _unread: unread.map(|reader| Arc::new(Mutex::new(reader))),
             span: Span::of(of, id, &endpoint, ""),
         }
     };
-    let pipes = [forth.clone(), back.clone()];
+    let pipes = Pipes {
+        sent: forth.clone(),
+        received: back.clone(),
+        unread: unread_by_connector,
+    };
     let of_connector = side(&connector, (binder, key), binder_name, pipes);
-    let pipes = [back, forth];
+    let pipes = Pipes {
+        sent: back,
+        received: forth,
+        unread: unread_by_binder,
+    };
     let of_binder = side(binder, (&connector, peer_key), connector_name, pipes);
     // Told first, as the end may come from another thread at any moment after.
     of_connector.report_up(&connector, connector_id);
     of_binder.report_up(binder, binder_id);
     // Each knows the other before either can send, so that an end is never missed.
-    connector.inproc.enter(peer_key, of_connector);
-    binder.inproc.enter(key, of_binder);
+    connector
+        .inproc
+        .enter(peer_key, of_connector, connector_place);
+    binder.inproc.enter(key, of_binder, binder_place);
     // Who receives from a peer can answer it: the way to it is there first.
     connector.introduce(peer_key, 0, &properties(binder));
     if let Some(mut writer) = writer {
+        // A pipe of its own has been written to already.
+        let welcomed = replaced.is_some();
         if let Some(reader) = replaced {
             connector.offer_reader(peer_key, reader, Some(properties(binder)));
         }
         writer.set_limits(binder.out_limits());
-        binder.welcome(&mut writer);
+        if !welcomed {
+            binder.welcome(&mut writer);
+        }
         binder.greet(&mut writer);
         binder.offer_writer(key, writer);
     } else if sends {
@@ -329,6 +380,20 @@ fn attach(waiting: Waiting, binder: &Arc<Port>, binder_id: EndpointId) -> Result
         binder.hooks.link_down(key);
     }
     Ok(())
+}
+
+/// What one side of a connection has of its pipes.
+struct Pipes {
+    sent: Option<Counts>,
+    received: Option<Counts>,
+    /// What it does not read, though it is sent.
+    unread: Option<Reader>,
+}
+
+/// Whether two types that do not fit are to be connected nevertheless.
+fn may_mix(connector: &Port, binder: &Port) -> bool {
+    let wanted = |port: &Port| port.settings().config.any_inproc_type;
+    connector.socket_type.mixes_with(binder.socket_type) && (wanted(connector) || wanted(binder))
 }
 
 const ONE: Limits = Limits {

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use super::drops::DropCause;
 use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent, Subscription};
 use super::octets::Sum;
 use super::peers::{ConnectionSnapshot, Traffic};
@@ -13,8 +14,8 @@ use super::port::{Counters, Outbound, PipeKey, Port};
 use super::trace::Span;
 use crate::endpoint::Endpoint;
 use crate::message::{Message, RoutingId};
-use crate::pipe::Counts;
-use crate::sync::{lock, Mutex};
+use crate::pipe::{Counts, Reader};
+use crate::sync::{lock, Mutex, Place};
 
 /// The inproc peers of a socket.
 #[derive(Debug, Default)]
@@ -22,8 +23,8 @@ pub(crate) struct InprocPeers(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// By the socket's own keys.
-    peers: HashMap<PipeKey, Peer>,
+    /// By the socket's own keys, each with its place among the connections that the socket allows.
+    peers: HashMap<PipeKey, (Peer, Place)>,
     /// Octets of connections that have ended.
     gone: Sum,
 }
@@ -43,6 +44,8 @@ pub(super) struct Peer {
     /// The pipes to it and from it, if messages go that way.
     pub(super) sent: Option<Counts>,
     pub(super) received: Option<Counts>,
+    /// What it sends to a socket that receives nothing: full in the end, and there until the connection ends.
+    pub(super) _unread: Option<Arc<Mutex<Reader>>>,
     /// From its beginning to its end.
     pub(super) span: Span,
 }
@@ -148,18 +151,22 @@ impl std::fmt::Debug for Peer {
 }
 
 impl InprocPeers {
-    pub(super) fn enter(&self, key: PipeKey, peer: Peer) {
-        lock(&self.0).peers.insert(key, peer);
+    pub(super) fn enter(&self, key: PipeKey, peer: Peer, place: Place) {
+        lock(&self.0).peers.insert(key, (peer, place));
     }
 
     pub(super) fn peer(&self, key: PipeKey) -> Option<Peer> {
-        lock(&self.0).peers.get(&key).cloned()
+        let state = lock(&self.0);
+        state.peers.get(&key).map(|(peer, _)| peer.clone())
     }
 
     /// Who is connected over inproc.
     pub(super) fn snapshots(&self) -> Vec<ConnectionSnapshot> {
         // Looked at without the lock: the last reference to a peer's socket may be ours.
-        let peers: Vec<Peer> = lock(&self.0).peers.values().cloned().collect();
+        let peers: Vec<Peer> = {
+            let state = lock(&self.0);
+            state.peers.values().map(|(peer, _)| peer.clone()).collect()
+        };
         peers.iter().map(Peer::snapshot).collect()
     }
 
@@ -167,7 +174,7 @@ impl InprocPeers {
     pub(crate) fn sum(&self) -> Sum {
         let state = lock(&self.0);
         let mut sum = state.gone;
-        for peer in state.peers.values() {
+        for (peer, _) in state.peers.values() {
             sum.count(peer.traffic());
         }
         sum
@@ -175,16 +182,19 @@ impl InprocPeers {
 
     /// Ends one connection, for both sides.
     pub(crate) fn disconnect(&self, port: &Arc<Port>, key: PipeKey, reason: &DisconnectReason) {
-        let Some(peer) = self.leave(key) else {
+        let Some((peer, place)) = self.leave(key) else {
             return;
         };
-        ended(port, key, None);
+        ended(port, key, None, place);
         peer.report_end(port, reason);
         let Some(other) = peer.port.upgrade() else {
             return;
         };
-        if let Some(ours) = other.inproc.leave(peer.key) {
-            ended(&other, peer.key, other.last_words(ours.accepted));
+        if let Some((ours, place)) = other.inproc.leave(peer.key) {
+            let left = ours.sent.as_ref().map_or(0, Counts::take_left);
+            other.dropped(DropCause::PeerLost, left);
+            let last = other.last_words(ours.accepted);
+            ended(&other, peer.key, last, place);
             ours.report_end(&other, &DisconnectReason::PeerClosed);
         }
     }
@@ -198,11 +208,11 @@ impl InprocPeers {
         }
     }
 
-    fn leave(&self, key: PipeKey) -> Option<Peer> {
+    fn leave(&self, key: PipeKey) -> Option<(Peer, Place)> {
         let mut state = lock(&self.0);
-        let peer = state.peers.remove(&key)?;
-        state.gone.count(peer.traffic());
-        Some(peer)
+        let left = state.peers.remove(&key)?;
+        state.gone.count(left.0.traffic());
+        Some(left)
     }
 
     /// Ends all connections of a socket that is being closed.
@@ -225,9 +235,10 @@ pub(super) fn down(port: &Port, key: PipeKey, last: Option<Message>) {
     }
 }
 
-fn ended(port: &Arc<Port>, key: PipeKey, last: Option<Message>) {
+fn ended(port: &Arc<Port>, key: PipeKey, last: Option<Message>, place: Place) {
     // Counted last: who sees a peer fewer finds its pipe ended.
     port.hooks.link_down(key);
     down(port, key, last);
     port.peer_down();
+    drop(place);
 }

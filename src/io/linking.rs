@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use mio::event::Event as MioEvent;
 
-use super::dialing::{release_ends, Lost};
+use super::dialing::{release_in, release_out, Lost};
 use super::drops::DropCause;
 use super::ends::new_ends;
-use super::events::{ConnectionId, DisconnectReason, EndpointId, Initiator, SocketEvent};
+use super::events::{ConnectionId, DisconnectReason, EndpointId, SocketEvent};
 use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
@@ -29,7 +29,7 @@ use crate::pipe::{Losses, Reader, Writer};
 use crate::proto::Side;
 use crate::proto::{Opening, PeerInfo};
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{clock, lock};
+use crate::sync::{clock, lock, Place};
 use crate::transport::Stream;
 
 /// A connection on its I/O thread.
@@ -49,6 +49,8 @@ pub(super) struct LinkSlot {
     /// Octets in and out at the last sweep, and whether memory has been given back since they changed.
     swept: (u64, bool),
     lease: Option<Lease>,
+    /// Of the connections that the socket allows, once it is one.
+    place: Option<Place>,
 }
 
 impl LinkSlot {
@@ -200,6 +202,7 @@ impl IoThread {
             tell_room: None,
             swept: (0, true),
             lease,
+            place: None,
         });
         link
     }
@@ -435,17 +438,18 @@ impl IoThread {
         let Some(peer) = lock(&link.proto).peer().cloned() else {
             return;
         };
-        if let Some(limit) = port.settings().config.max_connections {
-            if port.peer_count() >= limit as usize {
-                self.close_link(slot, DisconnectReason::TooManyConnections { limit });
-                return;
-            }
-        }
         if port.has_unseen_ends() && matches!(this.origin, Origin::Accepted { .. }) {
             let limit = UNSEEN_ENDS;
             self.close_link(slot, DisconnectReason::Unattended { limit });
             return;
         }
+        let place = match port.claim_place() {
+            Ok(place) => place,
+            Err(reason) => {
+                self.close_link(slot, reason);
+                return;
+            }
+        };
         let dialer = match &this.origin {
             Origin::Accepted { .. } => None,
             Origin::Dialed { slot } => Some(*slot),
@@ -464,6 +468,8 @@ impl IoThread {
                 if held.is_none() {
                     port.abandon_key(key);
                 }
+                // Who hears of the end finds it free.
+                drop(place);
                 if reason == DisconnectReason::Occupied {
                     lock(&link.proto).refuse(OCCUPIED);
                 }
@@ -476,6 +482,7 @@ impl IoThread {
         }
         if let Some(Slot::Link(this)) = self.slots.get_mut(slot) {
             this.state = State::Open;
+            this.place = Some(place);
             this.closing = None;
             if let Origin::Accepted { pending, .. } = &mut this.origin {
                 drop(pending.take());
@@ -522,8 +529,10 @@ impl IoThread {
         port.hooks.link_up(key, &link, version);
         if version == PeerVersion::V1_0 && port.flow().topics {
             // It forwards no subscriptions: its socket filters what it gets.
-            if let Err(reason) = port.hooks.subscription(key, true, &[]) {
-                self.close_link(slot, reason);
+            if let Err(limit) = port.hooks.subscription(key, true, &[]) {
+                // It is no longer counted when it ends.
+                port.peer_up();
+                self.close_link(slot, limit.into());
                 return;
             }
         }
@@ -565,8 +574,13 @@ impl IoThread {
 
     // ---- ends -------------------------------------------------------------------------------
 
-    /// Closes what belongs to an endpoint: the listener or dialer, and its connections.
-    pub(super) fn close_endpoint(&mut self, id: EndpointId, linger: Option<Duration>) {
+    /// Closes what belongs to an endpoint: the listener or dialer, and its connections, or those of a dialer only.
+    pub(super) fn close_endpoint(
+        &mut self,
+        id: EndpointId,
+        accepted: bool,
+        linger: Option<Duration>,
+    ) {
         let deadline = deadline_after(linger);
         let slots: Vec<usize> = self.slots.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
@@ -578,7 +592,9 @@ impl IoThread {
                 Some(Slot::Datagrams(datagrams)) if datagrams.id == id => {
                     self.close_datagrams(slot, deadline);
                 }
-                Some(Slot::Link(link)) if matches!(link.origin, Origin::Accepted { listener, .. } if listener == id) =>
+                Some(Slot::Link(link))
+                    if accepted
+                        && matches!(link.origin, Origin::Accepted { listener, .. } if listener == id) =>
                 {
                     self.close_link_gently(slot, deadline);
                 }
@@ -719,6 +735,7 @@ impl IoThread {
             state,
             closing,
             lease,
+            place,
             ..
         } = this;
         let port = Arc::clone(&link.port);
@@ -768,9 +785,11 @@ impl IoThread {
         if !comes_back {
             port.hooks.departed(key);
         }
-        if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
-            port.note_loss(writer, !dialed);
-        }
+        let note = |ends: &mut PipeEnds| {
+            if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
+                port.note_loss(writer, !dialed);
+            }
+        };
         let mut kept = None;
         if closing.is_some() {
             if state != State::Shut {
@@ -779,18 +798,25 @@ impl IoThread {
             }
             drop(ends);
         } else if comes_back {
+            note(&mut ends);
             let waits = ends.reader.as_mut().is_some_and(Reader::has_data);
             port.unlinked(key, lost > 0 || !waits);
             kept = Some(ends);
         } else {
-            release_ends(&port, ends, false);
+            // Whoever receives that the peer has left cannot send to it any more.
+            release_out(&port, &mut ends);
+            note(&mut ends);
+            release_in(&port, ends);
         }
         port.peer_down();
-        let initiator = match closing {
-            Some(_) => Initiator::Us,
-            None => reason.initiator(),
+        drop(place);
+        let told = match (closing, &reason) {
+            // The peer's end was waited for, and whatever it is, this side began.
+            (Some(_), _) if state == State::Shut => &DisconnectReason::ClosedLocally,
+            (Some(_), DisconnectReason::PeerClosed) => &DisconnectReason::ClosedLocally,
+            _ => &reason,
         };
-        report_end(&link, initiator, &reason);
+        report_end(&link, told);
         if let Origin::Dialed { slot: dialer } = origin {
             match (closing, state) {
                 // Its dialer ended when everything was written.

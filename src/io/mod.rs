@@ -47,14 +47,15 @@ mod writing;
 use std::time::Duration;
 
 pub(crate) use crate::proto::{encode_membership, encode_subscription, Version as PeerVersion};
-pub(crate) use crate::transport::AdoptError;
 pub use crate::transport::ProxyFailure;
+pub(crate) use crate::transport::{numeric_forms, AdoptError};
 pub(crate) use caller::{CallerPoll, Waits, CALLER_LINKS};
 pub(crate) use datagram::{bind_datagrams, connect_datagrams, MAX_DATAGRAM};
 pub use drops::DropCause;
 pub(crate) use ends::dial_ends;
 pub use events::{
     ConnectionId, DisconnectReason, EndpointId, Initiator, SocketEvent, Subscription,
+    SubscriptionLimit,
 };
 pub(crate) use inproc::{InprocError, InprocId, Names};
 pub(crate) use link::Link;

@@ -6,11 +6,11 @@
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::events::{ConnectionId, SocketEvent, Subscription};
+use super::events::{ConnectionId, SocketEvent, Subscription, SubscriptionLimit};
 use super::in_pump::InPump;
 use super::link::Link;
 use super::out_pump::OutPump;
-use super::port::{PipeKey, Port};
+use super::port::{Counters, PipeKey, Port};
 use super::trace::{self, Span};
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -155,14 +155,38 @@ impl Port {
         connections
     }
 
-    /// A peer over inproc has changed its subscriptions.
-    pub(crate) fn inproc_subscription(&self, key: PipeKey, subscribe: bool, topic: &[u8]) {
-        // A subscriber in this process that exceeds its limits goes on without.
-        let taken = self.hooks.subscription(key, subscribe, topic).is_ok();
-        if taken && self.want_subscriptions() {
+    /// A peer over inproc has changed its subscriptions. One that exceeds the limits goes on without what was refused.
+    pub(crate) fn inproc_subscription(
+        &self,
+        key: PipeKey,
+        subscribe: bool,
+        topic: &[u8],
+    ) -> Result<(), SubscriptionLimit> {
+        self.hooks.subscription(key, subscribe, topic)?;
+        if self.want_subscriptions() {
             if let Some(peer) = self.inproc.peer(key) {
                 self.report_subscription(&peer.span, subscribe, peer.subscription(topic));
             }
+        }
+        Ok(())
+    }
+
+    /// What a peer over inproc has asked for was refused.
+    pub(crate) fn refused_subscription(
+        &self,
+        key: PipeKey,
+        topic_length: usize,
+        limit: SubscriptionLimit,
+    ) {
+        Counters::add(&self.counters.subscriptions_refused, 1);
+        if let Some(peer) = self.inproc.peer(key) {
+            self.report_in(&peer.span, || SocketEvent::SubscriptionRefused {
+                connection: peer.id,
+                endpoint: peer.endpoint.clone(),
+                routing_id: peer.routing_id.clone(),
+                topic_length,
+                limit,
+            });
         }
     }
 

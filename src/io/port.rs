@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use super::drops::{DropCause, Drops};
-use super::events::{DisconnectReason, SocketEvent};
+use super::events::{DisconnectReason, SocketEvent, SubscriptionLimit};
 use super::head_count::{Gathering, HeadCount};
 use super::inproc_peers::InprocPeers;
 use super::link::Link;
@@ -32,7 +32,7 @@ use crate::pipe::{
 use crate::proto::Version;
 use crate::socket_type::SocketType;
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use crate::sync::{clock, lock, CachePadded, Event, Mutex};
+use crate::sync::{clock, lock, CachePadded, Event, Mutex, Place, Places};
 
 /// Names one pipe (pair) of a socket: an index that is reused, and a generation that is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,13 +41,14 @@ pub(crate) struct PipeKey {
     pub(crate) generation: u32,
 }
 
-/// What the receiving half of a socket is told.
+/// What the receiving half of a socket is told. What is large is boxed: of a peer that comes to a socket which is left
+/// alone, this waits there, beside smaller mail.
 #[derive(Debug)]
 pub(crate) enum Inbound {
     /// A pipe to read from.
     Up {
         key: PipeKey,
-        reader: Reader,
+        reader: Box<Reader>,
         /// Who is at the other end, if that is known already.
         peer: Option<Arc<PeerProperties>>,
     },
@@ -66,17 +67,17 @@ pub(crate) enum Inbound {
     Marks,
 }
 
-/// What the sending half of a socket is told.
+/// What the sending half of a socket is told. Boxed as in [`Inbound`].
 #[derive(Debug)]
 pub(crate) enum Outbound {
     /// A pipe to write to.
-    Up { key: PipeKey, writer: Writer },
+    Up { key: PipeKey, writer: Box<Writer> },
     /// The connection behind a pipe has changed; [`Port::take_change`] tells how.
     Relinked(PipeKey),
     /// The pipe is gone for good; `rest` holds what was not sent.
     Down {
         key: PipeKey,
-        rest: Option<Reader>,
+        rest: Option<Box<Reader>>,
         /// As of [`Inbound::Down`].
         excused: bool,
     },
@@ -85,6 +86,8 @@ pub(crate) enum Outbound {
     /// The socket allows another number of messages now.
     Marks,
 }
+
+const _: () = assert!(size_of::<Inbound>() <= 32 && size_of::<Outbound>() <= 32);
 
 /// What has become of the connection behind a pipe since its half last looked. Many changes make one
 /// of these: a peer that comes and goes while the application does something else costs no more.
@@ -175,7 +178,7 @@ pub(crate) trait Hooks: Send + Sync {
         key: PipeKey,
         subscribe: bool,
         topic: &[u8],
-    ) -> Result<(), DisconnectReason>;
+    ) -> Result<(), SubscriptionLimit>;
 }
 
 /// For patterns without subscriptions.
@@ -185,7 +188,7 @@ impl Hooks for NoHooks {
     fn link_up(&self, _: PipeKey, _: &Arc<Link>, _: Version) {}
     fn inproc_up(&self, _: PipeKey, _: &Arc<Port>, _: PipeKey) {}
     fn link_down(&self, _: PipeKey) {}
-    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
+    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), SubscriptionLimit> {
         Ok(())
     }
 }
@@ -231,10 +234,14 @@ pub(crate) struct Port {
     unseen_ends: [AtomicUsize; 2],
     /// The receiving half must hear of the end of every peer that the sending half may have sent to.
     pub(super) expects_replies: AtomicBool,
+    /// What pipes that are gone had not sent goes to other peers.
+    keeps_unsent: AtomicBool,
     /// What looks after the mail of a half that nobody uses any more.
     caretakers: [Mutex<Option<Caretaker>>; 2],
     /// Peers with a completed handshake (and inproc peers).
     peers: HeadCount,
+    /// Of connections: one is taken before a peer is admitted, and free when it is gone.
+    places: Places,
     /// Endpoints and connections that I/O threads still work on.
     leases: AtomicUsize,
     /// The socket is being closed.
@@ -297,6 +304,8 @@ pub(crate) struct Counters {
     pub(crate) dropped_conflated: Arc<AtomicU64>,
     /// Events of subscriptions that were put together with others, nobody having taken them (XPUB).
     pub(crate) events_left_out: AtomicU64,
+    /// Subscriptions of inproc peers beyond the limits.
+    pub(crate) subscriptions_refused: AtomicU64,
     /// Not sent when the linger time was over.
     pub(crate) unsent: AtomicU64,
     pub(crate) handshakes: AtomicU64,
@@ -355,8 +364,10 @@ impl Port {
             introductions: Mutex::default(),
             unseen_ends: Default::default(),
             expects_replies: AtomicBool::new(false),
+            keeps_unsent: AtomicBool::new(false),
             caretakers: Default::default(),
             peers: HeadCount::default(),
+            places: Places::new(),
             leases: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             terminated: AtomicBool::new(false),
@@ -557,12 +568,14 @@ impl Port {
         peer: Option<Arc<PeerProperties>>,
     ) {
         reader.set_signal(Arc::new(Readable(Arc::downgrade(self), key)));
+        let reader = Box::new(reader);
         self.inbound.post(Inbound::Up { key, reader, peer });
     }
 
     /// Tells the sending half.
     pub(crate) fn offer_writer(self: &Arc<Self>, key: PipeKey, writer: Writer) {
         writer.set_signal(Arc::new(Writable(Arc::downgrade(self), key)));
+        let writer = Box::new(writer);
         self.outbound.post(Outbound::Up { key, writer });
     }
 
@@ -601,7 +614,7 @@ impl Port {
 
     /// Who is at the other end of a pipe, as far as that was not taken before.
     pub(crate) fn take_introductions(&self, key: PipeKey) -> Vec<Introduction> {
-        lock(&self.introductions).remove(&key).unwrap_or_default()
+        take_entry(&mut lock(&self.introductions), key)
     }
 
     fn change(&self, key: PipeKey, apply: impl Fn(&mut LinkChange)) {
@@ -628,18 +641,22 @@ impl Port {
 
     /// What has become of the connection behind a pipe.
     pub(crate) fn take_change(&self, half: Half, key: PipeKey) -> LinkChange {
-        let mut changes = lock(&self.changes[half as usize]);
-        changes.remove(&key).unwrap_or_default()
+        take_entry(&mut lock(&self.changes[half as usize]), key)
     }
 
-    /// Tells the sending half that a pipe is gone; `rest` holds what was not sent.
-    pub(crate) fn end_out(&self, key: PipeKey, rest: Option<Reader>) {
+    /// Tells the sending half that a pipe is gone; `rest` holds what was not sent. That is lost, and counted at once,
+    /// unless it goes to other peers, or is told to who closes the socket.
+    pub(crate) fn end_out(&self, key: PipeKey, mut rest: Option<Reader>) {
+        let kept = self.keeps_unsent() || self.is_closing();
+        if let Some(rest) = rest.as_mut().filter(|_| !kept) {
+            self.dropped(DropCause::PeerLost, rest.give_up());
+        }
         self.hooks.departed(key);
         let unseen = &self.unseen_ends[Half::Sending as usize];
         let before = unseen.fetch_add(1, Ordering::AcqRel);
         self.outbound.post(Outbound::Down {
             key,
-            rest,
+            rest: rest.map(Box::new),
             excused: false,
         });
         self.ended(before);
@@ -656,6 +673,12 @@ impl Port {
             excused: false,
         });
         self.ended(before);
+    }
+
+    /// Nothing is received any more: pipes that the receiving half has not heard of end, for who writes to them to know
+    /// what is lost.
+    pub(crate) fn discard_inbound(&self) {
+        while self.inbound.pop().is_some() {}
     }
 
     /// A half has one more end to take note of, beside so many. Now and then those are taken back that need none.
@@ -693,6 +716,15 @@ impl Port {
         self.expects_replies.store(true, Ordering::Relaxed);
     }
 
+    /// For a half that gives what pipes that are gone had not sent to other peers. To be called before there are any.
+    pub(crate) fn keep_unsent(&self) {
+        self.keeps_unsent.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn keeps_unsent(&self) -> bool {
+        self.keeps_unsent.load(Ordering::Relaxed)
+    }
+
     /// Nobody uses a half any more. Whoever uses the other one has this look after its mail, until
     /// [`Port::dismiss_caretakers`]. It may own the port.
     pub(crate) fn abandon_half(&self, half: Half, caretaker: Caretaker) {
@@ -711,6 +743,15 @@ impl Port {
         if let Some(caretaker) = &mut *lock(&self.caretakers[half as usize]) {
             caretaker();
         }
+    }
+
+    /// A place for one more connection, by what the socket allows now.
+    pub(super) fn claim_place(&self) -> Result<Place, DisconnectReason> {
+        let limit = self.settings().config.max_connections;
+        // There cannot be more: the indices of their keys have 32 bits.
+        let limit = limit.unwrap_or(u32::MAX);
+        let place = self.places.claim(limit as usize);
+        place.ok_or(DisconnectReason::TooManyConnections { limit })
     }
 
     /// Peers that messages can flow to or from now.
@@ -749,6 +790,8 @@ impl Port {
 
     pub(crate) fn set_closing(&self) {
         self.closing.store(true, Ordering::Release);
+        // Those who wait find it so.
+        self.peers.end();
         self.pool.note_end();
     }
 
@@ -759,6 +802,11 @@ impl Port {
         self.inbound.event().notify();
         self.outbound.event().notify();
         self.peers.end();
+        self.monitors.end();
+    }
+
+    /// The events until now were the last ones.
+    pub(crate) fn end_monitors(&self) {
         self.monitors.end();
     }
 
@@ -819,6 +867,19 @@ fn limits(mark: &HighWaterMark) -> Limits {
     }
 }
 
+/// Takes what waits under a key. A table that many have come through at once keeps no memory for them when it is empty:
+/// with ten thousand connections that is memory of every one of them.
+fn take_entry<V: Default>(waiting: &mut HashMap<PipeKey, V>, key: PipeKey) -> V {
+    let taken = waiting.remove(&key).unwrap_or_default();
+    if waiting.is_empty() && waiting.capacity() > KEPT {
+        *waiting = HashMap::new();
+    }
+    taken
+}
+
+/// Memory for so many is kept where nobody waits.
+const KEPT: usize = 64;
+
 /// How many peers may be gone without the application having taken note. Each may have left what it
 /// had sent, and costs about 1 KiB apart from that.
 pub(crate) const UNSEEN_ENDS: usize = 1024;
@@ -859,5 +920,31 @@ impl Signal for Writable {
         if let Some(port) = self.0.upgrade() {
             port.outbound.post(Outbound::Writable(self.1));
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_that_many_have_come_through_keeps_no_memory_for_them() {
+        let key = |index| PipeKey {
+            index,
+            generation: 1,
+        };
+        let mut waiting = HashMap::new();
+        for index in 0..1000 {
+            waiting.insert(key(index), index);
+        }
+        for index in 0..1000 {
+            assert!(waiting.capacity() >= 1000, "not before it is empty");
+            assert_eq!(take_entry(&mut waiting, key(index)), index);
+        }
+        assert!(waiting.capacity() <= KEPT);
+        assert_eq!(take_entry(&mut waiting, key(0)), 0, "there is none");
+        waiting.insert(key(0), 1);
+        assert_eq!(take_entry(&mut waiting, key(0)), 1);
+        assert!(waiting.capacity() > 0, "for the few that come now and then");
     }
 }

@@ -1,6 +1,6 @@
 //! The events of a connection, from its beginning to its end, and what is counted with them.
 
-use super::events::{DisconnectReason, EndpointId, Initiator, SocketEvent};
+use super::events::{DisconnectReason, EndpointId, SocketEvent};
 use super::link::Link;
 use super::port::Counters;
 
@@ -38,14 +38,14 @@ pub(super) fn report_failure(link: &Link, reason: &DisconnectReason) {
 }
 
 /// A connection has ended that was open.
-pub(super) fn report_end(link: &Link, initiator: Initiator, reason: &DisconnectReason) {
+pub(super) fn report_end(link: &Link, reason: &DisconnectReason) {
     Counters::add(&link.port.counters.disconnects, 1);
     link.report(|| SocketEvent::Disconnected {
         connection: link.id,
         endpoint: link.endpoint.clone(),
         peer: link.peer.clone(),
         routing_id: link.routing_id(),
-        initiator,
+        initiator: reason.initiator(),
         reason: reason.clone(),
     });
 }

@@ -33,6 +33,7 @@ impl Settings {
                 u64::from(config.heartbeat.ttl_deciseconds()) * 100,
             ),
             legacy_peers: config.legacy_peers,
+            lenient_peers: config.lenient_peers,
             max_topic_len: config.subscriptions.topic_bytes as usize,
             properties: config.metadata.clone(),
             ..ConnectionConfig::new(socket_type)

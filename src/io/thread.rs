@@ -145,9 +145,11 @@ pub(crate) enum Command {
     CloseLink(usize, ConnectionId, Option<Duration>),
     /// A socket's `recv` reads this connection itself.
     CallerReads(usize, ConnectionId),
-    /// Close an endpoint and every connection made through it; then notify.
+    /// Close an endpoint and, if that is wanted, every connection made through it; then notify.
     CloseEndpoint {
         id: EndpointId,
+        /// Of what is bound. Those of what connects are always closed.
+        connections: bool,
         linger: Option<Duration>,
         done: Option<Arc<Event>>,
     },
@@ -507,8 +509,13 @@ impl IoThread {
                     self.next_caller_look = Some(next);
                 }
             }
-            Command::CloseEndpoint { id, linger, done } => {
-                self.close_endpoint(id, linger);
+            Command::CloseEndpoint {
+                id,
+                connections,
+                linger,
+                done,
+            } => {
+                self.close_endpoint(id, connections, linger);
                 if let Some(done) = done {
                     done.notify();
                 }

@@ -68,7 +68,10 @@ mod choice {
             };
         }
         match event {
-            SocketEvent::AcceptFailed { .. } | SocketEvent::HandshakeFailed { .. } => {
+            SocketEvent::BindFailed { .. }
+            | SocketEvent::AcceptFailed { .. }
+            | SocketEvent::HandshakeFailed { .. }
+            | SocketEvent::SubscriptionRefused { .. } => {
                 tell!(Level::WARN);
             }
             SocketEvent::Listening { .. }

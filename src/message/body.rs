@@ -107,6 +107,19 @@ impl Frame {
         }
     }
 
+    /// As [`Frame::as_shared`], by value. The frame is empty then.
+    #[inline]
+    pub(crate) fn take_shared(&mut self) -> Option<Bytes> {
+        match &mut self.0 {
+            Repr::Inline(_) => None,
+            Repr::Shared(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *self = Frame::default();
+                Some(bytes)
+            }
+        }
+    }
+
     /// The length and the whole inline buffer, if the payload is inline: for those who have room for
     /// a copy of fixed size. Octets behind the length have no meaning.
     #[inline]

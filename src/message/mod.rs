@@ -129,6 +129,15 @@ impl Message {
         self.0.as_slice()
     }
 
+    #[inline]
+    pub(crate) fn frames_mut(&mut self) -> &mut [Frame] {
+        match &mut self.0 {
+            Frames::One(frame) => std::slice::from_mut(frame),
+            Frames::Many(frames) => frames,
+            Frames::Carrying(carrying) => &mut carrying.frames,
+        }
+    }
+
     /// The number of frames, at least 1.
     #[inline]
     #[must_use]

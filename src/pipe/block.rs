@@ -9,12 +9,20 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 
+use super::spare::{Link, Spare, SpareList};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 /// The `end` of a node that the writer still appends to.
 pub(super) const OPEN: usize = usize::MAX;
 
+/// The most nodes of a chunk: as many as make an allocation that small ones are kept apart for.
+const CHUNK_MOST: u8 = if cfg!(loom) { 2 } else { 14 };
+
 /// One stretch of the stream.
+///
+/// It lies in a chunk of one or of several, of which the writer fills one after the other, so that a stream of bodies
+/// by reference does not cost two allocations for each, which another thread would free. A chunk is freed with the
+/// last of its nodes, or goes back to the writer.
 pub(super) struct Node {
     /// Set once by the writer, before anything behind it is published (and reset by a rollback,
     /// before anything behind it was). `Release`/`Acquire`, though `published` orders it already.
@@ -28,6 +36,9 @@ pub(super) struct Node {
     pub(super) messages_before: u64,
     /// Whether a message begins where this node begins.
     pub(super) at_boundary: bool,
+    /// Where in its chunk it lies, and how many the chunk is for.
+    index: u8,
+    of: u8,
     pub(super) data: Data,
     /// In a model check every use and the end of a node are tracked.
     #[cfg(loom)]
@@ -42,28 +53,128 @@ pub(super) enum Data {
 }
 
 impl Node {
-    /// The empty node that every list begins with.
-    pub(super) fn sentinel() -> *mut Node {
-        Node::boxed(0, Some(0), 0, true, Data::Shared(Bytes::new()))
-    }
-
-    pub(super) fn boxed(
+    pub(super) fn new(
         start: usize,
         end: Option<usize>,
         messages_before: u64,
         at_boundary: bool,
         data: Data,
-    ) -> *mut Node {
-        Box::into_raw(Box::new(Node {
+    ) -> Node {
+        Node {
             next: AtomicPtr::new(std::ptr::null_mut()),
             end: AtomicUsize::new(end.unwrap_or(OPEN)),
             start,
             messages_before,
             at_boundary,
+            index: 0,
+            of: 1,
             data,
             #[cfg(loom)]
             life: Life::new(),
-        }))
+        }
+    }
+
+    /// The empty node that every list begins with, in a chunk of its own.
+    pub(super) fn sentinel() -> *mut Node {
+        let node = Node::new(0, Some(0), 0, true, Data::Shared(Bytes::new()));
+        Box::into_raw(Box::new(node))
+    }
+
+    /// Puts a node into memory, to be linked behind the last of a list: beside that, or in a new chunk. One for a body
+    /// makes new chunks larger, and one between bodies leaves them as they are.
+    ///
+    /// # Safety
+    /// `tail` is the last node of a list, and nobody else puts nodes behind it.
+    #[allow(unsafe_code, reason = "memory for several nodes")]
+    pub(super) unsafe fn behind(
+        tail: *mut Node,
+        mut node: Node,
+        spare: &SpareList<Chunk>,
+    ) -> *mut Node {
+        // SAFETY: the last node is live: the reader frees one only when it goes on to the next. What lies behind it in
+        // its chunk is nobody's yet.
+        unsafe {
+            let (index, of) = ((*tail).index, (*tail).of);
+            let at = if index + 1 < of {
+                (node.index, node.of) = (index + 1, of);
+                tail.add(1)
+            } else {
+                let after_body = matches!((*tail).data, Data::Shared(_));
+                node.of = match node.data {
+                    Data::Shared(_) => (of * 2).min(CHUNK_MOST),
+                    Data::View(_) if after_body => of,
+                    Data::View(_) => 1,
+                };
+                let kept = (node.of == CHUNK_MOST).then(|| spare.pop(1)).flatten();
+                kept.map_or_else(|| Node::new_chunk(node.of), <*mut Chunk>::cast)
+            };
+            at.write(node);
+            at
+        }
+    }
+
+    /// Memory for so many nodes.
+    fn new_chunk(of: u8) -> *mut Node {
+        let chunk: Box<[MaybeUninit<Node>]> = (0..of).map(|_| MaybeUninit::uninit()).collect();
+        Box::into_raw(chunk).cast()
+    }
+
+    /// # Safety
+    /// `chunk` came from [`Node::new_chunk`] (or, of one node, from a box), for so many nodes, which have all ended.
+    #[allow(unsafe_code, reason = "frees what `new_chunk` made")]
+    unsafe fn free_chunk(chunk: *mut Node, of: u8) {
+        let chunk = chunk.cast::<MaybeUninit<Node>>();
+        let all = std::ptr::slice_from_raw_parts_mut(chunk, usize::from(of));
+        // SAFETY: by contract; a box of one is a slice of one, too.
+        unsafe { drop(Box::from_raw(all)) }
+    }
+
+    /// The first of the chunk.
+    ///
+    /// # Safety
+    /// `node` is live.
+    #[allow(unsafe_code, reason = "several nodes of one allocation")]
+    pub(super) unsafe fn chunk(node: *mut Node) -> *mut Node {
+        // SAFETY: by contract; `index` nodes lie before it.
+        unsafe { node.sub(usize::from((*node).index)) }
+    }
+
+    /// Ends a node, and frees its chunk with the last one that there is or will be in it.
+    ///
+    /// # Safety
+    /// `node` is live and nobody uses it or will, and that is so of all before it in its chunk. `is_last`: there will
+    /// be none behind it.
+    #[allow(unsafe_code, reason = "frees what `sentinel` and `behind` made")]
+    pub(super) unsafe fn end(node: *mut Node, is_last: bool) {
+        // SAFETY: by contract.
+        unsafe {
+            let chunk = Node::chunk(node);
+            let (index, of) = ((*node).index, (*node).of);
+            std::ptr::drop_in_place(node);
+            if is_last || index + 1 == of {
+                Node::free_chunk(chunk, of);
+            }
+        }
+    }
+
+    /// As [`Node::end`] of one that is not the last; a chunk of the most nodes goes to `spare`.
+    ///
+    /// # Safety
+    /// As for [`Node::end`].
+    #[allow(unsafe_code, reason = "the memory of nodes is used again")]
+    pub(super) unsafe fn pass(node: *mut Node, spare: &SpareList<Chunk>) {
+        // SAFETY: by contract; with the last node of a chunk its memory is nobody's, and large enough.
+        unsafe {
+            let (index, of) = ((*node).index, (*node).of);
+            if index + 1 < CHUNK_MOST {
+                return Node::end(node, false);
+            }
+            debug_assert_eq!(of, CHUNK_MOST);
+            let chunk = Node::chunk(node).cast::<Chunk>();
+            std::ptr::drop_in_place(node);
+            chunk.write(Chunk(Link::default()));
+            spare.give(chunk);
+        }
     }
 
     /// Tells the model checker that the reader looks into this node.
@@ -114,9 +225,7 @@ pub(super) struct Block {
     capacity: usize,
     /// The pipe, and everybody who has a [`Slice`]. Only the reader's side adds to it.
     users: AtomicUsize,
-    /// In a list of spare blocks: the next one, and the octets of all that follow.
-    next: *mut Block,
-    behind: usize,
+    link: Link<Block>,
     /// In a model check every octet is tracked, so that a read of an unpublished one is found.
     #[cfg(loom)]
     tracked: Vec<crate::sync::UnsafeCell<()>>,
@@ -135,8 +244,7 @@ impl Block {
             data: data.as_mut_ptr().cast::<u8>(),
             capacity,
             users: AtomicUsize::new(1),
-            next: std::ptr::null_mut(),
-            behind: 0,
+            link: Link::default(),
             #[cfg(loom)]
             tracked: (0..capacity)
                 .map(|_| crate::sync::UnsafeCell::new(()))
@@ -233,6 +341,53 @@ impl Block {
     }
 }
 
+/// By octets.
+#[allow(unsafe_code, reason = "frees what `boxed` made")]
+impl Spare for Block {
+    /// What a thousand messages of some KiB take. To give memory back to the system and to ask for it again costs
+    /// more than to fill it. Those of a pipe that has been idle for a while are freed.
+    const MOST: usize = 16 << 20;
+
+    fn link(&mut self) -> &mut Link<Block> {
+        &mut self.link
+    }
+
+    fn size(&self) -> usize {
+        self.capacity
+    }
+
+    unsafe fn free(this: *mut Block) {
+        // SAFETY: by contract.
+        unsafe { Block::free(this) }
+    }
+}
+
+/// A whole chunk whose nodes have all been passed, on its way back to the writer. It lies in the memory of the nodes.
+pub(super) struct Chunk(Link<Chunk>);
+
+const _: () = assert!(size_of::<Chunk>() <= size_of::<Node>());
+const _: () = assert!(align_of::<Chunk>() <= align_of::<Node>());
+
+/// By number.
+#[allow(unsafe_code, reason = "frees what `Node::behind` made")]
+impl Spare for Chunk {
+    /// For some hundred bodies.
+    const MOST: usize = 64;
+
+    fn link(&mut self) -> &mut Link<Chunk> {
+        &mut self.0
+    }
+
+    fn size(&self) -> usize {
+        1
+    }
+
+    unsafe fn free(this: *mut Chunk) {
+        // SAFETY: by contract it is the memory of a chunk of the most nodes, all of which have ended.
+        unsafe { Node::free_chunk(this.cast(), CHUNK_MOST) }
+    }
+}
+
 /// Octets of a block that somebody has in hand.
 struct Slice {
     block: *mut Block,
@@ -265,143 +420,6 @@ impl Drop for Slice {
     }
 }
 
-/// Blocks on their way back from the reader to the writer: a list, of which either takes all there is
-/// and puts back what it does not need, so that nobody looks into a block that another may have.
-pub(super) struct SpareBlocks(AtomicPtr<Block>);
-
-/// The most octets of blocks that wait to be used again: what a thousand messages of some KiB take. To
-/// give memory back to the system and to ask for it again costs more than to fill it.
-/// Those of a pipe that has been idle for a while are freed.
-const SPARE_MAX: usize = 16 << 20;
-
-#[allow(unsafe_code, reason = "lists of raw pointers; see each SAFETY")]
-impl SpareBlocks {
-    pub(super) fn new() -> Self {
-        SpareBlocks(AtomicPtr::new(std::ptr::null_mut()))
-    }
-
-    /// Adds a block, or frees it if there are enough.
-    ///
-    /// # Safety
-    /// `block` came from [`Block::boxed`], and nobody uses it or will but who takes it from here.
-    pub(super) unsafe fn give(&self, block: *mut Block) {
-        let list = self.take();
-        // SAFETY: `block` is ours by contract, and `list` because it was taken.
-        unsafe {
-            let behind = match list.is_null() {
-                true => 0,
-                false => (*list).behind + (*list).capacity,
-            };
-            if behind < SPARE_MAX {
-                (*block).next = list;
-                (*block).behind = behind;
-                self.put_back(block);
-            } else {
-                Block::free(block);
-                self.put_back(list);
-            }
-        }
-    }
-
-    /// Takes a block for at least `len` octets, if there is one. Frees those in front of it.
-    pub(super) fn pop(&self, len: usize) -> Option<*mut Block> {
-        let mut list = self.take();
-        while !list.is_null() {
-            // SAFETY: `list` was taken, and is ours with all that follows.
-            unsafe {
-                let block = list;
-                list = std::mem::replace(&mut (*block).next, std::ptr::null_mut());
-                if (*block).capacity >= len {
-                    (*block).behind = 0;
-                    self.put_back(list);
-                    return Some(block);
-                }
-                Block::free(block);
-            }
-        }
-        None
-    }
-
-    /// Frees all there are.
-    pub(super) fn clear(&self) {
-        let mut list = self.take();
-        while !list.is_null() {
-            // SAFETY: as in `pop`.
-            unsafe {
-                let block = list;
-                list = (*block).next;
-                Block::free(block);
-            }
-        }
-    }
-
-    /// Frees all but one.
-    pub(super) fn trim(&self) {
-        let first = self.take();
-        if first.is_null() {
-            return;
-        }
-        // SAFETY: the list was taken, and is ours: all that follows the first is freed.
-        unsafe {
-            let mut list = std::mem::replace(&mut (*first).next, std::ptr::null_mut());
-            (*first).behind = 0;
-            self.put_back(first);
-            while !list.is_null() {
-                let block = list;
-                list = (*block).next;
-                Block::free(block);
-            }
-        }
-    }
-
-    fn take(&self) -> *mut Block {
-        match self.0.load(Ordering::Relaxed).is_null() {
-            true => std::ptr::null_mut(),
-            false => self.0.swap(std::ptr::null_mut(), Ordering::AcqRel),
-        }
-    }
-
-    /// Puts a list (or null) where there is none, behind what another has put there meanwhile.
-    ///
-    /// # Safety
-    /// The list is the caller's, and is nobody's after.
-    unsafe fn put_back(&self, mut list: *mut Block) {
-        while !list.is_null() {
-            let put = self.0.compare_exchange(
-                std::ptr::null_mut(),
-                list,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            );
-            if put.is_ok() {
-                return;
-            }
-            let front = self.take();
-            if front.is_null() {
-                continue;
-            }
-            // SAFETY: both lists are ours: one by contract, one because it was taken.
-            unsafe {
-                let more = (*list).behind + (*list).capacity;
-                let mut last = front;
-                (*last).behind += more;
-                while !(*last).next.is_null() {
-                    last = (*last).next;
-                    (*last).behind += more;
-                }
-                (*last).next = list;
-            }
-            list = front;
-        }
-    }
-}
-
-impl Drop for SpareBlocks {
-    fn drop(&mut self) {
-        self.clear();
-    }
-}
-
 /// Frees the nodes from `node` on and every block they refer to, as well as `block`, which the nodes
 /// before `node` referred to last (or null).
 ///
@@ -411,17 +429,20 @@ impl Drop for SpareBlocks {
 #[allow(unsafe_code, reason = "frees what `boxed` made")]
 pub(super) unsafe fn free_list(mut node: *mut Node, mut block: *mut Block) {
     while !node.is_null() {
-        // SAFETY: `node` is live and ours by contract; it is unlinked before the next is looked at.
-        let this = unsafe { Box::from_raw(node) };
-        node = this.next.load(Ordering::Acquire);
-        if let Data::View(of) = this.data {
-            if of != block {
-                if !block.is_null() {
-                    // SAFETY: no node behind this one refers to `block` any more.
-                    unsafe { Block::release(block) };
+        // SAFETY: `node` is live and ours by contract, as are all behind it; no node behind one of another block refers
+        // to `block` any more.
+        unsafe {
+            let next = (*node).next.load(Ordering::Acquire);
+            if let Data::View(of) = (*node).data {
+                if of != block {
+                    if !block.is_null() {
+                        Block::release(block);
+                    }
+                    block = of;
                 }
-                block = of;
             }
+            Node::end(node, next.is_null());
+            node = next;
         }
     }
     if !block.is_null() {

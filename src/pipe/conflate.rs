@@ -249,6 +249,16 @@ impl Conflation {
         self.count(loss);
     }
 
+    /// Lets go of the messages that are kept. How many they are.
+    pub(super) fn give_up(&self) -> u64 {
+        let mut state = lock(&self.state);
+        let none = Kept::new(state.kept.keep());
+        let kept = std::mem::replace(&mut state.kept, none);
+        self.changed(&mut state);
+        drop(state);
+        kept.len()
+    }
+
     /// The reader of the back pipe goes: so does that of the front pipe, for its writer to see.
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);

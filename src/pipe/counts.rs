@@ -41,6 +41,29 @@ impl Counts {
         losses::of(&self.shared, self.conflation.as_deref())
     }
 
+    /// How many messages a reader that is gone has left, and nobody was told of. None of a reader that is there.
+    ///
+    /// To be called by one thread at a time, for instance by whoever ends a connection. It acknowledges them in place
+    /// of the reader, so the writer finds those that it has published after.
+    pub(crate) fn take_left(&self) -> u64 {
+        let Shared {
+            writer,
+            reader,
+            sleep,
+        } = &*self.shared;
+        // A conflation has both ends of the pipe that it hands on to.
+        if self.conflation.is_some() || !sleep.reader_closed.load(Ordering::Acquire) {
+            return 0;
+        }
+        let acked = reader.acked_messages.load(Ordering::Acquire);
+        let published = writer.published_messages.load(Ordering::Acquire);
+        let left = published.saturating_sub(acked);
+        if left > 0 {
+            reader.acked_messages.store(published, Ordering::Release);
+        }
+        left
+    }
+
     pub(crate) fn passed(&self) -> Passed {
         let Shared { writer, reader, .. } = &*self.shared;
         // In this order: what was acknowledged had been published before.
@@ -89,6 +112,51 @@ mod tests {
         assert_eq!(counts.passed(), passed(0));
         drop((writer, reader));
         assert_eq!(counts.passed(), passed(0));
+    }
+
+    #[test]
+    fn what_a_reader_leaves_is_told_once() {
+        let (mut writer, mut reader) = pipe(LIMITS, Tuning::INPROC);
+        let counts = reader.counts();
+        let mut send = |messages| {
+            for _ in 0..messages {
+                writer.append_message(&Message::from("12345"));
+                writer.publish_and_signal();
+            }
+            writer.queued_messages()
+        };
+        assert_eq!(send(5), 5);
+        assert!(reader.read_message().is_some());
+        assert!(reader.read_message().is_some());
+        assert_eq!(counts.take_left(), 0, "the reader is there");
+        drop(reader);
+        assert_eq!(send(0), 3, "what was read is not lost");
+        assert_eq!(send(1), 4);
+        assert_eq!((counts.take_left(), counts.take_left()), (4, 0));
+        assert_eq!(send(2), 2, "those after are for the writer to tell");
+    }
+
+    #[test]
+    fn what_a_reader_gives_up_is_told_once() {
+        let replaced = Arc::new(AtomicU64::new(0));
+        let (plain, conflating) = (
+            pipe(LIMITS, Tuning::INPROC),
+            conflating(Tuning::INPROC, Terms::newest(&replaced)),
+        );
+        // How many there are to give up of three, and of two that come after.
+        for ((mut writer, mut reader), most) in [(plain, 3), (conflating, 1)] {
+            for round in [3, 2] {
+                for _ in 0..round {
+                    writer.append_message(&Message::from("12345"));
+                    writer.publish_and_signal();
+                }
+                let queued = most.min(round);
+                assert_eq!(reader.queued_messages(), queued);
+                assert_eq!((reader.give_up(), reader.give_up()), (queued, 0));
+                assert_eq!(reader.queued_messages(), 0);
+            }
+        }
+        assert_eq!(replaced.load(Ordering::Relaxed), 3, "none is told twice");
     }
 
     #[test]

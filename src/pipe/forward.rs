@@ -1,4 +1,7 @@
-//! From one pipe into another, as octets: for whoever receives messages only to send them as they are.
+//! From one pipe into others, as octets: for whoever receives messages only to send them as they are.
+//!
+//! Who reads asks for what lies at the head of the pipe in one piece ([`Reader::span`]), has it appended to as many
+//! other pipes as are to have it ([`Writer::append_span`]), and passes it ([`Reader::pass`]).
 
 use bytes::Bytes;
 
@@ -10,7 +13,7 @@ use crate::frame;
 /// ones would make more nodes than they save octets.
 const RUN_BY_REFERENCE: usize = 2048;
 
-/// What [`Reader::forward`] handed on.
+/// What of messages is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Run {
     pub(crate) messages: u64,
@@ -19,51 +22,116 @@ pub(crate) struct Run {
     pub(crate) octets: u64,
 }
 
+impl std::ops::AddAssign for Run {
+    fn add_assign(&mut self, more: Run) {
+        self.messages += more.messages;
+        self.frames += more.frames;
+        self.octets += more.octets;
+    }
+}
+
+/// How far to go at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reach {
+    /// At most so many messages.
+    pub(crate) messages: u64,
+    /// No message begins so many octets from here.
+    pub(crate) octets: u64,
+    /// No message is of so many octets on the wire.
+    pub(crate) below: usize,
+}
+
+/// Whole messages at the head of a pipe, in one piece.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    len: usize,
+    /// Where the body of the first frame begins, and ends.
+    first: (usize, usize),
+    run: Run,
+}
+
+impl Span {
+    pub(crate) fn run(&self) -> Run {
+        self.run
+    }
+}
+
+/// The octets of a [`Span`].
+#[derive(Debug)]
+pub(crate) struct Octets<'a> {
+    octets: &'a [u8],
+    /// The same by reference, if they were received so and are many enough.
+    shared: Option<Bytes>,
+    span: Span,
+}
+
+impl Octets<'_> {
+    /// The body of the first frame.
+    pub(crate) fn first_body(&self) -> &[u8] {
+        &self.octets[self.span.first.0..self.span.first.1]
+    }
+
+    /// Whether the first frame is followed by another of its message.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.span.run.frames > self.span.run.messages
+    }
+}
+
 impl Reader {
-    /// Hands on whole messages that lie in one piece to another pipe, unpublished there: at most so many, and as
-    /// many as there is credit for. Long runs of received octets are handed on by reference, others copied
-    /// at once. None if the next message is not in one piece.
-    pub(crate) fn forward(&mut self, writer: &mut Writer, most: u64) -> Run {
-        let mut run = Run::default();
+    /// The whole messages that lie at the head of this pipe in one piece. `None` if the next message does not, or is
+    /// beyond the reach.
+    pub(crate) fn span(&mut self, reach: Reach) -> Option<Span> {
         if !self.fill() {
-            return run;
+            return None;
         }
-        let most = most.min(writer.message_credit());
-        let octets = writer.octet_credit();
         let input = self.readable();
-        let mut end = 0;
+        let mut span = Span {
+            len: 0,
+            first: (0, 0),
+            run: Run::default(),
+        };
         let (mut at, mut frames, mut bodies) = (0, 0, 0);
-        while run.messages < most && (end as u64) < octets {
+        while span.run.messages < reach.messages && (span.len as u64) < reach.octets {
             let Ok(Some(header)) = frame::decode_header(&input[at..]) else {
                 break;
             };
+            let body = at + header.header_len;
             // The codec sees to it that header and body can be added; the input is shorter than both limits.
             let next = at.saturating_add(header.header_len + header.body_len);
-            if next > input.len() {
+            if next > input.len() || next - span.len >= reach.below {
                 break;
+            }
+            if frames == 0 {
+                span.first = (body, next);
             }
             at = next;
             frames += 1;
             bodies += header.body_len as u64;
             if !header.more {
-                end = at;
-                run = Run {
-                    messages: run.messages + 1,
+                span.len = at;
+                span.run = Run {
+                    messages: span.run.messages + 1,
                     frames,
                     octets: bodies,
                 };
             }
         }
-        if run.messages == 0 {
-            return run;
+        (span.run.messages > 0).then_some(span)
+    }
+
+    /// The octets of what was found by [`Reader::span`].
+    pub(crate) fn lend_span(&self, span: Span) -> Octets<'_> {
+        Octets {
+            octets: &self.readable()[..span.len],
+            shared: self.shared_run(span.len),
+            span,
         }
-        match self.shared_run(end) {
-            Some(wire) => writer.append_shared(wire, run.messages, false),
-            None => writer.append_wire(&input[..end], run.messages, false),
-        }
-        self.skip(end);
-        self.count_messages(run.messages);
-        run
+    }
+
+    /// Passes what was found by [`Reader::span`].
+    pub(crate) fn pass(&mut self, span: Span) {
+        self.skip(span.len);
+        self.count_messages(span.run.messages);
     }
 
     /// The next octets by reference, if they were received so and are many enough.
@@ -81,10 +149,39 @@ impl Reader {
     }
 }
 
+impl Writer {
+    /// Appends messages as they are, unpublished, behind the encoded frames `head` of the first of them: long runs
+    /// of received octets by reference, others copied at once.
+    #[inline]
+    pub(crate) fn append_span(&mut self, head: &[u8], octets: &Octets<'_>) {
+        self.append_from(0, head, octets);
+    }
+
+    /// As [`Writer::append_span`], but for the first frame, which is followed by others.
+    #[inline]
+    pub(crate) fn append_rest(&mut self, octets: &Octets<'_>) {
+        self.append_from(octets.span.first.1, &[], octets);
+    }
+
+    #[inline]
+    fn append_from(&mut self, from: usize, head: &[u8], octets: &Octets<'_>) {
+        let messages = octets.span.run.messages;
+        match &octets.shared {
+            None => self.append_parts(head, &octets.octets[from..], messages),
+            Some(shared) => {
+                if !head.is_empty() {
+                    self.append_wire(head, 0, true);
+                }
+                self.append_shared(shared.slice(from..), messages, false);
+            }
+        }
+    }
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::super::{pipe, Limits, Reader, Tuning};
-    use super::{Run, RUN_BY_REFERENCE};
+    use super::super::{pipe, Limits, Reader, Tuning, Writer};
+    use super::{Reach, Run, RUN_BY_REFERENCE};
     use crate::frame;
     use crate::message::Message;
     use bytes::{Bytes, BytesMut};
@@ -98,11 +195,26 @@ mod tests {
         Message::multipart([&number.to_le_bytes()[..], &[7; 40]])
     }
 
+    /// What one pipe has credit for goes into it.
+    fn forward(reader: &mut Reader, writer: &mut Writer, most: u64) -> Run {
+        let reach = Reach {
+            messages: most.min(writer.message_credit()),
+            octets: writer.octet_credit(),
+            below: usize::MAX,
+        };
+        let Some(span) = reader.span(reach) else {
+            return Run::default();
+        };
+        writer.append_span(&[], &reader.lend_span(span));
+        reader.pass(span);
+        span.run()
+    }
+
     /// What is not in one piece is for the caller to read and send.
-    fn forward_all(reader: &mut Reader, into: &mut super::Writer, most: u64) -> (u64, u64) {
+    fn forward_all(reader: &mut Reader, into: &mut Writer, most: u64) -> (u64, u64) {
         let (mut runs, mut singles) = (0, 0);
         loop {
-            let run = reader.forward(into, most);
+            let run = forward(reader, into, most);
             if run.messages > 0 {
                 runs += run.messages;
             } else if let Some(message) = reader.read_message() {
@@ -161,19 +273,19 @@ mod tests {
             }
             writer.publish();
             let (mut into, mut out) = pipe(limits, Tuning::WIRE);
-            let run = reader.forward(&mut into, u64::MAX);
+            let run = forward(&mut reader, &mut into, u64::MAX);
             assert_eq!(run.messages, expected);
             assert_eq!(run.frames, 2 * expected);
             assert_eq!(run.octets, 44 * expected);
             into.publish();
             assert!(!into.has_credit());
-            assert_eq!(reader.forward(&mut into, u64::MAX), Run::default());
+            assert_eq!(forward(&mut reader, &mut into, u64::MAX), Run::default());
             for number in 0..expected as u32 {
                 assert_eq!(out.read_message(), Some(numbered(number)));
             }
             out.acknowledge();
             assert!(into.has_credit());
-            assert_eq!(reader.forward(&mut into, 1).messages, 1);
+            assert_eq!(forward(&mut reader, &mut into, 1).messages, 1);
         }
     }
 
@@ -194,7 +306,7 @@ mod tests {
             writer.append_shared(wire, u64::from(messages), false);
             writer.publish();
             let (mut into, mut out) = pipe(UNLIMITED, Tuning::WIRE);
-            let run = reader.forward(&mut into, u64::MAX);
+            let run = forward(&mut reader, &mut into, u64::MAX);
             assert_eq!(run.messages, u64::from(messages));
             into.publish();
             drop((reader, writer));
@@ -203,5 +315,67 @@ mod tests {
                 assert_eq!(out.read_message(), Some(Message::from(vec![n; 64])));
             }
         }
+    }
+
+    #[test]
+    fn frames_are_put_before_and_taken_away() {
+        for body in [0, 10, 300, RUN_BY_REFERENCE, 40_000] {
+            let message = Message::multipart([&b"name"[..], b"", &vec![5; body]]);
+            let mut wire = Vec::new();
+            for frame in message.frames() {
+                let more = wire.len() < 8;
+                let (header, len) = frame::header(more, false, frame.len());
+                wire.extend_from_slice(&header[..len]);
+                wire.extend_from_slice(frame);
+            }
+            let (mut writer, mut reader) = pipe(UNLIMITED, Tuning::WIRE);
+            writer.append_shared(Bytes::from(wire), 1, false);
+            writer.publish();
+            let (mut with, mut longer) = pipe(UNLIMITED, Tuning::WIRE);
+            let (mut without, mut shorter) = pipe(UNLIMITED, Tuning::WIRE);
+            let span = reader.span(ONE).unwrap();
+            let octets = reader.lend_span(span);
+            assert_eq!(octets.first_body(), b"name");
+            with.append_span(&[1, 2, b'a', b'b'], &octets);
+            assert!(octets.is_followed());
+            without.append_rest(&octets);
+            with.publish();
+            without.publish();
+            reader.pass(span);
+            assert_eq!(reader.queued_messages(), 0);
+            let mut expected = message;
+            expected.pop_front();
+            assert_eq!(shorter.read_message(), Some(expected.clone()));
+            expected.push_front("name");
+            expected.push_front("ab");
+            assert_eq!(longer.read_message(), Some(expected));
+        }
+    }
+
+    const ONE: Reach = Reach {
+        messages: 1,
+        octets: u64::MAX,
+        below: usize::MAX,
+    };
+
+    #[test]
+    fn a_name_alone_is_followed_by_nothing_and_what_is_long_is_left() {
+        let (mut writer, mut reader) = pipe(UNLIMITED, Tuning::WIRE);
+        writer.append_message(&Message::from("name"));
+        writer.append_message(&Message::from(vec![1; 98]));
+        writer.append_message(&Message::from(vec![1; 99]));
+        writer.publish();
+        let span = reader.span(ONE).unwrap();
+        assert!(!reader.lend_span(span).is_followed());
+        reader.pass(span);
+        let reach = Reach {
+            messages: 10,
+            below: 101,
+            ..ONE
+        };
+        let span = reader.span(reach).unwrap();
+        assert_eq!(span.run().messages, 1, "the other has 101 octets");
+        reader.pass(span);
+        assert!(reader.span(reach).is_none());
     }
 }

@@ -14,6 +14,7 @@
 
 mod budget;
 mod conflate;
+mod limits;
 
 use std::io::IoSlice;
 
@@ -430,6 +431,43 @@ fn loom_a_writer_without_credit_is_woken() {
             t.join().unwrap();
         });
     }
+}
+
+#[test]
+fn loom_what_a_reader_leaves_is_told_once() {
+    check(3, || {
+        let (mut w, mut r) = ends(UNLIMITED);
+        let counts = r.pipe.counts();
+        let t = thread::spawn(move || {
+            for id in 0..3 {
+                w.send(&small(id));
+            }
+            w
+        });
+        let read = u64::from(r.pipe.read_message().is_some());
+        drop(r);
+        // By whoever ends the connection, while the writer goes on.
+        let told = counts.take_left();
+        let w = t.join().unwrap();
+        assert_eq!(read + told + w.pipe.queued_messages(), 3);
+    });
+}
+
+#[test]
+fn loom_a_writer_sees_what_was_read_with_the_end() {
+    check(3, || {
+        let (mut w, mut r) = ends(UNLIMITED);
+        w.send(&small(0));
+        w.send(&small(1));
+        let t = thread::spawn(move || {
+            assert!(r.pipe.read_message().is_some());
+            drop(r);
+        });
+        if w.pipe.is_reader_closed() {
+            assert_eq!(w.pipe.queued_messages(), 1);
+        }
+        t.join().unwrap();
+    });
 }
 
 #[test]

@@ -60,6 +60,7 @@ mod lend;
 mod losses;
 mod memory;
 mod reader;
+mod spare;
 mod writer;
 
 use std::fmt;
@@ -67,14 +68,15 @@ use std::fmt;
 use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use crate::sync::{barrier, lock, Arc, CachePadded, Mutex, OwnLine, UnsafeCell};
 
-use block::{Block, Node, SpareBlocks};
+use block::{Block, Chunk, Node};
 use budget::Lease;
 use losses::Tally;
+use spare::SpareList;
 
 pub(crate) use budget::{Budget, Held};
 pub(crate) use conflate::{conflate, conflating, Terms};
 pub(crate) use counts::Counts;
-pub(crate) use forward::Run;
+pub(crate) use forward::{Octets, Reach, Run};
 pub(crate) use kept::Keep;
 pub(crate) use losses::Losses;
 pub(crate) use memory::Memory;
@@ -175,7 +177,10 @@ pub(crate) fn pipe_within(
                 block: std::ptr::null_mut(),
             }),
             tally: Tally::new(),
-            spare: OwnLine(SpareBlocks::new()),
+            spare: OwnLine(Spares {
+                blocks: SpareList::new(),
+                chunks: SpareList::new(),
+            }),
         }),
         sleep: CachePadded(SleepLine {
             reader_asleep: AtomicBool::new(false),
@@ -226,7 +231,13 @@ struct ReaderLine {
     /// What was dropped at this end.
     tally: Tally,
     /// Written by both whenever a block has been read: the second line of the pair, which would be empty.
-    spare: OwnLine<SpareBlocks>,
+    spare: OwnLine<Spares>,
+}
+
+/// On their way back from the reader to the writer.
+struct Spares {
+    blocks: SpareList<Block>,
+    chunks: SpareList<Chunk>,
 }
 
 /// Rarely written by either. In this order, so that the lock that is taken to wake the reader is on the line
@@ -319,7 +330,8 @@ impl Shared {
 
     /// Frees the blocks that wait to be used again.
     fn free_spare(&self) {
-        self.reader.spare.clear();
+        self.reader.spare.blocks.clear();
+        self.reader.spare.chunks.clear();
     }
 
     fn close_writer(&self) {

@@ -229,9 +229,10 @@ impl Reader {
         self.shared.free_spare();
     }
 
-    /// Frees all but one of the blocks that wait to be used again.
+    /// Frees all but one of the blocks and chunks that wait to be used again.
     pub(crate) fn trim_spare(&self) {
-        self.shared.reader.spare.trim();
+        self.shared.reader.spare.blocks.trim();
+        self.shared.reader.spare.chunks.trim();
     }
 
     /// Whether the writer is gone and everything published has been read.
@@ -253,6 +254,21 @@ impl Reader {
             .load(Ordering::Acquire)
             .saturating_sub(self.messages.max(self.acked_messages))
             + self.conflation.as_ref().map_or(0, |of| of.waiting())
+    }
+
+    /// Gives up what was published and not read: it is not to be read any more. How many messages that is. Later
+    /// [`Reader::queued_messages`] tells of those that have come after, so that each is told once.
+    pub(crate) fn give_up(&mut self) -> u64 {
+        let kept = self.conflation.as_ref().map_or(0, |of| of.give_up());
+        let published = self
+            .shared
+            .writer
+            .published_messages
+            .load(Ordering::Acquire);
+        // A pump may have passed a message before it was counted.
+        let read = self.messages.max(self.acked_messages);
+        self.messages = read.max(published);
+        kept + published.saturating_sub(read)
     }
 
     /// Announces sleep. The caller arms all the pipes it sleeps on, then passes a heavy barrier if
@@ -630,7 +646,8 @@ impl Reader {
                 }
                 Data::Shared(bytes) => self.base = bytes.as_ptr(),
             }
-            drop(Box::from_raw(old));
+            // The writer puts the next one beside it for as long as there is room.
+            Node::pass(old, &self.shared.reader.spare.chunks);
         }
     }
 
@@ -644,7 +661,7 @@ impl Reader {
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             if (*left).is_unshared() {
-                self.shared.reader.spare.give(left);
+                self.shared.reader.spare.blocks.give(left);
             } else {
                 Block::release(left);
             }
@@ -897,6 +914,10 @@ impl Drop for Reader {
             .reader
             .rest
             .with_mut(|slot| unsafe { *slot = rest });
+        // What was read is not lost. Released before the end is, and whoever sees that sees this.
+        let read = self.messages.max(self.acked_messages);
+        let line = &self.shared.reader;
+        line.acked_messages.store(read, Ordering::Release);
         self.shared.close_reader();
         if let Some(conflation) = &self.conflation {
             conflation.close();

@@ -29,6 +29,57 @@ fn send(writer: &mut Writer, message: impl Into<Message>) {
 }
 
 #[test]
+fn a_message_by_value_leaves_its_bodies_in_the_pipe() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    let body = Bytes::from(vec![7; 8192]);
+    let at = body.as_ptr();
+    let mut message = Message::multipart([Frame::from("small"), Frame::from(body)]);
+    w.take_message(&mut message);
+    w.publish_and_signal();
+    assert_eq!(message, Message::multipart(["small", ""]));
+    let received = r.read_message().unwrap().into_frames();
+    assert_eq!(received[0], "small");
+    let body = received[1].clone();
+    drop(received);
+    let body = body.into_bytes();
+    assert_eq!((body.as_ptr(), body.len()), (at, 8192));
+    assert!(body.is_unique(), "nobody else has a reference");
+}
+
+#[test]
+fn chunks_of_nodes_go_back_to_the_writer() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    let body = Bytes::from(vec![7; 8192]);
+    let mut pass = |w: &mut Writer| {
+        for _ in 0..100 {
+            send(w, body.clone());
+            assert!(r.read_message().is_some());
+        }
+    };
+    pass(&mut w);
+    let chunks = |w: &Writer| {
+        let mut count = 0;
+        while let Some(chunk) = w.shared.reader.spare.chunks.pop(1) {
+            count += 1;
+            // SAFETY: it was popped, and is nobody else's.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                <Chunk as spare::Spare>::free(chunk);
+            }
+        }
+        count
+    };
+    assert_eq!(
+        chunks(&w),
+        1,
+        "and used again: one is enough for who reads at once"
+    );
+    pass(&mut w);
+    w.free_spare();
+    assert_eq!(chunks(&w), 0);
+}
+
+#[test]
 fn messages_come_out_whole_and_in_order() {
     let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
     assert!(r.read_message().is_none());
@@ -277,6 +328,22 @@ fn a_sleeping_reader_is_signalled_once() {
     let _dense = r.arm();
     assert!(r.stay_awake());
     assert!(r.is_finished());
+}
+
+#[test]
+fn what_was_read_is_not_left_when_the_reader_goes() {
+    for read in [0, 1, 5, 10] {
+        let (mut w, mut r) = pipe(limits(1000), Tuning::INPROC);
+        for _ in 0..10 {
+            send(&mut w, "x");
+        }
+        for _ in 0..read {
+            assert!(r.read_message().is_some());
+        }
+        drop(r);
+        assert!(w.is_reader_closed());
+        assert_eq!(w.queued_messages(), 10 - read);
+    }
 }
 
 #[test]

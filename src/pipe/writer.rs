@@ -281,6 +281,32 @@ impl Writer {
         self.append_frame(last, false);
     }
 
+    /// As [`Writer::append_message`], and takes what is linked by reference out of the message.
+    #[inline]
+    pub(crate) fn take_message(&mut self, message: &mut Message) {
+        let (last, head) = match message.frames_mut() {
+            [only] => (only, &mut [][..]),
+            [head @ .., last] => (last, head),
+            [] => return,
+        };
+        for frame in head {
+            self.take_frame(frame, true);
+        }
+        self.take_frame(last, false);
+    }
+
+    #[inline]
+    fn take_frame(&mut self, frame: &mut Frame, more: bool) {
+        let len = frame.len();
+        if len >= self.tuning.by_reference {
+            if let Some(bytes) = frame.take_shared() {
+                self.link_body(bytes, len, more);
+                return;
+            }
+        }
+        self.append_frame(frame, more);
+    }
+
     /// Appends a whole message of one frame with this payload, unpublished.
     #[inline(always)]
     pub(crate) fn append_payload(&mut self, payload: &[u8]) {
@@ -331,18 +357,21 @@ impl Writer {
         let len = frame.len();
         if len >= self.tuning.by_reference {
             if let Some(bytes) = frame.as_shared() {
-                let header_len = frame::header_len(len);
-                self.reserve(header_len);
-                self.put_header(more, len);
-                self.at.in_message = true;
-                self.link(Data::Shared(bytes.clone()), len);
-                self.finish_frame(more);
+                self.link_body(bytes.clone(), len, more);
                 return;
             }
         }
         self.reserve(frame::header_len(len) + len);
         self.put_header(more, len);
         self.put(frame);
+        self.finish_frame(more);
+    }
+
+    fn link_body(&mut self, body: Bytes, len: usize, more: bool) {
+        self.reserve(frame::header_len(len));
+        self.put_header(more, len);
+        self.at.in_message = true;
+        self.link(Data::Shared(body), len);
         self.finish_frame(more);
     }
 
@@ -353,6 +382,15 @@ impl Writer {
         self.put(wire);
         self.at.messages += messages;
         self.at.in_message = in_message;
+    }
+
+    /// As [`Writer::append_wire`], of whole messages that are in two parts.
+    pub(super) fn append_parts(&mut self, head: &[u8], rest: &[u8], messages: u64) {
+        self.reserve(head.len() + rest.len());
+        self.put(head);
+        self.put(rest);
+        self.at.messages += messages;
+        self.at.in_message = false;
     }
 
     /// As [`Writer::append_wire`], but by reference. The octets may also be a body whose header was
@@ -498,10 +536,10 @@ impl Writer {
             }
             let mut node = first;
             let mut last_block = left.block;
+            let kept = Node::chunk(unread);
             while !node.is_null() {
-                let this = Box::from_raw(node);
-                node = this.next.load(Ordering::Relaxed);
-                if let Data::View(block) = this.data {
+                let next = (*node).next.load(Ordering::Relaxed);
+                if let Data::View(block) = (*node).data {
                     if block != last_block {
                         if last_block != left.block {
                             Block::free(last_block);
@@ -509,12 +547,23 @@ impl Writer {
                         last_block = block;
                     }
                 }
+                if Node::chunk(node) == kept {
+                    std::ptr::drop_in_place(node);
+                } else {
+                    Node::end(node, next.is_null());
+                }
+                node = next;
             }
             if last_block != left.block {
                 Block::free(last_block);
             }
         }
         self.at.place = left;
+    }
+
+    /// Whether something is appended since the last publish.
+    pub(crate) fn has_unpublished(&self) -> bool {
+        self.at.stream != self.mark.stream
     }
 
     /// Whether something is appended and not published.
@@ -607,6 +656,13 @@ impl Writer {
             to.cast::<[u8; 2]>().write([0, len]);
             let to = to.add(2);
             let from = payload.as_ptr();
+            /// `N` octets.
+            macro_rules! part {
+                ($n:literal at $at:expr) => {
+                    let octets = from.add($at).cast::<[u8; $n]>().read();
+                    to.add($at).cast::<[u8; $n]>().write(octets);
+                };
+            }
             /// The first and the last `N` octets.
             macro_rules! ends {
                 ($n:literal) => {{
@@ -616,8 +672,15 @@ impl Writer {
                     to.add(size - $n).cast::<[u8; $n]>().write(last);
                 }};
             }
+            // The first word apart: a number that was written there just now is found before it has reached the cache, but
+            // not by a load of more than was written at once, which waits for that.
             match size {
-                32.. => ends!(32),
+                32.. => {
+                    part!(8 at 0);
+                    part!(16 at 8);
+                    part!(16 at 16);
+                    part!(32 at size - 32);
+                }
                 16.. => ends!(16),
                 8.. => ends!(8),
                 4.. => ends!(4),
@@ -652,7 +715,7 @@ impl Writer {
     }
 
     fn push_view(&mut self) {
-        let node = Node::boxed(
+        let node = Node::new(
             self.at.place.offset,
             None,
             self.at.messages,
@@ -665,21 +728,23 @@ impl Writer {
 
     /// Links data by reference as the next node.
     fn link(&mut self, data: Data, len: usize) {
-        let node = Node::boxed(0, Some(len), self.at.messages, !self.at.in_message, data);
+        let node = Node::new(0, Some(len), self.at.messages, !self.at.in_message, data);
         self.push_node(node);
         self.at.stream += len as u64;
     }
 
-    fn push_node(&mut self, node: *mut Node) {
+    fn push_node(&mut self, node: Node) {
         self.leave();
         self.seal();
+        let tail = self.at.place.tail;
         // SAFETY: `tail` is live (see `rollback`), and its `next` is only followed by the reader
         // once octets behind it are published, which happens after this store.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
-            (*self.at.place.tail).next.store(node, Ordering::Release);
+            let node = Node::behind(tail, node, &self.shared.reader.spare.chunks);
+            (*tail).next.store(node, Ordering::Release);
+            self.at.place.tail = node;
         }
-        self.at.place.tail = node;
     }
 
     /// Notes the place of the last publish, if appending has not left it yet.
@@ -723,6 +788,7 @@ impl Writer {
         self.shared
             .reader
             .spare
+            .blocks
             .pop(len)
             .unwrap_or_else(|| Block::boxed(len))
     }

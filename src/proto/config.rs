@@ -39,6 +39,8 @@ pub(crate) struct ConnectionConfig {
     pub(crate) max_topic_len: usize,
     /// Whether peers that speak ZMTP 2.0 or 1.0 are accepted. Default: no.
     pub(crate) legacy_peers: bool,
+    /// Whether peers are forgiven what breaks rules of ZMTP and can be understood nevertheless. Default: no.
+    pub(crate) lenient_peers: bool,
 }
 
 impl ConnectionConfig {
@@ -54,6 +56,7 @@ impl ConnectionConfig {
             heartbeat_ttl: Duration::ZERO,
             max_topic_len: DEFAULT_MAX_TOPIC_LEN,
             legacy_peers: false,
+            lenient_peers: false,
         }
     }
 }

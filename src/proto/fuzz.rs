@@ -43,6 +43,11 @@ pub(crate) fn fuzz_connection(data: &[u8], origin: Instant) {
     if options & 8 != 0 {
         config.heartbeat_timeout = Some(Duration::ZERO);
     }
+    config.lenient_peers = options & 16 != 0;
+    let decode_header = match config.lenient_peers {
+        true => frame::decode_lenient_header,
+        false => frame::decode_header,
+    };
     config.max_topic_len = usize::from(*options);
     let max_topic_len = config.max_topic_len;
 
@@ -84,7 +89,7 @@ pub(crate) fn fuzz_connection(data: &[u8], origin: Instant) {
                 check_sent(&mut connection, &mut sent_before_ready, was_ready);
                 if connection.is_ready() && !unread.is_empty() {
                     connection.handle_traffic(now);
-                    while let Ok(Some(header)) = frame::decode_header(&unread) {
+                    while let Ok(Some(header)) = decode_header(&unread) {
                         let len = header.header_len + header.body_len;
                         if result.is_err() || unread.len() < len {
                             break;
@@ -166,7 +171,8 @@ mod tests {
             let mut rng = Rng::new(seed);
             let len = rng.up_to(600);
             // Octets that mean something are more likely than others.
-            let common = b"\x04\x04\x04\x06\x00\x01\x02\x05PINGPONG\x09SUBSCRIBE\x06CANCEL\xff";
+            let common =
+                b"\x04\x04\x04\x06\x85\xff\x00\x01\x02\x05PINGPONG\x09SUBSCRIBE\x06CANCEL\xff";
             let data: Vec<u8> = (0..len)
                 .map(|_| match rng.up_to(3) {
                     1 => rng.next() as u8,

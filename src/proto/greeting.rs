@@ -70,6 +70,8 @@ pub(super) struct Greeting {
     len: usize,
     /// Older peers are accepted.
     legacy: bool,
+    /// Revision 2, which the RFC has for a version that nobody speaks, is taken for a later one.
+    lenient: bool,
 }
 
 /// What a greeting says about the peer.
@@ -90,7 +92,19 @@ impl Greeting {
             octets: [0; GREETING_LEN],
             len: 0,
             legacy,
+            lenient: false,
         }
+    }
+
+    /// Whether any revision that is not known is taken for the latest.
+    pub(super) fn lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
+    }
+
+    /// Whether a peer of this revision is spoken to as one of ZMTP 3.
+    fn is_current(&self, major: u8) -> bool {
+        major >= 3 || (self.lenient && major == 2)
     }
 
     /// What has come so far.
@@ -102,7 +116,13 @@ impl Greeting {
     pub(super) fn due(&self) -> usize {
         match self.octets() {
             _ if !self.legacy => GREETING_LEN,
-            octets if octets.len() > MAJOR_AT && octets[MAJOR_AT] >= 3 => GREETING_LEN,
+            octets
+                if octets
+                    .get(MAJOR_AT)
+                    .is_some_and(|major| self.is_current(*major)) =>
+            {
+                GREETING_LEN
+            }
             octets
                 if octets.len() >= SIGNATURE_LEN && self.older() != Some(Greeted::Unversioned) =>
             {
@@ -151,7 +171,8 @@ impl Greeting {
                 return Ok((1, Some(older)));
             }
             // Revision 2 is in the RFC, and nobody has ever spoken it.
-            if let Some(major) = self.octets().get(MAJOR_AT).filter(|major| **major == 2) {
+            let major = self.octets().get(MAJOR_AT);
+            if let Some(major) = major.filter(|major| **major == 2 && !self.lenient) {
                 return Err(Incompatible::Version { major: *major }.into());
             }
             return Ok((1, None));
@@ -159,7 +180,7 @@ impl Greeting {
         let n = input.len().min(GREETING_LEN - self.len);
         self.octets[self.len..self.len + n].copy_from_slice(&input[..n]);
         self.len += n;
-        check(&self.octets[..self.len], mechanism)?;
+        self.check(mechanism)?;
         if self.len < GREETING_LEN {
             return Ok((n, None));
         }
@@ -170,38 +191,39 @@ impl Greeting {
         };
         Ok((n, Some(Greeted::Current(version))))
     }
-}
 
-/// Checks the start of a greeting, in the order of its octets: what comes later never changes what
-/// was found before, so the verdict is the same however the octets arrive.
-fn check(start: &[u8], mechanism: &'static str) -> Result<(), ProtocolError> {
-    if let Some(&first) = start.first() {
-        if first != SIGNATURE_FIRST {
-            return Err(Incompatible::NotZmtp { first }.into());
-        }
-    }
-    if let Some(&octet) = start.get(SIGNATURE_LAST_AT) {
-        // Only this bit is defined: in a ZMTP 1.0 frame header it would be a reserved flag.
-        if octet & 1 == 0 {
-            return Err(Incompatible::Unversioned { octet }.into());
-        }
-    }
-    if let Some(&major) = start.get(MAJOR_AT) {
-        if major < 3 {
-            return Err(Incompatible::Version { major }.into());
-        }
-    }
-    if let Some(field) = start.get(MECHANISM_AT..MECHANISM_END) {
-        if field != mechanism_field(mechanism) {
-            let padding = field.iter().rev().take_while(|&&octet| octet == 0).count();
-            return Err(Incompatible::Mechanism {
-                ours: mechanism,
-                theirs: PeerName::new(&field[..field.len() - padding]),
+    /// Checks the start of a greeting, in the order of its octets: what comes later never changes what
+    /// was found before, so the verdict is the same however the octets arrive.
+    fn check(&self, mechanism: &'static str) -> Result<(), ProtocolError> {
+        let start = self.octets();
+        if let Some(&first) = start.first() {
+            if first != SIGNATURE_FIRST {
+                return Err(Incompatible::NotZmtp { first }.into());
             }
-            .into());
         }
+        if let Some(&octet) = start.get(SIGNATURE_LAST_AT) {
+            // Only this bit is defined: in a ZMTP 1.0 frame header it would be a reserved flag.
+            if octet & 1 == 0 {
+                return Err(Incompatible::Unversioned { octet }.into());
+            }
+        }
+        if let Some(&major) = start.get(MAJOR_AT) {
+            if !self.is_current(major) {
+                return Err(Incompatible::Version { major }.into());
+            }
+        }
+        if let Some(field) = start.get(MECHANISM_AT..MECHANISM_END) {
+            if field != mechanism_field(mechanism) {
+                let padding = field.iter().rev().take_while(|&&octet| octet == 0).count();
+                return Err(Incompatible::Mechanism {
+                    ours: mechanism,
+                    theirs: PeerName::new(&field[..field.len() - padding]),
+                }
+                .into());
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn mechanism_field(mechanism: &'static str) -> [u8; MECHANISM_END - MECHANISM_AT] {
@@ -275,6 +297,24 @@ mod tests {
             (10, 2, Incompatible::Version { major: 2 }),
         ] {
             assert_eq!(verdict(&patched(at, octet)), (at + 1, Err(error.into())));
+        }
+    }
+
+    #[test]
+    fn revision_2_is_taken_for_a_later_one_if_that_is_asked_for() {
+        for legacy in [false, true] {
+            let mut state = Greeting::new(legacy).lenient(true);
+            let mut taken = 0;
+            let greeting = patched(10, 2);
+            let greeted = loop {
+                let (n, greeted) = state.handle_input(&greeting[taken..], NULL).unwrap();
+                taken += n;
+                if let Some(greeted) = greeted {
+                    break greeted;
+                }
+            };
+            assert_eq!((taken, greeted), (64, Greeted::Current(Version::V3_1)));
+            assert_eq!(state.due(), 64);
         }
     }
 

@@ -9,7 +9,7 @@
 use std::borrow::Cow;
 
 use super::error::{LimitExceeded, Misbehaved, ProtocolError};
-use crate::frame::{self, Header};
+use crate::frame::{self, FrameError, Header};
 
 /// The largest body of one handshake frame. The metadata of a sound peer has some dozens of octets;
 /// 64 KiB leaves applications room for properties of their own.
@@ -41,6 +41,7 @@ pub(super) struct HandshakeFrames {
     partial: Vec<u8>,
     /// Octets of everything before the unfinished frame.
     done: usize,
+    lenient: bool,
 }
 
 impl HandshakeFrames {
@@ -49,7 +50,14 @@ impl HandshakeFrames {
         HandshakeFrames {
             partial: Vec::new(),
             done: before,
+            lenient: false,
         }
+    }
+
+    /// Whether bits that may not be set are ignored.
+    pub(super) fn lenient(mut self, lenient: bool) -> Self {
+        self.lenient = lenient;
+        self
     }
 
     /// Takes octets of one frame from the start of `input`. Returns how many, and the frame if
@@ -59,7 +67,7 @@ impl HandshakeFrames {
         input: &'a [u8],
     ) -> Result<(usize, Option<HandshakeFrame<'a>>), ProtocolError> {
         if self.partial.is_empty() {
-            if let Some(header) = frame::decode_header(input)? {
+            if let Some(header) = self.decode_header(input)? {
                 let len = self.check(header)?;
                 if let Some(octets) = input.get(..len) {
                     self.done += len;
@@ -70,7 +78,7 @@ impl HandshakeFrames {
 
         let mut taken = 0;
         let header = loop {
-            if let Some(header) = frame::decode_header(&self.partial)? {
+            if let Some(header) = self.decode_header(&self.partial)? {
                 break header;
             }
             // Octet by octet, at most 9 of them: nothing behind the header may be taken by
@@ -100,6 +108,13 @@ impl HandshakeFrames {
     #[cfg(any(test, fuzzing))]
     pub(super) fn buffered(&self) -> usize {
         self.partial.capacity()
+    }
+
+    fn decode_header(&self, input: &[u8]) -> Result<Option<Header>, FrameError> {
+        match self.lenient {
+            true => frame::decode_lenient_header(input),
+            false => frame::decode_header(input),
+        }
     }
 
     /// Checks a frame's header; returns the length of the whole frame.
@@ -148,7 +163,6 @@ fn whole(header: Header, octets: Cow<'_, [u8]>) -> HandshakeFrame<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::frame::FrameError;
 
     fn long(size: usize) -> Vec<u8> {
         let mut header = vec![6];

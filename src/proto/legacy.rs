@@ -81,6 +81,12 @@ impl IdentityHandshake {
         }
     }
 
+    /// Whether bits that may not be set are ignored.
+    pub(super) fn lenient(mut self, lenient: bool) -> Self {
+        self.frames = self.frames.lenient(lenient);
+        self
+    }
+
     /// Takes octets from the start of `input`, none beyond the message. Returns how many, and who the
     /// peer is once it has said so.
     pub(super) fn handle_input(

@@ -144,6 +144,8 @@ pub(crate) struct Connection {
     state: State,
     outbox: Outbox,
     refuses: bool,
+    /// The first event is due: not in the queue, for most connections never have another and hold no memory for any.
+    handshake_done: bool,
     events: VecDeque<Event>,
     /// How octets travel, if not as they are; the driver's once it has taken it.
     transform: Option<Transform>,
@@ -224,12 +226,15 @@ impl Connection {
             Opening::Stream => {
                 let known = legacy::type_number(config.socket_type).is_some();
                 let greeting = Greeting::new(config.legacy_peers && known);
+                let greeting = greeting.lenient(config.lenient_peers);
                 outbox.greeting_due = greeting.due() as u8;
                 State::Greeting(greeting)
             }
             #[cfg(feature = "ws")]
             Opening::WebSocket { target, path, side } => match side {
-                Side::Server => State::Upgrade(Upgrade::server(path)),
+                Side::Server => {
+                    State::Upgrade(Upgrade::server((!config.lenient_peers).then_some(path)))
+                }
                 Side::Client(random) => {
                     let (upgrade, request) = Upgrade::client(&target, path, random);
                     outbox.raw = request;
@@ -247,6 +252,7 @@ impl Connection {
             state,
             outbox,
             refuses: false,
+            handshake_done: false,
             events: VecDeque::new(),
             transform,
             websocket: false,
@@ -315,6 +321,7 @@ impl Connection {
     /// new state.
     fn step(&mut self, input: &[u8], now: Instant) -> Result<(usize, bool), ProtocolError> {
         let ours = self.config.socket_type;
+        let lenient = self.config.lenient_peers;
         match &mut self.state {
             #[cfg(feature = "ws")]
             State::Upgrade(upgrade) => {
@@ -331,7 +338,7 @@ impl Connection {
                 self.state = match upgraded.sub_protocol {
                     SubProtocol::Null => {
                         self.outbox.ready = !self.refuses;
-                        State::Null(NullHandshake::new(Version::V3_0))
+                        State::Null(NullHandshake::new(Version::V3_0, lenient))
                     }
                     SubProtocol::Bare => {
                         self.outbox.identity = true;
@@ -347,7 +354,7 @@ impl Connection {
                     None => return Ok((n, false)),
                     Some(Greeted::Current(version)) => {
                         self.outbox.ready = !self.refuses;
-                        self.state = State::Null(NullHandshake::new(version));
+                        self.state = State::Null(NullHandshake::new(version, lenient));
                     }
                     Some(Greeted::Older(version, number)) => {
                         let theirs = legacy::check_type(number, ours)?;
@@ -357,6 +364,7 @@ impl Connection {
                             self.transform = Some(framing::v1());
                         }
                         let handshake = IdentityHandshake::new(version, Some(theirs), false);
+                        let handshake = handshake.lenient(lenient);
                         self.state = State::Identity(handshake);
                     }
                     Some(Greeted::Unversioned) => {
@@ -391,7 +399,7 @@ impl Connection {
         let Some(peer) = peer else {
             return false;
         };
-        self.events.push_back(Event::HandshakeDone);
+        self.handshake_done = true;
         #[cfg(feature = "ws")]
         if self.websocket {
             self.state = State::Traffic(Traffic::over_websocket(peer, &self.config, now));
@@ -549,6 +557,9 @@ impl Connection {
     /// Each call of a `handle_*` method adds at most one; a driver that takes them after each keeps
     /// this queue from growing. Events from before an error remain.
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        if std::mem::take(&mut self.handshake_done) {
+            return Some(Event::HandshakeDone);
+        }
         self.events.pop_front()
     }
 

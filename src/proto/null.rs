@@ -18,14 +18,16 @@ use crate::socket_type::SocketType;
 pub(super) struct NullHandshake {
     version: Version,
     frames: HandshakeFrames,
+    lenient: bool,
 }
 
 impl NullHandshake {
-    /// With a peer that speaks this version.
-    pub(super) fn new(version: Version) -> Self {
+    /// With a peer that speaks this version, and is forgiven more or less.
+    pub(super) fn new(version: Version, lenient: bool) -> Self {
         NullHandshake {
             version,
-            frames: HandshakeFrames::new(GREETING_LEN),
+            frames: HandshakeFrames::new(GREETING_LEN).lenient(lenient),
+            lenient,
         }
     }
 
@@ -62,7 +64,7 @@ impl NullHandshake {
         };
         // Some peers send handshake commands without the COMMAND flag; the name tells.
         match command.name {
-            READY => ready::parse_ready(command.data, self.version, ours),
+            READY => ready::parse_ready(command.data, self.version, ours, self.lenient),
             ERROR => Err(refusal::parse_error(command.data)),
             _ if !frame.marked_command && !is_known(command.name) => {
                 Err(Misbehaved::MessageDuringHandshake.into())

@@ -79,9 +79,10 @@ impl Traffic {
         };
         match name {
             PING => {
-                let ping = ping::parse_ping(data, self.max_context)?;
+                let ping = ping::parse_ping(data, self.max_context, config.lenient_peers)?;
                 self.heartbeat.handle_ping(ping, now);
             }
+            PONG if config.lenient_peers => {}
             PONG => ping::check_pong(data)?,
             SUBSCRIBE | CANCEL => {
                 only_for(ours.receives_subscriptions())?;
@@ -104,7 +105,7 @@ impl Traffic {
             // A peer that finds fault with our READY says so behind its own, hence after what is
             // the end of the handshake here.
             ERROR => return Err(refusal::parse_error(data)),
-            READY | b"HELLO" | b"WELCOME" | b"INITIATE" | b"MESSAGE" => {
+            READY | b"HELLO" | b"WELCOME" | b"INITIATE" | b"MESSAGE" if !config.lenient_peers => {
                 return Err(Misbehaved::HandshakeCommandInTraffic {
                     command: PeerName::new(name),
                 }

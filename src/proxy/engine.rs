@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::statistics::{add_owned, measure};
 use super::steering::{ProxyState, Steering, Wake};
-use super::{receives, sends};
+use super::{is_addressed, receives, sends};
 use crate::message::Message;
 use crate::socket::{forward, Relay};
 use crate::socket_type::SocketType;
@@ -24,6 +24,7 @@ pub(super) struct Engine<'a> {
     capture: Option<Box<dyn Relay>>,
     control: Option<Box<dyn Relay>>,
     steering: &'a Steering,
+    waits_for_full_peers: bool,
     /// From the front to the back, and the other way.
     ways: [Way; 2],
 }
@@ -69,6 +70,7 @@ impl<'a> Engine<'a> {
         capture: Option<Box<dyn Relay>>,
         control: Option<Box<dyn Relay>>,
         steering: &'a Steering,
+        waits_for_full_peers: bool,
     ) -> Self {
         let is_open = |from: &dyn Relay, to: &dyn Relay| {
             receives(from.port().socket_type) && sends(to.port().socket_type)
@@ -87,6 +89,7 @@ impl<'a> Engine<'a> {
             capture,
             control,
             steering,
+            waits_for_full_peers,
             ways,
         }
     }
@@ -96,25 +99,24 @@ impl<'a> Engine<'a> {
         // Also if a panic ends it: who waits for the end must not wait for ever.
         let _stopped = StoppedOnDrop(self.steering);
         self.each(|socket| socket.release_links());
-        let mut state = None;
+        let mut wanted = self.steering.enter();
         loop {
             self.each(|socket| socket.tend());
             if self.is_terminated() {
                 self.steering.ask(ProxyState::Stopped);
             }
             let is_idle = self.obey();
-            let wanted = self.steering.wanted();
-            if wanted == ProxyState::Stopped {
+            if wanted != self.steering.wanted() {
+                wanted = self.steering.enter();
+            }
+            if wanted.state == ProxyState::Stopped {
                 return Left {
                     held: self.ways.map(|way| way.held.map(|held| held.message)),
                     capture: self.capture,
                     control: self.control,
                 };
             }
-            if state.replace(wanted) != Some(wanted) {
-                self.steering.enter(wanted);
-            }
-            let turns = match wanted {
+            let turns = match wanted.state {
                 ProxyState::Paused => [None; 2],
                 _ => [0, 1].map(|from| self.ways[from].is_open.then(|| self.turn(from))),
             };
@@ -152,7 +154,7 @@ impl<'a> Engine<'a> {
             if let Some(wanted) = wanted {
                 // This thread forwards nothing before it looks at what is wanted: it is in effect now.
                 self.steering.ask(wanted);
-                self.steering.enter(self.steering.wanted());
+                self.steering.enter();
             }
             let answer = match command {
                 b"STATISTICS" => self.steering.counts.message(),
@@ -198,12 +200,11 @@ impl<'a> Engine<'a> {
                 if !capture.has_room() {
                     return Turn::CaptureFull;
                 }
-            } else {
-                let run = self.forward_run(from, left);
-                if run > 0 {
-                    left -= run;
-                    continue;
-                }
+            }
+            let run = self.forward_run(from, left);
+            if run > 0 {
+                left -= run.min(left);
+                continue;
             }
             let Some(message) = self.side(from).take() else {
                 return Turn::Empty;
@@ -225,9 +226,10 @@ impl<'a> Engine<'a> {
 
     /// Hands messages on as they are on the wire, if that is possible; how many.
     fn forward_run(&mut self, from: usize, most: u64) -> u64 {
+        let capture = self.capture.as_deref_mut();
         let run = match (&mut self.back, from) {
-            (Some(back), 0) => forward(self.front, *back, most),
-            (Some(back), _) => forward(*back, self.front, most),
+            (Some(back), 0) => forward(self.front, *back, capture, most),
+            (Some(back), _) => forward(*back, self.front, capture, most),
             (None, _) => return 0,
         };
         if run.messages > 0 {
@@ -253,8 +255,11 @@ impl<'a> Engine<'a> {
             }
         }
         let counts = &self.steering.counts;
+        let may_wait = self.waits_for_full_peers || !is_addressed(self.side(to).port().socket_type);
         match self.side(to).give(held.message) {
             Ok(()) => counts.sent(to).add_message(held.size),
+            // The peer that does not read is the only one to miss it: nobody else waits.
+            Err(error) if error.is_timeout() && !may_wait => add_owned(&counts.full, 1),
             Err(error) if error.is_timeout() => {
                 self.ways[from].held = Some(Held {
                     message: error.into_message(),
@@ -347,6 +352,6 @@ struct StoppedOnDrop<'a>(&'a Steering);
 impl Drop for StoppedOnDrop<'_> {
     fn drop(&mut self) {
         self.0.ask(ProxyState::Stopped);
-        self.0.enter(ProxyState::Stopped);
+        self.0.enter();
     }
 }

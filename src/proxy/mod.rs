@@ -2,8 +2,8 @@
 //!
 //! One thread serves both directions, and waits for all sockets at once: for messages where there is room
 //! for them, and for room where there is not. It never waits *in* a send or a receive, so it can be steered in any
-//! state (L-67). Where nothing is added to messages or taken away, there is one peer on either side and no capture, they
-//! are handed on as wire octets: nobody decodes them, and long runs are not copied.
+//! state (L-67). Messages are handed on as wire octets wherever that does: nobody decodes their bodies, and long runs are
+//! not copied.
 
 mod engine;
 mod reflect;
@@ -34,18 +34,26 @@ use steering::Steering;
 ///
 /// # What is forwarded, and when
 /// Whole messages, in order per peer. A message is received only when the other side has room for it, in each
-/// direction by itself: so high-water marks hold all the way, and a proxy loses nothing and stores nothing. (Who
+/// direction by itself: so high-water marks hold all the way, and a proxy stores nothing. (Who
 /// publishes still leaves out a subscriber that is full, unless built with
 /// [`no_drop`](crate::SocketBuilder::no_drop).) Which peer of a ROUTER or STREAM a message is for is seen when it
-/// is there: one for a peer that is full waits in the proxy, and its direction with it
-/// ([`mandatory(false)`](crate::SocketBuilder::mandatory) drops it instead); one for a peer that is gone is
-/// dropped and counted ([`ProxyStatistics::undeliverable`]).
+/// is there: one for a peer that is full is dropped and counted ([`ProxyStatistics::full`]), so that a client that
+/// never reads harms nobody else, unless the proxy is told to [wait](Self::wait_for_full_peers); one for a peer that is
+/// gone is dropped and counted ([`ProxyStatistics::undeliverable`]).
 ///
 /// # How fast
-/// Between PULL or DEALER or PAIR that receive and PUSH or DEALER or PAIR that send, with one peer on each side and no
-/// [`capture`](Self::capture), messages are handed on as they are on the wire, many at once. With more peers, between
-/// other kinds (a ROUTER adds and takes away a frame, a publisher looks at topics), and while a copy is made, they go
-/// one by one: also between ROUTER and DEALER, and XSUB and XPUB.
+/// Messages are handed on as they are on the wire, with any number of peers on either side, and what is appended for one
+/// peer is published many messages at a time. Nobody looks further than their first frame: a ROUTER that receives puts a
+/// frame before it, one that sends takes it away to find the peer, a SUB and a publisher compare it with
+/// subscriptions. This is so from PULL, DEALER, PAIR, ROUTER, SUB and XSUB to PUSH, DEALER, PAIR, ROUTER, PUB and XPUB,
+/// also with a [`capture`](Self::capture) that is a PUSH, DEALER, PAIR, PUB or XPUB.
+///
+/// Message by message go: what XPUB, STREAM, CHANNEL, GATHER and DISH receive, and what XSUB, STREAM, CHANNEL,
+/// SCATTER and RADIO send; a [`reflection`](Self::reflect); sockets that
+/// [conflate](crate::SocketBuilder::conflate), are [raw](crate::SocketBuilder::raw) or
+/// [match inversely](crate::SocketBuilder::invert_matching) (SUB), or have
+/// [`manual_last_value`](crate::SocketBuilder::manual_last_value); and, of any sockets, the single message that does not lie
+/// in one piece (a body of 64 KiB does not, as a rule), has 256 KiB or more, or has no room or no receiver at a ROUTER.
 ///
 /// # Which sockets
 /// Those that send and receive whole messages in any order: PAIR, PUB, SUB, DEALER, ROUTER, PULL, PUSH, XPUB,
@@ -93,6 +101,7 @@ pub struct Proxy<F, B> {
     capture: Option<Box<dyn Relay>>,
     control: Option<Box<dyn Relay>>,
     steering: Arc<Steering>,
+    waits_for_full_peers: bool,
 }
 
 impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
@@ -104,6 +113,7 @@ impl<F: ProxySocket, B: ProxySocket> Proxy<F, B> {
             capture: None,
             control: None,
             steering: Arc::new(Steering::new()),
+            waits_for_full_peers: false,
         }
     }
 }
@@ -133,6 +143,7 @@ impl<S: ProxySocket> Proxy<S, Reflected> {
             capture: None,
             control: None,
             steering: Arc::new(Steering::new()),
+            waits_for_full_peers: false,
         }
     }
 }
@@ -148,6 +159,27 @@ impl<F: ProxySocket, B: Back> Proxy<F, B> {
     /// [report](ProxyReport::capture). Default: none.
     pub fn capture(mut self, capture: impl ProxySocket + 'static) -> Self {
         self.capture = Some(Box::new(capture));
+        self
+    }
+
+    /// Whether a message for one peer of a ROUTER or STREAM that has no room waits in the proxy, and everything that
+    /// goes the same way behind it. Nothing is lost then, but one client that asks and never reads stops the
+    /// replies of all clients, for as long as it likes: only for peers that are trusted. Otherwise such a message is
+    /// dropped and counted ([`ProxyStatistics::full`]); of a STREAM, the octets in it are missing from what the
+    /// peer reads later. A ROUTER with [`mandatory(false)`](crate::SocketBuilder::mandatory) drops by itself.
+    /// Default: `false`.
+    ///
+    /// ```
+    /// use sinew::{Dealer, Proxy, Router};
+    ///
+    /// let front = Router::builder().bind("inproc://trusted-clients")?;
+    /// let back = Dealer::builder().bind("inproc://workers-of-trusted-clients")?;
+    /// let proxy = Proxy::new(front, back).wait_for_full_peers(true).spawn()?;
+    /// assert_eq!(proxy.stop().statistics.full, 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_for_full_peers(mut self, waits: bool) -> Self {
+        self.waits_for_full_peers = waits;
         self
     }
 
@@ -206,6 +238,7 @@ impl<F: ProxySocket, B: Back> Proxy<F, B> {
             self.capture.take(),
             self.control.take(),
             &self.steering,
+            self.waits_for_full_peers,
         );
         let left = engine.run();
         let [for_back, for_front] = left.held;
@@ -386,6 +419,11 @@ fn sends(kind: SocketType) -> bool {
             | T::Stream
             | T::Radio
     )
+}
+
+/// Whether each message says which peer it is for.
+fn is_addressed(kind: SocketType) -> bool {
+    matches!(kind, SocketType::Router | SocketType::Stream)
 }
 
 fn is_single(kind: SocketType) -> bool {

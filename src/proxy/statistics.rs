@@ -14,6 +14,9 @@ pub struct ProxyStatistics {
     pub back: SideStatistics,
     /// Messages for a peer that was not there (any more), which are gone.
     pub undeliverable: u64,
+    /// Messages for one peer of a ROUTER or STREAM that had no room for them, which are gone. None if the proxy
+    /// [waits for such peers](crate::Proxy::wait_for_full_peers).
+    pub full: u64,
 }
 
 /// One socket of a proxy. Octets are those of frame bodies; a routing id that a ROUTER adds or takes away counts as
@@ -41,6 +44,7 @@ pub(super) struct Counts {
     /// Received by the front, sent by the front, received by the back, sent by the back.
     pub(super) ways: [WayCounts; 4],
     pub(super) undeliverable: AtomicU64,
+    pub(super) full: AtomicU64,
 }
 
 /// One socket, in one direction.
@@ -77,6 +81,7 @@ impl Counts {
             front: side(0),
             back: side(1),
             undeliverable: self.undeliverable.load(Ordering::Relaxed),
+            full: self.full.load(Ordering::Relaxed),
         }
     }
 

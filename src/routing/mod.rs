@@ -14,9 +14,12 @@
 //! What is not here: pipes, high-water marks, and the decision to wait. A part never asks whether a
 //! peer can take a message; the socket tells it.
 
+mod hash_index;
 mod id_table;
 mod outstanding;
 mod peer_key;
+mod prefix_hash;
+mod prefix_index;
 mod prefix_trie;
 mod radix;
 mod rep;
@@ -32,7 +35,7 @@ mod turn;
 )]
 pub(crate) use self::{
     id_table::{Admitted, IdTable},
-    outstanding::{Outcome, Outstanding, Terms},
+    outstanding::{Admission, Outcome, Outstanding, Terms},
     peer_key::PeerKey,
     prefix_trie::{Cancelled, LimitError, SubscriptionTrie, TrieConfig},
     rep::{RepState, RequestDiscarded},

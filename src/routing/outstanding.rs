@@ -4,7 +4,8 @@
 //! octets. A reply counts from any peer that was asked, if it repeats the id: one that was asked again
 //! because another took too long does not make the other's reply worthless.
 //!
-//! A peer that has as many requests as it may is passed over until one of them has ended.
+//! A peer that has as many requests as it may is passed over until one of them has ended. A request that is sent again
+//! goes to a peer that has not had it, if one has room.
 //!
 //! Calling order: [`Outstanding::begin`] queues a request; [`Outstanding::next_unsent`] is what is to be sent, and
 //! [`Outstanding::sent`] says who has it. Whatever ends requests tells whose they were, by the tag kept with
@@ -73,9 +74,47 @@ struct Load {
     was_passed_over: bool,
 }
 
-impl Loads {
-    /// Whether a peer may have one more. One that may not is among those that resume when it may.
+/// Whether a peer may have a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    First,
+    /// It has had it already: if nobody else may.
+    Again,
+    No,
+}
+
+/// Who may have a request that is to be sent.
+#[derive(Debug)]
+pub(crate) struct Candidates<'a> {
+    loads: &'a mut Loads,
+    id: u64,
+    is_retry: bool,
+}
+
+impl Candidates<'_> {
+    /// Whether there is a peer that has had it.
+    pub(crate) fn is_retry(&self) -> bool {
+        self.is_retry
+    }
+
+    /// Whether a peer may have one more request. One that may not is among those that resume when it may.
     pub(crate) fn admit(&mut self, peer: PeerKey) -> bool {
+        self.loads.admit(peer)
+    }
+
+    /// As [`Candidates::admit`], and whether the peer has had this one.
+    pub(crate) fn admission(&mut self, peer: PeerKey) -> Admission {
+        match self.loads.admit(peer) {
+            true if self.loads.has(peer, self.id) => Admission::Again,
+            true => Admission::First,
+            false => Admission::No,
+        }
+    }
+}
+
+impl Loads {
+    /// See [`Candidates::admit`].
+    fn admit(&mut self, peer: PeerKey) -> bool {
         match self.peers.get_mut(&peer) {
             Some(load) if load.places >= self.window => {
                 load.was_passed_over = true;
@@ -83,6 +122,11 @@ impl Loads {
             }
             _ => true,
         }
+    }
+
+    fn has(&self, peer: PeerKey, id: u64) -> bool {
+        let load = self.peers.get(&peer);
+        load.is_some_and(|load| load.requests.contains_key(&id))
     }
 
     fn add(&mut self, peer: PeerKey, id: u64) {
@@ -179,13 +223,18 @@ impl<T: Default> Outstanding<T> {
     }
 
     /// What is to be sent next, and who may have it.
-    pub(crate) fn next_unsent(&mut self) -> Option<(u64, &Message, &mut Loads)> {
+    pub(crate) fn next_unsent(&mut self) -> Option<(u64, &Message, Candidates<'_>)> {
         loop {
             let id = *self.unsent.front()?;
             let waits = |request: &Request<T>| request.waits_to_be_sent;
             if self.requests.get(&id).is_some_and(waits) {
                 let request = self.requests.get(&id)?;
-                return Some((id, &request.wire, &mut self.loads));
+                let candidates = Candidates {
+                    loads: &mut self.loads,
+                    id,
+                    is_retry: !request.asked.is_empty(),
+                };
+                return Some((id, &request.wire, candidates));
             }
             self.unsent.pop_front();
         }
@@ -490,6 +539,42 @@ mod tests {
     }
 
     #[test]
+    fn who_has_had_a_request_has_it_again_only_after_the_others() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let mut table = Outstanding::new(7, 1);
+        let terms = Terms {
+            deadline: None,
+            attempt: Some(second),
+            retries: 2,
+        };
+        begin(&mut table, 1, terms);
+        assert!(!table.next_unsent().unwrap().2.is_retry());
+        send_all(&mut table, peer(0), start);
+        let mut ended = Vec::new();
+        table.expire(start + second, &mut ended);
+        let (_, _, mut candidates) = table.next_unsent().unwrap();
+        assert!(candidates.is_retry());
+        assert_eq!(candidates.admission(peer(0)), Admission::Again);
+        assert_eq!(candidates.admission(peer(1)), Admission::First);
+        // It has had this one, which is not what takes its only place.
+        send_all(&mut table, peer(1), start + second);
+        let other = begin(&mut table, 2, ONCE);
+        send_all(&mut table, peer(0), start + second);
+        table.expire(start + 2 * second, &mut ended);
+        let (_, _, mut candidates) = table.next_unsent().unwrap();
+        assert_eq!(candidates.admission(peer(0)), Admission::No);
+        assert_eq!(candidates.admission(peer(1)), Admission::Again);
+        // Who is gone, or comes in its place, has had nothing.
+        table.lost(peer(0), &mut ended);
+        table.lost(peer(1), &mut ended);
+        assert_eq!(table.take(other), Some(Outcome::PeerLost));
+        let (_, _, mut candidates) = table.next_unsent().unwrap();
+        assert!(!candidates.is_retry());
+        assert_eq!(candidates.admission(peer(1)), Admission::First);
+    }
+
+    #[test]
     fn the_end_of_the_last_attempt_is_the_end() {
         let start = Instant::now();
         let second = Duration::from_secs(1);
@@ -531,8 +616,8 @@ mod tests {
         let mut next = 0;
         let mut fill = |table: &mut Outstanding<u32>, to: PeerKey| {
             let before = next;
-            while let Some((id, _, loads)) = table.next_unsent() {
-                if !loads.admit(to) {
+            while let Some((id, _, mut candidates)) = table.next_unsent() {
+                if !candidates.admit(to) {
                     break;
                 }
                 assert_eq!(id, ids[next], "in the order they came in");
@@ -585,8 +670,8 @@ mod tests {
         };
         let id = begin(&mut table, 1, terms);
         let send = |table: &mut Outstanding<u32>, now| {
-            let (id, _, loads) = table.next_unsent()?;
-            let admitted = loads.admit(peer(0)).then_some(id)?;
+            let (id, _, mut candidates) = table.next_unsent()?;
+            let admitted = candidates.admit(peer(0)).then_some(id)?;
             table.sent(admitted, peer(0), now);
             Some(admitted)
         };

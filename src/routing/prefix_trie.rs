@@ -5,11 +5,12 @@
 //! its counterpart's place, so that a subscription is taken out of both in O(1), and a peer is removed
 //! in time proportional to its own topics (L-88). A topic with many holders keeps an index of them.
 //!
-//! Matching walks the tree along the first frame and hands out the holders of each node it meets. As
-//! long as there is one such node, which is nearly always, its list is read from front to back and
-//! nothing else is touched: a peer is in a list once. (If everybody subscribes to everything that is
-//! the root's list.) From the second node on, peers are told apart by a stamp in a table by slot
-//! number. The number of other topics does not matter.
+//! Matching walks the tree along the first frame and hands out the holders of each node it meets; among
+//! thousands of topics, which caches do not hold, it asks a [`PrefixIndex`] instead, which also tells the
+//! only holder, as most topics have. As long as there is one such topic, which is nearly always, its list
+//! is read from front to back and nothing else is touched: a peer is in a list once. (If everybody
+//! subscribes to everything that is the root's list.) From the second topic on, peers are told apart by a
+//! stamp in a table by slot number. The number of other topics does not matter.
 //!
 //! # A set, or counted
 //!
@@ -23,17 +24,20 @@
 //! # Memory
 //!
 //! Measured as resident memory with 1 000 000 distinct topics over 100 peers, one holder each:
-//! 95 octets per subscription for 24 random octets, 101 for `sensor/000000/temperature`, 104 for
-//! `site/49/rack/199/host99/m`, the topic's own octets included. The parts: a node of 72 octets, of which there are 1.07 to 1.11 per topic, and 8 in the peer's
-//! list. A topic's second holder adds a list (72 octets), every holder 16 in it and 8 in the peer's,
-//! and about as much again in the index of a topic with many. The arena doubles when it grows, so that
-//! up to half of it is not in use (and not resident). It is freed with the last subscription; its
-//! unused end goes when a peer leaves that held a good part of it. What stays is 56 octets per slot.
+//! 119 octets per subscription for 24 random octets, 127 for `sensor/000000/temperature`, 124 for
+//! `site/49/rack/199/host99/m`, the topic's own octets included. The parts: a node of 72 octets, of which
+//! there are 1.07 to 1.11 per topic, some 21 in the index, and 8 in the peer's list. A topic's second
+//! holder adds a list (72 octets), every holder 16 in it and 8 in the peer's, and about as much again in
+//! the index of a topic with many. A topic of more than 64 octets takes some 40 more for each 64 that no
+//! other shares. The arena doubles when it grows, so that up to half of it is not in use (and not
+//! resident). It is freed with the last subscription; its unused end goes when a peer leaves that held a
+//! good part of it. What stays is 56 octets per slot.
 
 use std::collections::HashMap;
 use std::fmt;
 
-use super::radix::{NodeId, RadixTree, Value};
+use super::prefix_index::{self, Met, PrefixIndex, Prefixes};
+use super::radix::{NodeId, RadixTree, Value, ROOT};
 use super::PeerKey;
 
 /// How a [`SubscriptionTrie`] counts, and what one peer may take.
@@ -71,7 +75,7 @@ pub(crate) enum LimitError {
     TooManyTopics,
     /// More than [`TrieConfig::octets_per_peer`].
     TooManyOctets,
-    /// 2³² nodes, or as many equal subscriptions where they are counted.
+    /// 2³¹ nodes, or 2³² equal subscriptions where they are counted.
     Full,
 }
 
@@ -104,12 +108,16 @@ pub(crate) enum Cancelled {
 
 /// Who wants what.
 ///
-/// About 100 octets per subscription to a topic of 24 octets that nobody else holds, the topic
+/// About 125 octets per subscription to a topic of 24 octets that nobody else holds, the topic
 /// included; see the file's header.
 #[derive(Debug)]
 pub(crate) struct SubscriptionTrie {
     config: TrieConfig,
     tree: RadixTree<Holders>,
+    /// Of all topics but the empty one, if there are many.
+    index: Option<Box<PrefixIndex>>,
+    /// See [`SubscriptionTrie::MANY`].
+    many: usize,
     /// By slot number.
     peers: Vec<Held>,
     /// By slot number, as long as `peers`: the last match the peer was handed out for.
@@ -166,11 +174,17 @@ impl SubscriptionTrie {
     /// these fits eight cache lines, which is no slower to look through than to hash for.
     const INDEXED: usize = 32;
 
+    /// Topics from which on they are indexed, as a walk among more goes to memory too often; the index goes
+    /// at a quarter.
+    const MANY: usize = 4096;
+
     /// No subscriptions.
     pub(crate) fn new(config: TrieConfig) -> Self {
         SubscriptionTrie {
             config,
             tree: RadixTree::new(),
+            index: None,
+            many: Self::MANY,
             peers: Vec::new(),
             stamps: Vec::new(),
             stamp: 0,
@@ -217,15 +231,22 @@ impl SubscriptionTrie {
         let node = self.tree.insert(topic);
         let holders = self.tree.value_mut(node);
         let first = holders.is_vacant();
+        let before = holders.met(node);
         let at = holders.push(Holder {
             peer,
             at: held.topics.len() as u32,
             count: 1,
         });
+        let after = holders.met(node);
         held.topics.push(Place { node, at });
         held.octets += topic.len();
         self.topics += usize::from(first);
         self.subscriptions += 1;
+        if self.topics >= self.many && self.index.is_none() {
+            self.index_all();
+        } else {
+            self.index(topic, before, after);
+        }
         Ok(first)
     }
 
@@ -251,10 +272,7 @@ impl SubscriptionTrie {
         if held.topics.len() < held.topics.capacity() / 4 {
             held.topics.shrink_to(held.topics.len() * 2);
         }
-        let last = self.release(place);
-        if last {
-            self.tree.prune(node);
-        }
+        let last = self.release(place, topic);
         self.give_back();
         if last {
             Cancelled::LastOfTopic
@@ -304,11 +322,8 @@ impl SubscriptionTrie {
             };
             self.tree.key_of(place.node, &mut topic);
             self.peers[index].octets -= topic.len();
-            let last = self.release(place);
+            let last = self.release(place, &topic);
             each(&topic, last);
-            if last {
-                self.tree.prune(place.node);
-            }
             self.give_back();
         }
         true
@@ -316,26 +331,14 @@ impl SubscriptionTrie {
 
     /// Calls `matched` once for every peer that holds a prefix of `first_frame`.
     #[inline]
-    pub(crate) fn for_each_match(&mut self, first_frame: &[u8], mut matched: impl FnMut(PeerKey)) {
-        let mut nodes = self.tree.prefixes_of(first_frame);
-        let Some(first) = nodes.next() else {
-            return;
-        };
-        let Some(second) = nodes.next() else {
-            first.as_slice().iter().for_each(|h| matched(h.peer));
-            return;
-        };
-        // Not to be reached again in the life of a process, at 2⁶⁴ messages.
-        self.stamp += 1;
-        for node in [first, second].into_iter().chain(nodes) {
-            for holder in node.as_slice() {
-                let stamp = &mut self.stamps[holder.peer.index as usize];
-                if *stamp != self.stamp {
-                    *stamp = self.stamp;
-                    matched(holder.peer);
-                }
-            }
+    pub(crate) fn for_each_match(&mut self, first_frame: &[u8], matched: impl FnMut(PeerKey)) {
+        if let Some(index) = &self.index {
+            let topics = Indexed::new(&self.tree, index, &self.peers, first_frame);
+            return hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
         }
+        let topics = self.tree.prefixes_of(first_frame);
+        let topics = topics.map(|holders| Wanted::By(holders.as_slice()));
+        hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
     }
 
     /// Whether this peer holds a prefix of `first_frame`.
@@ -355,7 +358,12 @@ impl SubscriptionTrie {
     /// Whether anybody holds a prefix of `first_frame`.
     #[inline]
     pub(crate) fn any_match(&self, first_frame: &[u8]) -> bool {
-        self.tree.prefixes_of(first_frame).next().is_some()
+        match &self.index {
+            None => self.tree.prefixes_of(first_frame).next().is_some(),
+            Some(index) => Indexed::new(&self.tree, index, &self.peers, first_frame)
+                .next()
+                .is_some(),
+        }
     }
 
     /// Calls `matched` once for every peer that holds exactly this topic.
@@ -422,18 +430,52 @@ impl SubscriptionTrie {
         }
     }
 
-    /// Takes a holder out of a topic's list; the peer's own entry is gone already. Returns whether
-    /// it was the last.
-    fn release(&mut self, place: Place) -> bool {
+    /// Takes a holder out of a topic's list, and the topic out with its last; the peer's own entry is gone
+    /// already. Returns whether it was the last.
+    fn release(&mut self, place: Place, topic: &[u8]) -> bool {
         let holders = self.tree.value_mut(place.node);
+        let before = holders.met(place.node);
         if let Some(moved) = holders.swap_remove(place.at) {
             // Another peer's, whose list is whole: a topic has a peer as its holder once.
             self.peers[moved.peer.index as usize].topics[moved.at as usize].at = place.at;
         }
         let last = holders.is_vacant();
-        self.topics -= usize::from(last);
+        let after = holders.met(place.node);
         self.subscriptions -= 1;
+        self.index(topic, before, after);
+        if last {
+            self.topics -= 1;
+            self.tree.prune(place.node);
+            if self.topics < self.many / 4 {
+                self.index = None;
+            }
+        }
         last
+    }
+
+    /// Has the index follow a change of who holds a topic, if there is an index.
+    fn index(&mut self, topic: &[u8], before: Option<Met>, after: Option<Met>) {
+        let Some(index) = &mut self.index else {
+            return;
+        };
+        match (before, after) {
+            (None, Some(met)) => index.insert(topic, met),
+            (Some(met), None) => index.remove(topic, met),
+            (Some(from), Some(to)) if from != to => index.change(topic, from, to),
+            _ => {}
+        }
+    }
+
+    fn index_all(&mut self) {
+        let mut index = Box::new(PrefixIndex::new());
+        let mut topic = Vec::new();
+        for (node, holders) in self.tree.iter() {
+            if let Some(met) = holders.met(node) {
+                self.tree.key_of(node, &mut topic);
+                index.insert(&topic, met);
+            }
+        }
+        self.index = Some(index);
     }
 
     /// A subscription has ended. Returns memory after a burst (L-20): at once when nothing is left, else
@@ -450,6 +492,95 @@ impl SubscriptionTrie {
     }
 }
 
+/// Who wants a topic that a frame begins with.
+enum Wanted<'a> {
+    ByOnly(PeerKey),
+    By(&'a [Holder]),
+}
+
+/// The topics that a frame begins with, of which there is an index.
+struct Indexed<'a> {
+    tree: &'a RadixTree<Holders>,
+    peers: &'a [Held],
+    /// The empty one, if somebody holds it.
+    root: Option<&'a Holders>,
+    others: Option<Prefixes<'a>>,
+}
+
+impl<'a> Indexed<'a> {
+    fn new(
+        tree: &'a RadixTree<Holders>,
+        index: &'a PrefixIndex,
+        peers: &'a [Held],
+        frame: &'a [u8],
+    ) -> Self {
+        Indexed {
+            tree,
+            peers,
+            root: Some(tree.root()).filter(|holders| !holders.is_vacant()),
+            others: tree.leads_on(frame).then(|| index.prefixes_of(frame)),
+        }
+    }
+}
+
+impl<'a> Iterator for Indexed<'a> {
+    type Item = Wanted<'a>;
+
+    // Apart from the walk along the tree, which is to stay small.
+    #[inline(never)]
+    fn next(&mut self) -> Option<Wanted<'a>> {
+        if let Some(holders) = self.root.take() {
+            return Some(Wanted::By(holders.as_slice()));
+        }
+        let met = self.others.as_mut()?.next()?;
+        Some(match met.held() {
+            prefix_index::Held::ByThoseAt(node) => Wanted::By(self.tree.value(node).as_slice()),
+            // What an earlier owner of the slot may have left went with its first subscription.
+            prefix_index::Held::ByOnly(index) => Wanted::ByOnly(PeerKey {
+                index,
+                generation: self.peers[index as usize].generation,
+            }),
+        })
+    }
+}
+
+/// Calls `matched` once for each peer that wants one of these topics.
+#[inline]
+fn hand_out<'a>(
+    mut topics: impl Iterator<Item = Wanted<'a>>,
+    stamps: &mut [u64],
+    stamp: &mut u64,
+    mut matched: impl FnMut(PeerKey),
+) {
+    let Some(first) = topics.next() else {
+        return;
+    };
+    let Some(second) = topics.next() else {
+        return first.each(matched);
+    };
+    // Not to be reached again in the life of a process, at 2⁶⁴ messages.
+    *stamp += 1;
+    for topic in [first, second].into_iter().chain(topics) {
+        topic.each(|peer| {
+            let last = &mut stamps[peer.index as usize];
+            if last != stamp {
+                *last = *stamp;
+                matched(peer);
+            }
+        });
+    }
+}
+
+impl Wanted<'_> {
+    #[inline]
+    fn each(self, mut matched: impl FnMut(PeerKey)) {
+        match self {
+            Wanted::ByOnly(peer) => matched(peer),
+            Wanted::By(holders) => holders.iter().for_each(|holder| matched(holder.peer)),
+        }
+    }
+}
+
 impl Value for Holders {
     #[inline]
     fn is_vacant(&self) -> bool {
@@ -458,6 +589,18 @@ impl Value for Holders {
 }
 
 impl Holders {
+    /// What the index tells of those at this node. Nothing of those who want everything.
+    fn met(&self, node: NodeId) -> Option<Met> {
+        match self {
+            _ if node == ROOT => None,
+            Holders::Nobody => None,
+            Holders::One(holder) => {
+                Met::by_only(holder.peer.index).or_else(|| Met::by_those_at(node))
+            }
+            Holders::Many(_) => Met::by_those_at(node),
+        }
+    }
+
     #[inline]
     fn as_slice(&self) -> &[Holder] {
         match self {
@@ -553,6 +696,18 @@ impl SubscriptionTrie {
     /// Fails if the two structures disagree.
     fn check(&self) {
         self.tree.check();
+        let indexed = self.topics >= self.many;
+        assert!(!indexed || self.index.is_some());
+        assert!(indexed || self.topics >= self.many / 4 || self.index.is_none());
+        if let Some(index) = &self.index {
+            let topics = self.tree.iter().filter_map(|(node, holders)| {
+                let mut topic = Vec::new();
+                self.tree.key_of(node, &mut topic);
+                Some((topic, holders.met(node)?))
+            });
+            let topics: Vec<_> = topics.collect();
+            index.check(topics.iter().map(|(topic, met)| (&topic[..], *met)));
+        }
         let mut topics = 0;
         let mut subscriptions = 0;
         let mut topic = Vec::new();
@@ -590,327 +745,4 @@ impl SubscriptionTrie {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn peer(index: u32) -> PeerKey {
-        PeerKey {
-            index,
-            generation: 1,
-        }
-    }
-
-    fn unlimited() -> SubscriptionTrie {
-        SubscriptionTrie::new(TrieConfig::UNLIMITED)
-    }
-
-    #[test]
-    fn each_peer_is_matched_once() {
-        let mut trie = unlimited();
-        for topic in ["", "a", "ab", "abc", "b"] {
-            trie.subscribe(peer(0), topic.as_bytes()).unwrap();
-        }
-        trie.subscribe(peer(1), b"ab").unwrap();
-        assert_eq!(trie.matches(b"abx"), [0, 1]);
-        assert_eq!(trie.matches(b"b"), [0]);
-        assert_eq!(trie.match_count(b""), 1);
-        assert!(trie.any_match(b"zzz"));
-        assert_eq!(trie.holders_of(b"ab"), 2);
-        assert!(trie.is_held_by(peer(1), b"ab"));
-        assert!(!trie.is_held_by(peer(1), b"a"));
-        trie.check();
-    }
-
-    #[test]
-    fn a_repetition_is_cancelled_at_once_unless_counted() {
-        for counted in [false, true] {
-            let mut trie = SubscriptionTrie::new(TrieConfig {
-                counted,
-                ..TrieConfig::UNLIMITED
-            });
-            assert_eq!(trie.subscribe(peer(0), b"t"), Ok(true));
-            assert_eq!(trie.subscribe(peer(0), b"t"), Ok(false));
-            assert_eq!(trie.subscribe(peer(1), b"t"), Ok(false));
-            if counted {
-                assert_eq!(trie.cancel(peer(0), b"t"), Cancelled::StillHeldByPeer);
-            }
-            assert_eq!(trie.cancel(peer(0), b"t"), Cancelled::LastOfPeer);
-            assert_eq!(trie.cancel(peer(0), b"t"), Cancelled::Unknown);
-            assert_eq!(trie.cancel(peer(1), b"t"), Cancelled::LastOfTopic);
-            trie.check();
-        }
-    }
-
-    #[test]
-    fn what_is_beyond_a_limit_changes_nothing() {
-        let mut trie = SubscriptionTrie::new(TrieConfig {
-            counted: false,
-            topics_per_peer: 3,
-            octets_per_peer: 6,
-            octets_per_topic: 4,
-        });
-        let refused = trie.subscribe(peer(0), b"12345");
-        assert_eq!(refused, Err(LimitError::TopicTooLong));
-        assert_eq!(trie.subscribe(peer(0), b"1234"), Ok(true));
-        let refused = trie.subscribe(peer(0), b"123");
-        assert_eq!(refused, Err(LimitError::TooManyOctets));
-        assert_eq!(trie.subscribe(peer(0), b"12"), Ok(true));
-        assert_eq!(trie.subscribe(peer(0), b""), Ok(true));
-        assert_eq!(trie.subscribe(peer(0), b"12"), Ok(false), "no new topic");
-        let refused = trie.subscribe(peer(0), b"");
-        assert_eq!(refused, Ok(false));
-        assert_eq!(trie.topic_count_of(peer(0)), 3);
-        assert_eq!(trie.octets_of(peer(0)), 6);
-        assert_eq!(trie.cancel(peer(0), b"1234"), Cancelled::LastOfTopic);
-        assert_eq!(trie.subscribe(peer(0), b"x"), Ok(true));
-        let refused = trie.subscribe(peer(0), b"y");
-        assert_eq!(refused, Err(LimitError::TooManyTopics));
-        assert_eq!(
-            trie.subscribe(peer(1), b"y"),
-            Ok(true),
-            "limits are per peer"
-        );
-        trie.check();
-    }
-
-    #[test]
-    fn a_new_owner_of_a_slot_inherits_nothing() {
-        let mut trie = unlimited();
-        let new = PeerKey {
-            generation: 2,
-            ..peer(0)
-        };
-        trie.subscribe(peer(0), b"old").unwrap();
-        assert_eq!(trie.cancel(new, b"old"), Cancelled::Unknown);
-        assert_eq!(trie.topic_count_of(new), 0);
-        trie.remove_peer(new, |_| panic!("not this one's"));
-        assert_eq!(trie.subscribe(new, b"new"), Ok(true));
-        assert_eq!(trie.cancel(peer(0), b"new"), Cancelled::Unknown);
-        trie.remove_peer(peer(0), |_| panic!("not this one's"));
-        assert!(!trie.any_match(b"old"));
-        let mut matched = Vec::new();
-        trie.for_each_match(b"new", |peer| matched.push(peer));
-        assert_eq!(matched, [new]);
-        trie.check();
-    }
-
-    #[test]
-    fn a_crowd_is_indexed_and_dissolves() {
-        let mut trie = unlimited();
-        for i in 0..100 {
-            trie.subscribe(peer(i), b"").unwrap();
-            trie.subscribe(peer(i), b"crowd").unwrap();
-            trie.check();
-        }
-        assert_eq!(trie.matches(b"crowd").len(), 100);
-        for i in (0..100).map(|i| i * 37 % 100) {
-            assert_ne!(trie.cancel(peer(i), b"crowd"), Cancelled::Unknown);
-            trie.check();
-        }
-        for i in (0..100).map(|i| i * 73 % 100) {
-            trie.remove_peer(peer(i), |topic| assert!(topic.is_empty()));
-            trie.check();
-        }
-        assert_eq!((trie.topics(), trie.subscriptions()), (0, 0));
-    }
-
-    #[test]
-    fn a_hundred_thousand_topics_come_and_go() {
-        const TOPICS: u32 = 100_000;
-        let mut trie = unlimited();
-        let topic = |i: u32| format!("sensor/{:05}/temperature", i.wrapping_mul(7919) % TOPICS);
-        for i in 0..TOPICS {
-            assert_eq!(trie.subscribe(peer(i % 100), topic(i).as_bytes()), Ok(true));
-        }
-        assert_eq!(trie.topics(), TOPICS as usize);
-        assert!(trie.tree.node_count() < 2 * TOPICS as usize);
-        for i in (0..TOPICS).step_by(997) {
-            assert_eq!(trie.matches(topic(i).as_bytes()), [i % 100]);
-        }
-        let full = trie.tree.capacity();
-        for p in 0..100 {
-            let mut unheld = 0;
-            trie.remove_peer(peer(p), |_| unheld += 1);
-            assert_eq!(unheld, TOPICS / 100);
-        }
-        assert!(trie.tree.capacity() < full / 1000);
-        trie.check();
-    }
-
-    /// What a message costs depends on its topic and its receivers, not on who wants what else.
-    #[test]
-    fn a_million_topics_are_matched_with_little_more_work_than_a_thousand() {
-        let shapes: [fn(u32) -> Vec<u8>; 2] = [
-            |n| format!("sensor/{n:06}/temperature").into_bytes(),
-            |n| {
-                let spread = u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-                [spread, spread.rotate_left(29), !spread]
-                    .map(u64::to_be_bytes)
-                    .concat()
-            },
-        ];
-        for topic in shapes {
-            let work = [1_000, 1_000_000].map(|topics| {
-                let mut trie = unlimited();
-                for n in 0..topics {
-                    trie.subscribe(peer(n % 100), &topic(n)).unwrap();
-                }
-                assert_eq!(trie.subscriptions(), topics as usize);
-                let asked = (0..topics).step_by(topics as usize / 1_000);
-                super::super::radix::work::take();
-                let mut matched = 0;
-                for n in asked {
-                    let message = [&topic(n)[..], b"/and more"].concat();
-                    trie.for_each_match(&message, |_| matched += 1);
-                }
-                assert_eq!(matched, 1_000);
-                super::super::radix::work::take()
-            });
-            println!("steps for 1000 messages: {work:?}");
-            assert!(work[1] <= 2 * work[0], "{work:?}");
-        }
-    }
-
-    #[test]
-    fn a_peer_is_removed_part_by_part() {
-        let mut trie = unlimited();
-        for n in 0..1_000u32 {
-            trie.subscribe(peer(0), &n.to_be_bytes()).unwrap();
-            trie.subscribe(peer(1), &(n / 2).to_be_bytes()).unwrap();
-        }
-        let mut parts = 0;
-        let mut unheld = 0;
-        while trie.remove_part(peer(0), 300, |_, last| unheld += usize::from(last)) {
-            parts += 1;
-            assert_eq!(trie.topic_count_of(peer(0)), 1_000 - 300 * parts);
-            trie.check();
-        }
-        assert_eq!((parts, unheld), (3, 500));
-        assert_eq!((trie.topic_count_of(peer(0)), trie.topics()), (0, 500));
-        trie.check();
-    }
-
-    #[test]
-    fn nodes_are_small() {
-        assert_eq!(RadixTree::<Holders>::NODE_SIZE, 72);
-    }
-
-    #[derive(Debug, Clone)]
-    enum Op {
-        Subscribe(u32, Vec<u8>),
-        Cancel(u32, Vec<u8>),
-        Remove(u32),
-    }
-
-    /// Topics that are prefixes of one another, the empty one, and now and then a long binary one.
-    fn topics() -> impl Strategy<Value = Vec<u8>> {
-        let few = prop::sample::select(vec![0, b'a', b'b', 255]);
-        prop_oneof![
-            8 => prop::collection::vec(few, 0..4),
-            1 => prop::collection::vec(any::<u8>(), 0..40),
-            1 => (0..60usize).prop_map(|len| vec![b'a'; len]),
-        ]
-    }
-
-    fn ops() -> impl Strategy<Value = Vec<Op>> {
-        let op = prop_oneof![
-            6 => (0..5u32, topics()).prop_map(|(p, t)| Op::Subscribe(p, t)),
-            3 => (0..5u32, topics()).prop_map(|(p, t)| Op::Cancel(p, t)),
-            1 => (0..5u32).prop_map(Op::Remove),
-        ];
-        prop::collection::vec(op, 0..120)
-    }
-
-    proptest! {
-        #[test]
-        fn behaves_as_a_list_of_pairs(
-            ops in ops(),
-            probes in prop::collection::vec(topics(), 1..6),
-            counted in any::<bool>(),
-            limited in any::<bool>(),
-        ) {
-            let config = TrieConfig {
-                counted,
-                ..if limited {
-                    TrieConfig { counted, topics_per_peer: 6, octets_per_peer: 40, octets_per_topic: 30 }
-                } else {
-                    TrieConfig::UNLIMITED
-                }
-            };
-            let mut trie = SubscriptionTrie::new(config);
-            // Every reference, in no order.
-            let mut model: Vec<(u32, Vec<u8>)> = Vec::new();
-            let distinct = |model: &[(u32, Vec<u8>)], p: u32| {
-                let mut own: Vec<Vec<u8>> = model.iter().filter(|(q, _)| *q == p).map(|(_, t)| t.clone()).collect();
-                own.sort();
-                own.dedup();
-                own
-            };
-            for op in ops {
-                match op {
-                    Op::Subscribe(p, topic) => {
-                        let own = distinct(&model, p);
-                        let held = own.contains(&topic);
-                        let octets: usize = own.iter().map(Vec::len).sum();
-                        let expected = if held {
-                            Ok(false)
-                        } else if topic.len() > config.octets_per_topic {
-                            Err(LimitError::TopicTooLong)
-                        } else if own.len() == config.topics_per_peer {
-                            Err(LimitError::TooManyTopics)
-                        } else if octets + topic.len() > config.octets_per_peer {
-                            Err(LimitError::TooManyOctets)
-                        } else {
-                            Ok(model.iter().all(|(_, t)| *t != topic))
-                        };
-                        prop_assert_eq!(trie.subscribe(peer(p), &topic), expected);
-                        if expected.is_ok() && (counted || !held) {
-                            model.push((p, topic));
-                        }
-                    }
-                    Op::Cancel(p, topic) => {
-                        let at = model.iter().position(|(q, t)| *q == p && *t == topic);
-                        if let Some(at) = at {
-                            model.swap_remove(at);
-                        }
-                        let expected = if at.is_none() {
-                            Cancelled::Unknown
-                        } else if model.iter().any(|(q, t)| *q == p && *t == topic) {
-                            Cancelled::StillHeldByPeer
-                        } else if model.iter().any(|(_, t)| *t == topic) {
-                            Cancelled::LastOfPeer
-                        } else {
-                            Cancelled::LastOfTopic
-                        };
-                        prop_assert_eq!(trie.cancel(peer(p), &topic), expected);
-                    }
-                    Op::Remove(p) => {
-                        let own = distinct(&model, p);
-                        model.retain(|(q, _)| *q != p);
-                        let expected: Vec<_> = own.into_iter().filter(|t| model.iter().all(|(_, u)| t != u)).collect();
-                        let mut unheld = Vec::new();
-                        trie.remove_peer(peer(p), |topic| unheld.push(topic.to_vec()));
-                        unheld.sort();
-                        prop_assert_eq!(unheld, expected);
-                    }
-                }
-                trie.check();
-                for p in 0..5 {
-                    let own = distinct(&model, p);
-                    prop_assert_eq!(trie.topic_count_of(peer(p)), own.len());
-                    prop_assert_eq!(trie.octets_of(peer(p)), own.iter().map(Vec::len).sum::<usize>());
-                }
-                for probe in &probes {
-                    let mut expected: Vec<u32> = model.iter().filter(|(_, t)| probe.starts_with(t)).map(|(p, _)| *p).collect();
-                    expected.sort_unstable();
-                    expected.dedup();
-                    prop_assert_eq!(trie.any_match(probe), !expected.is_empty());
-                    prop_assert_eq!(trie.match_count(probe), expected.len());
-                    prop_assert_eq!(trie.matches(probe), expected);
-                }
-            }
-        }
-    }
-}
+mod tests;

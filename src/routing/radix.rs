@@ -25,10 +25,10 @@ pub(super) trait Value: Default {
 /// The name of a node.
 pub(super) type NodeId = u32;
 
-const ROOT: NodeId = 0;
+pub(super) const ROOT: NodeId = 0;
 
-/// The most nodes of a tree, so that two more (the most one insertion makes) still have an id.
-const MAX_NODES: usize = u32::MAX as usize - 2;
+/// The most nodes of a tree, so that two more (the most one insertion makes) still have an id of 31 bits.
+const MAX_NODES: usize = u32::MAX as usize / 2 - 2;
 
 #[derive(Debug)]
 pub(super) struct RadixTree<V> {
@@ -68,6 +68,21 @@ impl<V: Value> RadixTree<V> {
     #[inline]
     pub(super) fn value_mut(&mut self, node: NodeId) -> &mut V {
         &mut self.nodes[node as usize].value
+    }
+
+    /// What is under the empty key.
+    #[inline]
+    pub(super) fn root(&self) -> &V {
+        self.value(ROOT)
+    }
+
+    /// Whether a key begins as `frame` does, or may: with the same octet.
+    #[inline]
+    pub(super) fn leads_on(&self, frame: &[u8]) -> bool {
+        let children = &self.nodes[ROOT as usize].children;
+        frame
+            .first()
+            .is_some_and(|octet| children.find(*octet).is_some())
     }
 
     /// The node of exactly this key. Its value may be vacant.
@@ -503,7 +518,7 @@ pub(super) mod work {
 
     thread_local!(static DONE: Cell<usize> = const { Cell::new(0) });
 
-    pub(super) fn add(steps: usize) {
+    pub(in crate::routing) fn add(steps: usize) {
         DONE.with(|done| done.set(done.get() + steps));
     }
 

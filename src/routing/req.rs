@@ -64,6 +64,8 @@ pub(crate) struct ReqState {
 struct Awaiting {
     peer: PeerKey,
     id: [u8; 4],
+    /// Whether the request carried it.
+    correlated: bool,
 }
 
 impl ReqState {
@@ -75,6 +77,12 @@ impl ReqState {
             awaiting: None,
             envelope: [id_frame(config.first_id), Frame::default()],
         }
+    }
+
+    /// From the next request on. The reply to one that is out is known as before.
+    pub(crate) fn set_modes(&mut self, relaxed: bool, correlated: bool) {
+        self.config.relaxed = relaxed;
+        self.config.correlated = correlated;
     }
 
     /// The request `message` as it goes over the wire. Nothing changes until
@@ -109,6 +117,7 @@ impl ReqState {
         self.awaiting = Some(Awaiting {
             peer,
             id: self.next_id.to_ne_bytes(),
+            correlated: self.config.correlated,
         });
         if self.config.correlated {
             self.next_id = self.next_id.wrapping_add(1);
@@ -161,14 +170,13 @@ impl ReqState {
         if awaiting.peer != from {
             return Err(ReplyDiscarded::OtherPeer);
         }
-        let envelope = self.envelope_len();
-        if self.config.correlated && frames.first().map(Frame::as_slice) != Some(&awaiting.id) {
+        if awaiting.correlated && frames.first().map(Frame::as_slice) != Some(&awaiting.id) {
             return Err(ReplyDiscarded::OtherId);
         }
-        if !self.config.correlated && !frames[0].is_empty() {
+        if !awaiting.correlated && !frames[0].is_empty() {
             return Err(ReplyDiscarded::UnknownId);
         }
-        Ok(envelope)
+        Ok(1 + usize::from(awaiting.correlated))
     }
 
     /// A peer is gone. Returns whether the awaited reply is lost with it; none is awaited then.

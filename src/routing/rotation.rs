@@ -17,12 +17,35 @@
 use super::PeerKey;
 
 /// The active members, in a ring, and the current one.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Rotation {
-    current: Option<PeerKey>,
+    current: Current,
     active: u32,
     /// By slot number. Grows to the highest slot ever active and stays: 12 octets each.
     links: Vec<Link>,
+}
+
+/// Whose turn it is, if anybody's, in a single word: it is written for each message, and read for the next. What is
+/// read in larger pieces than it was written in has to reach the cache first, behind all that was written before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Current(u64);
+
+impl Current {
+    /// With [`NONE`] in the place of the slot number.
+    const NOBODY: Current = Current(u64::MAX);
+
+    #[inline(always)]
+    fn of(key: PeerKey) -> Self {
+        Current(u64::from(key.generation) << 32 | u64::from(key.index))
+    }
+
+    #[inline(always)]
+    fn get(self) -> Option<PeerKey> {
+        (self != Current::NOBODY).then_some(PeerKey {
+            index: self.0 as u32,
+            generation: (self.0 >> 32) as u32,
+        })
+    }
 }
 
 /// A member's neighbours. `prev == NONE` if the slot is not active.
@@ -48,7 +71,7 @@ impl Rotation {
     /// Nobody active. Allocates nothing.
     pub(crate) const fn new() -> Self {
         Rotation {
-            current: None,
+            current: Current::NOBODY,
             active: 0,
             links: Vec::new(),
         }
@@ -56,19 +79,19 @@ impl Rotation {
 
     /// Whose turn it is; `None` if nobody is active.
     #[inline]
-    pub(crate) const fn current(&self) -> Option<PeerKey> {
-        self.current
+    pub(crate) fn current(&self) -> Option<PeerKey> {
+        self.current.get()
     }
 
     /// Ends the current member's turn; the next one is current. Nothing happens if nobody is
     /// active.
     #[inline]
     pub(crate) fn advance(&mut self) {
-        if let Some(current) = self.current {
+        if let Some(current) = self.current.get() {
             let next = self.links[current.index as usize].next;
             // A member alone in the ring is its own next.
             if next != current.index {
-                self.current = Some(self.key(next));
+                self.current = self.key(next);
             }
         }
     }
@@ -95,7 +118,7 @@ impl Rotation {
             }
             self.unlink(key.index);
         }
-        let (prev, next) = match self.current {
+        let (prev, next) = match self.current() {
             None => (key.index, key.index),
             Some(current) => (self.links[current.index as usize].prev, current.index),
         };
@@ -106,7 +129,9 @@ impl Rotation {
         };
         self.links[prev as usize].next = key.index;
         self.links[next as usize].prev = key.index;
-        self.current.get_or_insert(key);
+        if self.is_empty() {
+            self.current = Current::of(key);
+        }
         self.active += 1;
         true
     }
@@ -143,30 +168,30 @@ impl Rotation {
 
     /// Whether nobody is active.
     #[inline]
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.current.is_none()
+    pub(crate) fn is_empty(&self) -> bool {
+        self.current == Current::NOBODY
     }
 
     fn unlink(&mut self, index: u32) {
         let link = std::mem::replace(&mut self.links[index as usize], Link::IDLE);
         self.active -= 1;
         if link.next == index {
-            self.current = None;
+            self.current = Current::NOBODY;
             return;
         }
         self.links[link.prev as usize].next = link.next;
         self.links[link.next as usize].prev = link.prev;
-        if self.current.is_some_and(|current| current.index == index) {
-            self.current = Some(self.key(link.next));
+        if self.current().is_some_and(|current| current.index == index) {
+            self.current = self.key(link.next);
         }
     }
 
     #[inline]
-    fn key(&self, index: u32) -> PeerKey {
-        PeerKey {
+    fn key(&self, index: u32) -> Current {
+        Current::of(PeerKey {
             index,
             generation: self.links[index as usize].generation,
-        }
+        })
     }
 }
 

@@ -84,6 +84,20 @@ impl<T: AsRef<[u8]> + Clone + Eq + std::hash::Hash> TopicEvents<T> {
         }
     }
 
+    /// From now on events of this scope come. Those that wait are told, or give way to newer ones, and say nothing of
+    /// what was told before.
+    pub(crate) fn set_scope(&mut self, scope: Scope) {
+        if self.scope == scope {
+            return;
+        }
+        self.scope = scope;
+        self.latest.clear();
+        for entry in self.entries.iter_mut().flatten() {
+            entry.changes = false;
+            entry.before = None;
+        }
+    }
+
     /// Adds an event. `changes`: whether it changed what events of this scope are about.
     pub(crate) fn push(&mut self, event: TopicEvent<T>, changes: bool) {
         let full = self.waiting as u64 >= self.limit.events || self.octets >= self.limit.octets;
@@ -218,6 +232,49 @@ mod tests {
         PeerKey {
             index,
             generation: 1,
+        }
+    }
+
+    /// Of one topic, whatever came of it while events were about other things: what is told last is how it is.
+    #[test]
+    fn another_scope_misleads_nobody() {
+        for limit in [0, 1, 2, 100] {
+            for changed_at in 0..6 {
+                let mut events = queue(limit);
+                let mut told = false;
+                // Two peers, the second of which has more to say.
+                let story = [
+                    (0, true, true),
+                    (1, true, false),
+                    (0, false, false),
+                    (1, false, true),
+                    (1, true, true),
+                    (1, false, true),
+                ];
+                for (at, (who, subscribe, of_topic)) in story.into_iter().enumerate() {
+                    if at == changed_at {
+                        events.set_scope(Scope::PeerTopic);
+                    }
+                    let event = TopicEvent {
+                        peer: peer(who),
+                        ..event(subscribe, b"a")
+                    };
+                    // Every one changes what its peer has.
+                    if of_topic || at >= changed_at {
+                        events.push(event, true);
+                    }
+                    if at == 1 {
+                        // The application takes what there is, for once.
+                        while let Some(event) = events.pop() {
+                            told = event.subscribe;
+                        }
+                    }
+                }
+                while let Some(event) = events.pop() {
+                    told = event.subscribe;
+                }
+                assert!(!told, "limit {limit}, changed at {changed_at}");
+            }
         }
     }
 

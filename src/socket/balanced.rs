@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::deadline::Deadline;
 use super::outbound::SendHalf;
 use super::shell::Ending;
+use super::wire::WireSink;
 use crate::error::SendError;
 use crate::io::Port;
 use crate::message::{IntoMessage, Message};
@@ -33,7 +34,7 @@ impl Balanced {
     }
 
     /// The pipes, unless what lost peers had not been sent comes first.
-    pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
+    pub(super) fn wire(&mut self) -> Option<&mut dyn WireSink> {
         self.out.refresh();
         match self.has_rest() {
             true => None,
@@ -41,11 +42,13 @@ impl Balanced {
         }
     }
 
+    // Of the deadline only a part has been stored, just now: a copy of all of it would wait until that, and all that was
+    // stored before, has reached the cache. Hence the reference.
     #[inline]
     pub(super) fn send(
         &mut self,
         message: impl IntoMessage,
-        deadline: Deadline,
+        deadline: &Deadline,
     ) -> Result<(), SendError> {
         if !self.has_rest() {
             if let Some(payload) = message.as_payload() {
@@ -53,14 +56,14 @@ impl Balanced {
                     return Ok(());
                 }
             } else {
-                let message = message.into();
-                if self.out.try_send(&message).is_some() {
+                let mut message = message.into();
+                if self.out.try_send(&mut message).is_some() {
                     return Ok(());
                 }
-                return self.send_slow(message, deadline);
+                return self.send_slow(message, *deadline);
             }
         }
-        self.send_slow(message.into(), deadline)
+        self.send_slow(message.into(), *deadline)
     }
 
     #[cold]
@@ -107,8 +110,8 @@ impl Balanced {
                 },
             };
             let mut next = first.or_else(|| reader.read_message());
-            while let Some(message) = next {
-                if self.out.try_send(&message).is_none() {
+            while let Some(mut message) = next {
+                if self.out.try_send(&mut message).is_none() {
                     self.rest = Some((reader, Some(message)));
                     return !self.out.wait(deadline);
                 }

@@ -34,7 +34,7 @@ impl<K: sealed::Assemble> SocketKind for K {}
 pub(super) mod sealed {
     //! What a kind of socket provides to its builder, out of reach of other crates.
 
-    use super::{Context, Shell, SocketConfig};
+    use super::{Context, OptionError, Shell, SocketConfig};
 
     #[allow(
         unreachable_pub,
@@ -53,6 +53,17 @@ pub(super) mod sealed {
         fn assemble(config: SocketConfig, options: Self::Options, context: Context) -> Self;
 
         fn shell(&mut self) -> &mut Shell;
+
+        /// The configuration with these options of its kind alone: some have other defaults with them.
+        fn settled(config: SocketConfig, _: &Self::Options) -> SocketConfig {
+            config
+        }
+
+        /// Goes on with these options of its kind alone. Nothing is changed if one is for its whole life.
+        fn change_kind(&mut self, options: &Self::Options) -> Result<(), OptionError> {
+            let _ = options;
+            Err(OptionError::fixed("of this kind of socket alone"))
+        }
     }
 
     /// What only this crate implements.
@@ -108,11 +119,11 @@ impl<K: SocketKind> SocketBuilder<K> {
         }
     }
 
-    /// Has the options of a socket changed.
-    pub(super) fn change(
-        shell: &mut Shell,
+    /// What becomes of the options of a socket: the configuration, and what its kind has alone if that is to change.
+    fn changed(
+        shell: &Shell,
         change: impl FnOnce(Self) -> Self,
-    ) -> Result<(), OptionError> {
+    ) -> Result<(SocketConfig, Option<K::Options>), OptionError> {
         let before = Self::like(shell);
         let kind = before.options.clone();
         let SocketBuilder {
@@ -120,13 +131,35 @@ impl<K: SocketKind> SocketBuilder<K> {
             options,
             context,
         } = change(before);
-        if options != kind {
-            return Err(OptionError::fixed("of this kind of socket alone"));
-        }
         if context.is_some() {
             return Err(OptionError::fixed("context"));
         }
-        shell.reconfigure(config)
+        shell.check(&config)?;
+        Ok((config, (options != kind).then_some(options)))
+    }
+
+    /// Has the options of a socket changed.
+    pub(super) fn reconfigure(
+        socket: &mut K,
+        change: impl FnOnce(Self) -> Self,
+    ) -> Result<(), OptionError> {
+        let (config, options) = Self::changed(socket.shell(), change)?;
+        if let Some(options) = options {
+            socket.change_kind(&options)?;
+            socket.shell().remember(Box::new(options));
+        }
+        socket.shell().reconfigure(config)
+    }
+
+    /// As [`SocketBuilder::reconfigure`], for who has the shell and not the socket: options of the kind alone stay.
+    pub(super) fn reconfigure_shell(
+        shell: &mut Shell,
+        change: impl FnOnce(Self) -> Self,
+    ) -> Result<(), OptionError> {
+        match Self::changed(shell, change)? {
+            (config, None) => shell.reconfigure(config),
+            (_, Some(_)) => Err(OptionError::fixed("of this kind of socket alone")),
+        }
     }
 
     /// Makes the socket, with no endpoints yet.
@@ -134,11 +167,12 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// # Errors
     /// If an option has an impossible value, or the context has its maximum of sockets.
     pub fn build(self) -> Result<K, BuildError> {
-        self.config.validate()?;
+        let config = K::settled(self.config, &self.options);
+        config.validate()?;
         let context = self.context.unwrap_or_default();
         let place = context.claim()?;
         let kind = (self.options != K::Options::default()).then(|| Box::new(self.options.clone()));
-        let mut socket = K::assemble(self.config, self.options, context);
+        let mut socket = K::assemble(config, self.options, context);
         let shell = socket.shell();
         shell.hold(place);
         if let Some(kind) = kind {
@@ -283,7 +317,8 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// The largest message that is sent, all frames together, in octets, from 262144; `None` for no limit. A larger one
-    /// is not sent ([`SendFailure::MessageTooLarge`](crate::SendFailure::MessageTooLarge)) over any transport.
+    /// is not sent ([`SendFailure::MessageTooLarge`](crate::SendFailure::MessageTooLarge)) over any transport, and cannot be
+    /// one that peers are greeted with (`hello_message`, `welcome_message`, `disconnect_message`, `hiccup_message`).
     /// Default: what peers with default options receive, 64 MiB in one frame and 128 MiB together; they would end the
     /// connection otherwise. STREAM and raw ROUTER sockets have no limit unless it is given.
     pub fn max_send_size(mut self, octets: impl Into<Option<u64>>) -> Self {
@@ -314,6 +349,53 @@ impl<K: SocketKind> SocketBuilder<K> {
     /// round trip more. A connection whose first octet is not that of a greeting counts as one of ZMTP 1.0.
     pub fn legacy_peers(mut self, accepted: bool) -> Self {
         self.config.legacy_peers = accepted;
+        self
+    }
+
+    /// Whether peers are forgiven what libzmq forgives them, though the protocol does not allow it. Default: no, each of
+    /// these ends the connection with an error that says which it was; that is how two sides which have lost step
+    /// are found before one takes octets for messages. With it,
+    ///
+    /// - a peer that announces no `Socket-Type` is let in, whatever it is;
+    /// - the reserved bits of a frame's flags are ignored, and so is MORE on a command;
+    /// - commands of the handshake (`READY`, `HELLO`, `WELCOME`, `INITIATE`, `MESSAGE`) are ignored when it is over; an
+    ///   `ERROR` still ends the connection;
+    /// - of a `PING` with more than 16 octets of context the first 16 are returned, and a `PONG` may have any number;
+    /// - a peer whose greeting says revision 2 is taken for one of ZMTP 3.1 (any from 3 on is, whatever this says);
+    /// - a WebSocket is accepted for any path.
+    ///
+    /// Limits on sizes, numbers and times are the same, and whatever cannot be understood is an error as before. Peers
+    /// older than ZMTP 3 are another matter ([`legacy_peers`](Self::legacy_peers)).
+    pub fn lenient_peers(mut self, lenient: bool) -> Self {
+        self.config.lenient_peers = lenient;
+        self
+    }
+
+    /// Whether a peer over inproc may be of a type that this socket may not talk to, as with libzmq, which lets any two
+    /// types be connected there. It is enough if one of the two has this option. Default: no, such a
+    /// [`connect`](crate::Push::connect) fails ([`ConnectError::Incompatible`](crate::ConnectError::Incompatible)), or is
+    /// refused when the name is bound. Over other transports the handshake decides, whatever this says.
+    ///
+    /// Each type does with such a peer what it does with its own: it deals out in turn, sends to who has subscribed,
+    /// adds and takes away envelopes and names. Whoever receives gets the frames that were sent, and treats them as any
+    /// that come to it: a SUB filters them, a REP drops and counts what has no delimiter, who takes single frames drops
+    /// and counts messages of several; an XPUB takes frames that begin with an octet 0 or 1 for subscriptions. Subscriptions
+    /// of a SUB or XSUB are told to publishers only. A type that receives nothing (PUSH, PUB, SCATTER) leaves what is sent
+    /// to it in the queue, which is full in the end, at what both sides allow; that ends with the connection.
+    ///
+    /// RADIO and DISH have peers of each other's type only, as their messages have groups; STREAM and DGRAM know no inproc.
+    ///
+    /// ```
+    /// use sinew::{Dealer, Pull};
+    ///
+    /// let mut pull = Pull::builder().any_inproc_type(true).bind("inproc://any-type")?;
+    /// let mut dealer = Dealer::builder().connect("inproc://any-type")?;
+    /// dealer.send("work")?;
+    /// assert_eq!(pull.recv()?.as_bytes(), b"work");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn any_inproc_type(mut self, any: bool) -> Self {
+        self.config.any_inproc_type = any;
         self
     }
 
@@ -372,8 +454,12 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// The most peers of this socket, from 1 to 2147483647; further ones are refused after their
-    /// handshake. `None`, the default, for no limit.
+    /// The most peers of this socket, over all its endpoints, from 1 to 2147483647; at no time are there more. Further
+    /// ones are refused after their handshake
+    /// ([`TooManyConnections`](crate::DisconnectReason::TooManyConnections)); over inproc both sides are told that by a
+    /// [`ConnectFailed`](crate::SocketEvent::ConnectFailed), and `connect` fails if the name is bound already
+    /// ([`ConnectError::TooManyConnections`](crate::ConnectError::TooManyConnections)). Endpoints of udp count for nothing, as
+    /// they have no connections. `None`, the default, for no limit.
     pub fn max_connections(mut self, connections: impl Into<Option<u32>>) -> Self {
         self.config.max_connections = connections.into();
         self

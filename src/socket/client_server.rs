@@ -22,7 +22,9 @@ use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::endpoint::ToEndpoint;
 use crate::error::{ConnectError, RecvError, SendError, SendFailure, UnknownPeer};
-use crate::io::{Arrival, DisconnectReason, Hooks, Link, NoHooks, PeerVersion, PipeKey, Port};
+use crate::io::{
+    Arrival, DisconnectReason, Hooks, Link, NoHooks, PeerVersion, PipeKey, Port, SubscriptionLimit,
+};
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 use crate::routing::PeerKey;
 use crate::socket_type::SocketType;
@@ -146,7 +148,7 @@ impl Hooks for Numbered {
     fn link_up(&self, _: PipeKey, _: &Arc<Link>, _: PeerVersion) {}
     fn inproc_up(&self, _: PipeKey, _: &Arc<Port>, _: PipeKey) {}
     fn link_down(&self, _: PipeKey) {}
-    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
+    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), SubscriptionLimit> {
         Ok(())
     }
 }
@@ -383,10 +385,10 @@ macro_rules! numbered {
                 deadline: Deadline,
             ) -> Result<(), SendError> {
                 self.duplex.refresh();
-                let message = single(message.into())?;
+                let mut message = single(message.into())?;
                 loop {
                     let key = self.peers.find(id).map(peer_key);
-                    let given = key.map_or(Given::Gone, |key| self.duplex.out.give(key, &message));
+                    let given = key.map_or(Given::Gone, |key| self.duplex.out.give(key, &mut message));
                     let failure = match (given, key) {
                         (Given::Done, _) => return Ok(()),
                         (Given::Gone, _) | (Given::Full, None) => SendFailure::UnknownPeer { id },

@@ -83,8 +83,9 @@ macro_rules! shell_methods {
             self.shell.connect_stream(stream.into())
         }
 
-        /// Unbinds from an endpoint (the one [`bind`](Self::bind) returned), and ends the connections
-        /// accepted through it once what is queued for them is sent, at most after the linger time.
+        /// Unbinds from an endpoint, the one [`bind`](Self::bind) returned or, if there is none of that text, one with an
+        /// address that its host stands for (`tcp://localhost:5555` is bound as `tcp://127.0.0.1:5555`, say), and ends the
+        /// connections accepted through it once what is queued for them is sent, at most after the linger time.
         /// The address is free when this returns. Over inproc, connections live on.
         ///
         /// Does not wait for those connections: a peer may be sent to for a moment longer, and receives
@@ -94,7 +95,8 @@ macro_rules! shell_methods {
         /// It waits for the I/O thread that listens to come to it, also when called from a task. That took 6 to 20 µs at
         /// the median, and as long as the scheduler kept the thread from running where there was too much to do:
         /// up to 0.3 s beside 64 threads that sent all the time, on two processors. No network and no peer
-        /// makes it longer. A task that must not wait so long uses what its executor has for blocking calls.
+        /// makes it longer, unless the endpoint is given by a host name, which is looked up as by [`bind`](Self::bind),
+        /// before this returns. A task that must not wait so long uses what its executor has for blocking calls.
         ///
         /// # Errors
         /// If this socket is not bound to it.
@@ -106,7 +108,8 @@ macro_rules! shell_methods {
         }
 
         /// Ends every connection to an endpoint, once what is queued for it is sent, at most after the
-        /// linger time. Does not wait for that, but for an I/O thread as [`unbind`](Self::unbind) does: a peer may be
+        /// linger time. It is that given to [`connect`](Self::connect) or, if there is none of that text, one with an address
+        /// that its host stands for, which is looked up before this returns if it is a name. Does not wait for that, but for an I/O thread as [`unbind`](Self::unbind) does: a peer may be
         /// sent to for a moment longer, and receives that. Messages that were received before can still be read; what peers send until they notice
         /// is dropped and counted ([`dropped_unexpected`](crate::SocketStats::dropped_unexpected)).
         ///
@@ -118,6 +121,8 @@ macro_rules! shell_methods {
         ) -> Result<(), crate::error::UnknownEndpoint> {
             self.shell.close_endpoint(endpoint, false)
         }
+
+        super::tuning::id_methods!(self => self.shell);
 
         /// The endpoints this socket is bound to, wildcards replaced.
         #[must_use]
@@ -133,79 +138,7 @@ macro_rules! shell_methods {
 
         super::common::watch_methods!(self => self.shell.port);
 
-        /// The options as they are now.
-        #[must_use]
-        pub fn options(&self) -> super::SocketOptions<Self> {
-            super::SocketOptions::of(&self.shell)
-        }
-
-        /// Changes options of this socket: those of the builder that `change` sets.
-        ///
-        /// High-water marks, timeouts, `linger` and `max_connections` act at once, as
-        /// [`set_send_hwm`](Self::set_send_hwm) and its like say. What is said to peers that come or go, or heard of
-        /// them (`hello_message` and the like), is so for those that come or go from now on. All other options are
-        /// for what is bound and connected from now on: what was before, connections that it makes again
-        /// included, keeps those it began with. Over inproc, what a peer is told in its handshake counts when the
-        /// connection is made.
-        ///
-        /// Some are for the whole life of a socket: `context`, `conflate`, `busy_poll`, `attach_properties`,
-        /// `max_topics`, `max_topic_length`, `max_groups`, and those of one kind of socket alone which are not named
-        /// above.
-        ///
-        /// ```
-        #[doc = concat!("let mut socket = sinew::", stringify!($kind), "::new();")]
-        /// socket.reconfigure(|options| options.tos(0x10).backlog(100))?;
-        /// # Ok::<(), sinew::OptionError>(())
-        /// ```
-        ///
-        /// # Errors
-        /// If an option has an impossible value or cannot be changed. Nothing is changed then.
-        pub fn reconfigure(
-            &mut self,
-            change: impl FnOnce(SocketBuilder<Self>) -> SocketBuilder<Self>,
-        ) -> Result<(), crate::config::OptionError> {
-            SocketBuilder::change(&mut self.shell, change)?;
-            self.take_note();
-            Ok(())
-        }
-
-        /// Changes how many messages (and octets) may be queued per peer for sending, also for the peers there are. A
-        /// mark below what is queued drops nothing: nothing more is sent to that peer until enough has left. Of no
-        /// effect on a socket that conflates.
-        ///
-        /// # Errors
-        /// If the mark is 0.
-        pub fn set_send_hwm(
-            &mut self,
-            hwm: impl Into<crate::config::HighWaterMark>,
-        ) -> Result<(), crate::config::OptionError> {
-            self.reconfigure(|options| options.send_hwm(hwm))
-        }
-
-        /// Changes how many received messages (and octets) may be queued per peer, also for the peers there are. A mark
-        /// below what is queued drops nothing: nothing more is read from that peer until enough has been
-        /// received. Of no effect on a socket that conflates.
-        ///
-        /// # Errors
-        /// If the mark is 0.
-        pub fn set_recv_hwm(
-            &mut self,
-            hwm: impl Into<crate::config::HighWaterMark>,
-        ) -> Result<(), crate::config::OptionError> {
-            self.reconfigure(|options| options.recv_hwm(hwm))
-        }
-
-        /// Changes how long queued messages outlive the socket, or an endpoint that is unbound or disconnected; `None`
-        /// for ever. It counts when that is done.
-        ///
-        /// # Errors
-        /// None.
-        pub fn set_linger(
-            &mut self,
-            linger: impl Into<Option<std::time::Duration>>,
-        ) -> Result<(), crate::config::OptionError> {
-            self.reconfigure(|options| options.linger(linger))
-        }
+        super::tuning::option_methods!($kind, self => self.shell);
 
         /// Waits until there are at least this many peers with a completed handshake. Peers over inproc
         /// count as soon as both sides are there.
@@ -417,7 +350,8 @@ macro_rules! wait_methods {
         /// and takes nothing. `false` if there is none: the time is over, or somebody has called the
         /// [`interrupter`](Self::interrupter), or it was woken for no reason.
         ///
-        /// It waits as a receive does that blocks: a connection is read by this thread, without a hop to another.
+        /// It waits as a receive does that blocks: a connection is read by this thread, without a hop to another. Before
+        /// it sleeps it looks for 25 to 50 µs, as long as that pays: to be woken takes that long, by another thread, too.
         /// So it is what a thread waits in that has one socket, and is told by other threads what else to do;
         /// for several sockets there is the [`Poller`](crate::Poller).
         pub fn wait_readable(&mut self, until: Option<std::time::Instant>) -> bool {
@@ -563,13 +497,45 @@ macro_rules! publisher_options {
                 self
             }
 
-            /// How many different topics one peer may subscribe to. Default: 1048576.
+            /// A message that every new peer is sent before anything else, whatever it is subscribed to. A SUB
+            /// drops it unless its own subscriptions match. No larger than [`max_send_size`](Self::max_send_size) allows.
+            /// Default: none.
+            pub fn welcome_message(mut self, message: impl Into<Option<crate::message::Message>>) -> Self {
+                self.config.welcome = message.into();
+                self
+            }
+
+            /// How many different topics one peer may subscribe to, from 1 to 4294967295. A peer that wants more is
+            /// disconnected, one over inproc goes without: see the type of the socket. Default: 1048576.
             pub fn max_topics(mut self, topics: u32) -> Self {
                 self.config.subscriptions.topics = topics;
                 self
             }
 
-            /// The longest topic that a peer may subscribe to, in octets, up to 67108864. Default: 65536.
+            /// The longest topic that a peer may subscribe to, in octets, from 1 to 67108864. What becomes of
+            /// longer ones is as with [`max_topics`](Self::max_topics). Default: 65536.
+            pub fn max_topic_length(mut self, octets: u32) -> Self {
+                self.config.subscriptions.topic_bytes = octets;
+                self
+            }
+        }
+    };
+}
+
+/// Options of the sockets that subscribe to topics.
+macro_rules! subscriber_options {
+    ($kind:ident) => {
+        impl SocketBuilder<$kind> {
+            /// How many different topics this socket may subscribe to. A publisher ends the connection to a peer with
+            /// more than its own option of this name allows, which is as many by default: what is raised here is to be
+            /// raised there. Default: 1048576.
+            pub fn max_topics(mut self, topics: u32) -> Self {
+                self.config.subscriptions.topics = topics;
+                self
+            }
+
+            /// The longest topic that this socket may subscribe to, in octets, up to 67108864. What is raised here is to
+            /// be raised at the publishers, as with [`max_topics`](Self::max_topics). Default: 65536.
             pub fn max_topic_length(mut self, octets: u32) -> Self {
                 self.config.subscriptions.topic_bytes = octets;
                 self
@@ -744,5 +710,5 @@ macro_rules! peer_methods {
 pub(super) use {close_methods, conflate_option, peer_methods, pollable};
 pub(super) use {
     publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
-    wait_methods, watch_methods,
+    subscriber_options, wait_methods, watch_methods,
 };

@@ -85,7 +85,7 @@ impl Dealer {
         // Who only sends must not let the ends of peers pile up.
         self.inbound.refresh();
         if let Some(payload) = message.as_payload() {
-            if self.out.try_send(payload).is_some() {
+            if self.out.try_send(&mut { payload }).is_some() {
                 return Ok(());
             }
         }

@@ -14,6 +14,7 @@ use super::outbound::SendHalf;
 use super::shell::Shell;
 use super::split::halves;
 use super::task;
+use super::tuning::option_methods;
 use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
@@ -182,6 +183,7 @@ impl Dgram {
         self.shell.endpoints(true).pop()
     }
 
+    option_methods!(Dgram, self => self.shell);
     watch_methods!(self => self.shell.port);
 
     /// Sends a datagram, waiting while the queue is full (for ever, unless the option `send_timeout` says

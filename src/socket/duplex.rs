@@ -75,7 +75,7 @@ impl Duplex {
     ) -> Result<(), SendError> {
         self.inbound.refresh();
         if let Some(payload) = message.as_payload() {
-            if self.out.try_send(payload).is_some() {
+            if self.out.try_send(&mut { payload }).is_some() {
                 return Ok(());
             }
         }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::deadline::Deadline;
-use super::outbound::{Outgoing, SendHalf};
+use super::outbound::{Given, Outgoing, SendHalf};
 use super::shell::Ending;
-use super::topics::{Matching, Topics};
+use super::topics::{Matching, Reporting, Topics};
+use super::wire::{Parcel, WireSink};
 use crate::error::{SendError, SendFailure};
-use crate::io::{Counters, Port};
+use crate::io::{Counters, DropCause, Port};
 use crate::message::{IntoMessage, Message};
+use crate::pipe::Reach;
 use crate::routing::PeerKey;
 
 /// See the module.
@@ -48,6 +50,17 @@ impl FanOut {
         }
     }
 
+    /// From the next message on.
+    pub(super) fn set_options(&mut self, options: FanOutOptions) {
+        self.options = options;
+        self.everyone = false;
+    }
+
+    /// What is told of subscriptions that come from now on.
+    pub(super) fn set_reporting(&self, reporting: Reporting) {
+        self.topics.set_reporting(reporting);
+    }
+
     /// One that has no peers and never will, and knows who the peers of this one are.
     pub(super) fn without_peers(&self, port: &Arc<Port>) -> Self {
         FanOut {
@@ -81,12 +94,12 @@ impl FanOut {
             .filter(|payload| payload.len() < SHARE_FROM)
         {
             Some(payload) => {
-                let sent = self.publish(payload, payload, deadline);
+                let sent = self.publish(payload, payload, &deadline);
                 sent.map_err(|reason| SendError::new(reason, message.into()))
             }
             None => {
                 let message = message.into();
-                let sent = self.publish(&message, message.as_bytes(), deadline);
+                let sent = self.publish(&message, message.as_bytes(), &deadline);
                 sent.map_err(|reason| SendError::new(reason, message))
             }
         }
@@ -106,35 +119,35 @@ impl FanOut {
         if self.topics.is_matched(peer, message.as_bytes(), matching) {
             self.matched.push(peer);
         }
-        let sent = self.give_to_matched(&message, deadline);
+        let sent = self.give_to_matched(&message, &deadline);
         sent.map_err(|reason| SendError::new(reason, message))
     }
 
-    fn publish<M: Outgoing + ?Sized>(
+    fn publish<M: Outgoing>(
         &mut self,
-        message: &M,
+        message: M,
         topic: &[u8],
-        deadline: Deadline,
+        deadline: &Deadline,
     ) -> Result<(), SendFailure> {
         self.find_matches(topic);
         self.give_to_matched(message, deadline)
     }
 
     #[inline]
-    fn give_to_matched<M: Outgoing + ?Sized>(
+    fn give_to_matched<M: Outgoing>(
         &mut self,
-        message: &M,
-        deadline: Deadline,
+        mut message: M,
+        deadline: &Deadline,
     ) -> Result<(), SendFailure> {
-        if self.options.no_drop && !self.wait_for_room(deadline) {
-            return Err(self.out.no_room(deadline));
+        if self.options.no_drop && !self.wait_for_room(*deadline) {
+            return Err(self.out.no_room(*deadline));
         }
         if self.matched.is_empty() {
             Counters::add_owned(&self.port.counters.dropped_unmatched, 1);
         }
         self.out.begin_fan_out();
         for key in &self.matched {
-            self.out.give_or_drop(*key, message);
+            self.out.give_or_drop(*key, &mut message);
             if self.out.is_refused() {
                 break;
             }
@@ -144,6 +157,14 @@ impl FanOut {
         match self.out.take_refused() {
             None => Ok(()),
             Some(refused) => Err(refused),
+        }
+    }
+
+    /// This publisher, for octets as they are on the wire; not if it keeps only the newest.
+    pub(super) fn wire(&mut self) -> Option<&mut dyn WireSink> {
+        match self.port.conflate.is_on() {
+            true => None,
+            false => Some(self),
         }
     }
 
@@ -202,6 +223,59 @@ impl FanOut {
     pub(super) fn subscribers_of(&mut self, topic: &[u8]) -> usize {
         self.out.refresh();
         self.count(topic)
+    }
+}
+
+/// To everyone who wants it. What nobody may miss (`no_drop`) is left where it is while somebody has no room.
+impl WireSink for FanOut {
+    fn begin(&mut self) {
+        self.out.refresh();
+    }
+
+    fn is_outdated(&self) -> bool {
+        self.out.has_mail()
+    }
+
+    /// More than one message only where all of them go to all who are there, and fit.
+    fn allowance(&mut self, most: u64) -> Option<Reach> {
+        let same = self.everyone && self.version == self.topics.version();
+        if most == 1 || !same || self.matched.is_empty() {
+            return Some(Reach::ONE);
+        }
+        let mut reach = Reach::of(most, u64::MAX);
+        for key in &self.matched {
+            if self.out.room(*key) != Given::Done {
+                return Some(Reach::ONE);
+            }
+            reach = reach.within(self.out.reach_of(*key, most));
+        }
+        Some(reach)
+    }
+
+    fn admits(&mut self, parcel: &Parcel<'_>) -> bool {
+        self.find_matches(parcel.first_body());
+        let mut matched = self.matched.iter();
+        !self.options.no_drop || matched.all(|key| self.out.room(*key) != Given::Full)
+    }
+
+    fn take(&mut self, parcel: &Parcel<'_>) {
+        let messages = parcel.run().messages;
+        if self.matched.is_empty() {
+            Counters::add_owned(&self.port.counters.dropped_unmatched, messages);
+        }
+        for key in &self.matched {
+            match self.out.room(*key) {
+                Given::Done => self.out.append(*key, |writer| parcel.append_to(writer)),
+                Given::Full => self.out.drop_for(*key),
+                Given::Gone => self.port.dropped(DropCause::PeerLost, messages),
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        self.out.begin_fan_out();
+        self.out.publish_all();
+        self.out.end_fan_out();
     }
 }
 

@@ -6,20 +6,19 @@ use std::task::{Wake, Waker};
 
 use super::deadline::Deadline;
 use super::favourites::Favourites;
-use super::outbound::SendHalf;
 use super::shell::Ending;
-use super::spin::Spin;
+use super::spin::{Follow, Spin};
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port};
 use crate::message::{Message, PeerProperties};
-use crate::pipe::{pipe, Limits, Reader, Run, Tuning};
+use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
 use crate::sync::barrier;
 
-mod waiting;
-
+mod forwarding;
 mod left_behind;
+mod waiting;
 
 /// Messages between two looks at the mailbox and at pipes found empty, while there is no lack of
 /// messages: a new peer waits for its turn no longer than that.
@@ -61,6 +60,9 @@ pub(super) struct RecvHalf {
     /// And when memory was last given back.
     trimmed: Option<u64>,
     spin: Spin,
+    /// How long a wait that is interrupted looks first, once there was one.
+    watch: Option<Spin>,
+    follow: Follow,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
@@ -136,6 +138,7 @@ impl RecvHalf {
                 true => Spin::Always,
                 false => Spin::Off,
             },
+            follow: Follow::default(),
             since_look: if config.attach_properties {
                 LOOK_EVERY
             } else {
@@ -144,6 +147,7 @@ impl RecvHalf {
             attach: config.attach_properties,
             attached: 0,
             gone: None,
+            watch: None,
             port,
             pipes: Vec::new(),
             readable: Rotation::new(),
@@ -207,11 +211,8 @@ impl RecvHalf {
         self.port.inbound.take_pending();
         while let Some(mail) = self.port.inbound.pop() {
             match mail {
-                Inbound::Up {
-                    key,
-                    mut reader,
-                    peer,
-                } => {
+                Inbound::Up { key, reader, peer } => {
+                    let mut reader = *reader;
                     self.port.mark_reader(&mut reader);
                     let key = peer_key(key);
                     let index = key.index as usize;
@@ -544,9 +545,21 @@ impl RecvHalf {
     /// Whether a message is there, after a wait for it, which may end early for no reason.
     pub(super) fn wait_readable(&mut self, deadline: Deadline) -> bool {
         self.has_next() || {
-            self.wait(deadline);
+            self.watch(deadline);
             self.has_next()
         }
+    }
+
+    /// Waits. Who interrupts, and what is sent next, may be some microseconds away, and whoever is awake need not be woken:
+    /// so it looks first, as a socket in lock-step does, while that pays.
+    fn watch(&mut self, deadline: Deadline) {
+        if !matches!(self.spin, Spin::Off) {
+            self.wait(deadline);
+            return;
+        }
+        self.spin = self.watch.take().unwrap_or_else(Spin::for_others);
+        self.wait(deadline);
+        self.watch = Some(std::mem::replace(&mut self.spin, Spin::Off));
     }
 
     /// As [`RecvHalf::take_next`], and takes nothing.
@@ -634,30 +647,6 @@ impl RecvHalf {
         } else {
             Err(self.over(over))
         }
-    }
-
-    /// Hands on what the only peer that has anything sent, `most` messages of it, to the only peer that has
-    /// room, as it is on the wire. Nothing if there are several, so that turns are kept, or if a closer look
-    /// is needed.
-    pub(super) fn forward(&mut self, to: &mut SendHalf, most: u64) -> Run {
-        if self.since_look >= LOOK_EVERY {
-            self.look();
-        }
-        let only = self.readable.current().filter(|_| self.readable.len() == 1);
-        let Some(key) = only else {
-            return Run::default();
-        };
-        let Some(pipe) = self.pipe(key).filter(|pipe| !pipe.reader.is_conflating()) else {
-            return Run::default();
-        };
-        let forwarded = to.forward(&mut pipe.reader, most);
-        if forwarded.messages > 0 {
-            self.from = key;
-            let messages = forwarded.messages;
-            self.since_look = self.since_look.saturating_add(messages as u32);
-            Counters::add_owned(&self.port.counters.messages_received, messages);
-        }
-        forwarded
     }
 
     /// Leaves reading of connections to their I/O threads.

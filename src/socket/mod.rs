@@ -23,6 +23,7 @@ mod favourites;
 mod inbound;
 #[cfg(feature = "metrics")]
 mod metrics;
+mod names;
 mod network;
 mod notes;
 #[cfg(test)]
@@ -51,7 +52,9 @@ mod stats;
 mod stream;
 mod task;
 mod topics;
+mod tuning;
 mod upstream;
+mod wire;
 mod xpub_xsub;
 
 #[cfg(feature = "futures")]

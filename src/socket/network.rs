@@ -18,7 +18,7 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// How long a connection is idle before the first keep-alive probe (`TCP_KEEPIDLE`), in whole seconds,
-    /// from 1 s to 30 days; `None`, the default, as the system likes. Needs `tcp_keepalive(true)`.
+    /// from 1 s to 32767 s, which is the most Linux takes; `None`, the default, as the system likes. Needs `tcp_keepalive(true)`.
     ///
     /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_keepalive_idle(mut self, idle: impl Into<Option<Duration>>) -> Self {
@@ -26,8 +26,8 @@ impl<K: SocketKind> SocketBuilder<K> {
         self
     }
 
-    /// The time between two keep-alive probes (`TCP_KEEPINTVL`), in whole seconds, from 1 s to 30 days;
-    /// `None`, the default, as the system likes. Needs `tcp_keepalive(true)`.
+    /// The time between two keep-alive probes (`TCP_KEEPINTVL`), in whole seconds, from 1 s to 32767 s,
+    /// which is the most Linux takes; `None`, the default, as the system likes. Needs `tcp_keepalive(true)`.
     ///
     /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).
     pub fn tcp_keepalive_interval(mut self, interval: impl Into<Option<Duration>>) -> Self {
@@ -36,7 +36,7 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// The keep-alive probes without an answer that end a connection (`TCP_KEEPCNT`), from 1 to
-    /// 2147483647 (Linux takes at most 127); `None`, the default, as the system likes. Needs
+    /// 127, which is the most Linux takes; `None`, the default, as the system likes. Needs
     /// `tcp_keepalive(true)`.
     ///
     /// The system [may refuse it](SocketBuilder#what-the-system-may-refuse).

@@ -1,7 +1,7 @@
 //! The options of messages that come of themselves when peers come and go, written once: every kind has
 //! the ones that make sense for it. What kinds that know messages of a single frame say is one.
 
-use super::{Client, Dealer, Peer, Req, Router, Server, SocketBuilder};
+use super::{Client, Dealer, Peer, Rep, Req, Router, Server, SocketBuilder};
 use crate::message::{Frame, Message};
 
 macro_rules! note_options {
@@ -12,7 +12,7 @@ macro_rules! note_options {
     };
     (@hello_message $content:ty) => {
         /// A message that every new peer is sent before anything else, also when a connection is made
-        /// again. Default: none.
+        /// again; no larger than [`max_send_size`](Self::max_send_size) allows. Default: none.
         pub fn hello_message(mut self, message: impl Into<$content>) -> Self {
             let message: $content = message.into();
             self.config.notes.hello = Some(Message::from(message));
@@ -31,7 +31,8 @@ macro_rules! note_options {
         /// A message that is received from a peer that had connected to this socket and is lost, behind
         /// what it had sent, as if it had sent that, too. It is dropped and counted
         /// ([`dropped_full`](crate::SocketStats::dropped_full)) if so much of the peer is unread that
-        /// its pipe is full. Default: none.
+        /// its pipe is full. No larger than [`max_send_size`](Self::max_send_size) allows: it is received like a message
+        /// of such a socket. Default: none.
         pub fn disconnect_message(mut self, message: impl Into<$content>) -> Self {
             let message: $content = message.into();
             self.config.notes.disconnect = Some(Message::from(message));
@@ -42,7 +43,8 @@ macro_rules! note_options {
         /// A message that is received from a peer that this socket had connected to whenever the
         /// connection is lost, as if the peer had sent it. It is dropped and counted
         /// ([`dropped_full`](crate::SocketStats::dropped_full)) if so much of the peer is unread that
-        /// its pipe is full. Default: none.
+        /// its pipe is full. No larger than [`max_send_size`](Self::max_send_size) allows: it is received like a message
+        /// of such a socket. Default: none.
         pub fn hiccup_message(mut self, message: impl Into<$content>) -> Self {
             let message: $content = message.into();
             self.config.notes.hiccup = Some(Message::from(message));
@@ -68,6 +70,7 @@ macro_rules! note_options {
 }
 
 note_options!(Req, Message: probe_router);
+note_options!(Rep, Message: hello_message, probe_router, disconnect_message);
 note_options!(Dealer, Message: hello_message, probe_router, hiccup_message);
 note_options!(Client, Frame: hello_message, hiccup_message);
 note_options!(Server, Frame: hello_message, disconnect_message);

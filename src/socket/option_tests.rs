@@ -68,6 +68,8 @@ fn each_method_sets_its_option_and_no_other() {
         max_frames(5) => |c| c.limits.frames = 5;
         routing_id(id()) => |c| c.routing_id = Some(id());
         legacy_peers(true) => |c| c.legacy_peers = true;
+        lenient_peers(true) => |c| c.lenient_peers = true;
+        any_inproc_type(true) => |c| c.any_inproc_type = true;
         immediate(true) => |c| c.immediate = true;
         metadata("X-a", "b") => |c| c.metadata.push(("X-a".into(), Bytes::from("b")));
         attach_properties(true) => |c| c.attach_properties = true;

@@ -73,9 +73,12 @@ getters! {
     };
     max_frames: u32 = |config| config.limits.frames;
     max_topics: u32 = |config| config.subscriptions.topics;
+    max_groups: u32 = |config| config.subscriptions.groups;
     max_topic_length: u32 = |config| config.subscriptions.topic_bytes;
     routing_id: Option<&RoutingId> = |config| config.routing_id.as_ref();
     legacy_peers: bool = |config| config.legacy_peers;
+    lenient_peers: bool = |config| config.lenient_peers;
+    any_inproc_type: bool = |config| config.any_inproc_type;
     immediate: bool = |config| config.immediate;
     conflate: Conflate = |config| config.conflate;
     attach_properties: bool = |config| config.attach_properties;

@@ -10,9 +10,12 @@ use crate::config::{SendLimits, LEAST_SEND_LIMIT};
 use crate::error::{SendError, SendFailure};
 use crate::io::{Counters, DropCause, Half, Link, Outbound, Port, Room, BURST_GAP};
 use crate::message::Message;
-use crate::pipe::{Reader, Run, Writer};
-use crate::routing::{PeerKey, Rotation};
+use crate::pipe::{Reader, Writer};
+use crate::routing::{Admission, PeerKey, Rotation};
 use crate::sync::clock;
+
+mod batch;
+mod room;
 
 /// See the module.
 #[derive(Debug)]
@@ -22,8 +25,7 @@ pub(super) struct SendHalf {
     /// Pipes with credit, as far as is known.
     writable: Rotation,
     pace: Pace,
-    /// PUSH: what pipes that are gone had not sent goes to others.
-    keep_unsent: bool,
+    /// What pipes that are gone had not sent, for others.
     unsent: Vec<Reader>,
     room: Room,
     limits: SendLimits,
@@ -31,6 +33,9 @@ pub(super) struct SendHalf {
     refused: Option<SendFailure>,
     /// The socket is being closed: what is waited for now is what `linger` is for.
     lingers: bool,
+    /// Pipes that something was appended to and not published yet: see [`batch`].
+    unpublished: Vec<PeerKey>,
+    watched: room::Watched,
 }
 
 #[derive(Debug)]
@@ -52,9 +57,11 @@ const PUMP_EVERY: u64 = 256 * 1024;
 /// less time than it takes to arrange that.
 const THROUGH_MIN: usize = 64 * 1024;
 
-/// What can be given to a pipe.
+/// What can be given to a pipe: a message, or a reference to one or to its payload.
 pub(super) trait Outgoing {
-    fn append_to(&self, writer: &mut Writer);
+    /// To be called once. A message by value is left without what the pipe has taken by reference: nobody counts one
+    /// more reference, which receivers in other threads count as well.
+    fn append_to(&mut self, writer: &mut Writer);
 
     /// Octets in the largest frame, and in all of them.
     fn sizes(&self) -> (usize, usize);
@@ -65,8 +72,8 @@ pub(super) trait Outgoing {
 
 impl Outgoing for Message {
     #[inline(always)]
-    fn append_to(&self, writer: &mut Writer) {
-        writer.append_message(self);
+    fn append_to(&mut self, writer: &mut Writer) {
+        writer.take_message(self);
     }
 
     fn sizes(&self) -> (usize, usize) {
@@ -80,10 +87,26 @@ impl Outgoing for Message {
     }
 }
 
-/// The payload of a message of one frame.
-impl Outgoing for [u8] {
+impl Outgoing for &Message {
     #[inline(always)]
-    fn append_to(&self, writer: &mut Writer) {
+    fn append_to(&mut self, writer: &mut Writer) {
+        writer.append_message(self);
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (**self).sizes()
+    }
+
+    #[inline]
+    fn is_large(&self) -> bool {
+        (**self).is_large()
+    }
+}
+
+/// The payload of a message of one frame.
+impl Outgoing for &[u8] {
+    #[inline(always)]
+    fn append_to(&mut self, writer: &mut Writer) {
         writer.append_payload(self);
     }
 
@@ -114,10 +137,11 @@ impl SendHalf {
             pipes: Vec::new(),
             writable: Rotation::new(),
             pace: Pace::default(),
-            keep_unsent: false,
             unsent: Vec::new(),
             room: Room::default(),
             lingers: false,
+            unpublished: Vec::new(),
+            watched: room::Watched::default(),
         }
     }
 
@@ -128,8 +152,8 @@ impl SendHalf {
     }
 
     /// For PUSH.
-    pub(super) fn keep_unsent(mut self) -> Self {
-        self.keep_unsent = true;
+    pub(super) fn keep_unsent(self) -> Self {
+        self.port.keep_unsent();
         self
     }
 
@@ -147,7 +171,8 @@ impl SendHalf {
         self.port.outbound.take_pending();
         while let Some(mail) = self.port.outbound.pop() {
             match mail {
-                Outbound::Up { key, mut writer } => {
+                Outbound::Up { key, writer } => {
+                    let mut writer = *writer;
                     self.port.mark_writer(&mut writer);
                     let key = peer_key(key);
                     let index = key.index as usize;
@@ -173,7 +198,9 @@ impl SendHalf {
                 Outbound::Down { key, rest, excused } => {
                     self.port.count_end(Half::Sending, excused);
                     self.port.end_seen(Half::Sending);
-                    self.remove(peer_key(key), rest);
+                    let key = peer_key(key);
+                    self.remove(key, rest.map(|rest| *rest));
+                    self.signal_room(key);
                 }
                 Outbound::Writable(key) => {
                     let key = peer_key(key);
@@ -181,6 +208,7 @@ impl SendHalf {
                         pipe.writer.recount();
                     }
                     self.resume(key);
+                    self.signal_room(key);
                 }
                 Outbound::Marks => self.mark(),
             }
@@ -193,6 +221,7 @@ impl SendHalf {
             self.port.mark_writer(&mut pipe.writer);
             self.writable.activate(pipe.key);
         }
+        self.signal_all_room();
     }
 
     fn pipe(&mut self, key: PeerKey) -> Option<&mut OutPipe> {
@@ -204,7 +233,8 @@ impl SendHalf {
 
     fn remove(&mut self, key: PeerKey, rest: Option<Reader>) {
         if let Some(pipe) = self.pipe(key) {
-            // An inproc peer that is gone has left what it did not read.
+            // An inproc peer that is gone has left what it did not read. Who ended the connection has counted what
+            // there was by then.
             let unread = match rest {
                 None if pipe.writer.is_reader_closed() => pipe.writer.queued_messages(),
                 _ => 0,
@@ -216,7 +246,8 @@ impl SendHalf {
         }
         // It may come after the end of the pipe was told.
         match rest {
-            Some(rest) if self.keep_unsent => self.unsent.push(rest),
+            Some(rest) if self.port.keeps_unsent() => self.unsent.push(rest),
+            // What was sent since the connection ended.
             Some(rest) => self
                 .port
                 .dropped(DropCause::PeerLost, rest.queued_messages()),
@@ -225,20 +256,17 @@ impl SendHalf {
     }
 
     /// Gives a message to one pipe.
-    #[inline]
-    pub(super) fn give<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) -> Given {
+    #[inline(always)]
+    pub(super) fn give<M: Outgoing>(&mut self, key: PeerKey, message: &mut M) -> Given {
         if message.is_large() && self.refuses(message) {
             return Given::Full;
         }
-        self.put(key, |writer| {
-            message.append_to(writer);
-            1
-        })
+        self.put(key, |writer| message.append_to(writer))
     }
 
     /// As [`SendHalf::give`]; a message that the pipe does not take is dropped and counted.
     #[inline]
-    pub(super) fn give_or_drop<M: Outgoing + ?Sized>(&mut self, key: PeerKey, message: &M) {
+    pub(super) fn give_or_drop<M: Outgoing>(&mut self, key: PeerKey, message: &mut M) {
         match self.give(key, message) {
             Given::Done => {}
             // Of what is too large, who sends is told.
@@ -259,14 +287,14 @@ impl SendHalf {
 
     /// Whether this is more than may be sent at once; why is told by [`SendHalf::take_refused`].
     #[cold]
-    fn refuses<M: Outgoing + ?Sized>(&mut self, message: &M) -> bool {
+    fn refuses<M: Outgoing>(&mut self, message: &M) -> bool {
         self.refused = check_size(self.limits, message).err();
         self.refused.is_some()
     }
 
-    /// Has one pipe appended to, if it has credit. `append` says how many messages it has appended.
+    /// Has a message appended to one pipe, if it has credit.
     #[inline(always)]
-    fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer) -> u64) -> Given {
+    fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer)) -> Given {
         let lock_step = self.pace.lock_step;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
@@ -278,23 +306,16 @@ impl SendHalf {
                 Given::Full
             };
         }
-        let messages = append(&mut pipe.writer);
-        let asleep = pipe.writer.publish();
-        // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
-        // are busy waiting for this very message.
-        let now = lock_step && !asleep;
-        if now || pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
-            pipe.pump();
-        }
-        if asleep {
+        append(&mut pipe.writer);
+        if pipe.publish(lock_step) {
             self.see_off(key);
         }
-        Counters::add_owned(&self.port.counters.messages_sent, messages);
+        Counters::add_owned(&self.port.counters.messages_sent, 1);
         Given::Done
     }
 
     /// Gives one message to every pipe, and counts those that do not take it.
-    pub(super) fn give_all<M: Outgoing + ?Sized>(&mut self, message: &M) {
+    pub(super) fn give_all<M: Outgoing>(&mut self, message: &mut M) {
         self.begin_fan_out();
         for index in 0..self.pipes.len() {
             if let Some(key) = self.pipes[index].as_ref().map(|pipe| pipe.key) {
@@ -325,16 +346,16 @@ impl SendHalf {
 
     /// Gives a message to the next pipe in turn that takes it; `None` if none does now.
     #[inline]
-    pub(super) fn try_send<M: Outgoing + ?Sized>(&mut self, message: &M) -> Option<PeerKey> {
+    pub(super) fn try_send<M: Outgoing>(&mut self, message: &mut M) -> Option<PeerKey> {
         self.try_send_among(message, |_| true)
     }
 
     /// As [`SendHalf::try_send`], to one that `admits` says may have it. The others have their turn again after
     /// [`SendHalf::resume`].
     #[inline(always)]
-    pub(super) fn try_send_among<M: Outgoing + ?Sized>(
+    pub(super) fn try_send_among<M: Outgoing>(
         &mut self,
-        message: &M,
+        message: &mut M,
         mut admits: impl FnMut(PeerKey) -> bool,
     ) -> Option<PeerKey> {
         self.refresh();
@@ -343,24 +364,66 @@ impl SendHalf {
                 self.writable.deactivate(key);
                 continue;
             }
-            match self.give(key, message) {
-                Given::Done => {
-                    self.writable.advance();
-                    return Some(key);
-                }
+            match self.offer(key, message) {
+                Given::Done => return Some(key),
                 Given::Full if self.refused.is_some() => return None,
-                Given::Full => {
-                    // If there still is no room once armed, a signal will put it back.
-                    if !self.pipe(key).is_some_and(|pipe| pipe.writer.arm()) {
-                        self.writable.deactivate(key);
-                    }
-                }
-                Given::Gone => {
-                    self.writable.deactivate(key);
-                }
+                Given::Full | Given::Gone => {}
             }
         }
         None
+    }
+
+    /// As [`SendHalf::try_send_among`], and to one that may have it only [again](Admission::Again) if there is no other.
+    #[cold]
+    pub(super) fn try_send_again<M: Outgoing>(
+        &mut self,
+        message: &mut M,
+        mut admits: impl FnMut(PeerKey) -> Admission,
+    ) -> Option<PeerKey> {
+        self.refresh();
+        // Of those whose turn it is, one after the other. When all that are left are, it is the turn of the first.
+        let mut passed = 0;
+        while let Some(key) = self
+            .writable
+            .current()
+            .filter(|_| passed < self.writable.len())
+        {
+            match admits(key) {
+                Admission::No => {
+                    self.writable.deactivate(key);
+                }
+                Admission::Again => {
+                    self.writable.advance();
+                    passed += 1;
+                }
+                Admission::First => match self.offer(key, message) {
+                    Given::Done => return Some(key),
+                    Given::Full if self.refused.is_some() => return None,
+                    Given::Full | Given::Gone => {}
+                },
+            }
+        }
+        self.try_send_among(message, |key| admits(key) != Admission::No)
+    }
+
+    /// Gives a message to the one whose turn it is. One that does not take it has none any more.
+    #[inline(always)]
+    fn offer<M: Outgoing>(&mut self, key: PeerKey, message: &mut M) -> Given {
+        let given = self.give(key, message);
+        match given {
+            Given::Done => self.writable.advance(),
+            Given::Full if self.refused.is_some() => {}
+            Given::Full => {
+                // If there still is no room once armed, a signal will put it back.
+                if !self.pipe(key).is_some_and(|pipe| pipe.writer.arm()) {
+                    self.writable.deactivate(key);
+                }
+            }
+            Given::Gone => {
+                self.writable.deactivate(key);
+            }
+        }
+        given
     }
 
     /// A peer may have messages again.
@@ -372,29 +435,12 @@ impl SendHalf {
 
     /// Has the event tell when a pipe that is full has room. Whether it has some after all, or is gone.
     pub(super) fn arm_pipe(&mut self, key: PeerKey) -> bool {
-        self.pipe(key).map_or(true, |pipe| pipe.writer.arm())
-    }
-
-    /// This half, for octets as they are on the wire; not if its pipes conflate.
-    pub(super) fn wire(&mut self) -> Option<&mut SendHalf> {
-        (!self.port.conflate.is_on()).then_some(self)
-    }
-
-    /// Hands on whole messages that the reader has in one piece, `most` of them, to the only pipe that has
-    /// room. Nothing if there are several such pipes, or none.
-    pub(super) fn forward(&mut self, reader: &mut Reader, most: u64) -> Run {
-        self.refresh();
-        let only = self.writable.current().filter(|_| self.writable.len() == 1);
-        let mut forwarded = Run::default();
-        if let Some(key) = only {
-            let append = |writer: &mut Writer| {
-                forwarded = reader.forward(writer, most);
-                forwarded.messages
-            };
-            // They have passed the limits for what is received.
-            self.put(key, append);
+        let ready = self.pipe(key).map_or(true, |pipe| pipe.writer.arm());
+        if ready {
+            // It is not armed any more: who watches it might not be told otherwise.
+            self.signal_room(key);
         }
-        forwarded
+        ready
     }
 
     /// As [`SendHalf::try_send`], for a payload that is only borrowed. A large one is written from where it is,
@@ -403,18 +449,18 @@ impl SendHalf {
     pub(super) fn try_send_payload(
         &mut self,
         payload: &[u8],
-        deadline: Deadline,
+        deadline: &Deadline,
     ) -> Option<PeerKey> {
         if payload.len() >= THROUGH_MIN {
-            if let Err(refused) = check_size(self.limits, payload) {
+            if let Err(refused) = check_size(self.limits, &payload) {
                 self.refused = Some(refused);
                 return None;
             }
-            if let Some(key) = self.send_through(payload, deadline) {
+            if let Some(key) = self.send_through(payload, *deadline) {
                 return Some(key);
             }
         }
-        self.try_send(payload)
+        self.try_send(&mut { payload })
     }
 
     #[cold]
@@ -441,23 +487,27 @@ impl SendHalf {
     #[inline]
     pub(super) fn send(
         &mut self,
-        message: Message,
+        mut message: Message,
         deadline: Deadline,
     ) -> Result<PeerKey, SendError> {
-        match self.try_send(&message) {
+        match self.try_send(&mut message) {
             Some(key) => Ok(key),
             None => self.send_slow(message, deadline),
         }
     }
 
     #[cold]
-    fn send_slow(&mut self, message: Message, deadline: Deadline) -> Result<PeerKey, SendError> {
+    fn send_slow(
+        &mut self,
+        mut message: Message,
+        deadline: Deadline,
+    ) -> Result<PeerKey, SendError> {
         if matches!(deadline, Deadline::Now) {
             return Err(SendError::new(self.no_room(deadline), message));
         }
         loop {
             let notified = self.wait(deadline);
-            if let Some(key) = self.try_send(&message) {
+            if let Some(key) = self.try_send(&mut message) {
                 return Ok(key);
             }
             if !notified {
@@ -559,7 +609,7 @@ impl SendHalf {
             if self.refused.is_some() {
                 return false;
             }
-            if self.pipe(key).map_or(true, |pipe| pipe.writer.arm()) {
+            if self.arm_pipe(key) {
                 return true;
             }
             let notified = self.wait(deadline);
@@ -604,6 +654,19 @@ impl OutPipe {
         self.writer.has_credit() || self.make_room()
     }
 
+    /// Publishes what was appended. Whether that has ended the idleness of the pipe.
+    #[inline(always)]
+    fn publish(&mut self, lock_step: bool) -> bool {
+        let asleep = self.writer.publish();
+        // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
+        // are busy waiting for this very message.
+        let now = lock_step && !asleep;
+        if now || self.writer.stream_position() - self.pumped >= PUMP_EVERY {
+            self.pump();
+        }
+        asleep
+    }
+
     /// The pipe is full: the caller's thread pumps what the kernel takes. Whether there is room now.
     #[cold]
     fn make_room(&mut self) -> bool {
@@ -638,7 +701,7 @@ impl OutPipe {
 }
 
 #[cold]
-fn check_size<M: Outgoing + ?Sized>(limits: SendLimits, message: &M) -> Result<(), SendFailure> {
+fn check_size<M: Outgoing>(limits: SendLimits, message: &M) -> Result<(), SendFailure> {
     let (largest, all) = message.sizes();
     match limits.exceeded(largest as u64, all as u64) {
         Some((size, limit)) => Err(SendFailure::MessageTooLarge { size, limit }),

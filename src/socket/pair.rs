@@ -16,7 +16,9 @@ use super::SocketBuilder;
 use crate::config::SocketConfig;
 use crate::context::Context;
 use crate::error::{RecvError, SendError};
-use crate::io::{Arrival, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port};
+use crate::io::{
+    Arrival, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port, SubscriptionLimit,
+};
 use crate::message::{IntoMessage, Message, RoutingId};
 use crate::socket_type::SocketType;
 use crate::sync::{lock, Mutex};
@@ -65,7 +67,7 @@ impl Hooks for OnePeer {
     fn link_up(&self, _: PipeKey, _: &Arc<Link>, _: PeerVersion) {}
     fn inproc_up(&self, _: PipeKey, _: &Arc<Port>, _: PipeKey) {}
     fn link_down(&self, _: PipeKey) {}
-    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
+    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), SubscriptionLimit> {
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use super::{
     Datagram, Dgram, Peer, RecvPart, Router, SendPart, Server, Stream, SubscriptionEvent, XPub,
     XSub,
 };
-use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
+use crate::error::{ManualError, RecvError, SendError, SubscribeError, WaitTimeout};
 use crate::message::{IntoMessage, Message, PeerId, RoutingId};
 
 /// Sending to a peer that is named, and receiving with the name, by the parts of a kind that does so.
@@ -248,8 +248,11 @@ impl SendPart<XPub> {
 /// Subscribing, by the receiving part.
 impl RecvPart<XSub> {
     /// As [`XSub::subscribe`].
-    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) {
-        self.socket().subscribe(prefix);
+    ///
+    /// # Errors
+    /// As for [`XSub::subscribe`].
+    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) -> Result<(), SubscribeError> {
+        self.socket().subscribe(prefix)
     }
 
     /// As [`XSub::unsubscribe`].

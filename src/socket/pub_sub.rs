@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::builder::sealed::Assemble;
 use super::common::{
     conflate_option, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
-    send_methods, shell_methods, socket_traits,
+    send_methods, shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -16,10 +16,11 @@ use super::relay::relay;
 use super::shell::Shell;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
+use super::wire::{Rule, WireSink, WireSource};
 use super::SocketBuilder;
-use crate::config::SocketConfig;
+use crate::config::{OptionError, SocketConfig};
 use crate::context::Context;
-use crate::error::{RecvError, SendError, WaitTimeout};
+use crate::error::{RecvError, SendError, SubscribeError, WaitTimeout};
 use crate::io::{Hooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::{TopicSet, Unsubscribed};
@@ -45,8 +46,11 @@ use crate::socket_type::SocketType;
 /// others did; memory is asked for in doubling steps, so that as much again may be allocated and not used. Each peer may hold about a million (2^20) different ones, each of at most 64 KiB and 64 MiB
 /// together, or what [`max_topics`](SocketBuilder::max_topics) and
 /// [`max_topic_length`](SocketBuilder::max_topic_length) say; a peer that exceeds that is disconnected
-/// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)), a subscriber
-/// over inproc goes without the subscription.
+/// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)). A subscriber
+/// over inproc goes without the subscription instead, which this socket's monitors are told
+/// ([`SubscriptionRefused`](crate::SocketEvent::SubscriptionRefused)) and
+/// [`subscriptions_refused`](crate::SocketStats::subscriptions_refused) counts. When it takes another one back there
+/// is room, and it gets what was refused: topics that are short first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -56,7 +60,7 @@ use crate::socket_type::SocketType;
 /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
 /// let mut subscriber = Sub::new();
 /// subscriber.connect(&endpoint)?;
-/// subscriber.subscribe("weather.");
+/// subscriber.subscribe("weather.")?;
 /// publisher.wait_for_subscribers(1, Duration::from_secs(10))?;
 ///
 /// publisher.send("sports.tennis")?;
@@ -75,15 +79,38 @@ pub struct Pub {
 #[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
 pub struct PubOptions {
     pub(super) fan_out: FanOutOptions,
+    manual: bool,
+}
+
+impl PubOptions {
+    fn reporting(&self) -> Reporting {
+        match self.manual {
+            true => Reporting::Unheard,
+            false => Reporting::Nothing,
+        }
+    }
 }
 
 publisher_options!(Pub);
+
+super::options::kind_options!(Pub: manual: bool = |options| options.manual);
+
+impl SocketBuilder<Pub> {
+    /// Whether subscriptions of peers have no effect, as with the option of this name of an
+    /// [`XPub`](crate::XPub): but a PUB hears of none, so that there is none to which it could give another. Nobody gets
+    /// anything then, or with [`invert_matching`](Self::invert_matching) everybody everything. It is here since libzmq has
+    /// it (`ZMQ_XPUB_MANUAL`, and `ZMQ_XPUB_MANUAL_LAST_VALUE`, which does the same on a PUB). Default: no.
+    pub fn manual(mut self, manual: bool) -> Self {
+        self.options.manual = manual;
+        self
+    }
+}
 
 impl Assemble for Pub {
     type Options = PubOptions;
 
     fn assemble(config: SocketConfig, options: PubOptions, context: Context) -> Self {
-        let topics = Topics::new(&config, Reporting::Nothing);
+        let topics = Topics::new(&config, options.reporting());
         let port = Port::new(
             SocketType::Pub,
             config,
@@ -99,9 +126,20 @@ impl Assemble for Pub {
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
     }
+
+    fn change_kind(&mut self, options: &PubOptions) -> Result<(), OptionError> {
+        self.out.set_options(options.fan_out);
+        self.out.set_reporting(options.reporting());
+        Ok(())
+    }
 }
 
 impl Pub {
+    /// See [`Relay`](super::relay::Relay).
+    fn wire_sink(&mut self) -> Option<&mut dyn WireSink> {
+        self.out.wire()
+    }
+
     shell_methods!(Pub, out);
     send_methods!();
     publisher_methods!();
@@ -123,10 +161,11 @@ impl Pub {
 /// use sinew::Sub;
 ///
 /// let mut sub = Sub::new();
-/// sub.subscribe("news.");
-/// sub.subscribe(""); // everything
+/// sub.subscribe("news.")?;
+/// sub.subscribe("")?; // everything
 /// assert!(sub.unsubscribe("news."));
 /// assert!(!sub.unsubscribe("sports."), "it was not subscribed to");
+/// # Ok::<(), sinew::SubscribeError>(())
 /// ```
 #[derive(Debug)]
 pub struct Sub {
@@ -177,7 +216,7 @@ impl Assemble for Sub {
     }
 
     fn assemble(config: SocketConfig, options: SubOptions, context: Context) -> Self {
-        let upstream = Upstream::new(Form::Topics);
+        let upstream = Upstream::new(Form::Topics, config.subscriptions);
         let port = Port::new(
             SocketType::Sub,
             config,
@@ -196,19 +235,48 @@ impl Assemble for Sub {
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
     }
+
+    fn change_kind(&mut self, options: &SubOptions) -> Result<(), OptionError> {
+        self.options = options.clone();
+        Ok(())
+    }
 }
 
 impl Sub {
+    /// See [`Relay`](super::relay::Relay).
+    fn wire_source(&mut self) -> Option<WireSource<'_>> {
+        (!self.options.inverted).then_some(WireSource {
+            inbound: &mut self.inbound,
+            rule: Rule::Filtered(&self.topics),
+        })
+    }
+
     shell_methods!(Sub, inbound);
     recv_methods!();
 
     /// Subscribes to messages whose first frame begins with `prefix`; the empty prefix is that of
     /// every message. Subscriptions count: two equal ones take two [`unsubscribe`](Self::unsubscribe)
     /// calls to end. Publishers are told of each.
-    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) {
+    ///
+    /// # Errors
+    /// If a publisher with default options would end the connection for it: `prefix` has more octets than
+    /// [`max_topic_length`](SocketBuilder::max_topic_length) says (65536), or there are too many different ones already
+    /// ([`max_topics`](SocketBuilder::max_topics), 1048576; 64 MiB together). Nothing has changed then.
+    ///
+    /// ```
+    /// use sinew::{Sub, SubscribeError};
+    ///
+    /// let mut sub = Sub::new();
+    /// sub.subscribe("news.")?;
+    /// let error = sub.subscribe(vec![b'x'; 70_000]).unwrap_err();
+    /// assert_eq!(error, SubscribeError::TopicTooLong { len: 70_000, limit: 65_536 });
+    /// # Ok::<(), SubscribeError>(())
+    /// ```
+    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) -> Result<(), SubscribeError> {
         let topic = prefix.as_ref();
+        self.upstream.subscribe(topic)?;
         self.topics.subscribe(topic);
-        self.upstream.subscribe(topic);
+        Ok(())
     }
 
     /// Takes one subscription back; `false` if there was none to this prefix.
@@ -243,8 +311,9 @@ socket_traits!(Pub);
 socket_traits!(Sub);
 conflate_option!(Pub);
 conflate_option!(Sub);
+subscriber_options!(Sub);
 peer_methods!(Sub, inbound);
 relay!(Pub: publishes out);
-relay!(Sub: receives inbound);
+relay!(Sub: receives_by inbound);
 pollable!(Pub, |_socket, _time| read: false, write: true);
 pollable!(Sub, |socket, time| read: socket.inbound.is_ready(time), write: false);

@@ -78,7 +78,7 @@ impl Push {
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
-        self.out.send(message, deadline)
+        self.out.send(message, &deadline)
     }
 }
 

@@ -18,10 +18,10 @@ use super::inbound::RecvHalf;
 use super::relay::{relay, Relay};
 use super::shell::Shell;
 use super::task;
-use super::topics::{Matching, Reporting, Topics};
+use super::topics::{Matching, Topics};
 use super::upstream::{Form, Upstream};
 use super::SocketBuilder;
-use crate::config::SocketConfig;
+use crate::config::{OptionError, SocketConfig};
 use crate::context::Context;
 use crate::error::{GroupError, GroupSendError, RecvError, SendError, SendFailure, WaitTimeout};
 use crate::io::{Hooks, Port, MAX_DATAGRAM};
@@ -42,8 +42,14 @@ use crate::socket_type::SocketType;
 /// and one more, is then an error
 /// ([`DatagramTooLarge`](crate::SendFailure::DatagramTooLarge)) and goes to nobody.
 ///
-/// Peers join and leave whether or not this socket is being used. A peer may join as many groups as it
-/// may subscribe to topics at a [`Pub`](crate::Pub), at the same cost.
+/// Peers join and leave whether or not this socket is being used. A peer may join about a million (2^20) groups, or
+/// as many as [`max_groups`](SocketBuilder::max_groups) says, at the cost of as many subscriptions at a
+/// [`Pub`](crate::Pub). One that joins more is disconnected
+/// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)). A DISH over inproc goes without the
+/// group instead, which this socket's monitors are told
+/// ([`SubscriptionRefused`](crate::SocketEvent::SubscriptionRefused)) and
+/// [`subscriptions_refused`](crate::SocketStats::subscriptions_refused) counts; `join` succeeds nevertheless. When it
+/// leaves another group there is room, and it gets what was refused: names that are short first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -85,9 +91,10 @@ impl SocketBuilder<Radio> {
         self
     }
 
-    /// How many groups one peer may join. Default: 1048576.
+    /// How many groups one peer may join, from 1 to 4294967295. A peer that joins more is disconnected; one over
+    /// inproc goes without, as [`Radio`] says. Default: 1048576.
     pub fn max_groups(mut self, groups: u32) -> Self {
-        self.config.subscriptions.topics = groups;
+        self.config.subscriptions.groups = groups;
         self
     }
 }
@@ -97,7 +104,7 @@ impl Assemble for Radio {
 
     fn assemble(config: SocketConfig, mut options: RadioOptions, context: Context) -> Self {
         options.fan_out.matching = Matching::Group;
-        let topics = Topics::new(&config, Reporting::Nothing);
+        let topics = Topics::of_groups(&config);
         let port = Port::new(
             SocketType::Radio,
             config,
@@ -112,6 +119,14 @@ impl Assemble for Radio {
 
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
+    }
+
+    fn change_kind(&mut self, options: &RadioOptions) -> Result<(), OptionError> {
+        self.out.set_options(FanOutOptions {
+            matching: Matching::Group,
+            ..options.fan_out
+        });
+        Ok(())
     }
 }
 
@@ -362,7 +377,7 @@ impl Assemble for Dish {
     }
 
     fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
-        let upstream = Upstream::new(Form::Groups);
+        let upstream = Upstream::new(Form::Groups, config.subscriptions);
         let port = Port::new(
             SocketType::Dish,
             config,
@@ -388,13 +403,18 @@ impl Dish {
     /// Joins a group: messages that are sent to it from now on are received.
     ///
     /// # Errors
-    /// If the name is no group's, or the group is joined already.
+    /// If the name is no group's, the group is joined already, or there are as many as a RADIO with default options
+    /// allows one peer (1048576, 64 MiB of names).
     pub fn join(&mut self, group: impl AsRef<[u8]>) -> Result<(), GroupError> {
         let group = Group::new(group)?;
         if self.groups.contains(&group) {
             return Err(GroupError::AlreadyJoined { group });
         }
-        self.upstream.subscribe(group.as_bytes());
+        if self.upstream.subscribe(group.as_bytes()).is_err() {
+            return Err(GroupError::TooManyGroups {
+                limit: self.groups.len(),
+            });
+        }
         self.groups.insert(group);
         Ok(())
     }

@@ -5,8 +5,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::inbound::RecvHalf;
-use super::outbound::SendHalf;
+use super::wire::{WireSink, WireSource};
 use super::CloseReport;
 use crate::error::{SendError, SendFailure};
 use crate::io::Port;
@@ -76,24 +75,37 @@ pub trait Relay: Send + 'static {
         self.has_room()
     }
 
-    /// What is received, if nothing is added to it, taken away or filtered.
-    fn wire_in(&mut self) -> Option<&mut RecvHalf> {
+    /// What is received, if that may be handed on as it is on the wire.
+    fn wire_in(&mut self) -> Option<WireSource<'_>> {
         None
     }
 
-    /// What is sent, if nothing is added to it or taken away, and it goes to whoever's turn it is.
-    fn wire_out(&mut self) -> Option<&mut SendHalf> {
+    /// Where messages go, if they may be sent as they are on the wire.
+    fn wire_out(&mut self) -> Option<&mut dyn WireSink> {
         None
     }
 }
 
-/// Moves whole messages from one socket to another as wire octets, as long as there is one peer on either side
-/// that can be received from, or sent to. None if these are not such sockets, or a closer look is needed.
-pub(crate) fn forward(from: &mut dyn Relay, to: &mut dyn Relay, most: u64) -> Run {
-    match (from.wire_in(), to.wire_out()) {
-        (Some(from), Some(to)) => from.forward(to, most),
-        _ => Run::default(),
-    }
+/// Moves whole messages from one socket to another as they are on the wire, and copies of them to a third: about `most`
+/// of them. None if these are not such sockets, or the next message needs a closer look.
+pub(crate) fn forward(
+    from: &mut dyn Relay,
+    to: &mut dyn Relay,
+    capture: Option<&mut (dyn Relay + 'static)>,
+    most: u64,
+) -> Run {
+    let (Some(mut source), Some(sink)) = (from.wire_in(), to.wire_out()) else {
+        return Run::default();
+    };
+    let copies = match capture {
+        None => None,
+        Some(capture) => match capture.wire_out() {
+            None => return Run::default(),
+            copies => copies,
+        },
+    };
+    let WireSource { inbound, rule } = &mut source;
+    inbound.forward(rule, sink, copies, most)
 }
 
 /// Implements [`Relay`] for a kind with a shell: which half receives and which sends.
@@ -146,12 +158,23 @@ macro_rules! relay {
             self.$half$(.$part)?.arm_for_event()
         }
     };
+    // With rules of its own about what is received.
+    (@receives_by $half:ident) => {
+        relay!(@receives $half);
+
+        fn wire_in(&mut self) -> Option<crate::socket::wire::WireSource<'_>> {
+            self.wire_source()
+        }
+    };
     // As it comes.
     (@receives_wire $half:ident $(. $part:ident)?) => {
         relay!(@receives $half $(. $part)?);
 
-        fn wire_in(&mut self) -> Option<&mut crate::socket::inbound::RecvHalf> {
-            Some(&mut self.$half$(.$part)?)
+        fn wire_in(&mut self) -> Option<crate::socket::wire::WireSource<'_>> {
+            Some(crate::socket::wire::WireSource {
+                inbound: &mut self.$half$(.$part)?,
+                rule: crate::socket::wire::Rule::Plain,
+            })
         }
     };
     // To whoever's turn it is, waiting for one who has room.
@@ -165,7 +188,7 @@ macro_rules! relay {
     (@deals_wire $half:ident $(. $part:ident)?) => {
         relay!(@deals $half $(. $part)?);
 
-        fn wire_out(&mut self) -> Option<&mut crate::socket::outbound::SendHalf> {
+        fn wire_out(&mut self) -> Option<&mut dyn crate::socket::wire::WireSink> {
             self.$half$(.$part)?.wire()
         }
     };
@@ -179,6 +202,10 @@ macro_rules! relay {
 
         fn arm_out(&mut self, _: &crate::message::Message) -> bool {
             self.$half.arm_matched()
+        }
+
+        fn wire_out(&mut self) -> Option<&mut dyn crate::socket::wire::WireSink> {
+            self.wire_sink()
         }
     };
     // To everyone, leaving out who is full.

@@ -10,17 +10,19 @@ use super::common::{
 };
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
+use super::names::Peers;
 use super::outbound::{Given, SendHalf};
 use super::relay::{relay, Relay};
 use super::shell::Shell;
 use super::task;
 use super::SocketBuilder;
-use crate::config::SocketConfig;
+use crate::config::{OptionError, SocketConfig};
 use crate::context::Context;
-use crate::error::{RecvError, RequestError, SendError, SendFailure};
-use crate::io::{random, DisconnectReason, DropCause, NoHooks, Port};
-use crate::message::{IntoMessage, Message};
-use crate::routing::{OutOfTurn, RepState, ReplyDiscarded, ReqConfig, ReqState};
+use crate::endpoint::{Endpoint, ToEndpoint};
+use crate::error::{ConnectError, RecvError, RequestError, SendError, SendFailure};
+use crate::io::{random, DisconnectReason, DropCause, Hooks, NoHooks, Port};
+use crate::message::{IntoMessage, Message, RoutingId};
+use crate::routing::{DuplicateId, OutOfTurn, RepState, ReplyDiscarded, ReqConfig, ReqState};
 use crate::socket_type::SocketType;
 use crate::sync::clock;
 
@@ -124,6 +126,12 @@ impl Assemble for Req {
 
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
+    }
+
+    fn change_kind(&mut self, options: &ReqOptions) -> Result<(), OptionError> {
+        self.state.set_modes(options.relaxed, options.correlated);
+        self.correlated = options.correlated;
+        Ok(())
     }
 }
 
@@ -333,32 +341,85 @@ pub struct Rep {
     out: SendHalf,
     inbound: RecvHalf,
     state: RepState,
+    mandatory: bool,
+    /// If names are of any consequence.
+    peers: Option<Arc<Peers>>,
     shell: Shell,
+}
+
+/// Options of REP alone.
+#[derive(Debug, Clone, PartialEq)]
+#[allow(unreachable_pub, reason = "an associated type of a sealed trait")]
+pub struct RepOptions {
+    mandatory: bool,
+    duplicate_id: Option<DuplicateId>,
+}
+
+impl Default for RepOptions {
+    fn default() -> Self {
+        RepOptions {
+            mandatory: true,
+            duplicate_id: None,
+        }
+    }
+}
+
+super::options::kind_options!(Rep: mandatory: bool = |options| options.mandatory, duplicate_id: Option<DuplicateId> = |options| options.duplicate_id);
+
+impl SocketBuilder<Rep> {
+    /// Whether a reply for a peer that is gone is an error, and `send` waits for one that is at its high-water mark.
+    /// Default: yes. Otherwise, as with libzmq, such replies are dropped and counted
+    /// ([`dropped_peer_lost`](crate::SocketStats::dropped_peer_lost),
+    /// [`dropped_full`](crate::SocketStats::dropped_full)), and sending them succeeds.
+    pub fn mandatory(mut self, mandatory: bool) -> Self {
+        self.options.mandatory = mandatory;
+        self
+    }
+
+    /// What becomes of a peer that announces the routing id of another one, as with a
+    /// [`Router`](crate::Router). Default: `None`, names are of no consequence, and both are served. libzmq does what
+    /// [`DuplicateId::Mute`] says, or [`DuplicateId::Handover`].
+    pub fn duplicate_id(mut self, duplicate_id: impl Into<Option<DuplicateId>>) -> Self {
+        self.options.duplicate_id = duplicate_id.into();
+        self
+    }
 }
 
 /// The longest return path that is kept with a request, in frames: one for every router on the way.
 const ENVELOPE_LIMIT: usize = 64;
 
 impl Assemble for Rep {
-    type Options = ();
+    type Options = RepOptions;
 
-    fn assemble(config: SocketConfig, (): (), context: Context) -> Self {
-        let port = Port::new(
-            SocketType::Rep,
-            config,
-            Arc::new(NoHooks),
-            Arc::clone(context.pool()),
-        );
+    fn assemble(config: SocketConfig, options: RepOptions, context: Context) -> Self {
+        let peers = options.duplicate_id.map(|of| Arc::new(Peers::new(of)));
+        let hooks: Arc<dyn Hooks> = match &peers {
+            Some(peers) => Arc::clone(peers) as Arc<dyn Hooks>,
+            None => Arc::new(NoHooks),
+        };
+        let port = Port::new(SocketType::Rep, config, hooks, Arc::clone(context.pool()));
         Rep {
             out: SendHalf::new(Arc::clone(&port)).lock_step(),
             inbound: RecvHalf::new(Arc::clone(&port)).lock_step(),
             state: RepState::new(ENVELOPE_LIMIT),
+            mandatory: options.mandatory,
+            peers,
             shell: Shell::new(port, context),
         }
     }
 
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
+    }
+
+    fn change_kind(&mut self, options: &RepOptions) -> Result<(), OptionError> {
+        match (&self.peers, options.duplicate_id) {
+            (Some(peers), Some(duplicate_id)) => peers.set_rule(duplicate_id),
+            (None, None) => {}
+            _ => return Err(OptionError::fixed("duplicate_id")),
+        }
+        self.mandatory = options.mandatory;
+        Ok(())
     }
 }
 
@@ -375,18 +436,37 @@ impl Rep {
         owed
     }
 
+    /// Connects to an endpoint, whose peer is called `id` here, whatever it announces: it takes that id from nobody, and
+    /// who announces it is treated as [`duplicate_id`](SocketBuilder::duplicate_id) says. Without that option names are of
+    /// no consequence, and this is [`connect`](Self::connect).
+    ///
+    /// # Errors
+    /// [`ConnectError::DuplicateRoutingId`] if a peer has the id; otherwise as for `connect`. The socket
+    /// is unchanged.
+    pub fn connect_as(
+        &mut self,
+        id: &RoutingId,
+        endpoint: impl ToEndpoint,
+    ) -> Result<Endpoint, ConnectError> {
+        let endpoint = self.shell.connectable(endpoint)?;
+        match &self.peers {
+            Some(peers) => peers.connect_as(&mut self.shell, id, endpoint),
+            None => self.shell.connect(endpoint),
+        }
+    }
+
     fn is_readable(&mut self, deadline: Deadline) -> bool {
         self.state.owed_to().is_none() && self.inbound.is_ready(deadline)
     }
 
     fn is_writable(&mut self, deadline: Deadline) -> bool {
         let peer = self.state.owed_to();
-        peer.is_some_and(|peer| self.out.is_ready_for(peer, deadline))
+        peer.is_some_and(|peer| !self.mandatory || self.out.is_ready_for(peer, deadline))
     }
 
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         let message = message.into();
-        let (peer, wire) = match self.state.envelope() {
+        let (peer, mut wire) = match self.state.envelope() {
             Ok((peer, envelope)) => {
                 let frames = envelope.iter().chain(message.frames());
                 (peer, Message::multipart(frames))
@@ -398,7 +478,7 @@ impl Rep {
         };
         self.out.refresh();
         loop {
-            match self.out.give(peer, &wire) {
+            match self.out.give(peer, &mut wire) {
                 Given::Done => {
                     self.state.replied();
                     return Ok(());
@@ -406,7 +486,15 @@ impl Rep {
                 Given::Gone => {
                     self.state.replied();
                     self.shell.port.dropped(DropCause::PeerLost, 1);
-                    return Err(SendError::new(SendFailure::PeerLost, message));
+                    return match self.mandatory {
+                        true => Err(SendError::new(SendFailure::PeerLost, message)),
+                        false => Ok(()),
+                    };
+                }
+                Given::Full if !self.mandatory && !self.out.is_refused() => {
+                    self.state.replied();
+                    self.out.drop_for(peer);
+                    return Ok(());
                 }
                 Given::Full if matches!(deadline, Deadline::Now) => {
                     return Err(SendError::new(self.out.no_room(deadline), message));
@@ -433,7 +521,13 @@ impl Rep {
             // Peers that come and go without a request must not pile up until the next reply.
             self.out.refresh();
             while let Ok(message) = self.inbound.try_recv() {
-                match self.state.accept(self.inbound.from(), message) {
+                let from = self.inbound.from();
+                let mute = self.peers.as_ref().is_some_and(|peers| peers.is_mute(from));
+                match self.state.accept(from, message) {
+                    Ok(_) if mute => {
+                        self.state.replied();
+                        self.inbound.drop_last();
+                    }
                     Ok(request) => return Ok(request),
                     Err(_) => self.inbound.drop_last(),
                 }

@@ -13,7 +13,7 @@ use super::common::watch_methods;
 use super::deadline::Deadline;
 use super::inbound::RecvHalf;
 use super::outbound::SendHalf;
-use super::shell::{CloseReport, Ending, Shell};
+use super::shell::{await_closed, end_of, CloseReport, Ending, Shell};
 use super::task;
 use super::SocketBuilder;
 use crate::config::{SocketConfig, LEAST_SEND_LIMIT};
@@ -21,7 +21,7 @@ use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{
     BindError, ConnectError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint,
-    WaitTimeout,
+    WaitEnd, WaitTimeout,
 };
 use crate::io::{random, DropCause, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
@@ -100,7 +100,8 @@ impl RequestOptions {
 
     /// How long one peer has for its reply before the next one in turn is asked, as far as there are
     /// [`retries`](Self::retries); then the request ends. The reply of the first one still counts, if it is the
-    /// first to come. If there is one peer only, that one is asked again; the [window](SocketBuilder::window) counts
+    /// first to come. Who has been asked is passed over, and asked again only if no other peer is there that has
+    /// room; the [window](SocketBuilder::window) counts
     /// requests, not how often they are sent. At least 1 ms, as which less is taken. `None`: as long as
     /// the request may take. Default: none.
     #[must_use]
@@ -109,8 +110,8 @@ impl RequestOptions {
         self
     }
 
-    /// How often a request may be sent once more, to the next peer in turn, when the one that has it is lost or takes
-    /// too long. For requests that may be carried out twice. Default: 0.
+    /// How often a request may be sent once more, to the next peer in turn that has not been asked, when the one that has
+    /// it is lost or takes too long. For requests that may be carried out twice. Default: 0.
     #[must_use]
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
@@ -183,6 +184,8 @@ impl Default for RequesterOptions {
 struct Handle {
     core: Arc<Core>,
     shell: Mutex<Shell>,
+    /// Held by who waits until everything is sent.
+    closing: Mutex<()>,
     defaults: RequestOptions,
     /// Whether the thread could be started.
     thread: OnceLock<bool>,
@@ -238,6 +241,7 @@ impl Assemble for Requester {
                     state: Mutex::new(state),
                 }),
                 shell: Mutex::new(Shell::new(port, context)),
+                closing: Mutex::new(()),
                 defaults: options.defaults,
                 thread: OnceLock::new(),
             }),
@@ -374,7 +378,7 @@ impl Requester {
         &self,
         change: impl FnOnce(SocketBuilder<Self>) -> SocketBuilder<Self>,
     ) -> Result<(), crate::config::OptionError> {
-        SocketBuilder::change(&mut lock(&self.handle.shell), change)
+        SocketBuilder::reconfigure_shell(&mut lock(&self.handle.shell), change)
     }
 
     /// Ends every connection to an endpoint. Requests that its peer has are as with a peer that is lost.
@@ -404,32 +408,47 @@ impl Requester {
     /// Waits until there are at least this many peers with a completed handshake.
     ///
     /// # Errors
-    /// If there were fewer when the time was over.
+    /// If there were fewer when the time was over, or the requester was closed by another handle, or its context shut
+    /// down; which of these, says [`WaitTimeout::reason`].
     pub fn wait_for_peers(&self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
-        let port = &self.handle.core.port;
         // A time too far away to be told is never.
         let end = clock::now().checked_add(timeout);
-        match task::block_on(port.peers_reach(count), end) {
-            Some(()) if port.peer_count() >= count || !port.is_terminated() => Ok(()),
-            _ => Err(WaitTimeout {
-                what: "peers",
-                present: port.peer_count(),
-                wanted: count,
-            }),
-        }
+        let gathering = self.handle.core.port.peers_reach(count);
+        self.have_come(count, task::block_on(gathering, end))
     }
 
-    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes, or until the context is shut
-    /// down.
+    /// As [`wait_for_peers`](Self::wait_for_peers), for a task, and as long as it takes.
+    ///
+    /// # Errors
+    /// If the requester was closed by another handle, or its context shut down, before there were so many
+    /// ([`WaitTimeout::reason`]).
     ///
     /// # Cancel safety
     /// Dropping the future ends the wait and changes nothing.
-    pub async fn wait_for_peers_async(&self, count: usize) {
+    pub async fn wait_for_peers_async(&self, count: usize) -> Result<(), WaitTimeout> {
         self.handle.core.port.peers_reach(count).await;
+        self.have_come(count, Some(()))
+    }
+
+    /// Whether so many peers have come, after the wait for them, which may have been ended in time.
+    fn have_come(&self, count: usize, in_time: Option<()>) -> Result<(), WaitTimeout> {
+        let port = &self.handle.core.port;
+        let (present, reason) = (port.peer_count(), end_of(port));
+        // Those who have come and gone count.
+        if in_time.is_some() && (present >= count || reason == WaitEnd::Timeout) {
+            return Ok(());
+        }
+        Err(WaitTimeout {
+            what: "peers",
+            present,
+            wanted: count,
+            reason,
+        })
     }
 
     /// Closes it: requests that have not ended end with [`RecvError::Closed`], or [`SendFailure::Closed`] if no peer has
-    /// taken them, also those of clones. Waits until what was sent has left, at most for the linger time.
+    /// taken them, also those of clones; so do waits for peers ([`WaitEnd::Closed`](crate::WaitEnd::Closed)), and in the
+    /// end its monitors. What is bound or connected later is refused. Waits until what was sent has left, at most for the linger time.
     pub fn close(self) -> CloseReport {
         let deadline = lock(&self.handle.shell).linger_deadline();
         self.close_by(deadline)
@@ -441,8 +460,15 @@ impl Requester {
     }
 
     fn close_by(self, deadline: Option<Instant>) -> CloseReport {
-        self.handle.core.close();
-        lock(&self.handle.shell).close(deadline)
+        let Handle { core, .. } = &*self.handle;
+        core.close();
+        // What other handles ask meanwhile is not for the linger time to answer.
+        lock(&self.handle.shell).begin_close(deadline);
+        let _one_at_a_time = lock(&self.handle.closing);
+        let report = await_closed(&core.port);
+        // The last handle may be kept for long.
+        core.port.end_monitors();
+        report
     }
 
     /// Why no request can begin.
@@ -600,8 +626,16 @@ impl State {
         while let Some(peer) = self.requests.take_resumed() {
             self.out.resume(peer);
         }
-        while let Some((id, wire, loads)) = self.requests.next_unsent() {
-            match self.out.try_send_among(wire, |peer| loads.admit(peer)) {
+        while let Some((id, wire, mut peers)) = self.requests.next_unsent() {
+            let taken = match peers.is_retry() {
+                false => self
+                    .out
+                    .try_send_among(&mut { wire }, |peer| peers.admit(peer)),
+                true => self
+                    .out
+                    .try_send_again(&mut { wire }, |peer| peers.admission(peer)),
+            };
+            match taken {
                 Some(peer) => self.requests.sent(id, peer, clock::now()),
                 None => return false,
             }

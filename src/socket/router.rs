@@ -9,24 +9,24 @@ use super::common::{
 };
 use super::deadline::{Deadline, Discarded};
 use super::inbound::RecvHalf;
+use super::names::Peers;
 use super::outbound::{Given, Outgoing, SendHalf};
-use super::relay::{relay, Relay};
-use super::shell::{inproc_name, Shell};
+use super::shell::Shell;
 use super::split::halves;
 use super::task;
-use super::{peer_key, pipe_key, SocketBuilder};
-use crate::config::{SendLimits, SocketConfig};
+use super::SocketBuilder;
+use crate::config::{OptionError, SendLimits, SocketConfig};
 use crate::context::Context;
 use crate::endpoint::{Endpoint, ToEndpoint};
 use crate::error::{ConnectError, RecvError, SendError, SendFailure, UnknownRoutingId};
-use crate::io::{
-    random, Arrival, DisconnectReason, DropCause, Hooks, Link, PeerVersion, PipeKey, Port,
-};
+use crate::io::{DropCause, Hooks, Port};
 use crate::message::{Frame, IntoMessage, Message, RoutingId};
-use crate::routing::{Admitted, DuplicateId, IdTable, PeerKey};
+use crate::routing::{DuplicateId, PeerKey};
 use crate::socket_type::SocketType;
-use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::sync::{lock, Mutex};
+
+mod relaying;
+
+pub(super) use relaying::Names;
 
 /// Sends each message to the peer it names, and receives from all of its peers in turn, with the name
 /// of the sender. Talks to [`Dealer`](crate::Dealer), [`Req`](crate::Req) and other ROUTERs.
@@ -73,7 +73,10 @@ pub struct Router {
     raw: bool,
     /// The sender of the last message, and how often an id had changed hands by then.
     last: Option<(PeerKey, u64, RoutingId)>,
-    shell: Shell,
+    /// Beside a proxy: names of senders, and whom the message at hand is for.
+    names: Names,
+    named: Option<PeerKey>,
+    pub(super) shell: Shell,
 }
 
 /// Options of ROUTER alone.
@@ -162,8 +165,30 @@ impl Assemble for Router {
         }
     }
 
+    fn settled(config: SocketConfig, options: &RouterOptions) -> SocketConfig {
+        SocketConfig {
+            // What is queued for one raw connection is of no use to the next.
+            immediate: config.immediate || options.raw,
+            // Nor are there messages at their other ends that could be too large.
+            send_limits: match options.raw && config.send_limits == SendLimits::default() {
+                true => SendLimits::unlimited(),
+                false => config.send_limits,
+            },
+            ..config
+        }
+    }
+
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
+    }
+
+    fn change_kind(&mut self, options: &RouterOptions) -> Result<(), OptionError> {
+        if options.raw != self.raw {
+            return Err(OptionError::fixed("raw"));
+        }
+        self.mandatory = options.mandatory;
+        self.peers.set_rule(options.duplicate_id);
+        Ok(())
     }
 }
 
@@ -175,21 +200,8 @@ impl Router {
         options: RouterOptions,
         context: Context,
     ) -> Self {
-        let peers = Arc::new(Peers {
-            table: Mutex::new(IdTable::new()),
-            handovers: AtomicU64::new(0),
-            duplicate_id: options.duplicate_id,
-        });
-        let config = SocketConfig {
-            // What is queued for one raw connection is of no use to the next.
-            immediate: config.immediate || options.raw,
-            // Nor are there messages at their other ends that could be too large.
-            send_limits: match options.raw && config.send_limits == SendLimits::default() {
-                true => SendLimits::unlimited(),
-                false => config.send_limits,
-            },
-            ..config
-        };
+        let peers = Arc::new(Peers::new(options.duplicate_id));
+        let config = Self::settled(config, &options);
         let port = Port::new(
             socket_type,
             config,
@@ -203,6 +215,8 @@ impl Router {
             mandatory: options.mandatory,
             raw: options.raw,
             last: None,
+            names: Names::default(),
+            named: None,
             shell: Shell::new(port, context),
         }
     }
@@ -213,7 +227,7 @@ impl Router {
     /// If there is no such peer.
     pub(super) fn disconnect_peer(&mut self, id: &[u8]) -> Result<(), UnknownRoutingId> {
         self.tend();
-        let mut table = lock(&self.peers.table);
+        let mut table = self.peers.table();
         let key = table.find(id).ok_or_else(|| UnknownRoutingId::new(id))?;
         let link = table.connection(key).and_then(Weak::upgrade);
         // It cannot be sent to from here on, though the I/O thread has yet to hear of it.
@@ -252,6 +266,37 @@ impl Router {
     #[inline]
     pub fn try_recv_from(&mut self) -> Result<(RoutingId, Message), RecvError> {
         self.recv_from_by(Deadline::Now)
+    }
+
+    /// Receives a message, if one is there, and gives it to this function with the name of who it is from, which is only
+    /// lent: who has a table of its peers looks it up there and needs none of its own. To count the references to a name,
+    /// up and down for each message, costs as much as a small message does otherwise.
+    ///
+    /// ```
+    /// use sinew::{Dealer, Router, RoutingId};
+    ///
+    /// let mut router = Router::new();
+    /// let endpoint = router.bind("tcp://127.0.0.1:*")?;
+    /// let id = RoutingId::new("worker")?;
+    /// let mut dealer = Dealer::builder().routing_id(id).connect(&endpoint)?;
+    /// dealer.send("ready")?;
+    /// while !router.wait_readable(None) {}
+    /// let length = router.try_recv_with(|id, message| {
+    ///     assert_eq!(id.as_bytes(), b"worker");
+    ///     message.byte_len()
+    /// })?;
+    /// assert_eq!(length, 5);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RecvError::WouldBlock`] if none is; the function is not called then.
+    #[inline]
+    pub fn try_recv_with<R>(
+        &mut self,
+        take: impl FnOnce(&RoutingId, Message) -> R,
+    ) -> Result<R, RecvError> {
+        self.recv_with(Deadline::Now, take)
     }
 
     /// Receives the next message and who it is from, waiting at most this long.
@@ -383,30 +428,13 @@ impl Router {
         endpoint: impl ToEndpoint,
     ) -> Result<Endpoint, ConnectError> {
         let endpoint = self.shell.connectable(endpoint)?;
-        let port = &self.shell.port;
-        let now = !self.shell.settings.config.immediate || inproc_name(&endpoint).is_some();
-        let key = now.then(|| port.new_key());
-        let free = match key {
-            Some(key) => lock(&self.peers.table).assign(peer_key(key), id.clone()),
-            None => lock(&self.peers.table).is_free(id.as_bytes()),
-        };
-        if !free {
-            if let Some(key) = key {
-                port.abandon_key(key);
-            }
-            let routing_id = Box::new(id.clone());
-            return Err(ConnectError::DuplicateRoutingId {
-                endpoint,
-                routing_id,
-            });
-        }
-        self.shell.connect_to(endpoint, Some((key, id.clone())))
+        self.peers.connect_as(&mut self.shell, id, endpoint)
     }
 
     /// Whether there is a connection to this peer now.
     #[must_use]
     pub fn is_connected(&self, peer: impl AsRef<[u8]>) -> bool {
-        let table = lock(&self.peers.table);
+        let table = self.peers.table();
         let key = table.find(peer.as_ref());
         key.is_some_and(|key| table.is_connected(key))
     }
@@ -416,7 +444,7 @@ impl Router {
     pub fn peer_state(&mut self, peer: impl AsRef<[u8]>) -> Option<PeerState> {
         self.tend();
         let (key, connected) = {
-            let table = lock(&self.peers.table);
+            let table = self.peers.table();
             let key = table.find(peer.as_ref())?;
             (key, table.is_connected(key))
         };
@@ -424,6 +452,93 @@ impl Router {
             connected,
             writable: !self.out.is_full(key),
         })
+    }
+
+    /// Ready if a message for this peer would be queued without waiting, or there is no such peer. Otherwise the task is
+    /// woken when that may be so: for who holds messages for many peers, of which some are at their high-water marks.
+    ///
+    /// As with any poll, the waker of the last call counts: it is woken for each peer that was asked about.
+    ///
+    /// ```
+    /// use std::task::{Context, Waker};
+    /// use sinew::Router;
+    ///
+    /// # struct Idle;
+    /// # impl std::task::Wake for Idle { fn wake(self: std::sync::Arc<Self>) {} }
+    /// # let waker = Waker::from(std::sync::Arc::new(Idle));
+    /// let mut router = Router::new();
+    /// // To send to it would fail, and not wait.
+    /// assert!(router.poll_ready_to(&mut Context::from_waker(&waker), "nobody").is_ready());
+    /// ```
+    pub fn poll_ready_to(
+        &mut self,
+        cx: &mut std::task::Context<'_>,
+        peer: impl AsRef<[u8]>,
+    ) -> std::task::Poll<()> {
+        self.tend();
+        let found = self.peers.table().find(peer.as_ref());
+        match found {
+            Some(key) if !self.out.is_ready_for(key, Deadline::Task(cx.waker())) => {
+                std::task::Poll::Pending
+            }
+            _ => std::task::Poll::Ready(()),
+        }
+    }
+
+    /// Watches a peer that is at its high-water mark: [`try_room`](Self::try_room) and [`poll_room`](Self::poll_room)
+    /// name it, once, when a message for it would be queued without waiting, or it is gone. For who holds messages for
+    /// very many peers: it costs nothing until something has changed, where [`poll_ready_to`](Self::poll_ready_to) costs
+    /// a look at each peer, again and again. A peer that has room now is named at once; to watch one that is watched
+    /// changes nothing. False if there is no such peer: to send to it fails, and it will not be named.
+    ///
+    /// ```
+    /// use sinew::{Dealer, Router, RoutingId};
+    ///
+    /// let mut router = Router::builder().send_hwm(1).build()?;
+    /// let endpoint = router.bind("inproc://room")?;
+    /// let id = RoutingId::new("slow")?;
+    /// let builder = Dealer::builder().recv_hwm(1).routing_id(id.clone());
+    /// let mut dealer = builder.connect(&endpoint)?;
+    /// dealer.send("here")?;
+    /// router.recv()?;
+    ///
+    /// while router.try_send_to(&id, "news").is_ok() {}
+    /// assert!(router.watch_room(&id));
+    /// assert_eq!(router.try_room(), None);
+    /// while dealer.try_recv().is_ok() {}
+    /// assert_eq!(router.try_room(), Some(id));
+    /// assert!(!router.watch_room("nobody"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn watch_room(&mut self, peer: impl AsRef<[u8]>) -> bool {
+        self.tend();
+        let found = {
+            let table = self.peers.table();
+            let key = table.find(peer.as_ref());
+            key.and_then(|key| Some((key, table.name(key)?.clone())))
+        };
+        let Some((key, id)) = found else {
+            return false;
+        };
+        self.out.watch_room(key, id);
+        true
+    }
+
+    /// A peer that is [watched](Self::watch_room) and has room now, or is gone. It is not watched any more. Never waits.
+    pub fn try_room(&mut self) -> Option<RoutingId> {
+        self.tend();
+        self.out.try_room()
+    }
+
+    /// The same for a task, which is woken when there may be one. Pending, and never woken, as long as no peer is watched.
+    ///
+    /// As with any poll, the waker of the last call counts.
+    pub fn poll_room(&mut self, cx: &mut std::task::Context<'_>) -> std::task::Poll<RoutingId> {
+        self.tend();
+        match self.out.poll_room(Deadline::Task(cx.waker())) {
+            Some(peer) => std::task::Poll::Ready(peer),
+            None => std::task::Poll::Pending,
+        }
     }
 
     /// Takes note of who has come and gone, in both directions: nothing of that may pile up, whichever of
@@ -443,13 +558,22 @@ impl Router {
 
     #[inline]
     fn recv_from_by(&mut self, deadline: Deadline) -> Result<(RoutingId, Message), RecvError> {
+        self.recv_with(deadline, |id, message| (id.clone(), message))
+    }
+
+    #[inline]
+    fn recv_with<R>(
+        &mut self,
+        deadline: Deadline,
+        take: impl FnOnce(&RoutingId, Message) -> R,
+    ) -> Result<R, RecvError> {
         let mut timed_out = Ok(());
         let mut discarded = Discarded::default();
         loop {
             self.out.refresh();
             while let Ok(message) = self.inbound.try_recv() {
                 if let Some(id) = self.sender() {
-                    return Ok((id, message));
+                    return Ok(take(id, message));
                 }
                 // From a peer whose id is another's.
                 self.inbound.drop_last();
@@ -462,17 +586,16 @@ impl Router {
 
     /// Who the last message is from.
     #[inline]
-    fn sender(&mut self) -> Option<RoutingId> {
+    fn sender(&mut self) -> Option<&RoutingId> {
         let from = self.inbound.from();
-        let handovers = self.peers.handovers.load(Ordering::Acquire);
-        match &self.last {
-            Some((key, as_of, id)) if *key == from && *as_of == handovers => Some(id.clone()),
-            _ => {
-                let id = lock(&self.peers.table).name(from).cloned()?;
-                self.last = Some((from, handovers, id.clone()));
-                Some(id)
-            }
+        let handovers = self.peers.handovers();
+        let known =
+            matches!(&self.last, Some((key, as_of, _)) if *key == from && *as_of == handovers);
+        if !known {
+            let id = self.peers.table().name(from).cloned()?;
+            self.last = Some((from, handovers, id));
         }
+        self.last.as_ref().map(|(_, _, id)| id)
     }
 
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
@@ -490,7 +613,7 @@ impl Router {
             self.shell.port.dropped(DropCause::Unexpected, 1);
             return Ok(());
         };
-        match self.give(&id, &message) {
+        match self.give(&id, &mut message) {
             Routed::Sent => Ok(()),
             other => self
                 .send_slow(&id, message, other, deadline)
@@ -531,10 +654,10 @@ impl Router {
         deadline: Deadline,
     ) -> Result<(), SendError> {
         let routed = match message.as_payload() {
-            Some(payload) => self.give(id, payload),
+            Some(payload) => self.give(id, &mut { payload }),
             None => {
-                let message = message.into();
-                return match self.give(id, &message) {
+                let mut message = message.into();
+                return match self.give(id, &mut message) {
                     Routed::Sent => Ok(()),
                     other => self.send_slow(id, message, other, deadline),
                 };
@@ -548,10 +671,10 @@ impl Router {
 
     /// Gives a message to the peer of this name.
     #[inline]
-    fn give<M: Outgoing + ?Sized>(&mut self, id: &[u8], message: &M) -> Routed {
+    fn give<M: Outgoing>(&mut self, id: &[u8], message: &mut M) -> Routed {
         let mut before = None;
         loop {
-            let found = lock(&self.peers.table).find(id);
+            let found = self.peers.table().find(id);
             // One that was gone may have come back by now, as another.
             let Some(key) = found.filter(|_| found != before) else {
                 self.tend();
@@ -571,7 +694,7 @@ impl Router {
     fn send_slow(
         &mut self,
         id: &[u8],
-        message: Message,
+        mut message: Message,
         mut routed: Routed,
         deadline: Deadline,
     ) -> Result<(), SendError> {
@@ -597,7 +720,7 @@ impl Router {
                     let room = self.out.wait_for_room(key, deadline, || inbound.refresh());
                     if room {
                         // Looked up again: the id may have changed hands.
-                        routed = self.give(id, &message);
+                        routed = self.give(id, &mut message);
                         continue;
                     }
                     self.out.no_room(deadline)
@@ -616,115 +739,7 @@ enum Routed {
     Full(PeerKey),
 }
 
-/// Who is called what. Peers are added and removed by I/O threads, so that who announces a name that is
-/// taken is refused without the application calling anything.
-#[derive(Debug)]
-struct Peers {
-    table: Mutex<IdTable<Weak<Link>>>,
-    /// How often an id has passed from one peer to another.
-    handovers: AtomicU64,
-    duplicate_id: DuplicateId,
-}
-
-impl Hooks for Peers {
-    fn admit(&self, arrival: &Arrival<'_>) -> Result<Option<RoutingId>, DisconnectReason> {
-        let given = arrival.given.cloned();
-        let name = given.or_else(|| RoutingId::new(arrival.announced).ok());
-        let admitted = lock(&self.table).admit(
-            peer_key(arrival.key),
-            name,
-            arrival.link.map(Arc::downgrade),
-            self.duplicate_id,
-            || random() as u32,
-        );
-        match admitted {
-            Admitted::As(id) => Ok(Some(id)),
-            Admitted::Mute => Ok(None),
-            Admitted::Refused(routing_id) => {
-                Err(DisconnectReason::DuplicateRoutingId { routing_id })
-            }
-            Admitted::Instead {
-                id,
-                old,
-                connection,
-            } => {
-                self.handovers.fetch_add(1, Ordering::Release);
-                match connection.and_then(|link| link.upgrade()) {
-                    Some(link) => link.end(DisconnectReason::Replaced),
-                    None => {
-                        let (port, reason) = (arrival.port, DisconnectReason::Replaced);
-                        port.inproc.disconnect(port, pipe_key(old), &reason);
-                    }
-                }
-                Ok(Some(id))
-            }
-        }
-    }
-
-    fn settled(&self, key: PipeKey) {
-        lock(&self.table).settle(peer_key(key));
-    }
-
-    fn departed(&self, key: PipeKey) {
-        lock(&self.table).depart(peer_key(key));
-    }
-
-    fn forgotten(&self, key: PipeKey) {
-        lock(&self.table).forget(peer_key(key));
-    }
-
-    fn link_up(&self, _: PipeKey, _: &Arc<Link>, _: PeerVersion) {}
-
-    fn inproc_up(&self, _: PipeKey, _: &Arc<Port>, _: PipeKey) {}
-
-    fn link_down(&self, key: PipeKey) {
-        lock(&self.table).disconnect(peer_key(key));
-    }
-
-    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
-        Ok(())
-    }
-}
-
 socket_traits!(Router);
 peer_methods!(Router, inbound);
-
-impl Relay for Router {
-    fn port(&self) -> &Arc<Port> {
-        &self.shell.port
-    }
-
-    relay!(@ends);
-
-    fn tend(&mut self) {
-        Router::tend(self);
-    }
-
-    fn release_links(&mut self) {
-        self.inbound.release_links();
-    }
-
-    fn take(&mut self) -> Option<Message> {
-        self.recv_by(Deadline::Now).ok()
-    }
-
-    fn arm_in(&mut self) -> bool {
-        self.inbound.arm_for_event()
-    }
-
-    fn has_room(&mut self) -> bool {
-        true
-    }
-
-    fn give(&mut self, message: Message) -> Result<(), SendError> {
-        self.send_by(message, Deadline::Now)
-    }
-
-    fn arm_out(&mut self, held: &Message) -> bool {
-        let key = lock(&self.peers.table).find(held.as_bytes());
-        Router::tend(self);
-        key.map_or(true, |key| self.out.arm_pipe(key))
-    }
-}
 pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);
-halves!(Router, out, inbound, peers, mandatory, raw, last);
+halves!(Router, out, inbound, peers, mandatory, raw, last, names, named);

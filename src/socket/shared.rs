@@ -6,9 +6,12 @@ use std::future::poll_fn;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use super::builder::{SocketBuilder, SocketKind};
+use super::options::SocketOptions;
 use super::readiness::{Interest, Pollable};
 use super::roles::{Receiver, Sender, Shareable};
 use super::task::block_on;
+use crate::config::{HighWaterMark, OptionError};
 use crate::error::{RecvError, SendError, SendFailure};
 use crate::message::{IntoMessage, Message};
 use crate::sync::atomic::{AtomicUsize, Ordering};
@@ -72,6 +75,61 @@ impl<S: Shareable> Shared<S> {
             receivers: Line::default(),
             senders: Line::default(),
         }))
+    }
+}
+
+impl<S: SocketKind + Shareable> Shared<S> {
+    /// The options of the socket as they are now.
+    #[must_use]
+    pub fn options(&self) -> SocketOptions<S> {
+        SocketOptions::of(lock(&self.0.socket).shell())
+    }
+
+    /// Changes options of the socket, as [`Push::reconfigure`](crate::Push::reconfigure) does. High-water marks
+    /// act on the peers there are by the next call for each direction.
+    ///
+    /// ```
+    /// use sinew::{HighWaterMark, Push, Shared};
+    ///
+    /// let push = Shared::new(Push::new());
+    /// push.clone().reconfigure(|options| options.send_hwm(10))?;
+    /// assert_eq!(push.options().send_hwm(), HighWaterMark::new(10));
+    /// # Ok::<(), sinew::OptionError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// If an option has an impossible value or cannot be changed. Nothing is changed then.
+    pub fn reconfigure(
+        &self,
+        change: impl FnOnce(SocketBuilder<S>) -> SocketBuilder<S>,
+    ) -> Result<(), OptionError> {
+        self.with(|socket| SocketBuilder::reconfigure(socket, change))
+    }
+
+    /// Changes how many messages (and octets) may be queued per peer for sending; see
+    /// [`Push::set_send_hwm`](crate::Push::set_send_hwm).
+    ///
+    /// # Errors
+    /// If the mark is 0.
+    pub fn set_send_hwm(&self, hwm: impl Into<HighWaterMark>) -> Result<(), OptionError> {
+        self.reconfigure(|options| options.send_hwm(hwm))
+    }
+
+    /// Changes how many received messages (and octets) may be queued per peer; see
+    /// [`Pull::set_recv_hwm`](crate::Pull::set_recv_hwm).
+    ///
+    /// # Errors
+    /// If the mark is 0.
+    pub fn set_recv_hwm(&self, hwm: impl Into<HighWaterMark>) -> Result<(), OptionError> {
+        self.reconfigure(|options| options.recv_hwm(hwm))
+    }
+
+    /// Changes how long queued messages outlive the socket; see [`Push::set_linger`](crate::Push::set_linger).
+    ///
+    /// # Errors
+    /// None.
+    pub fn set_linger(&self, linger: impl Into<Option<Duration>>) -> Result<(), OptionError> {
+        self.reconfigure(|options| options.linger(linger))
     }
 }
 

@@ -9,18 +9,19 @@ use std::time::{Duration, Instant};
 use super::deadline::Deadline;
 use super::task;
 use crate::config::{OptionError, SocketConfig};
-use crate::context::{Context, SocketPlace};
+use crate::context::Context;
 use crate::endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
-use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitTimeout};
+use crate::error::{BindError, ConnectError, UnknownEndpoint, WaitEnd, WaitTimeout};
 use crate::io::{
     adopt_listener, adopt_stream, bind_datagrams, bind_stream, connect_datagrams, dial_ends,
-    next_id, AdoptError, Command, Counters, DisconnectReason, EndpointId, InprocError, InprocId,
-    IoHandle, Link, NoHooks, PipeKey, PlaceError, Port, Settings,
+    next_id, numeric_forms, AdoptError, Command, Counters, DisconnectReason, EndpointId,
+    InprocError, InprocId, IoHandle, Link, NoHooks, PipeKey, PlaceError, Port, Settings,
+    SocketEvent,
 };
 use crate::message::RoutingId;
 use crate::socket_type::SocketType;
 use crate::sync::atomic::Ordering;
-use crate::sync::{clock, Event};
+use crate::sync::{clock, Event, Place as ContextPlace};
 
 /// See the module.
 #[derive(Debug)]
@@ -32,9 +33,11 @@ pub struct Shell {
     kind: Option<Box<dyn Any + Send + Sync>>,
     context: Context,
     entries: Vec<Entry>,
+    /// Of the last bind or connect.
+    last: Option<EndpointId>,
     closed: bool,
     /// Of a context that counts its sockets.
-    _place: Option<SocketPlace>,
+    _place: Option<ContextPlace>,
 }
 
 #[derive(Debug)]
@@ -58,6 +61,12 @@ enum Place {
 }
 
 impl Place {
+    fn id(&self) -> EndpointId {
+        match self {
+            Place::Stream { id, .. } | Place::Inproc(id, _) => *id,
+        }
+    }
+
     fn is_alive(&self) -> bool {
         match self {
             Place::Stream {
@@ -66,6 +75,13 @@ impl Place {
             _ => true,
         }
     }
+}
+
+/// What becomes of the connections that were accepted at an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accepted {
+    Close,
+    Keep,
 }
 
 /// What a socket could not get rid of before it was closed.
@@ -89,13 +105,14 @@ impl Shell {
             port,
             context,
             entries: Vec::new(),
+            last: None,
             closed: false,
             _place: None,
         }
     }
 
     /// Keeps its place in the context for as long as the socket lives.
-    pub(super) fn hold(&mut self, place: Option<SocketPlace>) {
+    pub(super) fn hold(&mut self, place: Option<ContextPlace>) {
         self._place = place;
     }
 
@@ -110,13 +127,20 @@ impl Shell {
         known.cloned().unwrap_or_default()
     }
 
+    /// Whether these can be the options from now on.
+    pub(super) fn check(&self, config: &SocketConfig) -> Result<(), OptionError> {
+        config.validate()?;
+        self.settings.config.allows(config)
+    }
+
     /// From now on these are the options; of some, for what is bound and connected from now on.
     ///
     /// # Errors
     /// If one has an impossible value, or is for the whole life of a socket.
-    pub(super) fn reconfigure(&mut self, config: SocketConfig) -> Result<(), OptionError> {
-        config.validate()?;
-        self.settings.config.allows(&config)?;
+    pub(super) fn reconfigure(&mut self, mut config: SocketConfig) -> Result<(), OptionError> {
+        self.check(&config)?;
+        // What is queued for one raw connection is of no use to the next.
+        config.immediate |= self.port.socket_type == SocketType::Stream;
         self.settings = Settings::new(self.port.socket_type, config);
         self.port.change_settings(&self.settings);
         Ok(())
@@ -125,9 +149,7 @@ impl Shell {
     pub(super) fn bind(&mut self, endpoint: impl ToEndpoint) -> Result<Endpoint, BindError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_bind()?;
-        if self.port.is_terminated() {
-            return Err(BindError::Terminated);
-        }
+        self.check_binds()?;
         let port = &self.port;
         if let Some(expected) = self.unfit_to_bind(&endpoint) {
             return Err(BindError::Transport {
@@ -142,15 +164,27 @@ impl Shell {
                 expected: RAW,
             }));
         }
+        let failed = |source: io::Error| {
+            let endpoint = endpoint.clone();
+            port.report(|| SocketEvent::BindFailed {
+                endpoint: endpoint.clone(),
+                reason: DisconnectReason::Io {
+                    kind: source.kind(),
+                    message: source.to_string().into(),
+                },
+            });
+            match source.kind() {
+                io::ErrorKind::AddrInUse => BindError::InUse { endpoint },
+                _ => BindError::Io { endpoint, source },
+            }
+        };
         if let Some(name) = inproc_name(&endpoint) {
             let id = EndpointId(next_id());
             let bound = self
                 .context
                 .names()
                 .bind(name, &endpoint, port, id)
-                .map_err(|_| BindError::InUse {
-                    endpoint: endpoint.clone(),
-                })?;
+                .map_err(|_| failed(io::ErrorKind::AddrInUse.into()))?;
             self.enter(Entry {
                 endpoint: endpoint.clone(),
                 bound: true,
@@ -159,13 +193,6 @@ impl Shell {
             });
             return Ok(endpoint);
         }
-        let failed = |source: io::Error| {
-            let endpoint = endpoint.clone();
-            match source.kind() {
-                io::ErrorKind::AddrInUse => BindError::InUse { endpoint },
-                _ => BindError::Io { endpoint, source },
-            }
-        };
         let pool = self.context.pool();
         let home = pool
             .place(self.settings.config.affinity)
@@ -191,9 +218,7 @@ impl Shell {
 
     /// Listens on a socket of the application's.
     pub(super) fn bind_listener(&mut self, fd: OwnedFd) -> Result<Endpoint, BindError> {
-        if self.port.is_terminated() {
-            return Err(BindError::Terminated);
-        }
+        self.check_binds()?;
         let adopt = |source| BindError::Adopt { source };
         let port = &self.port;
         let pool = self.context.pool();
@@ -220,9 +245,7 @@ impl Shell {
 
     /// Uses a connection of the application's.
     pub(super) fn connect_stream(&mut self, fd: OwnedFd) -> Result<Endpoint, ConnectError> {
-        if self.port.is_terminated() {
-            return Err(ConnectError::Terminated);
-        }
+        self.check_connects()?;
         let adopt = |source| ConnectError::Adopt { source };
         let port = &self.port;
         let pool = self.context.pool();
@@ -266,19 +289,20 @@ impl Shell {
         self.entries.retain(|entry| entry.place.is_alive());
         self.tell_endpoints();
         let mut connected = self.entries.iter().filter(|entry| !entry.bound);
-        connected.any(|entry| {
+        let dialing = connected.find(|entry| {
             matches!(entry.place, Place::Stream { alive: Some(_), .. })
                 && entry.endpoint == *endpoint
-        })
+        });
+        let id = dialing.map(|entry| entry.place.id());
+        self.last = id.or(self.last);
+        id.is_some()
     }
 
     /// The endpoint, if this socket can connect to it.
     pub(super) fn connectable(&self, endpoint: impl ToEndpoint) -> Result<Endpoint, ConnectError> {
         let endpoint = endpoint.to_endpoint()?;
         endpoint.check_connect()?;
-        if self.port.is_terminated() {
-            return Err(ConnectError::Terminated);
-        }
+        self.check_connects()?;
         if !carries(self.port.socket_type, &endpoint) {
             return Err(ConnectError::Endpoint(EndpointError::NotConnectable {
                 input: endpoint.to_string().into(),
@@ -341,6 +365,10 @@ impl Shell {
                 InprocError::Occupied => ConnectError::Occupied {
                     endpoint: endpoint.clone(),
                 },
+                InprocError::TooManyConnections { limit } => ConnectError::TooManyConnections {
+                    endpoint: endpoint.clone(),
+                    limit,
+                },
                 InprocError::NameTaken => failed(io::ErrorKind::AddrInUse.into()),
             });
             Place::Inproc(id, connected?)
@@ -392,6 +420,24 @@ impl Shell {
         self.port.has_datagrams()
     }
 
+    /// Whether this socket can be bound to anything at all.
+    fn check_binds(&self) -> Result<(), BindError> {
+        match end_of(&self.port) {
+            WaitEnd::Terminated => Err(BindError::Terminated),
+            WaitEnd::Closed => Err(BindError::Closed),
+            WaitEnd::Timeout => Ok(()),
+        }
+    }
+
+    /// As [`Shell::check_binds`], to be connected.
+    fn check_connects(&self) -> Result<(), ConnectError> {
+        match end_of(&self.port) {
+            WaitEnd::Terminated => Err(ConnectError::Terminated),
+            WaitEnd::Closed => Err(ConnectError::Closed),
+            WaitEnd::Timeout => Ok(()),
+        }
+    }
+
     /// Whether this socket can be connected to such an endpoint.
     fn check_target(&self, endpoint: &Endpoint) -> Result<(), ConnectError> {
         let port = &self.port;
@@ -436,16 +482,52 @@ impl Shell {
         endpoint: impl ToEndpoint,
         bound: bool,
     ) -> Result<(), UnknownEndpoint> {
-        let endpoint = endpoint.to_endpoint()?;
-        match self.close_entries(|entry| entry.bound == bound && entry.endpoint == endpoint) {
+        self.close_named(endpoint.to_endpoint()?, bound, Accepted::Close)
+    }
+
+    /// Ends everything under this endpoint, or if there is nothing, under the first of those with an address that
+    /// its host stands for: what is bound by a name is here by its address. That may look a name up.
+    fn close_named(
+        &mut self,
+        endpoint: Endpoint,
+        bound: bool,
+        accepted: Accepted,
+    ) -> Result<(), UnknownEndpoint> {
+        let mut close = |endpoint: &Endpoint| {
+            let wanted = |entry: &Entry| entry.bound == bound && entry.endpoint == *endpoint;
+            self.close_entries(wanted, accepted)
+        };
+        match close(&endpoint) || numeric_forms(&endpoint).iter().any(close) {
             true => Ok(()),
             false => Err(UnknownEndpoint::NotHere { endpoint }),
         }
     }
 
+    /// Ends what one bind (or connect) has begun.
+    pub(super) fn close_id(&mut self, id: EndpointId, bound: bool) -> Result<(), UnknownEndpoint> {
+        let wanted = |entry: &Entry| entry.bound == bound && entry.place.id() == id;
+        match self.close_entries(wanted, Accepted::Close) {
+            true => Ok(()),
+            false => Err(UnknownEndpoint::NoSuchId { id }),
+        }
+    }
+
+    /// Accepts no more connections at this endpoint. Those that were stay.
+    pub(super) fn stop_accepting(
+        &mut self,
+        endpoint: impl ToEndpoint,
+    ) -> Result<(), UnknownEndpoint> {
+        self.close_named(endpoint.to_endpoint()?, true, Accepted::Keep)
+    }
+
+    /// Names the last successful bind or connect.
+    pub(super) fn last_endpoint_id(&self) -> Option<EndpointId> {
+        self.last
+    }
+
     /// Ends the connection to one peer; `link` is what is known of it where it is sent to.
     pub(super) fn close_peer(&mut self, key: PipeKey, link: Option<Arc<Link>>) {
-        if self.close_entries(|entry| entry.key == Some(key)) {
+        if self.close_entries(|entry| entry.key == Some(key), Accepted::Close) {
             return;
         }
         match link {
@@ -458,7 +540,7 @@ impl Shell {
     }
 
     /// Ends everything bound or connected under certain entries; whether there are any.
-    fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool) -> bool {
+    fn close_entries(&mut self, wanted: impl Fn(&Entry) -> bool, accepted: Accepted) -> bool {
         let linger = self.settings.config.linger;
         let before = self.entries.len();
         let (port, context) = (&self.port, &self.context);
@@ -477,16 +559,19 @@ impl Shell {
                     // The listener first, and its address is free when this returns. Connections that
                     // it accepted may be on any thread, and are on their way there by then.
                     let done = Arc::new(Event::new());
+                    let connections = accepted == Accepted::Close;
                     home.post(Command::CloseEndpoint {
                         id: *id,
+                        connections,
                         linger,
                         done: Some(Arc::clone(&done)),
                     });
                     done.wait(None);
                     for thread in context.pool().started() {
-                        if !thread.is_same(home) {
+                        if connections && !thread.is_same(home) {
                             thread.post(Command::CloseEndpoint {
                                 id: *id,
+                                connections,
                                 linger,
                                 done: None,
                             });
@@ -501,6 +586,7 @@ impl Shell {
     }
 
     fn enter(&mut self, entry: Entry) {
+        self.last = Some(entry.place.id());
         self.entries.push(entry);
         self.tell_endpoints();
     }
@@ -536,6 +622,7 @@ impl Shell {
                     what,
                     present: now,
                     wanted,
+                    reason: end_of(&self.port),
                 });
             }
             notified = self.port.outbound.event().wait(deadline);
@@ -567,6 +654,7 @@ impl Shell {
             kind: None,
             context: self.context.clone(),
             entries: Vec::new(),
+            last: None,
             closed: true,
             _place: None,
         }
@@ -600,6 +688,7 @@ impl Shell {
         }
         self.closed = true;
         self.port.set_closing();
+        self.port.discard_inbound();
         let names = self.context.names();
         for entry in &self.entries {
             let name = inproc_name(&entry.endpoint);
@@ -619,10 +708,7 @@ impl Shell {
     /// Closes and waits until everything is sent, or the deadline has passed.
     pub(super) fn close(&mut self, deadline: Option<Instant>) -> CloseReport {
         self.begin_close(deadline);
-        while self.port.lease_count() > 0 {
-            self.port.released().wait(None);
-        }
-        self.report()
+        await_closed(&self.port)
     }
 
     /// As [`Shell::close`], for a task.
@@ -638,13 +724,32 @@ impl Shell {
             }
         })
         .await;
-        self.report()
+        report(port)
     }
+}
 
-    fn report(&self) -> CloseReport {
-        CloseReport {
-            unsent: self.port.counters.unsent.load(Ordering::Acquire),
-        }
+/// Waits for the end of a close that has begun. One at a time.
+pub(super) fn await_closed(port: &Port) -> CloseReport {
+    while port.lease_count() > 0 {
+        port.released().wait(None);
+    }
+    report(port)
+}
+
+fn report(port: &Port) -> CloseReport {
+    CloseReport {
+        unsent: port.counters.unsent.load(Ordering::Acquire),
+    }
+}
+
+/// Why who waited for peers does so no more.
+pub(super) fn end_of(port: &Port) -> WaitEnd {
+    if port.is_terminated() {
+        WaitEnd::Terminated
+    } else if port.is_closing() {
+        WaitEnd::Closed
+    } else {
+        WaitEnd::Timeout
     }
 }
 

@@ -109,9 +109,9 @@ impl Scatter {
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         if message.as_payload().is_some() {
-            return self.out.send(message, deadline);
+            return self.out.send(message, &deadline);
         }
-        self.out.send(single(message.into())?, deadline)
+        self.out.send(single(message.into())?, &deadline)
     }
 }
 

@@ -166,6 +166,7 @@ impl SocketStats {
             dropped_conflated,
             dropped_unexpected,
             events_left_out,
+            subscriptions_refused,
             handshakes,
             handshake_failures,
             disconnects,
@@ -232,6 +233,11 @@ impl SocketStats {
                 "events_left_out",
                 "Events of subscriptions left out.",
                 events_left_out,
+            ),
+            n(
+                "subscriptions_refused",
+                "Subscriptions of inproc peers above the limits.",
+                subscriptions_refused,
             ),
             n("handshakes", "Handshakes completed.", handshakes),
             n(

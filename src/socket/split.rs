@@ -297,6 +297,36 @@ macro_rules! part_methods {
                 .with(|shell| shell.close_endpoint(endpoint, false))
         }
 
+        /// Names the last `bind` or `connect` of the socket that succeeded.
+        #[must_use]
+        pub fn last_endpoint_id(&self) -> Option<crate::io::EndpointId> {
+            self.shell.with(|shell| shell.last_endpoint_id())
+        }
+
+        /// Ends what one `bind` has begun, as the socket does.
+        ///
+        /// # Errors
+        /// If the socket is not bound by it (any more).
+        pub fn unbind_id(&mut self, id: crate::io::EndpointId) -> Result<(), UnknownEndpoint> {
+            self.shell.with(|shell| shell.close_id(id, true))
+        }
+
+        /// Ends what one `connect` has begun, as the socket does.
+        ///
+        /// # Errors
+        /// If the socket is not connected by it (any more).
+        pub fn disconnect_id(&mut self, id: crate::io::EndpointId) -> Result<(), UnknownEndpoint> {
+            self.shell.with(|shell| shell.close_id(id, false))
+        }
+
+        /// Unbinds from an endpoint and keeps the connections, as the socket does.
+        ///
+        /// # Errors
+        /// If the socket is not bound to it.
+        pub fn stop_accepting(&mut self, endpoint: impl ToEndpoint) -> Result<(), UnknownEndpoint> {
+            self.shell.with(|shell| shell.stop_accepting(endpoint))
+        }
+
         /// The options as they are now.
         #[must_use]
         pub fn options(&self) -> super::SocketOptions<S> {
@@ -304,7 +334,7 @@ macro_rules! part_methods {
         }
 
         /// Changes options, as the socket does. `send_timeout` and `recv_timeout` of the parts stay as they are until
-        /// both are united.
+        /// both are united; options that a kind of socket has alone can be changed only then.
         ///
         /// # Errors
         /// As for the socket.
@@ -313,7 +343,7 @@ macro_rules! part_methods {
             change: impl FnOnce(super::SocketBuilder<S>) -> super::SocketBuilder<S>,
         ) -> Result<(), crate::config::OptionError> {
             self.shell
-                .with(|shell| super::SocketBuilder::change(shell, change))
+                .with(|shell| super::SocketBuilder::reconfigure_shell(shell, change))
         }
 
         /// The endpoints the socket is bound to, wildcards replaced.
@@ -350,12 +380,16 @@ impl<S: Split> SendPart<S> {
     /// If there were fewer when the time was over.
     pub fn wait_for_peers(&mut self, count: usize, timeout: Duration) -> Result<(), WaitTimeout> {
         let deadline = Deadline::after(Some(timeout));
-        match self.socket().peers_reach_half(count, deadline) {
+        let reached = self.socket().peers_reach_half(count, deadline);
+        let present = self.shell.port.peer_count();
+        // The wait ends also if the context is shut down.
+        match present >= count || reached && !self.shell.port.is_terminated() {
             true => Ok(()),
             false => Err(WaitTimeout {
                 what: "peers",
-                present: self.shell.port.peer_count(),
+                present,
                 wanted: count,
+                reason: super::shell::end_of(&self.shell.port),
             }),
         }
     }

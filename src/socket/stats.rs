@@ -28,7 +28,8 @@ pub struct SocketStats {
     pub dropped_full: u64,
     /// Messages published that no subscriber wanted.
     pub dropped_unmatched: u64,
-    /// Messages dropped because the peer they were for is gone.
+    /// Messages dropped because the peer they were for is gone, counted when its connection ends: see
+    /// [`DropCause::PeerLost`].
     pub dropped_peer_lost: u64,
     /// Messages that a newer one took the place of, with the option `conflate`.
     pub dropped_conflated: u64,
@@ -38,6 +39,9 @@ pub struct SocketStats {
     /// Events of subscriptions that XPUB left out, because more than its `recv_hwm` waited to be received and
     /// they told of no change, or of one that a later event took back. Nothing else is ever left out.
     pub events_left_out: u64,
+    /// Subscriptions (joins) of peers over inproc that were refused, as they exceed what one peer may have: see
+    /// [`SocketEvent::SubscriptionRefused`](crate::SocketEvent::SubscriptionRefused).
+    pub subscriptions_refused: u64,
     /// Handshakes completed, and peers that were connected to over inproc, where there are none.
     pub handshakes: u64,
     /// Connections that ended before their handshake was complete.
@@ -76,6 +80,7 @@ impl SocketStats {
             dropped_conflated: read(&counters.dropped_conflated),
             dropped_unexpected: counters.drops.count(DropCause::Unexpected),
             events_left_out: read(&counters.events_left_out),
+            subscriptions_refused: read(&counters.subscriptions_refused),
             handshakes: read(&counters.handshakes),
             handshake_failures: read(&counters.handshake_failures),
             disconnects: read(&counters.disconnects),

@@ -16,6 +16,7 @@ use super::relay::{relay, Relay};
 use super::router::{Router, RouterOptions};
 use super::shell::{CloseReport, Shell};
 use super::split::sealed::Halves;
+use super::tuning::{id_methods, option_methods};
 use super::SocketBuilder;
 use crate::config::{Notes, SocketConfig};
 use crate::context::Context;
@@ -232,6 +233,8 @@ impl Stream {
         self.router.connected_endpoints()
     }
 
+    id_methods!(self => self.router.shell);
+    option_methods!(Stream, self => self.router.shell);
     watch_methods!(self => Relay::port(&self.router));
 
     /// Waits until there are at least this many connections.

@@ -11,8 +11,8 @@ use std::sync::{Arc, OnceLock, TryLockError, Weak};
 use bytes::Bytes;
 
 use super::peer_key;
-use crate::config::SocketConfig;
-use crate::io::{Counters, DisconnectReason, Hooks, Link, PeerVersion, PipeKey, Port};
+use crate::config::{SocketConfig, SubscriptionLimits};
+use crate::io::{Counters, Hooks, Link, PeerVersion, PipeKey, Port, SubscriptionLimit};
 use crate::routing::{
     Cancelled, EventLimit, LimitError, PeerKey, Scope, SubscriptionTrie, TopicEvent, TopicEvents,
     TrieConfig,
@@ -28,6 +28,8 @@ pub(super) struct Topics {
     sender_waits: AtomicBool,
     /// Counts changes of what is matched.
     version: AtomicU64,
+    /// What one peer may have.
+    limits: SubscriptionLimits,
     port: OnceLock<Weak<Port>>,
 }
 
@@ -45,6 +47,19 @@ pub(super) enum Reporting {
     Verboser,
     /// What peers ask for; it has no other effect.
     Manual,
+    /// Nothing, and what peers ask for has no effect: a PUB whose subscriptions are to be made by hand.
+    Unheard,
+}
+
+impl Reporting {
+    fn scope(self) -> Scope {
+        match self {
+            Reporting::Nothing | Reporting::Unheard | Reporting::Changes | Reporting::Verbose => {
+                Scope::Topic
+            }
+            Reporting::Verboser | Reporting::Manual => Scope::PeerTopic,
+        }
+    }
 }
 
 /// How a subscription is compared with a message.
@@ -83,17 +98,30 @@ const REMOVED_AT_ONCE: usize = 512;
 const YIELDS: u32 = 200;
 
 impl Topics {
+    /// For subscriptions to topics.
     pub(super) fn new(config: &SocketConfig, reporting: Reporting) -> Arc<Self> {
-        let limits = config.subscriptions;
+        Self::limited(config, config.subscriptions, reporting)
+    }
+
+    /// For groups, of which a peer may have another number.
+    pub(super) fn of_groups(config: &SocketConfig) -> Arc<Self> {
+        let limits = SubscriptionLimits {
+            topics: config.subscriptions.groups,
+            ..config.subscriptions
+        };
+        Self::limited(config, limits, Reporting::Nothing)
+    }
+
+    fn limited(
+        config: &SocketConfig,
+        limits: SubscriptionLimits,
+        reporting: Reporting,
+    ) -> Arc<Self> {
         let trie = TrieConfig {
             counted: false,
             topics_per_peer: limits.topics as usize,
             octets_per_peer: usize::try_from(limits.total_bytes).unwrap_or(usize::MAX),
             octets_per_topic: limits.topic_bytes as usize,
-        };
-        let scope = match reporting {
-            Reporting::Nothing | Reporting::Changes | Reporting::Verbose => Scope::Topic,
-            Reporting::Verboser | Reporting::Manual => Scope::PeerTopic,
         };
         let limit = EventLimit {
             events: config.recv_hwm.message_credit(),
@@ -107,11 +135,12 @@ impl Topics {
                 unfiltered: Vec::new(),
                 subscribers: 0,
                 reporting,
-                events: TopicEvents::new(scope, limit),
+                events: TopicEvents::new(reporting.scope(), limit),
                 asked: SubscriptionTrie::new(trie),
             }),
             sender_waits: AtomicBool::new(false),
             version: AtomicU64::new(0),
+            limits,
             port: OnceLock::new(),
         })
     }
@@ -120,6 +149,13 @@ impl Topics {
     pub(super) fn attach(&self, port: &Arc<Port>) {
         // Set once, by the socket's constructor.
         let _ = self.port.set(Arc::downgrade(port));
+    }
+
+    /// What is told, and what it does, of what peers ask for from now on.
+    pub(super) fn set_reporting(&self, reporting: Reporting) {
+        let mut state = self.lock_to_change();
+        state.reporting = reporting;
+        state.events.set_scope(reporting.scope());
     }
 
     /// Changes whenever a message may have other receivers than before.
@@ -279,6 +315,22 @@ impl Topics {
         }
     }
 
+    pub(super) fn exceeded(&self, error: LimitError) -> SubscriptionLimit {
+        let limits = &self.limits;
+        match error {
+            LimitError::TopicTooLong => SubscriptionLimit::Length {
+                limit: limits.topic_bytes,
+            },
+            LimitError::TooManyTopics => SubscriptionLimit::Number {
+                limit: limits.topics,
+            },
+            LimitError::TooManyOctets => SubscriptionLimit::Octets {
+                limit: limits.total_bytes,
+            },
+            LimitError::Full => SubscriptionLimit::Room,
+        }
+    }
+
     fn up(&self, key: PipeKey) {
         self.lock_to_change().live.insert(peer_key(key));
     }
@@ -312,7 +364,7 @@ impl State {
     /// Adds the event of a change, if it is one to be told.
     fn report(&mut self, peer: PeerKey, subscribe: bool, topic: &[u8], change: &Change) {
         let (told, changes) = match self.reporting {
-            Reporting::Nothing => return,
+            Reporting::Nothing | Reporting::Unheard => return,
             Reporting::Verboser | Reporting::Manual => (true, change.of_peer),
             Reporting::Verbose if subscribe => (true, change.of_topic),
             // One that matched nothing is told too, unless others hold the topic: who passes events on to
@@ -343,7 +395,7 @@ impl State {
         } = self;
         let tell = |topic: &[u8], last: bool| {
             let told = match reporting {
-                Reporting::Nothing => false,
+                Reporting::Nothing | Reporting::Unheard => false,
                 Reporting::Changes | Reporting::Verbose => last,
                 Reporting::Verboser | Reporting::Manual => true,
             };
@@ -360,7 +412,9 @@ impl State {
             let more = trie.remove_part(peer, REMOVED_AT_ONCE, |_, _| {});
             return asked.remove_part(peer, REMOVED_AT_ONCE, tell) || more;
         }
-        trie.remove_part(peer, REMOVED_AT_ONCE, tell)
+        // What was asked for while that had no other effect has no end to be told of.
+        let more = asked.remove_part(peer, REMOVED_AT_ONCE, |_, _| {});
+        trie.remove_part(peer, REMOVED_AT_ONCE, tell) || more
     }
 }
 
@@ -424,10 +478,10 @@ impl Hooks for Topics {
         key: PipeKey,
         subscribe: bool,
         topic: &[u8],
-    ) -> Result<(), DisconnectReason> {
+    ) -> Result<(), SubscriptionLimit> {
         let key = peer_key(key);
         let mut state = self.lock_to_change();
-        if !state.live.contains(&key) {
+        if !state.live.contains(&key) || state.reporting == Reporting::Unheard {
             return Ok(());
         }
         let manual = state.reporting == Reporting::Manual;
@@ -435,7 +489,7 @@ impl Hooks for Topics {
             true => change(&mut state.asked, key, subscribe, topic),
             false => state.apply(key, subscribe, topic),
         };
-        let changed = changed.map_err(|_| DisconnectReason::SubscriptionLimit)?;
+        let changed = changed.map_err(|error| self.exceeded(error))?;
         state.report(key, subscribe, topic, &changed);
         if state.reporting == Reporting::Nothing {
             drop(state);

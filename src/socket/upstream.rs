@@ -8,14 +8,16 @@
 //! a subscription and its end cancel each other out. So that is bounded by what was and is subscribed to. It is told
 //! when there is room again; repetitions are left out then.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 
+use crate::config::SubscriptionLimits;
+use crate::error::SubscribeError;
 use crate::io::{
-    encode_membership, encode_subscription, DisconnectReason, Hooks, Link, PeerVersion, PipeKey,
-    Port,
+    encode_membership, encode_subscription, Hooks, Link, PeerVersion, PipeKey, Port,
+    SubscriptionLimit,
 };
 use crate::routing::{TopicSet, Unsubscribed};
 use crate::sync::{lock, Mutex};
@@ -24,6 +26,7 @@ use crate::sync::{lock, Mutex};
 #[derive(Debug)]
 pub(super) struct Upstream {
     form: Form,
+    limits: SubscriptionLimits,
     state: Mutex<State>,
 }
 
@@ -39,8 +42,10 @@ pub(super) enum Form {
 #[derive(Debug)]
 struct State {
     topics: TopicSet,
+    /// In all different topics.
+    octets: u64,
     links: HashMap<PipeKey, Told>,
-    inproc: HashMap<PipeKey, (Weak<Port>, PipeKey)>,
+    inproc: HashMap<PipeKey, Neighbour>,
 }
 
 /// A publisher behind a connection.
@@ -65,6 +70,46 @@ impl Told {
     }
 }
 
+/// A publisher in this process.
+#[derive(Debug)]
+struct Neighbour {
+    port: Weak<Port>,
+    /// What it calls us.
+    key: PipeKey,
+    /// What it did not take, being more than it accepts, with its length before it: a part of what there is. Asked for
+    /// again when there may be room, the shortest first: if that is refused so are the others.
+    refused: BTreeSet<(usize, Box<[u8]>)>,
+}
+
+impl Neighbour {
+    fn tell(&mut self, subscribe: bool, topic: &[u8]) {
+        let Some(port) = self.port.upgrade() else {
+            return;
+        };
+        let was_refused =
+            !self.refused.is_empty() && self.refused.remove(&(topic.len(), topic.into()));
+        if subscribe {
+            if let Err(limit) = port.inproc_subscription(self.key, true, topic) {
+                self.refused.insert((topic.len(), topic.into()));
+                port.refused_subscription(self.key, topic.len(), limit);
+            }
+            return;
+        }
+        if was_refused {
+            // There is no end of what never began.
+            return;
+        }
+        // An end is never too much.
+        let _ = port.inproc_subscription(self.key, false, topic);
+        while let Some((length, topic)) = self.refused.pop_first() {
+            if port.inproc_subscription(self.key, true, &topic).is_err() {
+                self.refused.insert((length, topic));
+                break;
+            }
+        }
+    }
+}
+
 /// What there is to tell of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
@@ -75,25 +120,62 @@ enum Change {
 }
 
 impl Upstream {
-    pub(super) fn new(form: Form) -> Arc<Self> {
+    /// For what publishers with these limits accept.
+    pub(super) fn new(form: Form, limits: SubscriptionLimits) -> Arc<Self> {
         Arc::new(Upstream {
             form,
+            limits,
             state: Mutex::new(State {
                 topics: TopicSet::new(),
+                octets: 0,
                 links: HashMap::new(),
                 inproc: HashMap::new(),
             }),
         })
     }
 
+    /// Whether publishers accept a topic of this length.
+    pub(super) fn check_length(&self, len: usize) -> Result<(), SubscribeError> {
+        let limit = self.limits.topic_bytes as usize;
+        match len > limit {
+            true => Err(SubscribeError::TopicTooLong { len, limit }),
+            false => Ok(()),
+        }
+    }
+
     /// Adds a subscription, and tells of it though there may be an equal one.
-    pub(super) fn subscribe(&self, topic: &[u8]) {
+    ///
+    /// # Errors
+    /// If publishers would end the connection for it. Nothing has changed.
+    pub(super) fn subscribe(&self, topic: &[u8]) -> Result<(), SubscribeError> {
+        self.check_length(topic.len())?;
         let mut state = lock(&self.state);
+        let octets = state.octets + topic.len() as u64;
         let change = match state.topics.subscribe(topic) {
             true => Change::Topic,
             false => Change::Repetition,
         };
+        if change == Change::Topic {
+            if let Err(error) = self.check_all(state.topics.len(), octets) {
+                state.topics.unsubscribe(topic);
+                return Err(error);
+            }
+            state.octets = octets;
+        }
         self.tell(&mut state, true, topic, change);
+        Ok(())
+    }
+
+    /// Whether publishers accept so many different topics of so many octets.
+    fn check_all(&self, topics: usize, octets: u64) -> Result<(), SubscribeError> {
+        let (most, limit) = (self.limits.topics as usize, self.limits.total_bytes);
+        if topics > most {
+            Err(SubscribeError::TooManyTopics { limit: most })
+        } else if octets > limit {
+            Err(SubscribeError::TooManyOctets { octets, limit })
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes a subscription back. Publishers are told when it was the last of its topic, or in any case
@@ -102,6 +184,7 @@ impl Upstream {
         let mut state = lock(&self.state);
         let outcome = state.topics.unsubscribe(topic);
         if outcome == Unsubscribed::Last {
+            state.octets -= topic.len() as u64;
             self.tell(&mut state, false, topic, Change::Topic);
         } else if always {
             self.tell(&mut state, false, topic, Change::Repetition);
@@ -135,10 +218,8 @@ impl Upstream {
                 told.owe(subscribe, topic);
             }
         }
-        for (port, key) in state.inproc.values() {
-            if let Some(port) = port.upgrade() {
-                port.inproc_subscription(*key, subscribe, topic);
-            }
+        for neighbour in state.inproc.values_mut() {
+            neighbour.tell(subscribe, topic);
         }
     }
 }
@@ -181,10 +262,15 @@ impl Hooks for Upstream {
 
     fn inproc_up(&self, key: PipeKey, peer: &Arc<Port>, peer_key: PipeKey) {
         let mut state = lock(&self.state);
+        let mut neighbour = Neighbour {
+            port: Arc::downgrade(peer),
+            key: peer_key,
+            refused: BTreeSet::new(),
+        };
         for topic in state.topics.iter() {
-            peer.inproc_subscription(peer_key, true, &topic);
+            neighbour.tell(true, &topic);
         }
-        state.inproc.insert(key, (Arc::downgrade(peer), peer_key));
+        state.inproc.insert(key, neighbour);
     }
 
     fn link_down(&self, key: PipeKey) {
@@ -193,7 +279,7 @@ impl Hooks for Upstream {
         state.inproc.remove(&key);
     }
 
-    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), DisconnectReason> {
+    fn subscription(&self, _: PipeKey, _: bool, _: &[u8]) -> Result<(), SubscriptionLimit> {
         Ok(())
     }
 }

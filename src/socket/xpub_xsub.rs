@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::builder::sealed::Assemble;
 use super::common::{
     peer_methods, pollable, publisher_methods, publisher_options, recv_methods, send_methods,
-    shell_methods, socket_traits,
+    shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -22,13 +22,14 @@ use super::split::halves;
 use super::task;
 use super::topics::{Matching, Reporting, Topics};
 use super::upstream::{Form, Upstream};
+use super::wire::WireSink;
 use super::{pipe_key, SocketBuilder};
-use crate::config::SocketConfig;
+use crate::config::{OptionError, SocketConfig};
 use crate::context::Context;
-use crate::error::{ManualError, RecvError, SendError, WaitTimeout};
-use crate::io::{Hooks, Port};
+use crate::error::{ManualError, RecvError, SendError, SubscribeError, WaitTimeout};
+use crate::io::{Hooks, Port, SubscriptionLimit};
 use crate::message::{Frame, IntoMessage, Message, PeerProperties};
-use crate::routing::{LimitError, PeerKey, Unsubscribed};
+use crate::routing::{PeerKey, Unsubscribed};
 use crate::socket_type::SocketType;
 use crate::sync::{lock, Mutex};
 
@@ -58,7 +59,7 @@ use crate::sync::{lock, Mutex};
 /// let endpoint = xpub.bind("tcp://127.0.0.1:*")?;
 /// let mut sub = Sub::new();
 /// sub.connect(&endpoint)?;
-/// sub.subscribe("weather.");
+/// sub.subscribe("weather.")?;
 ///
 /// assert_eq!(xpub.recv_event()?, SubscriptionEvent::Subscribed("weather.".into()));
 /// xpub.send("weather.rain")?;
@@ -155,6 +156,17 @@ pub struct XPubOptions {
     last_value: bool,
 }
 
+impl XPubOptions {
+    fn reporting(&self) -> Reporting {
+        match (self.manual, self.verbose) {
+            (true, _) => Reporting::Manual,
+            (false, Verbosity::Changes) => Reporting::Changes,
+            (false, Verbosity::Verbose) => Reporting::Verbose,
+            (false, Verbosity::Verboser) => Reporting::Verboser,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 enum Verbosity {
     #[default]
@@ -208,26 +220,13 @@ impl SocketBuilder<XPub> {
         }
         self
     }
-
-    /// A message that every new peer is sent before anything else, whatever it is subscribed to. A SUB
-    /// drops it unless its own subscriptions match. Default: none.
-    pub fn welcome_message(mut self, message: impl Into<Option<Message>>) -> Self {
-        self.config.welcome = message.into();
-        self
-    }
 }
 
 impl Assemble for XPub {
     type Options = XPubOptions;
 
     fn assemble(config: SocketConfig, options: XPubOptions, context: Context) -> Self {
-        let reporting = match (options.manual, options.verbose) {
-            (true, _) => Reporting::Manual,
-            (false, Verbosity::Changes) => Reporting::Changes,
-            (false, Verbosity::Verbose) => Reporting::Verbose,
-            (false, Verbosity::Verboser) => Reporting::Verboser,
-        };
-        let topics = Topics::new(&config, reporting);
+        let topics = Topics::new(&config, options.reporting());
         let port = Port::new(
             SocketType::XPub,
             config,
@@ -249,9 +248,27 @@ impl Assemble for XPub {
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
     }
+
+    fn change_kind(&mut self, options: &XPubOptions) -> Result<(), OptionError> {
+        self.out.set_options(options.fan_out);
+        self.out.set_reporting(options.reporting());
+        self.manual = options.manual;
+        self.last_value = options.last_value;
+        *lock(&self.selected) = None;
+        Ok(())
+    }
 }
 
 impl XPub {
+    /// See [`Relay`](super::relay::Relay).
+    fn wire_sink(&mut self) -> Option<&mut dyn WireSink> {
+        self.inbound.refresh_for_sender();
+        match self.last_value {
+            true => None,
+            false => self.out.wire(),
+        }
+    }
+
     shell_methods!(XPub, out, inbound);
     send_methods!();
     recv_methods!();
@@ -334,11 +351,14 @@ impl XPub {
             return Ok(false);
         };
         let set = self.topics.set(peer, subscribe, topic);
-        set.map_err(|error| match error {
-            LimitError::TopicTooLong => ManualError::TopicTooLong { len: topic.len() },
-            LimitError::TooManyTopics | LimitError::TooManyOctets | LimitError::Full => {
-                ManualError::TooManyTopics
+        set.map_err(|error| match self.topics.exceeded(error) {
+            SubscriptionLimit::Length { limit } => {
+                let len = topic.len();
+                ManualError::TopicTooLong { len, limit }
             }
+            SubscriptionLimit::Number { limit } => ManualError::TooManyTopics { limit },
+            SubscriptionLimit::Octets { limit } => ManualError::TooManyOctets { limit },
+            SubscriptionLimit::Room => ManualError::Full,
         })
     }
 
@@ -432,7 +452,8 @@ impl XPub {
 /// A message that begins with an octet 1 subscribes to the rest of it, one with an octet 0 takes that back;
 /// [`subscribe`](XSub::subscribe) and [`unsubscribe`](XSub::unsubscribe) do the same. Subscriptions count,
 /// and are state: they are never dropped, and are told to a publisher that comes (back) before anything
-/// else. Any other message goes to all publishers that have room for it, and is dropped and counted for
+/// else. One that a publisher would end the connection for is an error of `send`, too
+/// ([`SendFailure::Subscribe`](crate::SendFailure::Subscribe)). Any other message goes to all publishers that have room for it, and is dropped and counted for
 /// the others; an [`XPub`] receives it, a PUB discards it. Frames of both kinds may be mixed in one
 /// message: what is left without the subscriptions is sent, if anything is.
 ///
@@ -454,7 +475,7 @@ impl XPub {
 /// let mut publisher = Pub::builder().connect(&upstream)?;
 /// let mut subscriber = Sub::builder().connect(&downstream)?;
 ///
-/// subscriber.subscribe("weather.");
+/// subscriber.subscribe("weather.")?;
 /// front.send(back.recv()?)?;
 /// publisher.wait_for_subscribers(1, Duration::from_secs(10))?;
 /// publisher.send("weather.rain")?;
@@ -507,7 +528,7 @@ impl Assemble for XSub {
     }
 
     fn assemble(config: SocketConfig, options: XSubOptions, context: Context) -> Self {
-        let upstream = Upstream::new(Form::Topics);
+        let upstream = Upstream::new(Form::Topics, config.subscriptions);
         let port = Port::new(
             SocketType::XSub,
             config,
@@ -526,6 +547,11 @@ impl Assemble for XSub {
     fn shell(&mut self) -> &mut Shell {
         &mut self.shell
     }
+
+    fn change_kind(&mut self, options: &XSubOptions) -> Result<(), OptionError> {
+        self.verbose_unsubscribe = options.verbose_unsubscribe;
+        Ok(())
+    }
 }
 
 impl XSub {
@@ -535,8 +561,11 @@ impl XSub {
 
     /// Subscribes to messages whose first frame begins with `prefix`. Publishers are told, also of one
     /// that there is already.
-    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) {
-        self.upstream.subscribe(prefix.as_ref());
+    ///
+    /// # Errors
+    /// As for [`Sub::subscribe`](crate::Sub::subscribe).
+    pub fn subscribe(&mut self, prefix: impl AsRef<[u8]>) -> Result<(), SubscribeError> {
+        self.upstream.subscribe(prefix.as_ref())
     }
 
     /// Takes one subscription back; `false` if there was none to this prefix.
@@ -560,16 +589,31 @@ impl XSub {
             false => usize::MAX,
         };
         let (upstream, always) = (&self.upstream, self.verbose_unsubscribe);
-        let rest = split_subscriptions(
-            message.into(),
-            looked_at,
-            |subscribe, topic| match subscribe {
-                true => upstream.subscribe(topic),
-                false => drop(upstream.unsubscribe(topic, always)),
-            },
-        );
+        let message = message.into();
+        let mut frames = message.frames().iter().take(looked_at);
+        let too_long = frames.find_map(|frame| match as_subscription(frame)? {
+            (true, topic) => upstream.check_length(topic.len()).err(),
+            (false, _) => None,
+        });
+        if let Some(error) = too_long {
+            return Err(SendError::new(error.into(), message));
+        }
+        // For the error.
+        let mut frames = message.frames().iter().take(looked_at);
+        let subscribes = frames.any(|frame| as_subscription(frame).is_some());
+        let whole = subscribes.then(|| message.clone());
+        let mut refused = None;
+        let rest = split_subscriptions(message, looked_at, |subscribe, topic| match subscribe {
+            // One that is refused is the last that is looked at.
+            _ if refused.is_some() => {}
+            true => refused = upstream.subscribe(topic).err(),
+            false => drop(upstream.unsubscribe(topic, always)),
+        });
+        if let (Some(error), Some(whole)) = (refused, whole) {
+            return Err(SendError::new(error.into(), whole));
+        }
         if let Some(message) = rest {
-            self.out.give_all(&message);
+            self.out.give_all(&mut &message);
             if let Some(refused) = self.out.take_refused() {
                 return Err(SendError::new(refused, message));
             }
@@ -595,7 +639,8 @@ impl XSub {
 socket_traits!(XPub);
 socket_traits!(XSub);
 relay!(XPub: publishes out, receives inbound);
-relay!(XSub: tells out, receives inbound);
+subscriber_options!(XSub);
+relay!(XSub: tells out, receives_wire inbound);
 peer_methods!(XSub, inbound);
 pollable!(XPub, |socket, time| read: socket.is_readable(time), write: true);
 pollable!(XSub, |socket, time| read: socket.inbound.is_ready(time), write: true);

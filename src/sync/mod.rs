@@ -16,6 +16,7 @@ mod event;
 mod mailbox;
 #[cfg(sinew_sharing)]
 mod noted;
+mod places;
 #[cfg(sinew_sharing)]
 pub mod sharing;
 mod sleep;
@@ -26,6 +27,7 @@ pub(crate) use affinity::{pin_thread, schedule_thread};
 pub(crate) use alarm::Alarm;
 pub(crate) use event::{Event, Unpark};
 pub(crate) use mailbox::Mailbox;
+pub(crate) use places::{Place, Places};
 pub use sleep::{sleep_until, Sleep};
 pub(crate) use token::Token;
 

@@ -564,6 +564,19 @@ mod tcp {
             // The zone is known, and then the system says that the address is not there.
             let bad = bind(&"tcp://[fe80::1%lo]:*".parse().unwrap()).unwrap_err();
             assert!(bad.raw_os_error().is_some(), "{bad}");
+            // Nothing but a link-local address needs a zone, and every one may have it.
+            for zone in ["lo", "1"] {
+                let (_listener, real) = bind(&format!("tcp://[::1%{zone}]:*").parse().unwrap())
+                    .unwrap_or_else(|error| panic!("{zone}: {error}"));
+                let addr = real.socket_addr().unwrap();
+                let endpoint = format!("tcp://[::1%{zone}]:*;{addr}").parse().unwrap();
+                Driver::new().connect(&target(&endpoint)).unwrap();
+            }
+            let bad = bind(&"tcp://[::1%4294967295]:*".parse().unwrap()).unwrap_err();
+            assert_eq!(
+                bad.to_string(),
+                "`4294967295` is the zone of no interface, expected the name or number of one of this host"
+            );
         }
     }
 }

@@ -5,6 +5,7 @@
 //! "connected", which sends nothing, and then tells its own address. IPv6 addresses are listed in
 //! `/proc/net/if_inet6`. Nothing here blocks.
 
+use std::io;
 use std::net::IpAddr;
 #[cfg(target_os = "linux")]
 use std::net::Ipv4Addr;
@@ -25,6 +26,38 @@ pub(super) fn index(name: &str) -> Option<u32> {
     let path = std::path::Path::new("/sys/class/net").join(name);
     let text = std::fs::read_to_string(path.join("ifindex")).ok()?;
     text.trim().parse().ok()
+}
+
+/// The number of the zone of an IPv6 address: that of the interface of this name, or else the number
+/// itself, if there is an interface of that number. 0 stands for no zone (RFC 4007, section 6).
+///
+/// # Errors
+/// If no interface has that name or number.
+pub(super) fn zone(text: &str) -> io::Result<u32> {
+    let number = || text.parse().ok().filter(|number| has_index(*number));
+    index(text).or_else(number).ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::AddrNotAvailable,
+            format!(
+                "`{text}` is the zone of no interface, expected the name or number of one of this host"
+            ),
+        )
+    })
+}
+
+#[cfg(target_os = "linux")]
+fn has_index(number: u32) -> bool {
+    // What cannot be asked is left to the system to refuse.
+    let Ok(interfaces) = std::fs::read_dir("/sys/class/net") else {
+        return true;
+    };
+    let mut names = interfaces.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    number == 0 || names.any(|name| index(&name) == Some(number))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn has_index(_number: u32) -> bool {
+    true
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -100,7 +133,7 @@ fn v6_in_table<'a>(name: &'a str, table: &'a str) -> impl Iterator<Item = IpAddr
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{addresses, index, is_connected, v6_in_table};
+    use super::{addresses, index, is_connected, v6_in_table, zone};
 
     #[test]
     fn loopback_has_loopback_addresses() {
@@ -108,6 +141,21 @@ mod tests {
         assert!(!found.is_empty());
         assert!(found.iter().all(|ip| ip.is_loopback()), "{found:?}");
         assert_eq!(index("lo"), Some(1));
+    }
+
+    #[test]
+    fn zones_are_names_or_numbers_of_interfaces() {
+        for (text, number) in [("lo", 1), ("1", 1), ("0", 0)] {
+            assert_eq!(zone(text).unwrap(), number, "{text}");
+        }
+        for text in ["no-such-if", "4294967295", "4294967296", ".."] {
+            let error = zone(text).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::AddrNotAvailable);
+            assert_eq!(
+                error.to_string(),
+                format!("`{text}` is the zone of no interface, expected the name or number of one of this host")
+            );
+        }
     }
 
     #[test]

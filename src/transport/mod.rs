@@ -28,6 +28,7 @@
 mod adopt;
 #[cfg(unix)]
 mod credentials;
+mod forms;
 mod inproc;
 mod interface;
 #[cfg(unix)]
@@ -48,10 +49,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::config::SocketConfig;
-use crate::endpoint::{IpcAddress, TcpAddress};
+use crate::endpoint::{HostPort, IpcAddress, TcpAddress};
 
 #[cfg(unix)]
 pub(crate) use adopt::AdoptError;
+pub(crate) use forms::numeric_forms;
 pub(crate) use inproc::{BoundId, Connect, PendingId, Registry};
 pub(crate) use listener::{AcceptFailure, Listener};
 pub(crate) use resolver::{Family, Resolver};
@@ -84,6 +86,13 @@ impl ConnectTarget {
         };
         Ok(ConnectTarget::Tcp { addr, source })
     }
+}
+
+/// The address of a target that is written in numbers. `None` for a name, and for a zone that no interface has
+/// (yet): the [`Resolver`] tells why.
+pub(crate) fn known_addr(target: &HostPort) -> Option<SocketAddr> {
+    let host = target.host_text()?;
+    resolver::literal(&host, target.port)?.ok()
 }
 
 /// Starts to connect, without blocking. [`Stream::finish_connect`] tells when it is done.

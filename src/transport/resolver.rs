@@ -9,11 +9,13 @@
 use std::collections::{HashSet, VecDeque};
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, ToSocketAddrs};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
+
+use super::interface;
 
 /// Looks names up on threads of its own. Dropping it is [`Resolver::shutdown`].
 #[derive(Debug)]
@@ -110,11 +112,9 @@ impl Resolver {
         family: Family,
         callback: impl FnOnce(io::Result<Vec<SocketAddr>>) + Send + 'static,
     ) {
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return answer(
-                Box::new(callback),
-                arrange(vec![SocketAddr::new(ip, port)], family),
-            );
+        if let Some(addr) = literal(host, port) {
+            let found = addr.and_then(|addr| arrange(vec![addr], family));
+            return answer(Box::new(callback), found);
         }
         let job = Job {
             host: host.to_owned(),
@@ -235,6 +235,21 @@ impl fmt::Debug for Shared {
     }
 }
 
+/// The address that is written in numbers, its zone by number or name; `None` for a name. Blocks on nothing.
+///
+/// The system's resolver knows names of zones of link-local addresses only, and takes every number.
+///
+/// # Errors
+/// If no interface is the zone.
+pub(super) fn literal(host: &str, port: u16) -> Option<io::Result<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Some(Ok(SocketAddr::new(ip, port)));
+    }
+    let (ip, zone) = host.split_once('%')?;
+    let ip = ip.parse().ok()?;
+    Some(interface::zone(zone).map(|index| SocketAddrV6::new(ip, port, 0, index).into()))
+}
+
 fn answer(callback: Callback, found: io::Result<Vec<SocketAddr>>) {
     // The panic hook has reported it; the other look-ups of this thread are not to blame.
     let _ = catch_unwind(AssertUnwindSafe(|| callback(found)));
@@ -334,6 +349,13 @@ mod tests {
         for (host, addr) in [("127.0.0.1", "127.0.0.1:7"), ("::1", "[::1]:7")] {
             let answer = ask(&resolver, host).try_recv().unwrap().unwrap();
             assert_eq!(answer, addrs(&[addr]));
+        }
+        let no_zone = ask(&resolver, "::1%no-such-if").try_recv().unwrap();
+        assert_eq!(no_zone.unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        #[cfg(target_os = "linux")]
+        for host in ["::1%lo", "::1%1"] {
+            let answer = ask(&resolver, host).try_recv().unwrap().unwrap();
+            assert_eq!(answer, addrs(&["[::1%1]:7"]));
         }
         assert_eq!(resolver.shared.lock().threads, 0);
     }

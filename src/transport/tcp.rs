@@ -7,6 +7,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 use super::interface;
 use super::listener::AcceptFailure;
+use super::resolver::literal;
 use super::stream::tcp_label;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 use super::unsupported;
@@ -138,8 +139,9 @@ pub(super) fn source_addr(source: &HostPort, target: SocketAddr) -> io::Result<S
 /// The addresses of a host on this machine: an interface, or else a host by its name. Literals are
 /// answered without asking anyone but the interface table (for a zone given by name).
 pub(super) fn local_addrs(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
-    if let Some(addr) = target.socket_addr() {
-        return Ok(vec![addr]);
+    let host = target.host_text().unwrap_or_default();
+    if let Some(addr) = literal(&host, target.port) {
+        return addr.map(|addr| vec![addr]);
     }
     if let Host::Name(name) = &target.host {
         let found = interface_addrs(name, target.port);
@@ -147,7 +149,6 @@ pub(super) fn local_addrs(target: &HostPort) -> io::Result<Vec<SocketAddr>> {
             return Ok(found);
         }
     }
-    let host = target.host_text().unwrap_or_default();
     match (host.as_str(), target.port).to_socket_addrs() {
         Ok(found) => Ok(found.collect()),
         Err(_) => Err(unknown_host(target)),

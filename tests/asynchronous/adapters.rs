@@ -71,7 +71,7 @@ flows!(
     TRANSPORTS,
     |endpoint| {
         let (mut publisher, mut sub) = joined!(endpoint, Pub::new(), Sub::new());
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         (publisher, sub, ())
     },
@@ -84,7 +84,7 @@ flows!(
     TRANSPORTS,
     |endpoint| {
         let (mut publisher, mut xsub) = joined!(endpoint, XPub::new(), XSub::new());
-        xsub.subscribe("");
+        xsub.subscribe("").unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         (publisher, xsub, ())
     },

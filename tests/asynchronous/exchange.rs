@@ -90,7 +90,7 @@ fn pub_and_sub() {
     everywhere(TRANSPORTS, |endpoint| {
         let publisher = Pub::builder().no_drop(true).build().unwrap();
         let (mut publisher, mut sub) = joined!(endpoint, publisher, Sub::new());
-        sub.subscribe([1]);
+        sub.subscribe([1]).unwrap();
         let publish = async move {
             publisher.wait_for_subscribers_async(1).await;
             publisher.wait_for_subscribers_of_async([1], 1).await;

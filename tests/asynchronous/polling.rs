@@ -144,7 +144,7 @@ fn publishers_and_subscribers() {
         let (mut publisher, mut sub) = (Pub::new(), Sub::new());
         assert_eq!(state(&mut publisher), (false, true));
         assert_eq!(state(&mut sub), (false, false));
-        sub.subscribe("a");
+        sub.subscribe("a").unwrap();
         sub.connect(publisher.bind(fresh(transport).as_str()).unwrap())
             .unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
@@ -163,7 +163,7 @@ fn xpub_and_xsub() {
         front
             .connect(back.bind(fresh(transport).as_str()).unwrap())
             .unwrap();
-        front.subscribe("a");
+        front.subscribe("a").unwrap();
         becomes_readable!(back, back.try_recv_event());
         back.try_send("a").unwrap();
         becomes_readable!(front, front.try_recv());

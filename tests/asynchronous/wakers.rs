@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use sinew::{Dealer, Message, Monitor, Pub, Pull, Push, Rep, SocketEvent, Sub};
+use sinew::{Dealer, Message, Monitor, Pub, Pull, Push, Rep, Router, RoutingId, SocketEvent, Sub};
 
 use crate::support::{
     block_on, fresh, number_of, numbered, watched, Executor, Tally, LONG, TRANSPORTS,
@@ -45,6 +45,114 @@ fn the_last_waker_counts() {
         };
         assert_eq!(message.unwrap().as_bytes(), b"x");
     }
+}
+
+/// A peer of a ROUTER that is full wakes who asked about it when it has room, and when it is gone.
+#[test]
+fn one_peer_of_a_router_has_room() {
+    let mut router = Router::builder().send_hwm(1).build().unwrap();
+    let endpoint = router.bind(fresh("inproc").as_str()).unwrap();
+    let mut dealers: Vec<Dealer> = ["full", "free"]
+        .map(|name| {
+            let builder = Dealer::builder()
+                .recv_hwm(1)
+                .routing_id(RoutingId::new(name).unwrap());
+            let mut dealer = builder.connect(&endpoint).unwrap();
+            dealer.send("here").unwrap();
+            router.recv_timeout(LONG).unwrap();
+            dealer
+        })
+        .into();
+    let tally = Tally::new();
+    let waker = tally.waker();
+    let ready = |router: &mut Router, peer: &str| {
+        let mut context = Context::from_waker(&waker);
+        router.poll_ready_to(&mut context, peer).is_ready()
+    };
+    let mut sent = 0;
+    while router.try_send_to("full", "x").is_ok() {
+        sent += 1;
+    }
+    assert!(sent > 0);
+    assert!(!ready(&mut router, "full"));
+    assert!(ready(&mut router, "free") && ready(&mut router, "nobody"));
+    for _ in 0..sent {
+        dealers[0].recv_timeout(LONG).unwrap();
+    }
+    tally.wait(1);
+    assert!(ready(&mut router, "full"));
+    while router.try_send_to("full", "x").is_ok() {}
+    let before = tally.count();
+    assert!(!ready(&mut router, "full"));
+    drop(dealers.remove(0));
+    tally.wait(before + 1);
+    assert!(
+        ready(&mut router, "full"),
+        "to send to it fails, and does not wait"
+    );
+}
+
+/// Of many peers of a ROUTER that are full, those that have room are told, once each, and so are those that are gone.
+#[test]
+fn peers_of_a_router_that_are_watched_are_told_when_they_have_room() {
+    let mut router = Router::builder().send_hwm(1).build().unwrap();
+    let endpoint = router.bind(fresh("inproc").as_str()).unwrap();
+    let names = ["a", "b", "c", "d"].map(|name| RoutingId::new(name).unwrap());
+    let mut dealers: Vec<Dealer> = Vec::new();
+    for name in &names {
+        let builder = Dealer::builder().recv_hwm(1).routing_id(name.clone());
+        let mut dealer = builder.connect(&endpoint).unwrap();
+        dealer.send("here").unwrap();
+        router.recv_timeout(LONG).unwrap();
+        dealers.push(dealer);
+    }
+    let fill = |router: &mut Router, name: &RoutingId| {
+        let mut sent = 0;
+        while router.try_send_to(name, "x").is_ok() {
+            sent += 1;
+        }
+        assert!(router.watch_room(name));
+        sent
+    };
+    let tally = Tally::new();
+    let waker = tally.waker();
+    let poll = |router: &mut Router| router.poll_room(&mut Context::from_waker(&waker));
+    assert!(poll(&mut router).is_pending(), "nobody is watched");
+    let sent = names.each_ref().map(|name| fill(&mut router, name));
+    assert!(poll(&mut router).is_pending());
+    for _ in 0..sent[2] {
+        dealers[2].recv_timeout(LONG).unwrap();
+    }
+    tally.wait(1);
+    assert_eq!(poll(&mut router), Poll::Ready(names[2].clone()));
+    assert!(poll(&mut router).is_pending(), "it is told once");
+    drop(dealers.remove(3));
+    tally.wait(2);
+    assert_eq!(poll(&mut router), Poll::Ready(names[3].clone()));
+    assert!(poll(&mut router).is_pending());
+    for _ in 0..sent[0] {
+        dealers[0].recv_timeout(LONG).unwrap();
+    }
+    // Who sends before it was told of the room changes nothing about that.
+    router.send_to_timeout(&names[0], "waited", LONG).unwrap();
+    for _ in 0..sent[1] {
+        dealers[1].recv_timeout(LONG).unwrap();
+    }
+    dealers[0].recv_timeout(LONG).unwrap();
+    let mut told = [router.try_room(), router.try_room()];
+    told.sort();
+    assert_eq!(told, [Some(names[0].clone()), Some(names[1].clone())]);
+    assert_eq!(router.try_room(), None);
+    // What has room is told at once; and once, however often it was asked about.
+    assert!(router.watch_room(&names[2]) && router.watch_room(&names[2]));
+    assert!(!router.watch_room(&names[3]), "it is gone");
+    assert_eq!(router.try_room(), Some(names[2].clone()));
+    assert_eq!(router.try_room(), None);
+    // A higher mark is room, too.
+    fill(&mut router, &names[1]);
+    assert_eq!(router.try_room(), None);
+    router.set_send_hwm(100).unwrap();
+    assert_eq!(router.try_room(), Some(names[1].clone()));
 }
 
 #[test]
@@ -177,7 +285,7 @@ fn a_wait_for_subscribers_can_be_given_up() {
         assert!(poll(pin!(publisher.wait_for_subscribers_async(1)), &tally).is_pending());
         assert!(poll(pin!(publisher.wait_for_peers_async(1)), &tally).is_pending());
         let mut sub = Sub::builder().connect(&endpoint).unwrap();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         tally.wait(1);
         publisher.wait_for_subscribers(1, LONG).unwrap();
         block_on(publisher.wait_for_subscribers_async(1));

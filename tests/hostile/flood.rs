@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sinew::{DisconnectReason, SocketEvent, TimedOut};
+use sinew::{Context, DisconnectReason, Pull, SocketEvent, TimedOut};
 
 use crate::descriptors::raise_limit;
 use crate::heap::peak_of;
@@ -147,5 +147,43 @@ fn peers_above_the_limit_are_refused() {
         stage.disconnection();
         stage.disconnection();
         stage.finish();
+    }
+}
+
+/// Two I/O threads find at once that handshakes are done: they do not both take the last place.
+#[test]
+fn peers_that_come_at_once_are_no_more_than_the_limit() {
+    const PEERS: usize = 8;
+    let context = Context::builder().io_threads(2).build().unwrap();
+    let hello = [greeting(), crate::raw::ready("PUSH")].concat();
+    let (last, most) = hello.split_last().unwrap();
+    for round in 0..100 {
+        let limit = 1 + round % 3;
+        let pull = Pull::builder().context(&context).max_connections(limit);
+        let pull = pull.bind(TRANSPORTS[0]).unwrap();
+        let mut monitor = pull.monitor();
+        let endpoint = pull.bound_endpoints().remove(0);
+        let mut raws: Vec<Raw> = (0..PEERS).map(|_| Raw::connect(&endpoint)).collect();
+        for raw in &mut raws {
+            raw.send(most);
+        }
+        for raw in &mut raws {
+            raw.read_handshake();
+        }
+        for raw in &mut raws {
+            raw.send(&[*last]);
+        }
+        let (mut taken, mut refused) = (0, 0);
+        while taken + refused < PEERS {
+            match monitor.recv_timeout(WATCHDOG).expect("an event") {
+                SocketEvent::HandshakeSucceeded { .. } => taken += 1,
+                SocketEvent::HandshakeFailed { reason, .. } => {
+                    assert_eq!(reason, DisconnectReason::TooManyConnections { limit });
+                    refused += 1;
+                }
+                _ => {}
+            }
+        }
+        assert_eq!(taken, limit as usize);
     }
 }

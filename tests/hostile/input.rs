@@ -102,6 +102,10 @@ fn impossible_options_are_named() {
             "option `heartbeat` cannot be timeout 1ns: expected from 1 ms to 30 days, or zero",
         ),
         (
+            |b| b.heartbeat(Heartbeat::default().ttl(Duration::from_millis(99))),
+            "option `heartbeat` cannot be a ttl of 99ms: expected from 100 ms to 6553.5 s, or zero",
+        ),
+        (
             |b| b.reconnect(ReconnectPolicy::backoff(Duration::ZERO, Duration::ZERO)),
             "option `reconnect` cannot be an initial delay of 0ns: expected at least 1 ms, or `ReconnectPolicy::never()`",
         ),

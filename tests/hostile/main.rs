@@ -18,6 +18,7 @@ mod heap;
 mod heartbeat;
 mod input;
 mod isolated;
+mod lenient;
 mod memory;
 mod monitors;
 mod names;

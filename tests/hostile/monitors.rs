@@ -29,7 +29,7 @@ fn storm(topic: usize, reads: usize) -> usize {
     let endpoint = publisher.bound_endpoints()[0].clone();
     let mut monitor = publisher.monitor_with(MonitorOptions::default().subscriptions(true));
     let mut good = Sub::builder().connect(&endpoint).unwrap();
-    good.subscribe("good");
+    good.subscribe("good").unwrap();
     publisher.wait_for_subscribers(1, WATCHDOG).unwrap();
     let mut raw = Raw::shake_hands(&endpoint, "SUB");
     let topic = vec![7; topic];

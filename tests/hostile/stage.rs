@@ -230,7 +230,7 @@ impl PubStage {
         let mut monitor = publisher.monitor();
         let endpoint = publisher.bind(at).unwrap();
         let mut sub = Sub::new();
-        sub.subscribe(GOOD);
+        sub.subscribe(GOOD).unwrap();
         sub.connect(&endpoint).unwrap();
         publisher.wait_for_subscribers(1, WATCHDOG).unwrap();
         established(&mut monitor);

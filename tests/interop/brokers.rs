@@ -74,7 +74,7 @@ fn theirs_hand_on_between_ours() {
         let proxy = std::thread::spawn(move || zmq::proxy(&front, &back));
         let mut publisher = Pub::builder().no_drop(true).connect(&*upstream).unwrap();
         let mut sub = Sub::builder().connect(&*downstream).unwrap();
-        sub.subscribe(KEPT);
+        sub.subscribe(KEPT).unwrap();
         publisher
             .wait_for_subscribers_of(KEPT, 1, WATCHDOG)
             .unwrap();
@@ -158,7 +158,7 @@ fn our_xsub_and_their_xpub() {
         for binds in [true, false] {
             let mut xsub = XSub::builder().recv_timeout(WATCHDOG).build().unwrap();
             let (xpub, _directory) = meet!(xsub, zmq::XPUB, transport, binds);
-            xsub.subscribe("A");
+            xsub.subscribe("A").unwrap();
             assert_eq!(xpub.recv_bytes(0).unwrap(), b"\x01A");
             xsub.send(Message::multipart(["user", "message"])).unwrap();
             let frames = xpub.recv_multipart(0).unwrap();
@@ -252,7 +252,7 @@ fn published_to_theirs<P: Peer>(count: u64) {
 fn published_by_theirs<P: Peer>(count: u64) {
     for (transport, binds) in [("tcp", true), ("tcp", false), ("ipc", true), ("ipc", false)] {
         let mut xsub = XSub::builder().recv_timeout(WATCHDOG).build().unwrap();
-        xsub.subscribe(KEPT);
+        xsub.subscribe(KEPT).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let endpoint = free_endpoint(transport, directory.path());
         let mut peer = if binds {

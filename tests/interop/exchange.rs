@@ -107,7 +107,7 @@ pub(crate) fn publish<P: Peer>(transport: &str, binds: bool, count: u64) {
 
 pub(crate) fn subscribe<P: Peer>(transport: &str, binds: bool, count: u64) {
     let mut sub = Sub::new();
-    sub.subscribe(KEPT);
+    sub.subscribe(KEPT).unwrap();
     let (mut peer, _directory) = meet!(sub, Kind::Pub, transport, binds, count);
     assert_eq!(sub.recv_timeout(WATCHDOG).unwrap().as_bytes(), SYNC);
     peer.go();

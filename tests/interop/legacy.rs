@@ -410,7 +410,7 @@ impl Subject for Ours {
     }
 
     fn subscribe(&mut self, topic: &[u8]) {
-        self.sub().subscribe(topic);
+        self.sub().subscribe(topic).unwrap();
     }
 
     fn unsubscribe(&mut self, topic: &[u8]) {

@@ -234,8 +234,8 @@ fn subscriptions_are_told_to_a_publisher_that_comes_back<P: Peer>(transport: &st
     let endpoint = peer.endpoint().to_owned();
     let mut sub = Sub::new();
     let mut monitor = sub.monitor();
-    sub.subscribe(KEPT);
-    sub.subscribe("skip");
+    sub.subscribe(KEPT).unwrap();
+    sub.subscribe("skip").unwrap();
     sub.connect(&endpoint).unwrap();
     assert_eq!(sub.recv_timeout(WATCHDOG).unwrap().as_bytes(), SYNC);
     peer.go();

@@ -46,9 +46,10 @@ impl tracing::Subscriber for Subscriber {
         let mut fields = Fields::default();
         span.record(&mut fields);
         let line = format!(
-            "span {id}: {} of {}",
+            "span {id}: {} of {} {}",
             span.metadata().name(),
-            fields.0["socket_type"]
+            fields.0["socket_type"],
+            fields.0["socket"]
         );
         self.0 .0.lock().unwrap().push(line);
         span::Id::from_u64(id)
@@ -91,33 +92,50 @@ fn a_connection_is_a_span_with_events() {
     push.connect(&endpoint).unwrap();
     push.send("x").unwrap();
     pull.recv_timeout(WATCHDOG).unwrap();
+    // Who has waited reads the connection itself, and does not keep it when it is gone.
+    pull.recv_timeout(Duration::from_millis(1)).unwrap_err();
     push.disconnect(&endpoint).unwrap();
     let closed = monitor.wait_for(WATCHDOG, |event| {
         matches!(event, SocketEvent::Closed { .. })
     });
     assert!(closed.is_some());
-    let has = |wanted: &str| lines.0.lock().unwrap().iter().any(|line| line == wanted);
+    // Sockets of other tests are told of too.
+    let (push_id, pull_id) = (push.id().to_string(), pull.id().to_string());
+    let span_of = |lines: &[String], socket: &str, id: &str| {
+        let wanted = format!("connection of {socket} {id}");
+        let span = lines.iter().find_map(|line| {
+            let (id, of) = line.strip_prefix("span ")?.split_once(": ")?;
+            (of == wanted).then(|| id.to_owned())
+        });
+        span.expect("its connection is a span")
+    };
+    let has_ended = |socket: &str, id: &str| {
+        let lines = lines.0.lock().unwrap();
+        lines.contains(&format!("end of {}", span_of(&lines, socket, id)))
+    };
     // The peer's side ends by itself.
     let end = std::time::Instant::now() + WATCHDOG;
-    while !(has("end of 1") && has("end of 2")) {
+    while !(has_ended("PUSH", &push_id) && has_ended("PULL", &pull_id)) {
         assert!(std::time::Instant::now() < end, "{lines:?}");
         std::thread::yield_now();
     }
     failures_and_subscriptions_are_told(&lines);
     let lines = lines.0.lock().unwrap();
-    let of = |socket: &str| {
-        let span = lines.iter().find_map(|line| {
-            let (id, of) = line.strip_prefix("span ")?.split_once(": ")?;
-            (of == format!("connection of {socket}")).then_some(id)
-        });
-        let inside = format!(" in {}: {socket} ", span.expect("its connection is a span"));
+    let of = |socket: &str, id: &str| {
+        let inside = format!(" in {}: {socket} ", span_of(&lines, socket, id));
         let own = lines.iter().filter_map(|line| line.split_once(&inside));
         own.map(|(level, kind)| format!("{level} {kind}"))
             .collect::<Vec<_>>()
     };
     let both = ["INFO handshake_succeeded", "INFO disconnected"];
-    assert_eq!(of("PUSH"), [&["DEBUG connected"], &both[..]].concat());
-    assert_eq!(of("PULL"), [&["DEBUG accepted"], &both[..]].concat());
+    assert_eq!(
+        of("PUSH", &push_id),
+        [&["DEBUG connected"], &both[..]].concat()
+    );
+    assert_eq!(
+        of("PULL", &pull_id),
+        [&["DEBUG accepted"], &both[..]].concat()
+    );
     let listening = "INFO in 0: PULL listening".to_owned();
     assert!(lines.contains(&listening), "{lines:?}");
 }
@@ -128,11 +146,11 @@ fn failures_and_subscriptions_are_told(lines: &Lines) {
     let endpoint = publisher.bind("tcp://127.0.0.1:*").unwrap();
     let name = publisher.bind("inproc://*").unwrap();
     let mut sub = Sub::new();
-    sub.subscribe("news");
+    sub.subscribe("news").unwrap();
     sub.connect(&endpoint).unwrap();
     publisher.wait_for_subscribers(1, WATCHDOG).unwrap();
     let mut near = Sub::new();
-    near.subscribe("weather");
+    near.subscribe("weather").unwrap();
     near.connect(&name).unwrap();
     let mut stranger = std::net::TcpStream::connect(endpoint.socket_addr().unwrap()).unwrap();
     std::io::Write::write_all(&mut stranger, b"GET / HTTP/1.0\r\n\r\n").unwrap();

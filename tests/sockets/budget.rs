@@ -161,7 +161,7 @@ fn publishers_drop_and_count_what_the_budget_has_no_room_for() {
             .kernel_recv_buffer(16 << 10)
             .build()
             .unwrap();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         sub.connect(&publisher.bound_endpoints()[0]).unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         let mut sent = 0;

@@ -258,8 +258,13 @@ fn the_end_of_a_connection_is_seen_by_a_waiting_receiver() {
 #[test]
 fn a_wait_ends_for_a_message_and_for_an_interrupt() {
     const ROUNDS: usize = 300;
-    for &net in STREAMS.iter().chain([&Net::Inproc]) {
-        let mut router = Router::builder().bind(net.fresh()).unwrap();
+    let looks = STREAMS.iter().map(|&net| (net, false));
+    for (net, busy_poll) in
+        looks.chain([(Net::Inproc, false), (Net::Inproc, true), (Net::Tcp4, true)])
+    {
+        let mut router = (Router::builder().busy_poll(busy_poll))
+            .bind(net.fresh())
+            .unwrap();
         let mut dealer = Dealer::builder()
             .connect(&router.bound_endpoints()[0])
             .unwrap();

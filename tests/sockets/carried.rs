@@ -204,7 +204,7 @@ fn subscribers_and_members_know_their_last_peer() {
                 xpub.connect(endpoint).unwrap();
             }
             assert!(xpub.last_peer().is_none() && xsub.last_peer().is_none());
-            xsub.subscribe("topic");
+            xsub.subscribe("topic").unwrap();
             let event = xpub.recv_event_timeout(LONG).unwrap();
             assert_eq!(event, SubscriptionEvent::Subscribed("topic".into()));
             let peer = xpub.last_peer().unwrap();

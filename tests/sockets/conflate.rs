@@ -178,7 +178,7 @@ fn published(
     let mut publisher = publisher.bind(net.fresh()).unwrap();
     let sub = Sub::builder().conflate(inbound).recv_hwm(mark);
     let mut sub = sub.kernel_recv_buffer(SMALL).build().unwrap();
-    sub.subscribe(topic);
+    sub.subscribe(topic).unwrap();
     sub.connect(&publisher.bound_endpoints()[0]).unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     (publisher, sub)

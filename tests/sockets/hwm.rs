@@ -177,7 +177,7 @@ fn a_full_subscriber_does_not_hold_up_others() {
         let endpoint = publisher.bound_endpoints()[0].clone();
         let [mut slow, mut quick] = [(); 2].map(|()| {
             let mut sub = Sub::builder().recv_hwm(10).connect(&endpoint).unwrap();
-            sub.subscribe("");
+            sub.subscribe("").unwrap();
             sub
         });
         publisher.wait_for_subscribers(2, LONG).unwrap();
@@ -207,7 +207,7 @@ fn a_no_drop_publisher_waits_and_gives_back() {
         .recv_hwm(2)
         .connect(&publisher.bound_endpoints()[0])
         .unwrap();
-    sub.subscribe("a");
+    sub.subscribe("a").unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     for n in 0..5 {
         publisher.try_send(format!("a{n}")).unwrap();
@@ -242,7 +242,7 @@ fn a_no_drop_publisher_does_not_wait_for_the_gone() {
             .recv_hwm(3)
             .connect(&publisher.bound_endpoints()[0])
             .unwrap();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         let body = Message::from(pattern(256 << 10));
         while publisher.send_timeout(body.clone(), SHORT).is_ok() {}

@@ -2,8 +2,8 @@
 //! are too large.
 
 use sinew::{
-    Dealer, Gather, Message, Pair, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Requester,
-    Router, Scatter, SendError, SendFailure, Sub,
+    Client, Dealer, Frame, Gather, Message, Pair, Pub, Pull, Push, RecvError, Rep, Req,
+    RequestError, Requester, Router, Scatter, SendError, SendFailure, Server, Sub,
 };
 
 use crate::support::{task, Net, KINDS, LONG, STREAMS};
@@ -152,7 +152,7 @@ fn every_kind_refuses_what_is_too_large() {
     publisher.send(&body[..]).unwrap();
     let mut subs = [(); 2].map(|()| {
         let mut sub = Sub::builder().connect(&name).unwrap();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         sub
     });
     publisher.wait_for_subscribers(2, LONG).unwrap();
@@ -182,4 +182,53 @@ fn the_limit_of_what_is_sent_is_an_option_like_others() {
         error.to_string(),
         "option `max_send_size` cannot be 1000: expected at least 262144 octets, or `None` for no limit"
     );
+}
+
+#[test]
+fn greetings_are_held_against_the_limit() {
+    const LIMIT: u64 = 262_144;
+    let large = || Frame::from(vec![0; LIMIT as usize + 1]);
+    let refused = [
+        Dealer::builder()
+            .max_send_size(LIMIT)
+            .hello_message(large())
+            .build()
+            .unwrap_err(),
+        Server::builder()
+            .max_send_size(LIMIT)
+            .disconnect_message(large())
+            .build()
+            .unwrap_err(),
+        Client::builder()
+            .max_send_size(LIMIT)
+            .hiccup_message(large())
+            .build()
+            .unwrap_err(),
+        Pub::builder()
+            .max_send_size(LIMIT)
+            .welcome_message(Message::from(large()))
+            .build()
+            .unwrap_err(),
+    ];
+    let names = [
+        "hello_message",
+        "disconnect_message",
+        "hiccup_message",
+        "welcome_message",
+    ];
+    for (error, name) in refused.iter().zip(names) {
+        let text = format!("option `{name}` cannot be 262145 octets while at most 262144 are sent");
+        assert!(error.to_string().starts_with(&text), "{error}");
+    }
+    let mut publisher = Pub::builder().max_send_size(LIMIT).build().unwrap();
+    let refused = publisher.reconfigure(|b| b.welcome_message(Message::from(large())));
+    assert_eq!(refused.unwrap_err().option(), "welcome_message");
+    assert_eq!(publisher.options().welcome_message(), None);
+    // What sockets without messages at their other ends are sent has no limit unless one is given.
+    let huge = Message::from(vec![0; (64 << 20) + 1]);
+    let router = || Router::builder().hello_message(huge.clone());
+    assert!(router().build().is_err());
+    assert!(router().max_send_size(None).build().is_ok());
+    assert!(router().raw(true).build().is_ok());
+    assert!(router().raw(true).max_send_size(LIMIT).build().is_err());
 }

@@ -350,7 +350,7 @@ fn unmatched_messages_are_counted() {
     let mut sub = Sub::builder()
         .connect(&publisher.bound_endpoints()[0])
         .unwrap();
-    sub.subscribe("a");
+    sub.subscribe("a").unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     for topic in ["a", "b", "ab"] {
         publisher.send(topic).unwrap();

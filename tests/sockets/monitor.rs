@@ -4,50 +4,157 @@ use std::collections::BTreeSet;
 use std::net::TcpStream;
 
 use sinew::{
-    Dish, DropCause, Endpoint, EndpointId, Initiator, Monitor, MonitorOptions, Pub, Pull, Push,
-    Radio, ReconnectPolicy, SocketEvent, Sub,
+    BindError, DisconnectReason, Dish, DropCause, Endpoint, EndpointId, Initiator, Monitor,
+    MonitorOptions, Pub, Pull, Push, Radio, ReconnectPolicy, SocketEvent, Sub, XPub,
 };
 
-use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG};
+use crate::support::{await_event, await_true, number_of, numbered, Net, KINDS, LONG, STREAMS};
 
 #[track_caller]
-fn initiator(monitor: &mut Monitor) -> Initiator {
+fn end(monitor: &mut Monitor) -> (Initiator, DisconnectReason) {
     let mut found = None;
     await_event(monitor, "the end", |event| {
-        if let SocketEvent::Disconnected { initiator, .. } = event {
-            found = Some(*initiator);
+        if let SocketEvent::Disconnected {
+            initiator, reason, ..
+        } = event
+        {
+            found = Some((*initiator, reason.clone()));
         }
         found.is_some()
     });
     found.unwrap()
 }
 
+/// How this side can end a connection.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Drop,
+    Close,
+    Disconnect,
+    Unbind,
+}
+
 #[test]
-fn each_side_knows_who_ended_a_connection() {
+fn each_side_knows_who_ended_a_connection_and_why() {
+    let us = (Initiator::Us, DisconnectReason::ClosedLocally);
+    let peer = (Initiator::Peer, DisconnectReason::PeerClosed);
     for &net in KINDS {
-        let mut pull = Pull::builder().bind(net.fresh()).unwrap();
-        let (endpoint, mut bound) = (pull.bound_endpoints().remove(0), pull.monitor());
-        let connect = || {
-            let never = ReconnectPolicy::never();
-            let mut push = Push::builder().reconnect(never).connect(&endpoint).unwrap();
-            push.wait_for_peers(1, LONG).unwrap();
-            let monitor = push.monitor();
-            (push, monitor)
-        };
-        let (mut push, mut connected) = connect();
-        pull.wait_for_peers(1, LONG).unwrap();
-        push.disconnect(&endpoint).unwrap();
-        assert_eq!(initiator(&mut connected), Initiator::Us, "{net:?}");
-        assert_eq!(initiator(&mut bound), Initiator::Peer, "{net:?}");
-        let (_push, mut connected) = connect();
-        pull.wait_for_peers(1, LONG).unwrap();
-        match net {
-            // There connections outlive the binding.
-            Net::Inproc => drop(pull.close()),
-            _ => pull.unbind(&endpoint).unwrap(),
+        for way in [Way::Drop, Way::Close, Way::Disconnect, Way::Unbind] {
+            for by_binder in [true, false] {
+                let mut pull = Pull::builder().bind(net.fresh()).unwrap();
+                let (endpoint, mut bound) = (pull.bound_endpoints().remove(0), pull.monitor());
+                let never = ReconnectPolicy::never();
+                let mut push = Push::builder().reconnect(never).connect(&endpoint).unwrap();
+                let mut connected = push.monitor();
+                push.send("x").unwrap();
+                pull.recv_timeout(LONG).unwrap();
+                push.wait_for_peers(1, LONG).unwrap();
+                // Who did not close it must not do so before the end is told.
+                let mut sockets = (Some(pull), Some(push));
+                match (way, by_binder) {
+                    (Way::Drop, true) => drop(sockets.0.take()),
+                    (Way::Drop, false) => drop(sockets.1.take()),
+                    (Way::Close, true) => {
+                        sockets.0.take().unwrap().close();
+                    }
+                    (Way::Close, false) => {
+                        sockets.1.take().unwrap().close();
+                    }
+                    (Way::Disconnect, false) => {
+                        let push = sockets.1.as_mut().unwrap();
+                        push.disconnect(&endpoint).unwrap();
+                    }
+                    // Over inproc connections outlive the binding.
+                    (Way::Unbind, true) if !matches!(net, Net::Inproc) => {
+                        let pull = sockets.0.as_mut().unwrap();
+                        pull.unbind(&endpoint).unwrap();
+                    }
+                    (Way::Disconnect, true) | (Way::Unbind, _) => continue,
+                }
+                let (at_binder, at_connector) = match by_binder {
+                    true => (&us, &peer),
+                    false => (&peer, &us),
+                };
+                let case = format!("{net:?} {way:?}, by who has bound: {by_binder}");
+                assert_eq!(end(&mut bound), *at_binder, "at the PULL: {case}");
+                assert_eq!(end(&mut connected), *at_connector, "at the PUSH: {case}");
+                drop(sockets);
+            }
         }
-        assert_eq!(initiator(&mut bound), Initiator::Us, "{net:?}");
-        assert_eq!(initiator(&mut connected), Initiator::Peer, "{net:?}");
+    }
+}
+
+/// How many messages are told by now to have been lost with their peer.
+fn told_lost(monitor: &mut Monitor) -> u64 {
+    let events = std::iter::from_fn(|| monitor.try_recv());
+    events.map(|event| lost_by(&event)).sum()
+}
+
+fn lost_by(event: &SocketEvent) -> u64 {
+    match event {
+        SocketEvent::Dropped {
+            cause: DropCause::PeerLost,
+            count,
+        } => *count,
+        _ => 0,
+    }
+}
+
+#[test]
+fn what_an_inproc_peer_has_not_received_is_counted_when_it_goes() {
+    for (sent, received) in [(10, 0), (10, 5), (10, 10), (200, 70), (1, 1)] {
+        let mut push = Push::builder().bind(Net::Inproc.fresh()).unwrap();
+        let mut monitor = push.monitor();
+        let endpoint = push.bound_endpoints().remove(0);
+        let mut pull = Pull::builder().connect(&endpoint).unwrap();
+        for n in 0..sent {
+            push.send(numbered(0, n)).unwrap();
+        }
+        for n in 0..received {
+            assert_eq!(number_of(&pull.recv_timeout(LONG).unwrap()), (0, n));
+        }
+        drop(pull);
+        let lost = push.stats().dropped_peer_lost;
+        assert_eq!(
+            lost,
+            u64::from(sent - received),
+            "{sent} sent, {received} received"
+        );
+        assert_eq!(told_lost(&mut monitor), lost);
+        // Now this half hears of it, too.
+        assert!(push.try_send("nobody is there").is_err());
+        assert_eq!(push.stats().dropped_peer_lost, lost);
+    }
+}
+
+#[test]
+fn what_waits_for_a_subscriber_is_counted_when_its_connection_ends() {
+    const SENT: usize = 100;
+    let payload = bytes::Bytes::from(vec![0; 200_000]);
+    for &net in STREAMS {
+        let mut xpub = XPub::builder().bind(net.fresh()).unwrap();
+        let mut monitor = xpub.monitor();
+        let endpoint = xpub.bound_endpoints().remove(0);
+        let mut sub = Sub::builder().recv_hwm(1u64).connect(&endpoint).unwrap();
+        sub.subscribe("").unwrap();
+        xpub.recv_timeout(LONG).unwrap();
+        // More than the kernel takes.
+        for _ in 0..SENT {
+            xpub.send(payload.clone()).unwrap();
+        }
+        drop(sub);
+        let mut told = 0;
+        await_event(&mut monitor, "the end", |event| {
+            told += lost_by(event);
+            matches!(event, SocketEvent::Disconnected { .. })
+        });
+        told += told_lost(&mut monitor);
+        let lost = xpub.stats().dropped_peer_lost;
+        assert!(lost > 1, "{net:?}: {lost} lost");
+        assert_eq!(told, lost, "{net:?}");
+        // Now this half hears of it, too.
+        xpub.send("nobody is there").unwrap();
+        assert_eq!(xpub.stats().dropped_peer_lost, lost, "{net:?}");
     }
 }
 
@@ -237,7 +344,7 @@ fn who_does_not_read_holds_nobody_up_and_sees_the_gap() {
     assert_eq!(monitor.try_recv(), Some(SocketEvent::Missed { count }));
     assert_eq!(monitor.try_recv(), None);
     drop(push);
-    assert_eq!(initiator(&mut monitor), Initiator::Peer);
+    assert_eq!(end(&mut monitor).0, Initiator::Peer);
 }
 
 /// What was read of a monitor.
@@ -301,7 +408,7 @@ fn who_reads_slowly_is_told_of_each_gap_and_misses_what_they_say() {
     assert_eq!(monitor.missed(), read.missed);
     assert_eq!(monitor.try_recv(), None);
     drop(push);
-    assert_eq!(initiator(&mut monitor), Initiator::Peer);
+    assert_eq!(end(&mut monitor).0, Initiator::Peer);
 }
 
 #[test]
@@ -310,7 +417,7 @@ fn drops_are_told_in_few_events() {
         let mut publisher = Pub::builder().send_hwm(1).bind(net.fresh()).unwrap();
         let endpoint = publisher.bound_endpoints().remove(0);
         let mut sub = Sub::builder().recv_hwm(1).connect(&endpoint).unwrap();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         let mut monitor = publisher.monitor();
         let large = vec![7; 64 * 1024];
@@ -340,8 +447,8 @@ fn subscriptions_are_told_to_who_asks() {
         let mut asking = publisher.monitor_with(MonitorOptions::default().subscriptions(true));
         let mut sub = Sub::builder().connect(&endpoint).unwrap();
         sub.wait_for_peers(1, LONG).unwrap();
-        sub.subscribe("weather");
-        sub.subscribe("");
+        sub.subscribe("weather").unwrap();
+        sub.subscribe("").unwrap();
         sub.unsubscribe("weather");
         let mut told = Vec::new();
         while told.len() < 3 {
@@ -381,4 +488,27 @@ fn groups_are_told_as_subscriptions() {
         "a member",
         |event| matches!(event, SocketEvent::SubscriptionAdded(of) if of.topic == "news"),
     );
+}
+
+#[test]
+fn a_bind_that_fails_is_an_event() {
+    for &net in KINDS {
+        let taken = net.unbound();
+        let _first = Pull::builder().bind(&taken).unwrap();
+        let mut pull = Pull::new();
+        let mut monitor = pull.monitor();
+        let error = pull.bind(&taken).unwrap_err();
+        assert!(matches!(error, BindError::InUse { .. }), "{net:?}: {error}");
+        match monitor.recv_timeout(LONG) {
+            Some(SocketEvent::BindFailed { endpoint, reason }) => {
+                assert_eq!(endpoint, taken.parse().unwrap());
+                let kind = std::io::ErrorKind::AddrInUse;
+                assert!(
+                    matches!(reason, DisconnectReason::Io { kind: told, .. } if told == kind),
+                    "{net:?}: {reason}"
+                );
+            }
+            other => panic!("{net:?}: {other:?}"),
+        }
+    }
 }

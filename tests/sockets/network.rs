@@ -280,11 +280,19 @@ fn options_with_impossible_values_are_named() {
         ),
         (
             Pull::builder().tcp_keepalive(true).tcp_keepalive_interval(Duration::from_millis(1500)),
-            "option `tcp_keepalive_interval` cannot be 1.5s: expected whole seconds",
+            "option `tcp_keepalive_interval` cannot be 1.5s: expected whole seconds from 1 s to 32767 s, or `None`",
         ),
         (
             Pull::builder().tcp_keepalive(true).tcp_keepalive_count(0),
-            "option `tcp_keepalive_count` cannot be 0: expected from 1 to 2147483647",
+            "option `tcp_keepalive_count` cannot be 0: expected from 1 to 127, or `None`",
+        ),
+        (
+            Pull::builder().tcp_keepalive(true).tcp_keepalive_count(200),
+            "option `tcp_keepalive_count` cannot be 200: expected from 1 to 127, or `None`",
+        ),
+        (
+            Pull::builder().tcp_keepalive(true).tcp_keepalive_idle(secs(32768)),
+            "option `tcp_keepalive_idle` cannot be 32768s: expected whole seconds from 1 s to 32767 s, or `None`",
         ),
         (
             Pull::builder().tcp_user_timeout(secs(0)),

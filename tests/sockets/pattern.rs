@@ -318,7 +318,7 @@ fn subscriptions_are_prefixes() {
         let sub = |prefixes: &[&str]| {
             let mut sub = Sub::builder().connect(&endpoint).unwrap();
             for prefix in prefixes {
-                sub.subscribe(prefix);
+                sub.subscribe(prefix).unwrap();
             }
             sub
         };
@@ -353,11 +353,11 @@ fn subscriptions_count() {
         let mut sub = Sub::builder()
             .connect(&publisher.bound_endpoints()[0])
             .unwrap();
-        sub.subscribe("a");
-        sub.subscribe("a");
+        sub.subscribe("a").unwrap();
+        sub.subscribe("a").unwrap();
         assert!(!sub.unsubscribe("b"));
         assert!(sub.unsubscribe("a"));
-        sub.subscribe("mark");
+        sub.subscribe("mark").unwrap();
         publisher.wait_for_subscribers_of("mark", 1, LONG).unwrap();
         assert_eq!(publisher.subscriber_count("a"), 1);
         publisher.send("a1").unwrap();
@@ -381,8 +381,8 @@ fn what_was_unsubscribed_from_is_filtered_on_arrival() {
         let mut sub = Sub::builder()
             .connect(&publisher.bound_endpoints()[0])
             .unwrap();
-        sub.subscribe("a");
-        sub.subscribe("b");
+        sub.subscribe("a").unwrap();
+        sub.subscribe("b").unwrap();
         publisher.wait_for_subscribers_of("b", 1, LONG).unwrap();
         publisher.send("a").unwrap();
         publisher.send("b").unwrap();
@@ -396,7 +396,7 @@ fn subscriptions_outlive_a_connection() {
     for &net in STREAMS {
         let endpoint = net.unbound();
         let mut sub = Sub::builder().reconnect(quick()).build().unwrap();
-        sub.subscribe("a");
+        sub.subscribe("a").unwrap();
         sub.connect(&endpoint).unwrap();
         for round in 0..4 {
             let mut publisher = Pub::builder().bind(&endpoint).unwrap();
@@ -409,7 +409,7 @@ fn subscriptions_outlive_a_connection() {
             assert_eq!(message.as_bytes(), format!("a{round}").as_bytes());
             publisher.close();
             await_true("it is gone", || sub.stats().peers == 0);
-            sub.subscribe(format!("more{}", round + 1));
+            sub.subscribe(format!("more{}", round + 1)).unwrap();
         }
     }
 }
@@ -419,7 +419,7 @@ fn a_publisher_that_connects_and_subscribers_that_bind() {
     for &net in KINDS {
         let mut publisher = Pub::new();
         let mut early = Sub::builder().bind(net.fresh()).unwrap();
-        early.subscribe("");
+        early.subscribe("").unwrap();
         publisher.connect(&early.bound_endpoints()[0]).unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         publisher.send("1").unwrap();
@@ -427,7 +427,7 @@ fn a_publisher_that_connects_and_subscribers_that_bind() {
         publisher.connect(&late.bound_endpoints()[0]).unwrap();
         publisher.wait_for_peers(2, LONG).unwrap();
         publisher.send("2").unwrap();
-        late.subscribe("");
+        late.subscribe("").unwrap();
         publisher.wait_for_subscribers(2, LONG).unwrap();
         publisher.send("3").unwrap();
         for expected in ["1", "2", "3"] {
@@ -441,14 +441,14 @@ fn a_publisher_that_connects_and_subscribers_that_bind() {
 fn a_subscriber_of_two_publishers_hears_both() {
     for &net in KINDS {
         let mut sub = Sub::new();
-        sub.subscribe("before");
+        sub.subscribe("before").unwrap();
         let mut publishers: Vec<_> = (0..2)
             .map(|_| Pub::builder().bind(net.fresh()).unwrap())
             .collect();
         for publisher in &publishers {
             sub.connect(&publisher.bound_endpoints()[0]).unwrap();
         }
-        sub.subscribe("after");
+        sub.subscribe("after").unwrap();
         for publisher in &mut publishers {
             publisher
                 .wait_for_subscribers_of("before", 1, LONG)

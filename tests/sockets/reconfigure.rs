@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sinew::{
-    Dealer, Dish, HighWaterMark, Message, Pub, Pull, Push, Req, Requester, Router, RoutingId,
-    SendFailure, SocketEvent, Split, Sub,
+    Dealer, Dish, DuplicateId, HighWaterMark, Message, Pub, Pull, Push, Rep, Requester, Router,
+    RoutingId, SendFailure, SocketEvent, Split, Sub,
 };
 
 use crate::support::{await_event, await_true, number_of, numbered, task, Net, KINDS, LONG};
@@ -237,15 +237,23 @@ fn what_cannot_be_changed_is_refused_and_nothing_is() {
         assert_eq!(refused.unwrap_err().option(), name);
         assert_eq!(format!("{:?}", pull.options()), before, "{name}");
     }
-    let mut req = Req::builder().relaxed(false).build().unwrap();
-    // As it is already.
-    req.reconfigure(|options| options.relaxed(false)).unwrap();
-    let refused = req.reconfigure(|options| options.relaxed(true));
+    let mut router = Router::builder().mandatory(false).build().unwrap();
+    let refused = router.reconfigure(|options| options.mandatory(true).raw(true));
     assert_eq!(
         refused.unwrap_err().to_string(),
-        "option `of this kind of socket alone` cannot be changed after the socket was made: expected the value it was made with"
+        "option `raw` cannot be changed after the socket was made: expected the value it was made with"
     );
-    assert!(!req.options().relaxed());
+    assert!(!router.options().mandatory() && !router.options().raw());
+    let mut rep = Rep::new();
+    let refused = rep.reconfigure(|options| options.duplicate_id(DuplicateId::Mute));
+    assert_eq!(refused.unwrap_err().option(), "duplicate_id");
+    assert_eq!(rep.options().duplicate_id(), None);
+    let (mut sending, _receiving) = router.split();
+    let refused = sending.reconfigure(|options| options.mandatory(true));
+    assert_eq!(
+        refused.unwrap_err().option(),
+        "of this kind of socket alone"
+    );
 }
 
 #[test]

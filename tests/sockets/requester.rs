@@ -3,7 +3,7 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::num::NonZeroU32;
-use std::pin::Pin;
+use std::pin::{pin, Pin};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex};
@@ -14,8 +14,8 @@ use futures::executor::block_on;
 use futures::future::join_all;
 use futures::task::noop_waker_ref;
 use sinew::{
-    Message, PendingRequest, RecvError, Rep, RequestError, RequestOptions, Requester, Router,
-    SendFailure, Shared,
+    BindError, ConnectError, Message, PendingRequest, RecvError, Rep, RequestError, RequestOptions,
+    Requester, Router, SendFailure, Shared, WaitEnd,
 };
 
 use crate::support::{await_true, number_of, numbered, task, Random, KINDS, LONG, SHORT};
@@ -162,6 +162,39 @@ fn who_takes_too_long_is_not_the_only_one_asked() {
     assert_eq!(request.wait().unwrap().as_bytes(), b"from the second");
 }
 
+/// Whoever's turn it would be when the time is over.
+#[test]
+fn who_has_been_asked_is_not_asked_again_while_another_has_room() {
+    for &net in KINDS {
+        let requester = Requester::builder()
+            .request_timeout(LONG)
+            .attempt_timeout(SHORT)
+            .retries(1)
+            .bind(net.fresh())
+            .unwrap();
+        let endpoint = requester.bound_endpoints().remove(0);
+        let mut silent = [(); 2].map(|()| Router::builder().connect(&endpoint).unwrap());
+        requester.wait_for_peers(2, LONG).unwrap();
+        for count in [1, 2, 7] {
+            let pending: Vec<_> = (0..count)
+                .map(|n| requester.submit(numbered(0, n)))
+                .collect();
+            for router in &mut silent {
+                let mut asked = HashSet::new();
+                for _ in 0..count {
+                    let (_, request) = router.recv_from_timeout(LONG).unwrap();
+                    let body = Message::from(request.frames()[2].clone());
+                    assert!(asked.insert(number_of(&body)), "{net:?}: asked twice");
+                }
+            }
+            for request in pending {
+                let timeout = RequestError::Recv(RecvError::Timeout);
+                assert_eq!(request.wait(), Err(timeout), "{net:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_peer_that_does_not_answer_has_its_window_and_no_more() {
     for &net in KINDS {
@@ -244,6 +277,46 @@ fn closing_ends_what_is_outstanding() {
     };
     assert_eq!(error.reason(), SendFailure::Closed);
     assert_eq!(error.into_message().as_bytes(), b"y");
+}
+
+/// Nothing that a handle asks for waits for who will never come.
+#[test]
+fn closing_ends_what_other_handles_wait_for_and_refuses_endpoints() {
+    let requester = Requester::builder().bind("tcp://127.0.0.1:*").unwrap();
+    let other = requester.clone();
+    let mut monitor = other.monitor();
+    let events = task(move || while monitor.recv().is_some() {});
+    let blocked = task({
+        let requester = requester.clone();
+        move || requester.wait_for_peers(1, LONG)
+    });
+    let mut waiting = pin!(other.wait_for_peers_async(1));
+    let mut cx = Context::from_waker(noop_waker_ref());
+    assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    requester.close();
+
+    let Poll::Ready(Err(ended)) = waiting.poll(&mut cx) else {
+        panic!("it waits, or says that there is a peer");
+    };
+    assert_eq!((ended.present, ended.wanted), (0, 1));
+    assert_eq!(ended.reason, WaitEnd::Closed);
+    assert_eq!(
+        ended.to_string(),
+        "0 of 1 peers were there when the socket was closed"
+    );
+    assert_eq!(blocked.join(), Err(ended));
+    assert_eq!(other.wait_for_peers(1, LONG), Err(ended));
+    assert_eq!(block_on(other.wait_for_peers_async(1)), Err(ended));
+    events.join();
+
+    let endpoint = "tcp://127.0.0.1:*";
+    let refused = other.bind(endpoint);
+    assert!(matches!(refused, Err(BindError::Closed)), "{refused:?}");
+    for endpoint in ["tcp://127.0.0.1:9", "inproc://requester-closed"] {
+        let refused = other.connect(endpoint);
+        assert!(matches!(refused, Err(ConnectError::Closed)), "{refused:?}");
+    }
+    assert_eq!(other.clone().close().unsent, 0);
 }
 
 // ---- many that end in every way -----------------------------------------------------------------
@@ -631,7 +704,7 @@ fn many_can_wait_for_peers_of_one_requester() {
                 let requester = requester.clone();
                 task(move || match n % 2 {
                     0 => requester.wait_for_peers(1 + n / 2, LONG).unwrap(),
-                    _ => block_on(requester.wait_for_peers_async(1 + n / 2)),
+                    _ => block_on(requester.wait_for_peers_async(1 + n / 2)).unwrap(),
                 })
             })
             .collect();

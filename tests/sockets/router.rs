@@ -153,6 +153,34 @@ fn a_router_names_who_announces_nothing() {
     }
 }
 
+/// The same names as are given away with a message, of messages that come in turn.
+#[test]
+fn a_name_is_lent_with_a_message() {
+    for &net in KINDS {
+        let mut router = Router::builder().bind(net.fresh()).unwrap();
+        let lent = router.try_recv_with(|_, _| unreachable!("there is no message"));
+        assert_eq!(lent, Err(RecvError::WouldBlock));
+        let mut dealers = ["one", "two"].map(|name| heard(&mut router, name));
+        for round in 0..10 {
+            for dealer in &mut dealers {
+                dealer.send(numbered(1, round)).unwrap();
+            }
+            let mut names: Vec<RoutingId> = (0..2)
+                .map(|_| {
+                    while !router.wait_readable(None) {}
+                    let taken = router.try_recv_with(|from, message| {
+                        assert_eq!(number_of(&message), (1, round), "{net:?}");
+                        from.clone()
+                    });
+                    taken.unwrap()
+                })
+                .collect();
+            names.sort_unstable_by(|one, two| one.as_bytes().cmp(two.as_bytes()));
+            assert_eq!(names, [id("one"), id("two")], "{net:?}");
+        }
+    }
+}
+
 #[test]
 fn the_id_is_the_first_frame() {
     for &net in KINDS {

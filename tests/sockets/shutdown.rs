@@ -10,7 +10,7 @@ use std::time::Duration;
 use sinew::{
     BindError, BuildError, ConnectError, Context, Dealer, Dgram, Dish, Interest, Pair, PollItem,
     Poller, Proxy, Pub, Pull, Push, RecvError, Rep, Req, RequestError, Requester, Router,
-    SendFailure, Server, Shared, SocketType, Split, Sub, XPub, XSub,
+    SendFailure, Server, Shared, SocketType, Split, Sub, WaitEnd, XPub, XSub,
 };
 
 use crate::support::{await_true, task, Net, Task, KINDS, LONG, SHORT};
@@ -170,7 +170,10 @@ fn pollers_shared_handles_and_parts_are_told() {
     let (mut sending, mut receiving) = dealer.split();
     let sending = task(move || sending.send("x").unwrap_err().reason());
     let receiving = task(move || receiving.recv());
+    let (mut lonely, _rest) = (Dealer::builder().context(&context).build().unwrap()).split();
+    let waiting = task(move || lonely.wait_for_peers(1, LONG).unwrap_err().reason);
     context.shutdown();
+    assert_eq!(waiting.join(), WaitEnd::Terminated);
     assert_eq!(polling.join(), Err(RecvError::Terminated));
     for handle in handles {
         assert_eq!(handle.join(), Err(RecvError::Terminated));

@@ -215,7 +215,7 @@ fn drops_are_counted_of_the_connection_that_is_full() {
         let endpoint = publisher.bound_endpoints().remove(0);
         let subscriber = || {
             let mut sub = Sub::builder().recv_hwm(5).connect(&endpoint).unwrap();
-            sub.subscribe("");
+            sub.subscribe("").unwrap();
             sub
         };
         let (mut reads, does_not) = (subscriber(), subscriber());
@@ -263,7 +263,7 @@ fn what_is_conflated_is_counted_of_its_connection() {
         // By who sends.
         let mut publisher = Pub::builder().conflate(true).bind(net.fresh()).unwrap();
         let mut sub = Sub::new();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         sub.connect(&publisher.bound_endpoints()[0]).unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         (0..1000).for_each(|n| publisher.send(numbered(0, n)).unwrap());

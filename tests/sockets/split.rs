@@ -127,7 +127,7 @@ fn publishers_and_subscribers_split() {
     let xpub = XPub::builder().bind("inproc://split-xpub").unwrap();
     let mut sub = Sub::builder().connect("inproc://split-xpub").unwrap();
     let (mut sending, mut receiving) = xpub.split();
-    sub.subscribe("a");
+    sub.subscribe("a").unwrap();
     let event = receiving.recv_event_async();
     let event = futures::executor::block_on(event).unwrap();
     assert_eq!(event, SubscriptionEvent::Subscribed("a".into()));
@@ -139,7 +139,7 @@ fn publishers_and_subscribers_split() {
     let (mut sending, mut receiving) = xsub.split();
     sending.send(Message::from(&b"\x01b"[..])).unwrap();
     publisher.wait_for_subscribers_of("b", 1, LONG).unwrap();
-    receiving.subscribe("c");
+    receiving.subscribe("c").unwrap();
     publisher.wait_for_subscribers_of("c", 1, LONG).unwrap();
     publisher.send("b").unwrap();
     publisher.send("c").unwrap();
@@ -175,7 +175,7 @@ fn the_sending_part_waits_for_peers_and_subscribers() {
             // It is not in the way of the other part, nor that in its.
             assert!(!waiting.is_done());
             let mut sub = Sub::builder().connect(&endpoint).unwrap();
-            sub.subscribe(topic);
+            sub.subscribe(topic).unwrap();
             let event = receiving.recv_event().unwrap();
             assert_eq!(event, SubscriptionEvent::Subscribed(topic.into()));
             subs.push(sub);

@@ -349,7 +349,7 @@ fn request_and_reply(net: Net) {
 fn publish_and_subscribe(net: Net) {
     let mut publisher = Pub::builder().no_drop(true).bind(net.fresh()).unwrap();
     let mut sub = Sub::new();
-    sub.subscribe("a");
+    sub.subscribe("a").unwrap();
     sub.connect(&publisher.bound_endpoints()[0]).unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     let sender = task(move || {

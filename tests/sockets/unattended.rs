@@ -22,7 +22,7 @@ fn come_and_go(monitor: &mut Monitor, mut peer: impl FnMut()) {
 
 fn subscriber(endpoint: &Endpoint) -> Sub {
     let mut sub = Sub::new();
-    sub.subscribe("");
+    sub.subscribe("").unwrap();
     sub.connect(endpoint).unwrap();
     sub
 }

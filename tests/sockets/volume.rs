@@ -89,7 +89,7 @@ fn a_million_pushed(net: Net) {
 fn a_million_published(net: Net) {
     let mut publisher = Pub::builder().no_drop(true).bind(net.fresh()).unwrap();
     let mut sub = Sub::new();
-    sub.subscribe("");
+    sub.subscribe("").unwrap();
     sub.connect(&publisher.bound_endpoints()[0]).unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     let sender = task(move || {
@@ -109,7 +109,7 @@ fn slow_subscribers_lose_what_is_counted(net: Net) {
     const PUBLISHED: u32 = 200_000;
     let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
     let mut sub = Sub::new();
-    sub.subscribe("");
+    sub.subscribe("").unwrap();
     sub.connect(&publisher.bound_endpoints()[0]).unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     for n in 0..PUBLISHED {
@@ -211,7 +211,7 @@ fn a_receiver_that_reads_in_bursts(net: Net) {
 fn a_subscriber_that_reads_in_bursts(net: Net) {
     let mut publisher = Pub::builder().no_drop(true).bind(net.fresh()).unwrap();
     let mut sub = Sub::new();
-    sub.subscribe("");
+    sub.subscribe("").unwrap();
     sub.connect(&publisher.bound_endpoints()[0]).unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     let stuck = Arc::new(AtomicBool::new(false));
@@ -319,7 +319,7 @@ fn a_hundred_subscribers(net: Net) {
     let mut subs: Vec<_> = (0..PEERS)
         .map(|_| {
             let mut sub = Sub::builder().connect(endpoint).unwrap();
-            sub.subscribe("");
+            sub.subscribe("").unwrap();
             sub
         })
         .collect();

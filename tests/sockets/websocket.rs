@@ -248,7 +248,7 @@ fn subscriptions_are_messages() {
 
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut sub = Sub::new();
-    sub.subscribe("a");
+    sub.subscribe("a").unwrap();
     let at = listener.local_addr().unwrap();
     sub.connect(format!("ws://{at}")).unwrap();
     let (mut peer, request) = Peer::accept(&listener, "ZWS2.0/NULL");
@@ -275,6 +275,20 @@ fn another_path_is_refused() {
     });
     pull.unbind(&endpoint).unwrap();
     assert!(TcpStream::connect(endpoint.socket_addr().unwrap()).is_err());
+}
+
+#[test]
+fn any_path_is_served_if_peers_are_forgiven() {
+    let pull = Pull::builder().lenient_peers(true);
+    let (mut pull, endpoint) = pull.bound(format!("ws://127.0.0.1:*{PATH}")).unwrap();
+    let port = endpoint.port().unwrap();
+    for path in [PATH, "/", "/other?x=y"] {
+        let mut push = Push::new();
+        push.connect(format!("ws://127.0.0.1:{port}{path}"))
+            .unwrap();
+        push.send(path).unwrap();
+        assert_eq!(pull.recv_timeout(LONG).unwrap().as_bytes(), path.as_bytes());
+    }
 }
 
 /// An orderly end is told with a close frame, behind everything that was sent, by either side.

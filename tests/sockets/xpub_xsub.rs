@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sinew::{
-    ManualError, Message, Pub, RecvError, SendFailure, SocketBuilder, Sub, SubscriptionEvent, XPub,
-    XSub,
+    ManualError, Message, Pub, RecvError, SendFailure, SocketBuilder, Sub, SubscribeError,
+    SubscriptionEvent, XPub, XSub,
 };
 
 use crate::support::{await_true, Net, KINDS, LONG, SHORT, STREAMS};
@@ -41,7 +41,7 @@ fn off(topic: &str) -> SubscriptionEvent {
 /// Makes sure that everything before has been told.
 #[track_caller]
 fn fence(xpub: &mut XPub, sub: &mut Sub) {
-    sub.subscribe("fence");
+    sub.subscribe("fence").unwrap();
     sub.unsubscribe("fence");
     expect(xpub, &[on("fence"), off("fence")]);
 }
@@ -52,11 +52,11 @@ fn the_first_and_the_last_are_told() {
         let mut xpub = bound(net, |b| b);
         let mut one = sub(&xpub);
         let mut two = sub(&xpub);
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
-        two.subscribe("A");
-        one.subscribe("A");
-        two.subscribe("B");
+        two.subscribe("A").unwrap();
+        one.subscribe("A").unwrap();
+        two.subscribe("B").unwrap();
         expect(&mut xpub, &[on("B")]);
         fence(&mut xpub, &mut one);
         xpub.send("A1").unwrap();
@@ -84,11 +84,11 @@ fn verbose_tells_every_subscription() {
     for &net in KINDS {
         let mut xpub = bound(net, |b| b.verboser(true).verbose(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
-        two.subscribe("A");
+        two.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         one.unsubscribe("A");
         one.unsubscribe("A");
@@ -103,14 +103,14 @@ fn verboser_tells_every_end_too() {
     for &net in KINDS {
         let mut xpub = bound(net, |b| b.verboser(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
-        two.subscribe("A");
-        two.subscribe("A");
+        two.subscribe("A").unwrap();
+        two.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A"), on("A")]);
         one.unsubscribe("A");
         expect(&mut xpub, &[off("A")]);
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         // What is lost with a peer is told though others hold it.
         drop(one);
@@ -133,7 +133,7 @@ fn a_cancellation_that_matches_nothing_is_told() {
         expect(&mut xpub, &[off("never")]);
         // Not while others hold it: an upstream publisher would take it for their end.
         let mut other = sub(&xpub);
-        other.subscribe("held");
+        other.subscribe("held").unwrap();
         expect(&mut xpub, &[on("held")]);
         xsub.unsubscribe("held");
         fence(&mut xpub, &mut other);
@@ -147,22 +147,22 @@ fn by_hand_the_application_decides() {
         let mut xpub = bound(net, |b| b.manual(true));
         assert_eq!(xpub.subscribe("nobody"), Ok(false));
         let mut one = sub(&xpub);
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         // It has had no effect.
         assert_eq!(xpub.subscriber_count("A"), 0);
         assert_eq!(xpub.subscribe("XA"), Ok(true));
         let mut two = sub(&xpub);
-        two.subscribe("A");
+        two.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         assert_eq!(xpub.subscribe("XB"), Ok(true));
         xpub.send("A").unwrap();
         xpub.send("XA").unwrap();
         xpub.send("XB").unwrap();
         // SUB filters what it did not ask for.
-        one.subscribe("X");
+        one.subscribe("X").unwrap();
         expect(&mut xpub, &[on("X")]);
-        two.subscribe("X");
+        two.subscribe("X").unwrap();
         expect(&mut xpub, &[on("X")]);
         assert_eq!(one.recv().unwrap(), Message::from("XA"), "{net:?}");
         assert_eq!(two.recv().unwrap(), Message::from("XB"));
@@ -189,15 +189,18 @@ fn by_hand_limits_hold() {
         b.manual(true).max_topics(2).max_topic_length(3)
     });
     let mut one = sub(&xpub);
-    one.subscribe("A");
+    one.subscribe("A").unwrap();
     expect(&mut xpub, &[on("A")]);
     assert_eq!(
         xpub.subscribe("long"),
-        Err(ManualError::TopicTooLong { len: 4 })
+        Err(ManualError::TopicTooLong { len: 4, limit: 3 })
     );
     assert_eq!(xpub.subscribe("1"), Ok(true));
     assert_eq!(xpub.subscribe("2"), Ok(true));
-    assert_eq!(xpub.subscribe("3"), Err(ManualError::TooManyTopics));
+    assert_eq!(
+        xpub.subscribe("3"),
+        Err(ManualError::TooManyTopics { limit: 2 })
+    );
 }
 
 #[test]
@@ -205,11 +208,11 @@ fn the_last_value_goes_to_who_has_just_come() {
     for &net in KINDS {
         let mut xpub = bound(net, |b| b.manual_last_value(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
-        one.subscribe("A");
+        one.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         xpub.subscribe("A").unwrap();
         xpub.send("A for the first").unwrap();
-        two.subscribe("A");
+        two.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         xpub.subscribe("A").unwrap();
         xpub.send("A for the second").unwrap();
@@ -221,7 +224,7 @@ fn the_last_value_goes_to_who_has_just_come() {
             assert_eq!(two.recv().unwrap(), Message::from(text), "{net:?}");
         }
         // Only if it matches; the selection is used up all the same.
-        one.subscribe("B");
+        one.subscribe("B").unwrap();
         expect(&mut xpub, &[on("B")]);
         xpub.send("B").unwrap();
         assert_eq!(xpub.stats().dropped_unmatched, 1);
@@ -236,7 +239,7 @@ fn the_news_that_a_peer_has_left_keeps_no_message_from_the_others() {
         let mut xpub = bound(net, |b| b.manual_last_value(true));
         let (mut one, mut two) = (sub(&xpub), sub(&xpub));
         for sub in [&mut one, &mut two] {
-            sub.subscribe("A");
+            sub.subscribe("A").unwrap();
             expect(&mut xpub, &[on("A")]);
             xpub.subscribe("A").unwrap();
             xpub.send("A, the last value").unwrap();
@@ -263,7 +266,7 @@ fn a_welcome_is_the_first_message() {
                 .unwrap();
             let mut subs = [Sub::new(), Sub::new()];
             for sub in &mut subs {
-                sub.subscribe("");
+                sub.subscribe("").unwrap();
             }
             let [greeted, other] = &mut subs;
             if connects {
@@ -284,7 +287,7 @@ fn a_welcome_is_the_first_message() {
         // What the peer did not subscribe to it filters.
         let mut xpub = bound(net, |b| b.welcome_message(Message::from("Welcome")));
         let mut picky = sub(&xpub);
-        picky.subscribe("hello");
+        picky.subscribe("hello").unwrap();
         expect(&mut xpub, &[on("hello")]);
         xpub.send("hello").unwrap();
         assert_eq!(picky.recv().unwrap(), Message::from("hello"));
@@ -297,7 +300,7 @@ fn no_drop_waits_for_every_receiver() {
         let mut xpub = bound(net, |b| b.no_drop(true).send_hwm(2));
         let endpoint = xpub.bound_endpoints()[0].clone();
         let mut slow = Sub::builder().recv_hwm(2).connect(&endpoint).unwrap();
-        slow.subscribe("A");
+        slow.subscribe("A").unwrap();
         expect(&mut xpub, &[on("A")]);
         let body = vec![b'A'; 1 << 20];
         let mut sent = 0;
@@ -379,7 +382,7 @@ fn subscriptions_of_an_xsub_count() {
                 .verbose_unsubscribe(verbose)
                 .connect(&xpub.bound_endpoints()[0])
                 .unwrap();
-            xsub.subscribe("A");
+            xsub.subscribe("A").unwrap();
             xsub.send("\u{1}A").unwrap();
             assert_eq!(xsub.topic_count(), 1);
             expect(&mut xpub, &[on("A")]);
@@ -388,7 +391,7 @@ fn subscriptions_of_an_xsub_count() {
             assert!(xsub.unsubscribe("A"));
             assert_eq!(xsub.topic_count(), 0);
             assert!(!xsub.unsubscribe("B"));
-            xsub.subscribe("end");
+            xsub.subscribe("end").unwrap();
             // The repetition may have been told in one with the first, if both were before the connection.
             let mut told = Vec::new();
             while told.last() != Some(&on("end")) {
@@ -416,7 +419,7 @@ fn subscriptions_and_messages_may_be_mixed() {
             xsub.wait_for_peers(1, LONG).unwrap();
             xsub.send(Message::multipart(["\u{1}A", "x", "\u{1}B", "y"]))
                 .unwrap();
-            xsub.subscribe("end");
+            xsub.subscribe("end").unwrap();
             expect(&mut xpub, &[on("A")]);
             // With the option the second is part of a message; this XPUB looks at every frame.
             let mut rest = Vec::new();
@@ -465,7 +468,7 @@ fn subscriptions_are_told_again_before_anything_else() {
         xsub.connect(&endpoint).unwrap();
         // Far more than a pipe holds.
         for n in 0..3000 {
-            xsub.subscribe(format!("{n:04}"));
+            xsub.subscribe(format!("{n:04}")).unwrap();
         }
         for round in 0..3 {
             xsub.send("first message").unwrap();
@@ -502,8 +505,8 @@ fn matching_can_be_inverted() {
         let sub = || Sub::builder().invert_matching(true).connect(&endpoint);
         let mut without = sub().unwrap();
         let mut all = sub().unwrap();
-        without.subscribe("A");
-        without.subscribe("AB");
+        without.subscribe("A").unwrap();
+        without.subscribe("AB").unwrap();
         publisher.wait_for_subscribers(1, LONG).unwrap();
         publisher.wait_for_peers(2, LONG).unwrap();
         publisher.wait_for_subscribers_of("X", 2, LONG).unwrap();
@@ -523,7 +526,7 @@ fn matching_can_be_inverted() {
         let mut plain = Pub::builder().bind(net.fresh()).unwrap();
         without.connect(&plain.bound_endpoints()[0]).unwrap();
         plain.wait_for_subscribers_of("A", 1, LONG).unwrap();
-        without.subscribe("");
+        without.subscribe("").unwrap();
         plain.wait_for_subscribers_of("", 1, LONG).unwrap();
         plain.send("C").unwrap();
         assert_eq!(without.recv_timeout(SHORT), Err(RecvError::Timeout));
@@ -539,12 +542,12 @@ fn a_sub_may_tell_every_cancellation() {
                 .verbose_unsubscribe(verbose)
                 .connect(&publisher.bound_endpoints()[0])
                 .unwrap();
-            sub.subscribe("A");
-            sub.subscribe("A");
+            sub.subscribe("A").unwrap();
+            sub.subscribe("A").unwrap();
             assert_eq!(sub.topic_count(), 1);
             publisher.wait_for_subscribers_of("A", 1, LONG).unwrap();
             assert!(sub.unsubscribe("A"));
-            sub.subscribe("fence");
+            sub.subscribe("fence").unwrap();
             publisher.wait_for_subscribers_of("fence", 1, LONG).unwrap();
             // It is one to the publisher, who holds a topic once.
             let left = usize::from(!verbose);
@@ -561,12 +564,12 @@ fn events_that_wait_are_put_together() {
     for &net in KINDS {
         let mut xpub = bound(net, |b| b.recv_hwm(4));
         let mut sub = sub(&xpub);
-        sub.subscribe("kept");
+        sub.subscribe("kept").unwrap();
         for n in 0..1000 {
-            sub.subscribe(format!("passing {n}"));
+            sub.subscribe(format!("passing {n}")).unwrap();
             sub.unsubscribe(format!("passing {n}"));
         }
-        sub.subscribe("last");
+        sub.subscribe("last").unwrap();
         xpub.wait_for_subscribers_of("last", 1, LONG).unwrap();
         let mut held = std::collections::BTreeSet::new();
         let mut count = 0;
@@ -596,9 +599,9 @@ fn a_broker_of_the_two_hands_everything_on() {
         let mut publisher = Pub::builder().connect(&front.bound_endpoints()[0]).unwrap();
         let mut one = sub(&back);
         let mut two = sub(&back);
-        one.subscribe("A");
-        two.subscribe("A");
-        two.subscribe("B");
+        one.subscribe("A").unwrap();
+        two.subscribe("A").unwrap();
+        two.subscribe("B").unwrap();
         while publisher.topic_count() < 2 || back.subscriber_count("A") < 2 {
             if let Ok(event) = back.recv_timeout(SHORT) {
                 front.send(event).unwrap();
@@ -623,4 +626,75 @@ fn a_broker_of_the_two_hands_everything_on() {
         await_true("the end of B arrives", || publisher.topic_count() == 1);
         assert_eq!(publisher.subscriber_count("A"), 1, "{net:?}");
     }
+}
+
+/// What a publisher with default options would end the connection for, again and again.
+#[test]
+fn a_subscription_beyond_what_publishers_accept_is_an_error_and_changes_nothing() {
+    const MOST: usize = 65_536;
+    let too_long = SubscribeError::TopicTooLong {
+        len: MOST + 1,
+        limit: MOST,
+    };
+    for &net in KINDS {
+        let mut publisher = Pub::builder().bind(net.fresh()).unwrap();
+        let at = publisher.bound_endpoints().remove(0);
+        let mut sub = Sub::builder().recv_timeout(LONG).connect(&at).unwrap();
+        let mut xsub = XSub::builder().recv_timeout(LONG).connect(&at).unwrap();
+        assert_eq!(sub.subscribe([b'a'; MOST + 1]), Err(too_long), "{net:?}");
+        assert_eq!(xsub.subscribe([b'a'; MOST + 1]), Err(too_long));
+        // None of a message: what is too long is found before anything is done.
+        let frames = [vec![1, b'b'], vec![1; MOST + 2]];
+        let error = xsub.send(Message::multipart(frames.clone())).unwrap_err();
+        assert_eq!(error.reason(), SendFailure::Subscribe(too_long));
+        assert_eq!(error.into_message(), Message::multipart(frames));
+        assert_eq!((sub.topic_count(), xsub.topic_count()), (0, 0));
+        assert!(!sub.unsubscribe([b'a'; MOST + 1]));
+
+        // The longest there may be is accepted, and the connection is there.
+        sub.subscribe([b'a'; MOST]).unwrap();
+        let marked = [&[1][..], &[b'a'; MOST]].concat();
+        xsub.send(marked).unwrap();
+        publisher.wait_for_subscribers(2, LONG).unwrap();
+        publisher.send([b'a'; MOST]).unwrap();
+        assert_eq!(sub.recv().unwrap().as_bytes().len(), MOST, "{net:?}");
+        assert_eq!(xsub.recv().unwrap().as_bytes().len(), MOST);
+        assert_eq!(publisher.stats().disconnects, 0);
+    }
+}
+
+#[test]
+fn a_subscriber_has_limits_of_its_own() {
+    let options = || Sub::builder().max_topics(2).max_topic_length(3);
+    let mut sub = options().build().unwrap();
+    sub.subscribe("a").unwrap();
+    sub.subscribe("abc").unwrap();
+    sub.subscribe("abc")
+        .expect("one that there is takes no room");
+    let too_many = SubscribeError::TooManyTopics { limit: 2 };
+    assert_eq!(sub.subscribe("b"), Err(too_many));
+    assert_eq!(sub.topic_count(), 2);
+    let too_long = SubscribeError::TopicTooLong { len: 4, limit: 3 };
+    assert_eq!(sub.subscribe("abcd"), Err(too_long));
+    assert!(sub.unsubscribe("a"));
+    sub.subscribe("b").unwrap();
+
+    let mut xsub = XSub::builder().max_topics(1).build().unwrap();
+    xsub.send(Message::multipart([[1, b'a'], [0, b'a'], [1, b'b']]))
+        .unwrap();
+    let error = xsub.send([1, b'c']).unwrap_err();
+    let too_many = SubscribeError::TooManyTopics { limit: 1 };
+    assert_eq!(error.reason(), SendFailure::Subscribe(too_many));
+    assert_eq!(xsub.topic_count(), 1);
+
+    // All together, with a limit on each that lets one through.
+    let mut sub = Sub::builder().max_topic_length(64 << 20).build().unwrap();
+    sub.subscribe(vec![b'a'; 60 << 20]).unwrap();
+    let error = sub.subscribe(vec![b'b'; 5 << 20]).unwrap_err();
+    let limit = 64 << 20;
+    let octets = 65 << 20;
+    assert_eq!(error, SubscribeError::TooManyOctets { octets, limit });
+    // What is taken back leaves its room.
+    assert!(sub.unsubscribe(vec![b'a'; 60 << 20]));
+    sub.subscribe(vec![b'b'; 5 << 20]).unwrap();
 }

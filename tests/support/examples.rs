@@ -2,8 +2,12 @@
 //! that its README ends with.
 
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::process::Running;
 
@@ -54,6 +58,19 @@ impl Example {
         let lines = self.lines_of_code();
         assert_eq!(lines > SHORT, longer, "{name}: {lines} lines of code");
         assert!(lines <= LONG, "{name}: {lines} lines of code");
+        let options = self.options();
+        self.check_misuse("--no-such-option", "x");
+        for (option, metavar) in &options {
+            // One without a value.
+            let Some(metavar) = metavar else { continue };
+            if metavar == "N" {
+                self.check_misuse(option, "word");
+                // A seed may be any number.
+                if option != "--seed" {
+                    self.check_misuse(option, "0");
+                }
+            }
+        }
         self.check_output(&[]);
         if self.has_chaos() {
             for seed in 0..schedules() {
@@ -67,6 +84,29 @@ impl Example {
         let begin = format!("usage: {}", self.name);
         assert!(usage[0].starts_with(&begin), "{usage:?}");
         usage.iter().any(|line| line.contains("--chaos"))
+    }
+
+    /// The options that its usage names, and what it calls their values.
+    fn options(&self) -> Vec<(String, Option<String>)> {
+        let usage = example(&self.name, &["--help"]).finish();
+        let options = usage[0].split('[').skip(1).filter_map(|rest| {
+            let option = rest.split(']').next()?;
+            let (name, value) = option
+                .split_once(' ')
+                .map_or((option, None), |(name, value)| (name, Some(value)));
+            name.starts_with("--")
+                .then(|| (name.to_owned(), value.map(str::to_owned)))
+        });
+        options.collect()
+    }
+
+    /// It does not begin with that, and says in plain words what is wrong.
+    fn check_misuse(&self, option: &str, value: &str) {
+        let name = &self.name;
+        let (code, said) = misused(name, &[option, value]);
+        assert_ne!(code, Some(0), "{name} {option} {value}");
+        let plain = said.contains(option) && said.contains("see --help") && !said.contains('{');
+        assert!(plain, "{name} {option} {value}: {said}");
     }
 
     fn readme(&self) -> String {
@@ -113,6 +153,36 @@ pub(crate) fn example(name: &str, args: &[&str]) -> Running {
     );
     Running::start(Command::new(path).args(args))
 }
+
+/// How an example ends that was given what makes no sense, and what it says on standard error.
+fn misused(name: &str, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(directory().join(name));
+    let mut child = command
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut said = String::new();
+    let mut error = child.stderr.take().expect("it is piped");
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        // What cannot be read says nothing.
+        let _ = error.read_to_string(&mut said);
+        let _ = tell.send(said);
+    });
+    let said = told.recv_timeout(WATCHDOG);
+    let said = said.unwrap_or_else(|_| {
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("{name} {args:?}: does not end");
+    });
+    (child.wait().expect("it is our child").code(), said)
+}
+
+/// Reached only if something hangs.
+const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// Cargo puts examples beside the directory of the test programmes.
 fn directory() -> PathBuf {

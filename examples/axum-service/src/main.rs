@@ -14,6 +14,7 @@ use axum::routing::get;
 use axum::Router;
 use pico_args::Arguments;
 use sinew::{Rep, RequestError, RequestOptions, Requester, SendFailure};
+use tokio::net::{TcpListener, TcpSocket};
 
 type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -50,7 +51,7 @@ async fn serve(listen: SocketAddr, workers: usize) -> Result {
         .route("/once/{n}", get(once))
         .route("/soon/{n}", get(soon))
         .with_state(requester.clone());
-    let listener = tokio::net::TcpListener::bind(listen).await?;
+    let listener = listen_to(listen)?;
     println!("http://{}", listener.local_addr()?);
     println!("{endpoint}");
     axum::serve(listener, service)
@@ -65,6 +66,20 @@ async fn serve(listen: SocketAddr, workers: usize) -> Result {
         stats.messages_sent, stats.messages_received
     );
     Ok(())
+}
+
+/// Clients that have connected and were not accepted yet. `TcpListener::bind` allows 128; of a thousand that come
+/// at once the kernel then resets one now and then.
+const BACKLOG: u32 = 4096;
+
+fn listen_to(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// What a worker does may be done twice: one that is lost, or takes too long, is replaced by the next.

@@ -45,10 +45,14 @@ pub(crate) fn encode_pong(out: &mut BytesMut, context: &[u8]) {
     out.put_slice(context);
 }
 
-/// Parses the data of a `PING`, whose context may have so many octets.
-pub(crate) fn parse_ping(data: &[u8], limit: usize) -> Result<Ping, ProtocolError> {
+/// Parses the data of a `PING`, whose context may have so many octets. `cut`: of a longer one those come first.
+pub(crate) fn parse_ping(data: &[u8], limit: usize, cut: bool) -> Result<Ping, ProtocolError> {
     let [high, low, context @ ..] = data else {
         return Err(Malformed::Ping { len: data.len() }.into());
+    };
+    let context = match cut {
+        true => &context[..context.len().min(limit)],
+        false => context,
     };
     if context.len() > limit {
         return Err(Malformed::PingContext { len: context.len() }.into());
@@ -94,7 +98,7 @@ mod tests {
         }
         assert_eq!(ttl_ticks(Duration::MAX), 65_535);
         assert_eq!(
-            parse_ping(b"\xff\xff", MAX_CONTEXT).unwrap().ttl,
+            parse_ping(b"\xff\xff", MAX_CONTEXT, false).unwrap().ttl,
             Duration::from_millis(6_553_500)
         );
     }
@@ -104,7 +108,7 @@ mod tests {
         for len in 0..=MAX_CONTEXT {
             let mut data = vec![0, 3];
             data.extend((0..len).map(|i| i as u8));
-            let ping = parse_ping(&data, MAX_CONTEXT).unwrap();
+            let ping = parse_ping(&data, MAX_CONTEXT, false).unwrap();
             assert_eq!(ping.ttl, Duration::from_millis(300));
             let mut out = BytesMut::new();
             encode_pong(&mut out, &ping.context);
@@ -118,14 +122,15 @@ mod tests {
     fn short_and_long_data_are_malformed() {
         for data in [&b""[..], b"\x01"] {
             assert_eq!(
-                parse_ping(data, MAX_CONTEXT),
+                parse_ping(data, MAX_CONTEXT, true),
                 Err(Malformed::Ping { len: data.len() }.into())
             );
         }
         assert_eq!(
-            parse_ping(&[0; 19], 16),
+            parse_ping(&[0; 19], 16, false),
             Err(Malformed::PingContext { len: 17 }.into())
         );
+        assert_eq!(parse_ping(&[0; 19], 16, true).unwrap().context.len(), 16);
         assert_eq!(
             check_pong(&[0; 17]),
             Err(Malformed::PongContext { len: 17 }.into())

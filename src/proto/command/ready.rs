@@ -75,11 +75,28 @@ pub(crate) fn check_identity(identity: &[u8], ours: SocketType) -> Result<(), Pr
     Ok(())
 }
 
-/// What the peer's properties say about it, if a socket of type `ours` may talk to it.
+/// The type of this name, if a socket of type `ours` may talk to it.
+fn check_type(name: &[u8], ours: SocketType) -> Result<SocketType, ProtocolError> {
+    let Some(theirs) = SocketType::from_name(name) else {
+        return Err(Incompatible::SocketTypeUnknown {
+            ours,
+            theirs: PeerName::new(name),
+        }
+        .into());
+    };
+    if !ours.is_compatible_with(theirs) {
+        return Err(Incompatible::SocketType { ours, theirs }.into());
+    }
+    Ok(theirs)
+}
+
+/// What the peer's properties say about it, if a socket of type `ours` may talk to it. `untyped`: also if it does not say
+/// of what type it is.
 pub(crate) fn parse_ready(
     data: &[u8],
     version: Version,
     ours: SocketType,
+    untyped: bool,
 ) -> Result<PeerInfo, ProtocolError> {
     let mut socket_type = None;
     let mut identity = None;
@@ -99,24 +116,16 @@ pub(crate) fn parse_ready(
         }
     }
 
-    let Some(name) = socket_type else {
-        return Err(Incompatible::SocketTypeMissing { ours }.into());
+    let socket_type = match socket_type {
+        Some(name) => Some(check_type(name, ours)?),
+        None if untyped => None,
+        None => return Err(Incompatible::SocketTypeMissing { ours }.into()),
     };
-    let Some(theirs) = SocketType::from_name(name) else {
-        return Err(Incompatible::SocketTypeUnknown {
-            ours,
-            theirs: PeerName::new(name),
-        }
-        .into());
-    };
-    if !ours.is_compatible_with(theirs) {
-        return Err(Incompatible::SocketType { ours, theirs }.into());
-    }
     let identity = identity.unwrap_or_default();
     check_identity(identity, ours)?;
     Ok(PeerInfo {
         version,
-        socket_type: Some(theirs),
+        socket_type,
         identity: Bytes::copy_from_slice(identity),
         properties: others
             .into_iter()
@@ -199,7 +208,7 @@ mod tests {
             ("x-K", b"2"),
             ("Resource", b"r"),
         ]);
-        let peer = parse_ready(&data, Version::V3_1, SocketType::Router).unwrap();
+        let peer = parse_ready(&data, Version::V3_1, SocketType::Router, false).unwrap();
         assert_eq!(peer.socket_type, Some(SocketType::Dealer));
         assert_eq!(peer.identity, "a");
         assert_eq!(
@@ -219,7 +228,7 @@ mod tests {
             ("peer-address", b"127.0.0.1"),
             ("Routing-Id", b"x"),
         ]);
-        let peer = parse_ready(&data, Version::V3_0, SocketType::Pull).unwrap();
+        let peer = parse_ready(&data, Version::V3_0, SocketType::Pull, false).unwrap();
         assert_eq!(peer.properties, []);
     }
 
@@ -229,7 +238,7 @@ mod tests {
             let strict = ours != SocketType::Dealer;
             let parse = |identity: &[u8]| {
                 let data = data(&[("Socket-Type", b"DEALER"), ("Identity", identity)]);
-                parse_ready(&data, Version::V3_1, ours)
+                parse_ready(&data, Version::V3_1, ours, false)
             };
             assert!(parse(&[1; 255]).is_ok());
             assert!(parse(b"").is_ok());
@@ -243,7 +252,7 @@ mod tests {
     #[test]
     fn a_missing_identity_is_empty() {
         let data = data(&[("Socket-Type", b"DEALER")]);
-        let peer = parse_ready(&data, Version::V3_1, SocketType::Router).unwrap();
+        let peer = parse_ready(&data, Version::V3_1, SocketType::Router, false).unwrap();
         assert!(peer.identity.is_empty());
     }
 
@@ -252,7 +261,7 @@ mod tests {
         for ours in SocketType::ALL {
             for theirs in SocketType::ALL {
                 let data = data(&[("Socket-Type", theirs.name().as_bytes())]);
-                let result = parse_ready(&data, Version::V3_1, ours);
+                let result = parse_ready(&data, Version::V3_1, ours, false);
                 if ours.is_compatible_with(theirs) {
                     assert_eq!(result.unwrap().socket_type, Some(theirs));
                 } else {
@@ -287,7 +296,7 @@ mod tests {
             prop_assert_eq!(header.header_len + header.body_len, frame.len());
             let command = RawCommand::parse(&frame[header.header_len..]).unwrap();
             prop_assert_eq!(command.name, READY);
-            let peer = parse_ready(command.data, Version::V3_1, SocketType::Router).unwrap();
+            let peer = parse_ready(command.data, Version::V3_1, SocketType::Router, false).unwrap();
             prop_assert_eq!(&peer.identity[..], &identity[..]);
             let sorted: Vec<_> = properties
                 .into_iter()

@@ -45,13 +45,16 @@ proptest! {
     fn any_handshake(
         ours in socket_type(),
         greeted in any::<bool>(),
+        lenient in any::<bool>(),
         rest in octets(),
         split in 1usize..40,
     ) {
         let mut input = if greeted { greeting(0, 1, "NULL") } else { vec![] };
         input.extend_from_slice(&rest);
         let run = |split: usize| {
-            let mut connection = Connection::new(Arc::new(ConnectionConfig::new(ours)), Opening::Stream, origin());
+            let mut config = ConnectionConfig::new(ours);
+            config.lenient_peers = lenient;
+            let mut connection = Connection::new(Arc::new(config), Opening::Stream, origin());
             let mut result = Ok(());
             let mut sent = BytesMut::new();
             for piece in input.chunks(split) {

@@ -78,7 +78,7 @@ impl RecvHalf {
 
     pub(super) fn wait_until(&mut self, deadline: Option<Instant>) -> bool {
         self.adopt_links();
-        if self.pump() || self.spin(deadline) || self.arm() {
+        if self.pump() || self.spin(deadline) || self.follow(deadline) || self.arm() {
             return true;
         }
         let in_time = || deadline.map_or(true, |deadline| clock::now() < deadline);
@@ -130,9 +130,28 @@ impl RecvHalf {
             if let Some(caller) = &mut self.caller {
                 caller.expect_input();
             }
-            self.port.inbound.is_pending() || self.pump() || self.look()
+            // Who only interrupts the wait leaves no mail.
+            self.port.inbound.is_pending()
+                || self.port.inbound.event().take()
+                || self.pump()
+                || self.look()
         });
         self.spin = spin;
+        found
+    }
+
+    /// Waits a moment for more of a stream, if all senders are in this process. Who waits for answers looks for them at
+    /// once.
+    fn follow(&mut self, deadline: Option<Instant>) -> bool {
+        if !self.linked.is_empty() || !matches!(self.spin, Spin::Off) {
+            return false;
+        }
+        let came = self.port.counters.messages_received.load(Ordering::Relaxed);
+        let mut follow = std::mem::take(&mut self.follow);
+        let found = follow.look(came, deadline, || {
+            self.port.inbound.is_pending() || self.look()
+        });
+        self.follow = follow;
         found
     }
 

@@ -13,7 +13,7 @@ const INPROC: &[&str] = &["inproc"];
 receives!(receives_of_sub, COUNT, TRANSPORTS, |endpoint| {
     let every = XPub::builder().manual(true).no_drop(true).build().unwrap();
     let (mut every, mut sub) = joined!(endpoint, every, Sub::new());
-    sub.subscribe([0]);
+    sub.subscribe([0]).unwrap();
     every.recv_event().unwrap();
     every.subscribe("").unwrap();
     (sub, move |n| {
@@ -25,7 +25,7 @@ receives!(receives_of_sub, COUNT, TRANSPORTS, |endpoint| {
 receives!(receives_of_xsub, COUNT, TRANSPORTS, |endpoint| {
     let publisher = Pub::builder().no_drop(true).build().unwrap();
     let (mut publisher, mut xsub) = joined!(endpoint, publisher, XSub::new());
-    xsub.subscribe("");
+    xsub.subscribe("").unwrap();
     publisher.wait_for_subscribers(1, LONG).unwrap();
     (xsub, move |n| publisher.send(numbered(n)).unwrap())
 }, |mut xsub| blocking: xsub.recv_timeout(LONG), future: xsub.recv_async(),
@@ -44,7 +44,7 @@ receives!(receives_of_dish, COUNT, TRANSPORTS, |endpoint| {
 fn subscribed(endpoint: &str) -> (XPub, impl FnMut(u32) + Send + 'static) {
     let xpub = XPub::builder().recv_hwm(u64::from(COUNT)).build().unwrap();
     let (xpub, mut sub) = joined!(endpoint.to_owned(), xpub, Sub::new());
-    (xpub, move |n| sub.subscribe(numbered(n)))
+    (xpub, move |n| sub.subscribe(numbered(n)).unwrap())
 }
 
 fn topic_of(event: SubscriptionEvent) -> u32 {
@@ -75,7 +75,7 @@ receives!(receives_of_xpub, COUNT, TRANSPORTS, |endpoint| { subscribed(&endpoint
 fn both(endpoint: &Endpoint) -> impl FnMut() -> Message + Send + 'static {
     let mut subs = [(); 2].map(|()| {
         let mut sub = Sub::builder().recv_hwm(2).connect(endpoint).unwrap();
-        sub.subscribe("");
+        sub.subscribe("").unwrap();
         sub
     });
     move || {

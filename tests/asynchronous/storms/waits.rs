@@ -117,7 +117,7 @@ fn peers_subscribers_and_members() {
                 }
                 come_after!({
                         let mut sub = Sub::new();
-                        sub.subscribe("t");
+                        sub.subscribe("t").unwrap();
                         sub.connect(&of_publisher).unwrap();
                         let mut dish = Dish::new();
                         dish.join("g").unwrap();
@@ -126,7 +126,7 @@ fn peers_subscribers_and_members() {
                         (sub, dish, rep)
                     };
                     publisher.wait_for_peers_async(n),
-                    requester.wait_for_peers_async(n),
+                    async { requester.wait_for_peers_async(n).await.unwrap() },
                     publisher.wait_for_subscribers_async(n),
                     publisher.wait_for_subscribers_of_async("t", n),
                     radio.wait_for_peers_async(n),

@@ -61,8 +61,8 @@ pub(in crate::proto) struct Upgrade {
 
 #[derive(Debug)]
 enum Role {
-    /// Waits for a request for this path.
-    Server { path: Box<str> },
+    /// Waits for a request for this path; `None` for any.
+    Server { path: Option<Box<str>> },
     /// Has asked with this key.
     Client { key: Box<str> },
 }
@@ -75,12 +75,25 @@ pub(in crate::proto) struct Upgraded {
     pub(in crate::proto) response: Option<Vec<u8>>,
 }
 
+/// The value of the header `Host`: without the port that is the default, and without the zone of an IPv6
+/// address, which is of no meaning to another host and must not be sent (RFC 6874, section 4; RFC 4007, section 6).
+fn host_header(target: &str) -> String {
+    let host = target.strip_suffix(":80").unwrap_or(target);
+    // Only the zone has a `%`: it stands in the brackets of the address.
+    match (host.find('%'), host.find(']')) {
+        (Some(zone), Some(end)) if zone < end => [&host[..zone], &host[end..]].concat(),
+        _ => host.to_owned(),
+    }
+}
+
 impl Upgrade {
-    /// Of a side that accepted a connection at an endpoint with this path.
-    pub(in crate::proto) fn server(path: &str) -> Self {
+    /// Of a side that accepted a connection at an endpoint with this path, or which serves any.
+    pub(in crate::proto) fn server(path: Option<&str>) -> Self {
         Upgrade {
             head: Vec::new(),
-            role: Role::Server { path: path.into() },
+            role: Role::Server {
+                path: path.map(Into::into),
+            },
             side: Side::Server,
         }
     }
@@ -92,7 +105,7 @@ impl Upgrade {
         random: fn() -> u64,
     ) -> (Self, Vec<u8>) {
         let key = STANDARD.encode([random().to_le_bytes(), random().to_le_bytes()].concat());
-        let host = target.strip_suffix(":80").unwrap_or(target);
+        let host = host_header(target);
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Protocol: {OFFERED}\r\n\
@@ -127,7 +140,7 @@ impl Upgrade {
             if self.head.ends_with(b"\r\n\r\n") {
                 let head = std::mem::take(&mut self.head);
                 let upgraded = match &self.role {
-                    Role::Server { path } => serve(&head, path),
+                    Role::Server { path } => serve(&head, path.as_deref()),
                     Role::Client { key } => conclude(&head, key),
                 }?;
                 return Ok((at + 1, Some(upgraded)));
@@ -169,7 +182,7 @@ fn first_line<T>(line: &[u8], expected: &'static str) -> Result<T, ProtocolError
 }
 
 /// Reads a request; makes the response.
-fn serve(head: &[u8], path: &str) -> Result<Upgraded, ProtocolError> {
+fn serve(head: &[u8], path: Option<&str>) -> Result<Upgraded, ProtocolError> {
     const EXPECTED: &str = "GET path HTTP/1.1";
     let (line, headers) = Headers::parse(head)?;
     let asked = line
@@ -179,7 +192,7 @@ fn serve(head: &[u8], path: &str) -> Result<Upgraded, ProtocolError> {
     let Some(asked) = asked else {
         return first_line(line.as_bytes(), EXPECTED);
     };
-    if asked != path {
+    if path.is_some_and(|path| asked != path) {
         let theirs = PeerName::new(asked.as_bytes());
         return Err(Incompatible::WebSocketPath { theirs }.into());
     }
@@ -411,7 +424,7 @@ mod tests {
     #[test]
     fn a_server_takes_the_first_offer_it_knows() {
         let head = request();
-        let (taken, upgraded) = feed(Upgrade::server("/chat"), head.as_bytes());
+        let (taken, upgraded) = feed(Upgrade::server(Some("/chat")), head.as_bytes());
         let upgraded = upgraded.unwrap().unwrap();
         assert_eq!(taken, head.len());
         assert_eq!(upgraded.sub_protocol, SubProtocol::Bare);
@@ -426,11 +439,27 @@ mod tests {
             "x\r\nsec-websocket-protocol:y\r\nSec-WebSocket-Protocol:\t",
         );
         let input = format!("{head}rest");
-        let (taken, upgraded) = Upgrade::server("/chat")
+        let (taken, upgraded) = Upgrade::server(Some("/chat"))
             .handle_input(input.as_bytes())
             .unwrap();
         assert_eq!(taken, head.len());
         assert_eq!(upgraded.unwrap().sub_protocol, SubProtocol::Null);
+    }
+
+    #[test]
+    fn the_host_has_no_zone_and_no_default_port() {
+        for (target, host) in [
+            ("example.org:80", "example.org"),
+            ("example.org:8080", "example.org:8080"),
+            ("[fe80::1%eth0]:8080", "[fe80::1]:8080"),
+            ("[fe80::1%2]:80", "[fe80::1]"),
+            ("[::1]:80", "[::1]"),
+        ] {
+            let (_, request) = Upgrade::client(target, "/", || 0);
+            let request = String::from_utf8(request).unwrap();
+            let header = format!("\r\nHost: {host}\r\n");
+            assert!(request.contains(&header), "{target}: {request}");
+        }
     }
 
     #[test]
@@ -550,7 +579,7 @@ mod tests {
             ),
         ] {
             let head = request().replacen(from, to, 1);
-            let error = fault(Upgrade::server("/chat"), &head);
+            let error = fault(Upgrade::server(Some("/chat")), &head);
             assert_eq!(error.to_string(), expect);
             assert_eq!(error.monitor_code(), Some(0x3000_0000));
             assert!(refusal(&error).is_some());
@@ -607,7 +636,7 @@ mod tests {
             let header = format!("{}: {}\r\nHost:", "n".repeat(name), "v".repeat(value));
             request().replacen("Host:", &header, 1)
         };
-        let whole = |head: String| feed(Upgrade::server("/chat"), head.as_bytes());
+        let whole = |head: String| feed(Upgrade::server(Some("/chat")), head.as_bytes());
         assert!(whole(pad(MAX_NAME, MAX_VALUE)).1.is_ok());
         let (len, limit) = (MAX_NAME + 1, MAX_NAME);
         let error = whole(pad(len, 1)).1.unwrap_err();

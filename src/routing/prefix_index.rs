@@ -1,0 +1,441 @@
+//! Which keys of a tree a frame begins with, by hash instead of by walking.
+//!
+//! A walk down a tree of a million keys goes to memory twice or so per level, each time to a place that the one
+//! before names. Here a key is looked up by the hash of a prefix of the frame, for each length that a key has, and
+//! no look-up waits for the one before: a match waits for memory once. It costs more than a walk among few keys, which
+//! caches hold; so this is for many.
+//!
+//! Which lengths occur is known per block of 64 octets. For the first block the index knows. For a later one there
+//! is a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a match
+//! looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever adds keys of
+//! many lengths slows down only the messages that begin as they do, as with a tree.
+//!
+//! A match tells who holds a key if only one does, as is the rule, and otherwise where the list of them is: in the
+//! tree, which costs another trip to memory.
+//!
+//! # Exactness
+//!
+//! Two prefixes of one hash are taken to be the same: 95 bits of SipHash with a secret of the index's own, so that
+//! among a million keys one message in 10²² meets a wrong one. Memory errs more often, and a SUB compares what it
+//! receives with its own topics.
+
+use std::num::NonZeroU32;
+
+use super::hash_index::HashIndex;
+use super::prefix_hash::{HashKey, PrefixHash, PrefixHasher};
+use super::radix::NodeId;
+
+/// Who holds a key that is a prefix of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Only the peer with this slot number.
+    ByOnly(u32),
+    /// Those who are listed at this node.
+    ByThoseAt(NodeId),
+}
+
+/// What is known of a key: [`Held`] in 32 bits, of which the lowest tells what the others are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Met(NonZeroU32);
+
+impl Met {
+    /// Held by the peer with this slot number and nobody else. `None` if it is too large.
+    pub(super) fn by_only(slot: u32) -> Option<Self> {
+        let number = slot.checked_mul(2)? | 1;
+        NonZeroU32::new(number).map(Met)
+    }
+
+    /// Held by those who are listed at this node, which is not that of the empty key.
+    pub(super) fn by_those_at(node: NodeId) -> Option<Self> {
+        NonZeroU32::new(node.checked_mul(2)?).map(Met)
+    }
+
+    #[inline]
+    pub(super) fn held(self) -> Held {
+        let number = self.0.get();
+        match number & 1 {
+            1 => Held::ByOnly(number >> 1),
+            _ => Held::ByThoseAt(number >> 1),
+        }
+    }
+}
+
+/// Keys that go on after the octets that this is found under.
+#[derive(Debug, Clone, Copy)]
+struct Marker {
+    keys: NonZeroU32,
+    /// By length within the block, the shortest in the lowest bit. Never cleared: what is set for a key that has
+    /// gone costs a look.
+    lengths: [u32; 2],
+}
+
+impl Marker {
+    fn lengths(self) -> u64 {
+        u64::from(self.lengths[1]) << 32 | u64::from(self.lengths[0])
+    }
+}
+
+/// Keys of an octet or more.
+#[derive(Debug)]
+pub(super) struct PrefixIndex {
+    secret: HashKey,
+    keys: HashIndex<Met>,
+    markers: HashIndex<Marker>,
+    /// The lengths that occur in the first block, and how often.
+    lengths: u64,
+    counts: [u32; BLOCK],
+}
+
+/// Octets in which lengths are told apart by a bit.
+const BLOCK: usize = 64;
+
+impl PrefixIndex {
+    pub(super) fn new() -> Self {
+        PrefixIndex {
+            secret: HashKey::random(),
+            keys: HashIndex::new(),
+            markers: HashIndex::new(),
+            lengths: 0,
+            counts: [0; BLOCK],
+        }
+    }
+
+    /// Adds a key that is not here. An empty one is not found: every frame begins with it.
+    pub(super) fn insert(&mut self, key: &[u8], met: Met) {
+        let mut hasher = PrefixHasher::new(self.secret, key);
+        for block in blocks(key) {
+            // How far into this block the key goes on, or that it goes on beyond it.
+            let bit = (key.len() - block - 1).min(BLOCK);
+            self.mark(hasher.prefix(block), bit);
+        }
+        if (1..=BLOCK).contains(&key.len()) {
+            let bit = key.len() - 1;
+            self.counts[bit] += 1;
+            self.lengths |= 1 << bit;
+        }
+        self.keys.insert(hasher.prefix(key.len()), met);
+    }
+
+    pub(super) fn remove(&mut self, key: &[u8], met: Met) {
+        let mut hasher = PrefixHasher::new(self.secret, key);
+        for block in blocks(key) {
+            self.unmark(hasher.prefix(block));
+        }
+        if (1..=BLOCK).contains(&key.len()) {
+            let bit = key.len() - 1;
+            self.counts[bit] -= 1;
+            if self.counts[bit] == 0 {
+                self.lengths &= !(1 << bit);
+            }
+        }
+        self.keys
+            .remove(hasher.prefix(key.len()), |known| *known == met);
+    }
+
+    /// Changes what is known of a key.
+    pub(super) fn change(&mut self, key: &[u8], from: Met, to: Met) {
+        let hash = self.secret.hash(key);
+        if let Some(known) = self.keys.get_mut(hash, |known| *known == from) {
+            *known = to;
+        }
+    }
+
+    /// The keys that are prefixes of `frame`, the shortest first.
+    #[inline]
+    pub(super) fn prefixes_of<'a>(&'a self, frame: &'a [u8]) -> Prefixes<'a> {
+        Prefixes {
+            index: self,
+            hasher: PrefixHasher::new(self.secret, frame),
+            frame: frame.len(),
+            block: 0,
+            lengths: self.lengths,
+            met: [None; AHEAD],
+            left: 0,
+        }
+    }
+
+    /// One more key goes on here, and ends in this block unless `bit` is beyond it.
+    fn mark(&mut self, marker: PrefixHash, bit: usize) {
+        let lengths = match bit {
+            BLOCK => 0,
+            bit => 1_u64 << bit,
+        };
+        let lengths = [lengths as u32, (lengths >> 32) as u32];
+        if let Some(known) = self.markers.get_mut(marker, |_| true) {
+            // No more than there are nodes.
+            known.keys = known.keys.saturating_add(1);
+            known.lengths[0] |= lengths[0];
+            known.lengths[1] |= lengths[1];
+        } else {
+            let keys = NonZeroU32::MIN;
+            self.markers.insert(marker, Marker { keys, lengths });
+        }
+    }
+
+    fn unmark(&mut self, marker: PrefixHash) {
+        let Some(known) = self.markers.get_mut(marker, |_| true) else {
+            return;
+        };
+        match NonZeroU32::new(known.keys.get() - 1) {
+            Some(keys) => known.keys = keys,
+            None => drop(self.markers.remove(marker, |_| true)),
+        }
+    }
+}
+
+/// Where blocks begin that a key goes on in, except the first.
+fn blocks(key: &[u8]) -> impl Iterator<Item = usize> {
+    (BLOCK..key.len()).step_by(BLOCK)
+}
+
+/// See [`PrefixIndex::prefixes_of`].
+pub(super) struct Prefixes<'a> {
+    index: &'a PrefixIndex,
+    hasher: PrefixHasher<'a>,
+    /// The frame's length.
+    frame: usize,
+    /// Where the block begins that is looked at.
+    block: usize,
+    /// Of this block, without those looked for already.
+    lengths: u64,
+    /// What was found for the last few lengths.
+    met: [Option<Met>; AHEAD],
+    /// Which of them are keys, and were not handed out: a bit for each.
+    left: u32,
+}
+
+/// Lengths that are looked for at once: what is met takes part in no decision before all are on their way.
+const AHEAD: usize = 4;
+
+impl Iterator for Prefixes<'_> {
+    type Item = Met;
+
+    #[inline]
+    fn next(&mut self) -> Option<Met> {
+        while self.left == 0 {
+            match self.lengths {
+                0 => self.next_block()?,
+                _ => self.look_ahead(),
+            }
+        }
+        let at = self.left.trailing_zeros() as usize;
+        self.left &= self.left - 1;
+        self.met[at % AHEAD]
+    }
+}
+
+impl Prefixes<'_> {
+    /// Looks for the next few lengths, unless the frame is shorter.
+    #[inline]
+    fn look_ahead(&mut self) {
+        for at in 0..AHEAD {
+            if self.lengths == 0 {
+                break;
+            }
+            let len = self.block + self.lengths.trailing_zeros() as usize + 1;
+            if len > self.frame {
+                // Nor are there keys in later blocks.
+                self.lengths = 0;
+                break;
+            }
+            #[cfg(test)]
+            super::radix::work::add(1);
+            self.lengths &= self.lengths - 1;
+            let met = self.index.keys.get(self.hasher.prefix(len));
+            self.met[at] = met;
+            self.left |= u32::from(met.is_some()) << at;
+        }
+    }
+
+    /// Goes on to the next block, if a key does.
+    #[inline]
+    fn next_block(&mut self) -> Option<()> {
+        if self.index.markers.is_empty() || self.frame - self.block <= BLOCK {
+            return None;
+        }
+        #[cfg(test)]
+        super::radix::work::add(1);
+        let hash = self.hasher.prefix(self.block + BLOCK);
+        let marker = self.index.markers.get(hash)?;
+        self.block += BLOCK;
+        self.lengths = marker.lengths();
+        Some(())
+    }
+}
+
+#[cfg(test)]
+impl PrefixIndex {
+    /// Fails if this is not what these keys make.
+    pub(super) fn check<'a>(&self, all: impl Iterator<Item = (&'a [u8], Met)>) {
+        self.keys.check();
+        self.markers.check();
+        let mut len = 0;
+        let mut counts = [0; BLOCK];
+        let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
+        for (key, met) in all {
+            let known = self.keys.get(self.secret.hash(key));
+            assert_eq!(known, Some(met), "{key:?}");
+            len += 1;
+            let last = key.len() - 1;
+            if last < BLOCK {
+                counts[last] += 1;
+            }
+            for block in blocks(key) {
+                let (keys, lengths) = marked.entry(&key[..block]).or_default();
+                *keys += 1;
+                *lengths |= 1_u64.checked_shl((last - block) as u32).unwrap_or(0);
+            }
+        }
+        assert_eq!(self.keys.len(), len);
+        assert_eq!(self.counts, counts);
+        for (bit, count) in counts.into_iter().enumerate() {
+            assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
+        }
+        assert_eq!(self.markers.len(), marked.len());
+        for (prefix, (keys, lengths)) in marked {
+            let marker = self.markers.get(self.secret.hash(prefix)).unwrap();
+            assert_eq!(marker.keys.get(), keys);
+            assert_eq!(marker.lengths() & lengths, lengths);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::super::radix::work;
+    use super::*;
+
+    fn met(slot: usize) -> Met {
+        Met::by_only(slot as u32).unwrap()
+    }
+
+    fn holders(index: &PrefixIndex, frame: &[u8]) -> Vec<Met> {
+        index.prefixes_of(frame).collect()
+    }
+
+    #[test]
+    fn what_is_known_of_a_key_fits_into_32_bits() {
+        for n in [0, 1, u32::MAX / 2] {
+            assert_eq!(Met::by_only(n).map(Met::held), Some(Held::ByOnly(n)));
+        }
+        for n in [1, 2, u32::MAX / 2] {
+            assert_eq!(Met::by_those_at(n).map(Met::held), Some(Held::ByThoseAt(n)));
+        }
+        assert_eq!(Met::by_only(u32::MAX / 2 + 1), None);
+        assert_eq!(Met::by_those_at(u32::MAX / 2 + 1), None);
+        assert_eq!(Met::by_those_at(0), None);
+    }
+
+    #[test]
+    fn a_bucket_is_a_cache_line_or_two() {
+        assert_eq!(HashIndex::<Met>::BUCKET_SIZE, 64);
+        assert_eq!(HashIndex::<Marker>::BUCKET_SIZE, 128);
+    }
+
+    #[test]
+    fn keys_of_every_length_are_met_in_order() {
+        let frame: Vec<u8> = (0..=255).cycle().take(400).collect();
+        let keys = |from: usize| (from..300).map(|len| (&frame[..len], met(len)));
+        let mut index = PrefixIndex::new();
+        keys(1).for_each(|(key, met)| index.insert(key, met));
+        index.check(keys(1));
+        for len in [0, 1, 30, 31, 63, 64, 65, 127, 128, 129, 299, 300, 400] {
+            let expected = (1..=len.min(299)).map(met);
+            assert!(index.prefixes_of(&frame[..len]).eq(expected), "{len}");
+        }
+        for (key, met) in keys(1) {
+            index.remove(key, met);
+            index.check(keys(key.len() + 1));
+            let left = keys(key.len() + 1).map(|(_, met)| met);
+            assert!(index.prefixes_of(&frame).eq(left));
+        }
+    }
+
+    #[test]
+    fn a_change_is_told() {
+        let mut index = PrefixIndex::new();
+        for (slot, key) in [&b"a"[..], &[b'a'; 100]].into_iter().enumerate() {
+            index.insert(key, met(slot));
+            index.change(key, met(slot), met(10 + slot));
+        }
+        assert_eq!(holders(&index, &[b'a'; 200]), [met(10), met(11)]);
+    }
+
+    /// Keys of every length to 10 000, which begin otherwise than the messages or go another way in their
+    /// middle, cost a message no more than its own way.
+    #[test]
+    fn keys_that_go_another_way_are_not_looked_for() {
+        let message = vec![b'm'; 10_000];
+        let steps = |index: &PrefixIndex| {
+            work::take();
+            assert_eq!(index.prefixes_of(&message).count(), 1);
+            work::take()
+        };
+        let mut index = PrefixIndex::new();
+        index.insert(&message[..200], met(0));
+        assert_eq!(steps(&index), 5);
+        let mut other = message.clone();
+        other[0] = b'o';
+        for len in (1..10_000).step_by(7) {
+            index.insert(&other[..len], met(len));
+        }
+        assert!(steps(&index) <= 5 + BLOCK);
+        let mut branch = message.clone();
+        branch[300] = b'b';
+        for len in (301..10_000).step_by(7) {
+            index.insert(&branch[..len], met(10_000 + len));
+        }
+        assert!(steps(&index) <= 5 + 2 * BLOCK);
+    }
+
+    fn keys() -> impl Strategy<Value = Vec<u8>> {
+        let few = prop::sample::select(vec![0, 1, b'a', 255]);
+        prop_oneof![
+            4 => prop::collection::vec(few, 1..6),
+            1 => (1..200usize, 0..3u8).prop_map(|(len, last)| {
+                let mut key = vec![b'a'; len];
+                key.extend((last > 0).then_some(last));
+                key
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_map(
+            ops in prop::collection::vec((any::<bool>(), keys()), 0..100),
+            probes in prop::collection::vec(keys(), 1..4),
+        ) {
+            let mut index = PrefixIndex::new();
+            let mut model = BTreeMap::<Vec<u8>, Met>::new();
+            for (step, (add, key)) in ops.into_iter().enumerate() {
+                let known = model.get(&key).copied();
+                match (add, known) {
+                    (true, None) => {
+                        index.insert(&key, met(step));
+                        model.insert(key, met(step));
+                    }
+                    (true, Some(before)) => {
+                        index.change(&key, before, met(step));
+                        model.insert(key, met(step));
+                    }
+                    (false, Some(met)) => {
+                        index.remove(&key, met);
+                        model.remove(&key);
+                    }
+                    (false, None) => {}
+                }
+                index.check(model.iter().map(|(key, met)| (&key[..], *met)));
+            }
+            for probe in probes {
+                // A prefix sorts before what it is a prefix of.
+                let expected: Vec<Met> = model.iter().filter(|(key, _)| probe.starts_with(key)).map(|(_, met)| *met).collect();
+                prop_assert_eq!(holders(&index, &probe), expected);
+            }
+        }
+    }
+}

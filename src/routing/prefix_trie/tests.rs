@@ -1,0 +1,356 @@
+//! What the trie of subscriptions promises, held against a list of pairs among others.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn peer(index: u32) -> PeerKey {
+    PeerKey {
+        index,
+        generation: 1,
+    }
+}
+
+fn unlimited() -> SubscriptionTrie {
+    SubscriptionTrie::new(TrieConfig::UNLIMITED)
+}
+
+#[test]
+fn each_peer_is_matched_once() {
+    let mut trie = unlimited();
+    for topic in ["", "a", "ab", "abc", "b"] {
+        trie.subscribe(peer(0), topic.as_bytes()).unwrap();
+    }
+    trie.subscribe(peer(1), b"ab").unwrap();
+    assert_eq!(trie.matches(b"abx"), [0, 1]);
+    assert_eq!(trie.matches(b"b"), [0]);
+    assert_eq!(trie.match_count(b""), 1);
+    assert!(trie.any_match(b"zzz"));
+    assert_eq!(trie.holders_of(b"ab"), 2);
+    assert!(trie.is_held_by(peer(1), b"ab"));
+    assert!(!trie.is_held_by(peer(1), b"a"));
+    trie.check();
+}
+
+#[test]
+fn a_repetition_is_cancelled_at_once_unless_counted() {
+    for counted in [false, true] {
+        let mut trie = SubscriptionTrie::new(TrieConfig {
+            counted,
+            ..TrieConfig::UNLIMITED
+        });
+        assert_eq!(trie.subscribe(peer(0), b"t"), Ok(true));
+        assert_eq!(trie.subscribe(peer(0), b"t"), Ok(false));
+        assert_eq!(trie.subscribe(peer(1), b"t"), Ok(false));
+        if counted {
+            assert_eq!(trie.cancel(peer(0), b"t"), Cancelled::StillHeldByPeer);
+        }
+        assert_eq!(trie.cancel(peer(0), b"t"), Cancelled::LastOfPeer);
+        assert_eq!(trie.cancel(peer(0), b"t"), Cancelled::Unknown);
+        assert_eq!(trie.cancel(peer(1), b"t"), Cancelled::LastOfTopic);
+        trie.check();
+    }
+}
+
+#[test]
+fn what_is_beyond_a_limit_changes_nothing() {
+    let mut trie = SubscriptionTrie::new(TrieConfig {
+        counted: false,
+        topics_per_peer: 3,
+        octets_per_peer: 6,
+        octets_per_topic: 4,
+    });
+    let refused = trie.subscribe(peer(0), b"12345");
+    assert_eq!(refused, Err(LimitError::TopicTooLong));
+    assert_eq!(trie.subscribe(peer(0), b"1234"), Ok(true));
+    let refused = trie.subscribe(peer(0), b"123");
+    assert_eq!(refused, Err(LimitError::TooManyOctets));
+    assert_eq!(trie.subscribe(peer(0), b"12"), Ok(true));
+    assert_eq!(trie.subscribe(peer(0), b""), Ok(true));
+    assert_eq!(trie.subscribe(peer(0), b"12"), Ok(false), "no new topic");
+    let refused = trie.subscribe(peer(0), b"");
+    assert_eq!(refused, Ok(false));
+    assert_eq!(trie.topic_count_of(peer(0)), 3);
+    assert_eq!(trie.octets_of(peer(0)), 6);
+    assert_eq!(trie.cancel(peer(0), b"1234"), Cancelled::LastOfTopic);
+    assert_eq!(trie.subscribe(peer(0), b"x"), Ok(true));
+    let refused = trie.subscribe(peer(0), b"y");
+    assert_eq!(refused, Err(LimitError::TooManyTopics));
+    assert_eq!(
+        trie.subscribe(peer(1), b"y"),
+        Ok(true),
+        "limits are per peer"
+    );
+    trie.check();
+}
+
+#[test]
+fn a_new_owner_of_a_slot_inherits_nothing() {
+    let mut trie = unlimited();
+    let new = PeerKey {
+        generation: 2,
+        ..peer(0)
+    };
+    trie.subscribe(peer(0), b"old").unwrap();
+    assert_eq!(trie.cancel(new, b"old"), Cancelled::Unknown);
+    assert_eq!(trie.topic_count_of(new), 0);
+    trie.remove_peer(new, |_| panic!("not this one's"));
+    assert_eq!(trie.subscribe(new, b"new"), Ok(true));
+    assert_eq!(trie.cancel(peer(0), b"new"), Cancelled::Unknown);
+    trie.remove_peer(peer(0), |_| panic!("not this one's"));
+    assert!(!trie.any_match(b"old"));
+    let mut matched = Vec::new();
+    trie.for_each_match(b"new", |peer| matched.push(peer));
+    assert_eq!(matched, [new]);
+    trie.check();
+}
+
+#[test]
+fn a_crowd_is_indexed_and_dissolves() {
+    let mut trie = unlimited();
+    for i in 0..100 {
+        trie.subscribe(peer(i), b"").unwrap();
+        trie.subscribe(peer(i), b"crowd").unwrap();
+        trie.check();
+    }
+    assert_eq!(trie.matches(b"crowd").len(), 100);
+    for i in (0..100).map(|i| i * 37 % 100) {
+        assert_ne!(trie.cancel(peer(i), b"crowd"), Cancelled::Unknown);
+        trie.check();
+    }
+    for i in (0..100).map(|i| i * 73 % 100) {
+        trie.remove_peer(peer(i), |topic| assert!(topic.is_empty()));
+        trie.check();
+    }
+    assert_eq!((trie.topics(), trie.subscriptions()), (0, 0));
+}
+
+#[test]
+fn a_hundred_thousand_topics_come_and_go() {
+    const TOPICS: u32 = 100_000;
+    let mut trie = unlimited();
+    let topic = |i: u32| format!("sensor/{:05}/temperature", i.wrapping_mul(7919) % TOPICS);
+    for i in 0..TOPICS {
+        assert_eq!(trie.subscribe(peer(i % 100), topic(i).as_bytes()), Ok(true));
+    }
+    assert_eq!(trie.topics(), TOPICS as usize);
+    assert!(trie.tree.node_count() < 2 * TOPICS as usize);
+    for i in (0..TOPICS).step_by(997) {
+        assert_eq!(trie.matches(topic(i).as_bytes()), [i % 100]);
+    }
+    let full = trie.tree.capacity();
+    for p in 0..100 {
+        let mut unheld = 0;
+        trie.remove_peer(peer(p), |_| unheld += 1);
+        assert_eq!(unheld, TOPICS / 100);
+    }
+    assert!(trie.tree.capacity() < full / 1000);
+    trie.check();
+}
+
+/// What a message costs depends on its topic and its receivers, not on who wants what else.
+#[test]
+fn a_million_topics_are_matched_with_little_more_work_than_a_thousand() {
+    let shapes: [fn(u32) -> Vec<u8>; 2] = [
+        |n| format!("sensor/{n:06}/temperature").into_bytes(),
+        |n| {
+            let spread = u64::from(n + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            [spread, spread.rotate_left(29), !spread]
+                .map(u64::to_be_bytes)
+                .concat()
+        },
+    ];
+    for topic in shapes {
+        let work = [1_000, 1_000_000].map(|topics| {
+            let mut trie = unlimited();
+            for n in 0..topics {
+                trie.subscribe(peer(n % 100), &topic(n)).unwrap();
+            }
+            assert_eq!(trie.subscriptions(), topics as usize);
+            let asked = (0..topics).step_by(topics as usize / 1_000);
+            super::super::radix::work::take();
+            let mut matched = 0;
+            for n in asked {
+                let message = [&topic(n)[..], b"/and more"].concat();
+                trie.for_each_match(&message, |_| matched += 1);
+            }
+            assert_eq!(matched, 1_000);
+            super::super::radix::work::take()
+        });
+        println!("steps for 1000 messages: {work:?}");
+        assert!(work[1] <= 2 * work[0], "{work:?}");
+    }
+}
+
+/// What a message that nobody wants costs is the same, and less if it begins otherwise.
+#[test]
+fn an_index_comes_with_many_topics_and_goes_with_them() {
+    let topic = |n: usize| format!("sensor/{n}").into_bytes();
+    let mut trie = unlimited();
+    for n in 0..SubscriptionTrie::MANY {
+        assert!(trie.index.is_none());
+        trie.subscribe(peer(n as u32 % 7), &topic(n)).unwrap();
+    }
+    assert!(trie.index.is_some());
+    trie.check();
+    assert_eq!(trie.matches(b"sensor/4000/x"), [1, 3, 4, 5]);
+    assert_eq!(trie.matches(b"none"), []);
+    assert!(trie.any_match(b"sensor/1") && !trie.any_match(b"sensor/") && !trie.any_match(b""));
+    trie.subscribe(peer(9), b"").unwrap();
+    assert_eq!(trie.matches(b"none"), [9]);
+    assert!(trie.any_match(b""));
+    trie.subscribe(peer(8), b"sensor/40").unwrap();
+    assert_eq!(trie.matches(b"sensor/40"), [4, 5, 8, 9]);
+    trie.check();
+    for n in (0..7).rev() {
+        trie.remove_peer(peer(n), |_| {});
+        trie.check();
+    }
+    assert!(trie.index.is_none());
+    assert_eq!(trie.matches(b"sensor/40"), [8, 9]);
+}
+
+#[test]
+fn a_peer_is_removed_part_by_part() {
+    let mut trie = unlimited();
+    for n in 0..1_000u32 {
+        trie.subscribe(peer(0), &n.to_be_bytes()).unwrap();
+        trie.subscribe(peer(1), &(n / 2).to_be_bytes()).unwrap();
+    }
+    let mut parts = 0;
+    let mut unheld = 0;
+    while trie.remove_part(peer(0), 300, |_, last| unheld += usize::from(last)) {
+        parts += 1;
+        assert_eq!(trie.topic_count_of(peer(0)), 1_000 - 300 * parts);
+        trie.check();
+    }
+    assert_eq!((parts, unheld), (3, 500));
+    assert_eq!((trie.topic_count_of(peer(0)), trie.topics()), (0, 500));
+    trie.check();
+}
+
+#[test]
+fn nodes_are_small() {
+    assert_eq!(RadixTree::<Holders>::NODE_SIZE, 72);
+}
+
+#[derive(Debug, Clone)]
+enum Op {
+    Subscribe(u32, Vec<u8>),
+    Cancel(u32, Vec<u8>),
+    Remove(u32),
+}
+
+/// Topics that are prefixes of one another, the empty one, and now and then a long binary one.
+fn topics() -> impl Strategy<Value = Vec<u8>> {
+    let few = prop::sample::select(vec![0, b'a', b'b', 255]);
+    prop_oneof![
+        8 => prop::collection::vec(few, 0..4),
+        1 => prop::collection::vec(any::<u8>(), 0..40),
+        1 => (0..150usize).prop_map(|len| vec![b'a'; len]),
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        6 => (0..5u32, topics()).prop_map(|(p, t)| Op::Subscribe(p, t)),
+        3 => (0..5u32, topics()).prop_map(|(p, t)| Op::Cancel(p, t)),
+        1 => (0..5u32).prop_map(Op::Remove),
+    ];
+    prop::collection::vec(op, 0..120)
+}
+
+proptest! {
+    #[test]
+    fn behaves_as_a_list_of_pairs(
+        ops in ops(),
+        probes in prop::collection::vec(topics(), 1..6),
+        counted in any::<bool>(),
+        limited in any::<bool>(),
+        indexed in any::<bool>(),
+    ) {
+        let config = TrieConfig {
+            counted,
+            ..if limited {
+                TrieConfig { counted, topics_per_peer: 6, octets_per_peer: 40, octets_per_topic: 30 }
+            } else {
+                TrieConfig::UNLIMITED
+            }
+        };
+        let mut trie = SubscriptionTrie::new(config);
+        if indexed {
+            trie.many = 8;
+        }
+        // Every reference, in no order.
+        let mut model: Vec<(u32, Vec<u8>)> = Vec::new();
+        let distinct = |model: &[(u32, Vec<u8>)], p: u32| {
+            let mut own: Vec<Vec<u8>> = model.iter().filter(|(q, _)| *q == p).map(|(_, t)| t.clone()).collect();
+            own.sort();
+            own.dedup();
+            own
+        };
+        for op in ops {
+            match op {
+                Op::Subscribe(p, topic) => {
+                    let own = distinct(&model, p);
+                    let held = own.contains(&topic);
+                    let octets: usize = own.iter().map(Vec::len).sum();
+                    let expected = if held {
+                        Ok(false)
+                    } else if topic.len() > config.octets_per_topic {
+                        Err(LimitError::TopicTooLong)
+                    } else if own.len() == config.topics_per_peer {
+                        Err(LimitError::TooManyTopics)
+                    } else if octets + topic.len() > config.octets_per_peer {
+                        Err(LimitError::TooManyOctets)
+                    } else {
+                        Ok(model.iter().all(|(_, t)| *t != topic))
+                    };
+                    prop_assert_eq!(trie.subscribe(peer(p), &topic), expected);
+                    if expected.is_ok() && (counted || !held) {
+                        model.push((p, topic));
+                    }
+                }
+                Op::Cancel(p, topic) => {
+                    let at = model.iter().position(|(q, t)| *q == p && *t == topic);
+                    if let Some(at) = at {
+                        model.swap_remove(at);
+                    }
+                    let expected = if at.is_none() {
+                        Cancelled::Unknown
+                    } else if model.iter().any(|(q, t)| *q == p && *t == topic) {
+                        Cancelled::StillHeldByPeer
+                    } else if model.iter().any(|(_, t)| *t == topic) {
+                        Cancelled::LastOfPeer
+                    } else {
+                        Cancelled::LastOfTopic
+                    };
+                    prop_assert_eq!(trie.cancel(peer(p), &topic), expected);
+                }
+                Op::Remove(p) => {
+                    let own = distinct(&model, p);
+                    model.retain(|(q, _)| *q != p);
+                    let expected: Vec<_> = own.into_iter().filter(|t| model.iter().all(|(_, u)| t != u)).collect();
+                    let mut unheld = Vec::new();
+                    trie.remove_peer(peer(p), |topic| unheld.push(topic.to_vec()));
+                    unheld.sort();
+                    prop_assert_eq!(unheld, expected);
+                }
+            }
+            trie.check();
+            for p in 0..5 {
+                let own = distinct(&model, p);
+                prop_assert_eq!(trie.topic_count_of(peer(p)), own.len());
+                prop_assert_eq!(trie.octets_of(peer(p)), own.iter().map(Vec::len).sum::<usize>());
+            }
+            for probe in &probes {
+                let mut expected: Vec<u32> = model.iter().filter(|(_, t)| probe.starts_with(t)).map(|(p, _)| *p).collect();
+                expected.sort_unstable();
+                expected.dedup();
+                prop_assert_eq!(trie.any_match(probe), !expected.is_empty());
+                prop_assert_eq!(trie.match_count(probe), expected.len());
+                prop_assert_eq!(trie.matches(probe), expected);
+            }
+        }
+    }
+}
