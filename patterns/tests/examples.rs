@@ -8,9 +8,13 @@ mod examples;
 #[path = "../../tests/support/process.rs"]
 mod process;
 
+use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
+use std::time::Duration;
 
-use examples::Example;
+use examples::{example, Example};
 
 #[test]
 fn every_example_prints_what_its_readme_says() {
@@ -20,7 +24,72 @@ fn every_example_prints_what_its_readme_says() {
         "lazy_pirate",
         "majordomo",
         "majordomo_interop",
+        "metrics_http",
+        "order_once",
         "token_bucket",
     ];
     Example::check_all(package, &index, &longer);
+}
+
+/// OpenMetrics 1.0, "Text format": families, each with its type before its samples, and an end.
+#[test]
+fn a_page_of_metrics_is_what_collectors_expect() {
+    let server = example("metrics_http", &["--serve"]);
+    let line = server.line();
+    let address = line.strip_prefix("http://").unwrap();
+    let address = address.strip_suffix("/metrics").unwrap();
+    let mut connection = TcpStream::connect(address).unwrap();
+    let patience = Some(Duration::from_secs(60));
+    connection.set_read_timeout(patience).unwrap();
+    connection
+        .write_all(b"GET /metrics HTTP/1.0\r\n\r\n")
+        .unwrap();
+    let mut response = String::new();
+    connection.read_to_string(&mut response).unwrap();
+    let (head, page) = response.split_once("\r\n\r\n").unwrap();
+    let length = format!("Content-Length: {}", page.len());
+    for wanted in [
+        "HTTP/1.0 200 OK",
+        "Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8",
+        &length,
+    ] {
+        assert!(head.lines().any(|line| line == wanted), "{head}");
+    }
+    let families = page.strip_suffix("# EOF\n").unwrap();
+    let mut names = HashSet::new();
+    let (mut family, mut samples_of) = ("", String::new());
+    for line in families.lines() {
+        match line.splitn(4, ' ').collect::<Vec<_>>()[..] {
+            ["#", "TYPE", name, kind] => {
+                assert!(names.insert(name), "{name} comes twice");
+                family = name;
+                samples_of = match kind {
+                    "counter" => format!("{name}_total{{"),
+                    "gauge" => format!("{name}{{"),
+                    _ => panic!("{line}"),
+                };
+            }
+            ["#", "HELP", name, text] => assert!(name == family && !text.is_empty(), "{line}"),
+            _ => {
+                assert!(line.starts_with(&samples_of), "{line} of {family}");
+                let value = line.rsplit(' ').next().unwrap();
+                value.parse::<f64>().unwrap();
+            }
+        }
+    }
+    for name in ["sinew_messages_received", "sinew_peers"] {
+        assert!(names.contains(name), "{names:?}");
+    }
+    // Of three requests one is with the only worker.
+    for wanted in [
+        "sinew_mdp_in_flight{service=\"echo\"} 1",
+        "sinew_mdp_ready{service=\"echo\"} 2",
+        "sinew_mdp_workers{service=\"echo\"} 1",
+        "sinew_mdp_replies_total{service=\"echo\"} 0",
+    ] {
+        assert!(families.lines().any(|line| line == wanted), "{page}");
+    }
+    let oldest = "sinew_mdp_oldest_seconds{service=\"echo\"} ";
+    let oldest = families.lines().find_map(|line| line.strip_prefix(oldest));
+    assert!(oldest.unwrap().parse::<f64>().unwrap() > 0.0);
 }

@@ -1,15 +1,18 @@
 //! Tokens, gates and credit on real sockets and threads.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{mpsc, Arc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sinew::{Context, Dealer, Endpoint, Message, Req, Router};
+use sinew::{Context, Dealer, Endpoint, Message, Req, Router, SocketEvent};
 use sinew_patterns::flow::{
-    Admission, CreditReceiver, CreditSender, Gate, GateConfig, GatedRouter, Rejected, TokenBucket,
-    TokenClient, TokenConfig, TokenMint, TokenServer, Unreachable,
+    Admission, CreditInlet, CreditReceiver, CreditSendError, CreditSender, Gate, GateConfig,
+    GatedRouter, InletEvent, Rejected, TokenBucket, TokenClient, TokenConfig, TokenMint,
+    TokenServer, Unreachable,
 };
+use sinew_patterns::RouterShell;
 
 /// Long enough for any machine; no test waits for it unless something is broken.
 const LONG: Duration = Duration::from_secs(60);
@@ -177,6 +180,45 @@ fn a_gate_in_front_of_a_router() {
     assert!(full > 0 && served >= 6, "{full} {served}");
 }
 
+/// However many requests wait, each has its reply: tokens, or when to come back.
+#[test]
+fn a_token_server_answers_each_request() {
+    const REQUESTS: u32 = 900;
+    let context = Context::default();
+    let server = TokenServer::bind(&context, &["tcp://127.0.0.1:*"], LONG).unwrap();
+    server.set_bucket("b", 1e6, 10);
+    let mut client = Dealer::builder().connect(&server.endpoints()[0]).unwrap();
+    for number in 0..REQUESTS {
+        let (name, one) = (number.to_be_bytes(), 1u32.to_be_bytes());
+        let request: [&[u8]; 5] = [&name, b"", b"TAKE", b"b", &one];
+        client.send(Message::multipart(request)).unwrap();
+    }
+    let mut seen = BTreeSet::new();
+    for _ in 0..REQUESTS {
+        let reply = client.recv_deadline(soon()).unwrap();
+        assert!(seen.insert(reply.frames()[0].to_vec()), "one reply to each");
+        match reply.frames()[2].as_slice() {
+            b"OK" => assert_eq!(reply.frames()[3].as_slice(), 1u32.to_be_bytes()),
+            b"NO" => assert_eq!(reply.frames().len(), 4),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// More than half of a fetch is waited for by a client that has just less than that.
+#[test]
+fn a_client_waits_for_more_than_half_of_a_fetch() {
+    let context = Context::default();
+    let mut mint = TokenMint::new(LONG);
+    mint.set_bucket("b", 1000.0, 1000, Instant::now() - Duration::from_secs(1));
+    let server = TokenServer::bind_with(&context, &["tcp://127.0.0.1:*"], mint).unwrap();
+    let at = server.endpoints();
+    let client = TokenClient::connect(&context, at, "b", TokenConfig::default()).unwrap();
+    for n in [4, 8, 10, 7, 9] {
+        client.take(n, LONG).unwrap();
+    }
+}
+
 /// FLW-06 on sockets: a slow receiver holds a window and no more, and loses nothing.
 #[test]
 fn credit_makes_the_sender_wait() {
@@ -219,6 +261,67 @@ fn credit_makes_the_sender_wait() {
     );
     assert_eq!(receiver.counters().malformed, 0);
     thread.join().unwrap();
+}
+
+/// A sender is gone before the receiver takes what it has sent: word of that comes after the last message, however many
+/// there are.
+#[test]
+fn what_was_sent_before_a_sender_went_is_received() {
+    const MESSAGES: usize = 900;
+    let mut router = Router::new();
+    let at = router.bind("tcp://127.0.0.1:*").unwrap();
+    let mut monitor = router.monitor();
+    let mut shell = RouterShell::new(router, CreditInlet::new(1 << 20));
+    let thread = thread::spawn(move || {
+        let mut sender = CreditSender::connect(&Context::default(), at).unwrap();
+        for _ in 0..MESSAGES {
+            sender.send_deadline("message", soon()).unwrap();
+        }
+        sender.close();
+    });
+    let InletEvent::Delivery(first) = shell.next_event(soon()).unwrap() else {
+        unreachable!("there are no others");
+    };
+    assert_eq!(first.message, "message".into());
+    while !matches!(
+        monitor.recv_timeout(LONG),
+        Some(SocketEvent::Disconnected { .. })
+    ) {}
+    for _ in 1..MESSAGES {
+        assert!(shell.next_event(soon()).is_some());
+    }
+    assert_eq!(shell.engine().counters().malformed, 0);
+    thread.join().unwrap();
+}
+
+/// It is told at once, and those after it go their way, whether or not it is larger than the window, too.
+#[test]
+fn a_message_larger_than_the_socket_sends() {
+    for window in [1000, 1 << 30] {
+        let context = Context::default();
+        let mut receiver = CreditReceiver::bind(&context, &["tcp://127.0.0.1:*"], window).unwrap();
+        let at = receiver.endpoints()[0].clone();
+        let thread = thread::spawn(move || {
+            let mut sender = CreditSender::connect(&Context::default(), at).unwrap();
+            for _ in 0..2 {
+                let octets = (64 << 20) + 1;
+                let unsent = sender.send_deadline(vec![0; octets], soon()).unwrap_err();
+                let told = (octets as u64, 64 << 20);
+                assert!(
+                    matches!(&unsent, CreditSendError::TooLarge { size, limit, .. } if (*size, *limit) == told),
+                    "{unsent}"
+                );
+                assert_eq!(unsent.into_message().byte_len(), octets);
+                assert_eq!(sender.credit(), window);
+            }
+            sender.send_deadline("small", soon()).unwrap();
+            sender.close();
+        });
+        let delivery = receiver.recv_deadline(soon()).unwrap();
+        assert_eq!(delivery.message, "small".into());
+        assert_eq!(receiver.counters().messages, 1);
+        thread.join().unwrap();
+    }
 }
 
 /// The window is larger than what the sockets hold: it goes on as soon as they have room, long before the receiver

@@ -1,11 +1,12 @@
-//! What the broker takes of memory, counted by the allocator of this process.
+//! What brokers and servers take of memory, counted by the allocator of this process.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use sinew::{Frame, Message};
-use sinew_patterns::common::{Engine, Ext, Limits, PeerId, Port, Transmit};
+use sinew_patterns::common::{Engine, Ext, Limits, PeerId, Port, Status, Transmit};
 use sinew_patterns::mdp::{BrokerConfig, BrokerEngine, ServicePolicy};
+use sinew_patterns::rpc::{ServerConfig, ServerEngine};
 
 #[path = "../../tests/hostile/heap.rs"]
 mod heap;
@@ -107,4 +108,58 @@ fn a_full_queue_takes_no_more() {
     assert_eq!((counters.dispatched, counters.rejected), (1, 20_200 - 101));
     let sent = from(&mut broker, "other", call("quick", "x".into()));
     assert_eq!(sent[0].to, Some(PeerId::from("quick")));
+}
+
+/// RPC-07: a server whose handlers do not come back declines what is too much, each with when to come back, and takes
+/// no more memory however much that is.
+#[test]
+fn a_server_that_is_asked_too_much_takes_no_more() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut server = ServerEngine::new(ServerConfig {
+        concurrency: 4,
+        queue: Limits {
+            messages: 100,
+            per_flow: 100,
+            ..Limits::default()
+        },
+        ..ServerConfig::default()
+    });
+    let (now, peer) = (Instant::now(), PeerId::from("client"));
+    let header = Ext::default().encode().unwrap();
+    let mut correlation = 0u64;
+    let mut flood = |calls: u64| {
+        let mut declined = 0;
+        for _ in 0..calls {
+            correlation += 1;
+            let frames: [Frame; 4] = [
+                correlation.to_be_bytes().into(),
+                Frame::default(),
+                header.clone(),
+                vec![1; 1000].into(),
+            ];
+            server.handle_message(now, Port(0), Some(&peer), Message::multipart(frames));
+            // They were begun, and nothing more is heard of them.
+            while server.poll_event().is_some() {}
+            while let Some(answer) = server.poll_transmit() {
+                let frames = answer.message.frames();
+                assert_eq!(frames[0], correlation.to_be_bytes()[..]);
+                let ext = Ext::decode(&frames[2]).unwrap().unwrap();
+                assert_eq!(ext.status, Some(Status::Rejected));
+                assert!(ext.retry_after.is_some());
+                declined += 1;
+            }
+        }
+        declined
+    };
+    // What it remembers of requests over a connection is bounded as well.
+    assert_eq!(flood(20_000), 20_000 - 104);
+    let full = heap::live();
+    let (peak, declined) = heap::peak_of(|| flood(20_000));
+    let grown = heap::live().saturating_sub(full);
+    assert_eq!(declined, 20_000);
+    assert!(
+        peak < 16 << 10 && grown < 4 << 10,
+        "{peak} at once, {grown} for good"
+    );
+    assert_eq!(server.counters().rejected, 40_000 - 104);
 }

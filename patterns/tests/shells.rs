@@ -1,5 +1,14 @@
 //! Clients, servers, workers and brokers on real sockets, as a user writes them.
 
+#[path = "shells/large.rs"]
+mod large;
+#[path = "shells/services.rs"]
+mod services;
+#[path = "shells/slow.rs"]
+mod slow;
+#[path = "shells/streams.rs"]
+mod streams;
+
 use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -16,7 +25,9 @@ use sinew_patterns::common::{
 use sinew_patterns::mdp::{
     self, Broker, BrokerConfig, BrokerEngine, Lease, ServicePolicy, Worker, WorkerConfig,
 };
-use sinew_patterns::rpc::{Client, ClientConfig, Dialect, Server, ServerConfig, ServerHandle};
+use sinew_patterns::rpc::{
+    Client, ClientConfig, Dialect, Pick, Server, ServerConfig, ServerHandle,
+};
 use sinew_patterns::{DirectoryStore, Request, StartError};
 
 /// Long enough for any machine; no test waits for it unless something is broken.
@@ -233,18 +244,25 @@ fn a_key_outlives_its_server() {
 /// RPC-10: parts in order, and a reader that goes away is noticed by the handler.
 #[test]
 fn parts_of_a_reply() {
-    let server = serve("tcp://127.0.0.1:*", ServerConfig::default(), |request| {
-        let mut part = 0u32;
-        let endless = request.body().as_bytes() == b"endless";
-        while endless || part < 1000 {
-            if !request.partial(part.to_string()) {
-                assert!(request.is_cancelled() || !endless);
-                return Err(Fault::failed("nobody reads"));
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let server = serve(
+        "tcp://127.0.0.1:*",
+        ServerConfig::default(),
+        move |request| {
+            let mut part = 0u32;
+            let endless = request.body().as_bytes() == b"endless";
+            while endless || part < 1000 {
+                if !request.partial(part.to_string()) {
+                    let cancelled = request.is_cancelled();
+                    tell.lock().unwrap().send((endless, cancelled)).unwrap();
+                    return Err(Fault::failed("nobody reads"));
+                }
+                part += 1;
             }
-            part += 1;
-        }
-        Ok("end".into())
-    });
+            Ok("end".into())
+        },
+    );
     // None may be lost because the reader is slower than the writer.
     let config = ClientConfig {
         unread: 2000,
@@ -258,10 +276,16 @@ fn parts_of_a_reply() {
     }
     assert_eq!(replies[1000], Ok("end".into()));
     assert_eq!(client.call("1000", &LONG).unwrap().frame_count(), 1001);
-    let mut endless = client.call_streaming("endless", &LONG);
+    // At its deadline the handler would end, too.
+    let a_day = CallOptions {
+        deadline: Duration::from_secs(86_400),
+        ..LONG
+    };
+    let mut endless = client.call_streaming("endless", &a_day);
     assert_eq!(endless.next(), Some(Ok("0".into())));
     drop(endless);
-    // The handler ends, or this would wait for ever.
+    // The handler hears of it, and ends.
+    assert_eq!(told.recv_timeout(LONG.deadline), Ok((true, true)));
     server.drain();
     assert_eq!(client.counters().failures, 1);
 }
@@ -715,4 +739,57 @@ fn no_endpoint_and_no_sense() {
     let taken = &server.endpoints()[..1];
     let error = Server::bind(&context, taken, ServerConfig::default()).unwrap_err();
     assert!(matches!(error, StartError::Bind(_)), "{error}");
+}
+
+/// A call that the first server does not answer is asked of another while the first still has it.
+#[test]
+fn a_slow_server_costs_a_moment() {
+    let context = Context::default();
+    // Who has a request first keeps it; who has it second replies.
+    let seen = Arc::new(AtomicU32::new(0));
+    let servers = ["one", "two"].map(|name| {
+        let (mut rep, seen) = (sinew::Rep::new(), Arc::clone(&seen));
+        let at = rep.bind("tcp://127.0.0.1:*").unwrap();
+        let serve = move || loop {
+            match rep.recv().unwrap().as_bytes() {
+                b"who" => rep.send(name).unwrap(),
+                b"stop" => return rep.send("stops").unwrap(),
+                _ if seen.fetch_add(1, Ordering::SeqCst) == 0 => {
+                    rep.skip_reply();
+                }
+                _ => rep.send("in time").unwrap(),
+            }
+        };
+        (at, thread::spawn(serve))
+    });
+    let at = servers.each_ref().map(|(at, _)| at.clone());
+    let config = ClientConfig {
+        pick: Pick::LeastLoaded,
+        retry: RetryPolicy {
+            attempt_timeout: LONG.deadline,
+            hedge_after: Some(Duration::from_millis(5)),
+            budget: None,
+            ..RetryPolicy::default()
+        },
+        ..ClientConfig::default()
+    };
+    let client = Client::connect(&context, &at, config).unwrap();
+    let ask = |body: &str| {
+        let pair = [(); 2].map(|()| client.call_streaming(body, &LONG));
+        pair.map(|mut replies| replies.next().unwrap().unwrap())
+    };
+    // Both are there.
+    loop {
+        let [one, other] = ask("who");
+        if one != other {
+            break;
+        }
+    }
+    let before = client.counters().hedges;
+    assert_eq!(client.call("work", &LONG).unwrap(), "in time".into());
+    assert_eq!(client.counters().hedges, before + 1);
+    let _ = ask("stop");
+    for (_, thread) in servers {
+        thread.join().unwrap();
+    }
 }

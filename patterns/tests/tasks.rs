@@ -358,7 +358,7 @@ fn credit_between_tasks() {
         let mut sender = CreditSender::connect(&context, receiver.endpoints()[0].clone()).unwrap();
         let send = async {
             for number in 0..50u8 {
-                sender.send_async(vec![number; 50]).await;
+                sender.send_async(vec![number; 50]).await.unwrap();
             }
         };
         let receive = async {

@@ -18,7 +18,7 @@ fn main() -> Result {
     let mut options = Options::new(USAGE);
     let chaos = options.flag("--chaos");
     let seed: u64 = options.value("--seed", 1)?;
-    let calls: u32 = options.value("--calls", 300)?;
+    let calls: u32 = options.count("--calls", 300)?;
     match options.words()?.strs()[..] {
         [] => demonstration(chaos, seed, calls),
         ["server", endpoint] => serve(endpoint),

@@ -23,7 +23,7 @@ fn main() -> Result {
     let chaos = options
         .flag("--chaos")
         .then_some(options.value("--seed", 1)?);
-    let calls = options.value("--calls", 1000)?;
+    let calls = options.count("--calls", 1000)?;
     match options.words()?.strs()[..] {
         [] => demonstration(chaos, calls),
         ["broker", endpoint] => broker(endpoint),

@@ -48,6 +48,15 @@ impl Bucket {
         }
     }
 
+    /// A request that nobody needs yet takes one; whether there was one to spare. Half of what may be saved up is left
+    /// for the retries of those that fail.
+    pub(crate) fn take_spare(&mut self) -> bool {
+        let kept = self
+            .budget
+            .map_or(0, |budget| u64::from(budget.burst) * ONE / 2);
+        (self.budget.is_none() || self.level >= kept + ONE) && self.take()
+    }
+
     /// A retry takes one; whether there was one.
     pub(crate) fn take(&mut self) -> bool {
         if self.budget.is_none() {
@@ -79,6 +88,14 @@ mod tests {
             bucket.fill();
             taken += u32::from(bucket.take());
         }
+        // The other half is left for those that fail.
+        let mut bucket = Bucket::new(Some(RetryBudget {
+            ratio_percent: 20,
+            burst: 4,
+        }));
+        let spare = std::iter::from_fn(|| bucket.take_spare().then_some(())).count();
+        let rest = std::iter::from_fn(|| bucket.take().then_some(())).count();
+        assert_eq!((spare, rest), (2, 2));
         assert_eq!(
             taken,
             1000 / 5 + 2,

@@ -16,8 +16,12 @@
 //! | Sent | refused by the server (429, 503), retry allowed | Pausing, then Queued |
 //! | Sent | refused by the server, no retry allowed | over: rejected |
 //! | Pausing, Queued | reply to an earlier attempt | over: reply |
+//! | Sent | no reply for a while, if that is wanted | Sent, and another server is asked, too: see [`hedge`] |
 //! | any | deadline | over: timed out, or disconnected if it was never sent |
 //! | any | given up by the caller | over, and told to the server |
+
+mod counters;
+mod hedge;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -28,6 +32,8 @@ use sinew::Message;
 use super::{
     Breaker, Bucket, CallError, CallOptions, Fault, IdMap, Idem, Port, Random, RetryPolicy, LONGEST,
 };
+
+pub use counters::{CallCounters, RoundTrips};
 
 /// Names one call of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,32 +57,6 @@ pub enum CallEvent {
         /// The reply, or the last part of it.
         result: Result<Message, CallError>,
     },
-}
-
-/// What a client has done so far.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct CallCounters {
-    /// Calls begun.
-    pub calls: u64,
-    /// Calls that ended with a reply.
-    pub replies: u64,
-    /// Calls that ended without one.
-    pub failures: u64,
-    /// Requests sent, retries included.
-    pub attempts: u64,
-    /// Requests sent again.
-    pub retries: u64,
-    /// Retries that the budget did not allow.
-    pub over_budget: u64,
-    /// Requests that a server had no room for.
-    pub rejected: u64,
-    /// Replies that came after their call was over, or from an attempt that was given up.
-    pub stale_replies: u64,
-    /// Messages that are no replies to any call, or not of the protocol.
-    pub malformed: u64,
-    /// Calls refused because too many were running, or all servers failed.
-    pub refused: u64,
 }
 
 /// The bounds of a table.
@@ -111,6 +91,16 @@ pub(crate) enum Answer {
     Expired,
     NoService,
     Failed(Fault),
+}
+
+impl Answer {
+    /// Whether whoever says it has not begun with the call.
+    fn is_not_begun(&self) -> bool {
+        matches!(
+            self,
+            Answer::Rejected { .. } | Answer::Unavailable | Answer::Expired | Answer::NoService
+        )
+    }
 }
 
 /// A request is to be sent.
@@ -164,6 +154,8 @@ struct Call<T> {
     options: CallOptions,
     deadline: Instant,
     attempts: u32,
+    /// When it was sent last.
+    sent: Instant,
     pauses: u32,
     state: State,
     /// Whom it was sent to: nobody else may answer.
@@ -176,6 +168,9 @@ struct Call<T> {
     unread: usize,
     /// Whether the server of the current attempt was already blamed for its silence.
     blamed: bool,
+    /// When another server is asked, too; and whom that was, while it has the request.
+    hedge_at: Option<Instant>,
+    hedge: Option<Port>,
 }
 
 /// The routes of all attempts, one as a rule.
@@ -252,6 +247,13 @@ impl<T> Calls<T> {
         self.routes.insert(port, route);
     }
 
+    /// Whether giving a call up makes this route useless.
+    pub(crate) fn set_resets(&mut self, port: Port, resets: bool) {
+        if let Some(route) = self.routes.get_mut(&port) {
+            route.resets = resets;
+        }
+    }
+
     pub(crate) fn begin(
         &mut self,
         now: Instant,
@@ -284,6 +286,7 @@ impl<T> Calls<T> {
             options,
             deadline,
             attempts: 0,
+            sent: now,
             pauses: 0,
             state: State::Queued,
             asked: Asked::default(),
@@ -292,6 +295,8 @@ impl<T> Calls<T> {
             parts: 0,
             unread: 0,
             blamed: false,
+            hedge_at: None,
+            hedge: None,
         };
         self.calls.insert(id.0, Box::new(call));
         // Most find a route free, and nobody before them.
@@ -352,7 +357,9 @@ impl<T> Calls<T> {
             self.breakers[server].failure(now, &mut self.random);
         }
         for id in lost {
-            self.lost(now, CallId(id), server);
+            if !self.other_of_two(port, CallId(id)) {
+                self.lost(now, CallId(id), server);
+            }
         }
         self.handle_timeout(now);
     }
@@ -362,7 +369,8 @@ impl<T> Calls<T> {
         let Some(call) = self.calls.get_mut(id.0) else {
             return;
         };
-        if call.state != State::Sent(port) {
+        let hedge = call.hedge == Some(port);
+        if call.state != State::Sent(port) && !hedge {
             return;
         }
         call.attempts -= 1;
@@ -374,7 +382,43 @@ impl<T> Calls<T> {
             route.in_flight.remove(id.0);
             self.breakers[route.server].abandon(now);
         }
-        self.pause(now, id, Duration::ZERO);
+        if hedge {
+            self.counters.hedges -= 1;
+            self.other_of_two(port, id);
+        } else {
+            self.pause(now, id, Duration::ZERO);
+        }
+    }
+
+    /// The same, and it never can be: the call ends with this error, unless a server may have it already.
+    pub(crate) fn handle_hopeless(
+        &mut self,
+        now: Instant,
+        port: Port,
+        id: CallId,
+        error: CallError,
+    ) {
+        self.handle_refused(now, port, id);
+        if self.calls.get(id.0).is_some_and(|call| call.attempts == 0) {
+            self.end(now, id, Err(error));
+        }
+    }
+
+    /// This server cannot be told what the call needs, and nothing was sent. Another may be asked later, unless this was
+    /// the only hope: then the call ends with this error, if no server ever had it.
+    pub(crate) fn handle_unfit(
+        &mut self,
+        now: Instant,
+        port: Port,
+        id: CallId,
+        hopeless: Option<CallError>,
+    ) {
+        match hopeless {
+            Some(error) => self.handle_hopeless(now, port, id, error),
+            None => self.handle_refused(now, port, id),
+        }
+        let server = self.routes.get(&port).map(|route| route.server);
+        self.set_avoid(id, server);
     }
 
     pub(crate) fn handle_answer(&mut self, now: Instant, port: Port, id: CallId, answer: Answer) {
@@ -392,7 +436,7 @@ impl<T> Calls<T> {
             self.counters.malformed += 1;
             return;
         }
-        let current = call.state == State::Sent(port);
+        let current = call.state == State::Sent(port) || call.hedge == Some(port);
         // Once parts have come from one attempt, another attempt's would not fit to them. Nor does what
         // misses a part that came when the attempt was given up.
         let fits = match answer {
@@ -406,6 +450,15 @@ impl<T> Calls<T> {
             return;
         }
         let server = self.routes.get(&port).map_or(0, |route| route.server);
+        let replies = matches!(answer, Answer::Partial(..) | Answer::Final(..));
+        if replies && call.attempts == 1 && call.parts == 0 {
+            let took = now.saturating_duration_since(call.sent);
+            self.counters.rtt.note(took);
+        }
+        if call.hedge.is_some() && answer.is_not_begun() {
+            self.one_declines(now, port, id, &answer);
+            return self.handle_timeout(now);
+        }
         match answer {
             Answer::Partial(message, _) => {
                 call.parts = call.parts.saturating_add(1);
@@ -526,10 +579,12 @@ impl<T> Calls<T> {
             self.set_timer(id, deadline);
             match state {
                 State::Pausing => self.enqueue(id),
+                State::Sent(port) if self.hedge_is_due(now, id) => self.hedge(now, id, port),
                 State::Sent(port) => {
                     self.unanswered(now, id);
                     if self.may_retry(id) {
                         let server = self.leave(now, port, id);
+                        self.leave_hedge(now, id);
                         self.set_avoid(id, server);
                         self.pause(now, id, Duration::ZERO);
                     }
@@ -547,7 +602,9 @@ impl<T> Calls<T> {
             let Some(call) = self.calls.get(dispatch.call.0) else {
                 continue;
             };
-            if call.state == State::Sent(dispatch.port) && call.attempts == dispatch.attempt {
+            let there =
+                call.state == State::Sent(dispatch.port) || call.hedge == Some(dispatch.port);
+            if there && call.attempts == dispatch.attempt {
                 return Some(dispatch);
             }
         }
@@ -623,9 +680,18 @@ impl<T> Calls<T> {
     }
 
     fn choose(&self, now: Instant, avoid: Option<usize>) -> Option<Port> {
+        self.choose_from(now, avoid, |_| true)
+    }
+
+    fn choose_from(
+        &self,
+        now: Instant,
+        avoid: Option<usize>,
+        suits: impl Fn(&Route) -> bool,
+    ) -> Option<Port> {
         let usable = self.routes.iter().filter(|(_, route)| {
             let allowed = self.policy.breaker.is_none() || self.breakers[route.server].allows(now);
-            route.has_room() && allowed
+            route.has_room() && allowed && suits(route)
         });
         let rank = |(port, route): &(&Port, &Route)| {
             let load = route.in_flight.len();
@@ -639,20 +705,30 @@ impl<T> Calls<T> {
     }
 
     fn send(&mut self, now: Instant, id: CallId, port: Port) {
+        let Some(call) = self.calls.get_mut(id.0) else {
+            return;
+        };
+        call.state = State::Sent(port);
+        call.blamed = false;
+        let until = now + self.policy.step();
+        self.transmit(now, id, port);
+        let at = self.plan_hedge(now, id).map_or(until, |at| at.min(until));
+        self.set_step(id, at);
+    }
+
+    /// One more attempt, over this route.
+    fn transmit(&mut self, now: Instant, id: CallId, port: Port) {
         let (Some(call), Some(route)) = (self.calls.get_mut(id.0), self.routes.get_mut(&port))
         else {
             return;
         };
         call.attempts += 1;
+        call.sent = now;
         call.asked.push(port);
-        call.state = State::Sent(port);
-        call.blamed = false;
         route.in_flight.insert(id.0, ());
         self.breakers[route.server].begin(now);
         self.counters.attempts += 1;
         self.counters.retries += u64::from(call.attempts > 1);
-        let until = (now + self.policy.step()).min(call.deadline);
-        call.set_timer(&mut self.timers, id, until);
         self.dispatches.push_back(Dispatch {
             call: id,
             port,
@@ -663,6 +739,10 @@ impl<T> Calls<T> {
 
     /// Whether the request may be sent again; takes the retry from the budget if so.
     fn may_retry(&mut self, id: CallId) -> bool {
+        self.may_ask_again(id, Bucket::take)
+    }
+
+    fn may_ask_again(&mut self, id: CallId, take: impl FnOnce(&mut Bucket) -> bool) -> bool {
         let Some(call) = self.calls.get(id.0) else {
             return false;
         };
@@ -672,7 +752,7 @@ impl<T> Calls<T> {
         {
             return false;
         }
-        let allowed = self.bucket.take();
+        let allowed = take(&mut self.bucket);
         self.counters.over_budget += u64::from(!allowed);
         allowed
     }
@@ -684,6 +764,7 @@ impl<T> Calls<T> {
         let pause = self.policy.backoff.pause(call.pauses, &mut self.random);
         call.pauses = call.pauses.saturating_add(1);
         call.state = State::Pausing;
+        call.hedge_at = None;
         let pause = pause.max(at_least).min(LONGEST);
         self.set_step(id, now + pause);
     }
@@ -778,17 +859,20 @@ impl<T> Calls<T> {
             return;
         };
         let before = std::mem::replace(&mut call.state, State::Sent(port));
+        call.hedge_at = None;
+        let hedge = call.hedge.take().filter(|hedge| *hedge != port);
         self.queued
             .remove(&(Reverse(call.options.priority.min(7)), id));
         if let Some(route) = self.routes.get_mut(&port) {
             route.in_flight.insert(id.0, ());
         }
-        match before {
-            State::Sent(other) if other != port => {
-                self.cancels.push_back((other, id));
-                self.leave(now, other, id);
-            }
-            _ => {}
+        let before = match before {
+            State::Sent(other) if other != port => Some(other),
+            _ => None,
+        };
+        for other in before.into_iter().chain(hedge) {
+            self.cancels.push_back((other, id));
+            self.leave(now, other, id);
         }
     }
 
@@ -818,6 +902,13 @@ impl<T> Calls<T> {
         let Some(call) = self.calls.remove(id.0) else {
             return;
         };
+        // Of two that were asked, who has not replied need not go on.
+        if let Some(hedge) = call.hedge {
+            self.cancel(now, hedge, id);
+            if let State::Sent(port) = call.state {
+                self.cancel(now, port, id);
+            }
+        }
         // A final reply to an attempt before the current one: the current one is given up.
         if let State::Sent(port) = call.state {
             self.leave(now, port, id);

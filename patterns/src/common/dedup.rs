@@ -13,7 +13,7 @@ use super::MsgId;
 pub struct CacheConfig {
     /// Names remembered at most; 0 counts as 1. Default: 10 000.
     pub entries: usize,
-    /// Octets of replies kept at most. Default: 16 MiB.
+    /// Octets of replies kept at most; each frame counts [`FRAME_COST`](super::FRAME_COST) more than it has. Default: 16 MiB.
     pub bytes: usize,
     /// How long a name is remembered. Default: 10 min, which should exceed the longest time over which a
     /// caller repeats a request.
@@ -170,6 +170,15 @@ impl<S: Ord + Clone, W, R: Clone> ReplyCache<S, W, R> {
         }
     }
 
+    /// Whether a request with this name and body is running.
+    #[must_use]
+    pub fn is_running(&self, who: S, id: MsgId, body: &Message) -> bool {
+        let entry = self.entries.get(&(who, id));
+        entry.is_some_and(|entry| {
+            matches!(entry.state, State::Running(_)) && entry.digest == digest_of(body)
+        })
+    }
+
     /// A running request has its reply, of so many octets. Returns who else waits for it.
     pub fn done(&mut self, who: S, id: MsgId, reply: R, bytes: usize, now: Instant) -> Vec<W> {
         let key = (who, id);
@@ -278,7 +287,11 @@ mod tests {
         let mut cache = ReplyCache::new(CacheConfig::default());
         assert_eq!(cache.ask((), id(1), &body, "first", now), Known::New);
         assert_eq!(cache.ask((), id(1), &body, "second", now), Known::Running);
+        assert!(cache.is_running((), id(1), &body));
+        assert!(!cache.is_running((), id(1), &Message::from("another")));
+        assert!(!cache.is_running((), id(2), &body));
         assert_eq!(cache.done((), id(1), "reply", 5, now), ["second"]);
+        assert!(!cache.is_running((), id(1), &body));
         assert_eq!(
             cache.ask((), id(1), &body, "third", now),
             Known::Done("reply")

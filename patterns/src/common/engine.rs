@@ -24,12 +24,24 @@ pub trait Engine {
     /// A connection was made or lost.
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent);
 
-    /// A transmission could not be made: the peer is gone, or its queue is full. Nothing of it was sent.
+    /// A transmission could not be made: the peer is gone, or would never take it. Nothing of it was sent.
     fn handle_refused(&mut self, now: Instant, transmit: Transmit);
 
-    /// There is room again at a port at which a transmission was refused. Only ports that are no ROUTER tell. Does
-    /// nothing by default.
-    fn handle_room(&mut self, _now: Instant, _port: Port) {}
+    /// The transmission that [`poll_transmit`](Self::poll_transmit) gave last could not be made now: the queue of its peer
+    /// is full. Nothing of it was sent. By default this is [`handle_refused`](Self::handle_refused).
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        self.handle_refused(now, transmit);
+    }
+
+    /// The transmission that [`poll_transmit`](Self::poll_transmit) gave last has `size` octets in a frame, or in all, and its
+    /// socket sends at most `limit`: it will never be sent. By default this is [`handle_refused`](Self::handle_refused).
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, _size: u64, _limit: u64) {
+        self.handle_refused(now, transmit);
+    }
+
+    /// There is room again, or there may be, where it was full: at a port, and of a ROUTER for this peer. Does nothing by
+    /// default.
+    fn handle_room(&mut self, _now: Instant, _port: Port, _peer: Option<&PeerId>) {}
 
     /// The time of [`poll_timeout`](Self::poll_timeout) may have come. Does nothing if it has not.
     fn handle_timeout(&mut self, now: Instant);

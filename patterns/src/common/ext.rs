@@ -10,6 +10,7 @@
 //! that does not begin with `AA AE 01` is no header, but the body itself.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sinew::Frame;
@@ -68,6 +69,12 @@ pub struct Ext<'a> {
     pub tag: Option<Cow<'a, str>>,
     /// `slots`: how many requests at once a worker takes over this connection, when it registers.
     pub slots: Option<u32>,
+    /// `lease`: how much longer a worker wants to keep a request, in a heartbeat about it. On the wire in milliseconds, as
+    /// `dl`.
+    pub lease: Option<Duration>,
+    /// `credit`: how many octets of parts of a reply a worker may send, in a request; how many more, in a heartbeat of the
+    /// broker about it.
+    pub credit: Option<u32>,
     /// Names that are not known here.
     pub other: Vec<(Cow<'a, str>, Cow<'a, [u8]>)>,
 }
@@ -178,8 +185,8 @@ pub enum ExtError {
     /// It ends before what it announces, or goes on behind it.
     #[error("the extension header is cut short or has octets behind its end, at octet {0}")]
     Length(usize),
-    /// A name that is not UTF-8, or longer than 255 octets.
-    #[error("a name in the extension header is not UTF-8 of at most 255 octets, at octet {0}")]
+    /// A name that is empty, not UTF-8, or longer than 255 octets.
+    #[error("a name in the extension header is not UTF-8 of 1 to 255 octets, at octet {0}")]
     Name(usize),
     /// A value of another length or range than its name has.
     #[error("the value of `{0}` in the extension header is not of its type or range")]
@@ -187,6 +194,9 @@ pub enum ExtError {
     /// A name that occurs twice.
     #[error("`{0}` occurs twice in the extension header")]
     Twice(&'static str),
+    /// A name of the caller's own that occurs twice; where it does so again.
+    #[error("a name of the caller's own occurs twice in the extension header, at octet {0}")]
+    OwnTwice(usize),
 }
 
 impl<'a> Ext<'a> {
@@ -230,11 +240,16 @@ impl<'a> Ext<'a> {
         let count = cursor.u32()?;
         let mut ext = Ext::default();
         let mut known = 0u32;
+        let mut own = BTreeSet::new();
         // The count is not believed: each turn consumes octets or fails.
         for _ in 0..count {
+            let name_at = cursor.at;
             let name = cursor.name()?;
             let value = cursor.value()?;
             let Some(index) = NAMES.iter().position(|known| *known == name) else {
+                if !own.insert(name) {
+                    return Err(ExtError::OwnTwice(name_at));
+                }
                 ext.other.push((Cow::Borrowed(name), Cow::Borrowed(value)));
                 continue;
             };
@@ -275,7 +290,10 @@ impl<'a> Ext<'a> {
             "ttl" => self.ttl = Some(millis(u32_of(value).ok_or(bad)?)),
             "att" => {
                 let octets = value.try_into().map_err(|_| bad)?;
-                self.attempt = Some(u16::from_be_bytes(octets));
+                match u16::from_be_bytes(octets) {
+                    0 => return Err(bad),
+                    attempt => self.attempt = Some(attempt),
+                }
             }
             "tp" => self.trace = Some(text(value).ok_or(bad)?),
             "ct" => self.content_type = Some(text(value).ok_or(bad)?),
@@ -297,6 +315,8 @@ impl<'a> Ext<'a> {
             "err" => self.reason = Some(text(value).ok_or(bad)?),
             "tag" => self.tag = Some(text(value).ok_or(bad)?),
             "slots" => self.slots = Some(u32_of(value).ok_or(bad)?),
+            "lease" => self.lease = Some(millis(u32_of(value).ok_or(bad)?)),
+            "credit" => self.credit = Some(u32_of(value).ok_or(bad)?),
             _ => {}
         }
         Ok(())
@@ -305,8 +325,8 @@ impl<'a> Ext<'a> {
     /// The frame of this header.
     ///
     /// # Errors
-    /// If it is longer than [`Ext::MAX`], `priority` is above 7, or a name in `other` is longer than 255
-    /// octets or one of those known here.
+    /// If it is longer than [`Ext::MAX`], `priority` is above 7, `attempt` is 0, or a name in `other` is empty, longer than 255
+    /// octets, one of those known here, or there twice.
     pub fn encode(&self) -> Result<Frame, ExtError> {
         let mut writer = Writer {
             octets: Vec::with_capacity(64),
@@ -337,6 +357,9 @@ impl<'a> Ext<'a> {
         }
         writer.put_millis("ttl", self.ttl);
         if let Some(attempt) = self.attempt {
+            if attempt == 0 {
+                return Err(ExtError::Value("att"));
+            }
             writer.put("att", &attempt.to_be_bytes());
         }
         writer.put_opt("tp", self.trace.as_deref().map(str::as_bytes));
@@ -366,12 +389,20 @@ impl<'a> Ext<'a> {
                 .as_ref()
                 .map(|octets| &octets[..]),
         );
+        writer.put_millis("lease", self.lease);
+        if let Some(credit) = self.credit {
+            writer.put("credit", &credit.to_be_bytes());
+        }
+        let mut own = BTreeSet::new();
         for (name, value) in &self.other {
             if let Some(known) = NAMES.iter().find(|known| **known == name.as_ref()) {
                 return Err(ExtError::Twice(known));
             }
-            if name.len() > 255 {
+            if name.is_empty() || name.len() > 255 {
                 return Err(ExtError::Name(writer.octets.len()));
+            }
+            if !own.insert(name.as_ref()) {
+                return Err(ExtError::OwnTwice(writer.octets.len()));
             }
             writer.put(name, value);
             // Before a caller's many names take memory without end.
@@ -414,6 +445,8 @@ impl<'a> Ext<'a> {
             reason: self.reason.map(text),
             tag: self.tag.map(text),
             slots: self.slots,
+            lease: self.lease,
+            credit: self.credit,
             other: (self.other.into_iter())
                 .map(|(name, value)| (text(name), octets(value)))
                 .collect(),
@@ -475,8 +508,10 @@ impl<'a> Cursor<'a> {
 
     fn name(&mut self) -> Result<&'a str, ExtError> {
         let at = self.at;
-        let len = usize::from(self.take(1)?[0]);
-        std::str::from_utf8(self.take(len)?).map_err(|_| ExtError::Name(at))
+        match usize::from(self.take(1)?[0]) {
+            0 => Err(ExtError::Name(at)),
+            len => std::str::from_utf8(self.take(len)?).map_err(|_| ExtError::Name(at)),
+        }
     }
 
     fn value(&mut self) -> Result<&'a [u8], ExtError> {
@@ -500,9 +535,9 @@ fn text(octets: &[u8]) -> Option<Cow<'_, str>> {
 /// What a header begins with: signature and version.
 const MAGIC: [u8; 3] = [0xaa, 0xae, 0x01];
 
-const NAMES: [&str; 17] = [
+const NAMES: [&str; 19] = [
     "id", "dl", "idem", "key", "prio", "nb", "ttl", "att", "tp", "ct", "op", "pn", "st", "ra",
-    "err", "tag", "slots",
+    "err", "tag", "slots", "lease", "credit",
 ];
 
 /// Fuzz body: whatever decodes encodes to something that decodes to the same.
@@ -544,9 +579,11 @@ mod tests {
             reason: Some("full".into()),
             tag: Some("blue".into()),
             slots: Some(64),
+            lease: Some(Duration::from_secs(30)),
+            credit: Some(1 << 20),
             other: vec![
                 ("x-own".into(), Cow::Borrowed(b"1")),
-                ("".into(), Cow::Borrowed(b"")),
+                ("e".into(), Cow::Borrowed(b"")),
             ],
         }
     }
@@ -601,6 +638,17 @@ mod tests {
         );
         let twice = b"\xaa\xae\x01\0\0\0\x02\x02op\0\0\0\x01\x01\x02op\0\0\0\x01\x01";
         assert_eq!(with(twice), Err(ExtError::Twice("op")));
+        let own = b"\xaa\xae\x01\0\0\0\x02\x01x\0\0\0\x01\x01\x01x\0\0\0\0";
+        assert_eq!(with(own), Err(ExtError::OwnTwice(14)));
+        assert_eq!(
+            with(b"\xaa\xae\x01\0\0\0\x01\0\0\0\0\0"),
+            Err(ExtError::Name(7)),
+            "an empty name"
+        );
+        assert_eq!(
+            with(b"\xaa\xae\x01\0\0\0\x01\x03att\0\0\0\x02\0\0"),
+            Err(ExtError::Value("att"))
+        );
         let mut long = full().encode().unwrap().to_vec();
         long.resize(Ext::MAX + 1, 0);
         assert_eq!(with(&long), Err(ExtError::TooLong(Ext::MAX + 1)));
@@ -614,6 +662,18 @@ mod tests {
             ..Ext::default()
         };
         assert_eq!(urgent.encode(), Err(ExtError::Value("prio")));
+        let before_the_first = Ext {
+            attempt: Some(0),
+            ..Ext::default()
+        };
+        assert_eq!(before_the_first.encode(), Err(ExtError::Value("att")));
+        let named = |names: &[&'static str]| Ext {
+            other: (names.iter().map(|name| (Cow::from(*name), Cow::default()))).collect(),
+            ..Ext::default()
+        };
+        assert_eq!(named(&[""]).encode(), Err(ExtError::Name(7)));
+        assert_eq!(named(&["x", "x"]).encode(), Err(ExtError::OwnTwice(13)));
+        assert_eq!(named(&["id"]).encode(), Err(ExtError::Twice("id")));
     }
 
     /// SUB-05.

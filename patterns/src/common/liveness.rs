@@ -182,7 +182,14 @@ impl Beat {
         if self.is_stuck(self.next) {
             self.next = now;
         }
-        self.working = Some(now);
+        self.working = self.working.max(Some(now));
+    }
+
+    /// A handler vouches that it goes on for so long without a sign of progress.
+    pub fn extend(&mut self, now: Instant, by: Duration) {
+        let ahead = by.min(LONGEST).saturating_sub(self.config.patience());
+        self.progress(now);
+        self.working = self.working.max(Some(now + ahead));
     }
 
     /// The handler has returned.
@@ -258,6 +265,27 @@ mod tests {
             &[20, 40, 60, 80, 100, 120, 140, 160, 180],
         );
         assert_eq!(extended, 19);
+    }
+
+    /// SUB-04, the other half.
+    #[test]
+    fn a_handler_that_vouches_for_itself_is_believed_for_so_long() {
+        let start = Instant::now();
+        let mut beat = Beat::new(config(Scope::Progress), start);
+        beat.progress(start);
+        beat.extend(start, STEP * 10);
+        assert!(!beat.is_stuck(start + STEP * 9));
+        // Less, and later signs of progress, take nothing away.
+        beat.extend(start + STEP, STEP);
+        beat.progress(start + STEP * 2);
+        assert!(!beat.is_stuck(start + STEP * 9));
+        assert!(beat.is_stuck(start + STEP * 10));
+        beat.extend(start + STEP * 20, STEP);
+        assert!(!beat.is_stuck(start + STEP * 22), "no less than usual");
+        assert!(beat.is_stuck(start + STEP * 23));
+        beat.rest();
+        beat.progress(start + STEP * 30);
+        assert!(beat.is_stuck(start + STEP * 33), "the next one begins anew");
     }
 
     #[test]

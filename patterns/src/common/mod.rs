@@ -9,11 +9,14 @@ mod call;
 mod dedup;
 mod engine;
 mod ext;
+mod footprint;
 #[cfg(test)]
 pub(crate) mod fuzz;
 mod headers;
 mod id_map;
 mod liveness;
+mod outbox;
+mod oversize;
 mod queue;
 mod random;
 mod store;
@@ -25,10 +28,11 @@ pub use backoff::Backoff;
 pub use breaker::{Breaker, BreakerConfig};
 pub use budget::RetryBudget;
 pub use call::{CallError, CallOptions, Fault, Idem, MsgId, RetryPolicy};
-pub use calls::{CallCounters, CallEvent, CallId};
+pub use calls::{CallCounters, CallEvent, CallId, RoundTrips};
 pub use dedup::{CacheConfig, Dedup, Known, ReplyCache, WAITERS};
 pub use engine::{Engine, PeerEvent, PeerId, Port, Transmit};
 pub use ext::{Ext, ExtError, ExtIdem, Op, Status};
+pub use footprint::FRAME_COST;
 pub use headers::Headers;
 pub use liveness::{Beat, Heartbeat, Liveness, Scope};
 pub use queue::{FairQueue, Item, Limits, OnFull, Pushed, Ticket};
@@ -39,7 +43,10 @@ pub use store::{
 pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
+pub(crate) use footprint::footprint;
 pub(crate) use id_map::IdMap;
+pub(crate) use outbox::Outbox;
+pub(crate) use oversize::instead;
 #[cfg(test)]
 pub(crate) use store::fingerprint;
 pub(crate) use store::{record, Done as StoreDone, Want as StoreWant};

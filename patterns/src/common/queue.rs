@@ -20,7 +20,7 @@ use std::time::Instant;
 pub struct Limits {
     /// Messages at most; 0 admits none. Default: 1000.
     pub messages: usize,
-    /// Octets of their frames at most. Default: 64 MiB.
+    /// Octets of their frames at most, where each frame counts [`FRAME_COST`](super::FRAME_COST) more than it has. Default: 64 MiB.
     pub bytes: usize,
     /// Messages of one flow (one client) at most. Default: 250, so that no single client fills a queue.
     pub per_flow: usize,
@@ -39,15 +39,21 @@ impl Default for Limits {
     }
 }
 
-/// What happens to an item that does not fit. Whatever happens is told to whoever pushed it.
+/// What happens to an item that does not fit. Whatever happens is told to whoever pushed it; what they tell others is in
+/// the variants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum OnFull {
     /// It is refused, and given back.
     #[default]
     Reject,
-    /// The oldest items of the same flow, or else of any, make room; the dropped ones are given back.
+    /// The oldest items of the same flow, or else of any, make room; the dropped ones are given back. Servers and brokers
+    /// decline them.
     DropOldest,
+    /// It is dropped, and given back. Servers, brokers and gates in front of a ROUTER give no answer, and count it: for
+    /// askers who ask again by themselves, or send what is soon out of date, where a flood of refusals would be one more
+    /// load. [`Gate::enter`](crate::flow::Gate::enter) has somebody to tell, and refuses.
+    DropNewest,
 }
 
 /// What became of a push.
@@ -60,6 +66,8 @@ pub enum Pushed<T> {
     Replaced(Ticket, Vec<T>),
     /// It does not fit.
     Refused(T),
+    /// It does not fit, and nobody else is to hear of it.
+    Dropped(T),
 }
 
 /// Names an item in a [`FairQueue`].
@@ -73,7 +81,7 @@ pub struct Item<K, T> {
     pub flow: K,
     /// 0 to 7, 7 first; more counts as 7.
     pub priority: u8,
-    /// Its size in octets.
+    /// Its size in octets, with what it costs besides.
     pub bytes: usize,
     /// When it is of no more use.
     pub deadline: Option<Instant>,
@@ -100,6 +108,8 @@ pub struct FairQueue<K, T> {
     levels: [Level<K>; LEVELS],
     per_flow: BTreeMap<K, usize>,
     deadlines: BTreeSet<(Instant, Ticket)>,
+    /// Items that have no turn for now: they are in no level.
+    held: BTreeSet<Ticket>,
     bytes: usize,
     /// The next ticket at the back, and at the front.
     back: i64,
@@ -129,8 +139,13 @@ struct Flow {
 impl Flow {
     fn insert(&mut self, ticket: Ticket) {
         // New ones are behind all others, and those that are put back before them.
-        match self.tickets.front() {
-            Some(first) if ticket < *first => self.tickets.push_front(ticket),
+        // Only those that were held are between others.
+        match (self.tickets.front(), self.tickets.back()) {
+            (Some(first), _) if ticket < *first => self.tickets.push_front(ticket),
+            (_, Some(last)) if ticket < *last => {
+                let place = self.tickets.partition_point(|other| *other < ticket);
+                self.tickets.insert(place, ticket);
+            }
             _ => self.tickets.push_back(ticket),
         }
     }
@@ -159,6 +174,7 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
             }),
             per_flow: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            held: BTreeSet::new(),
             bytes: 0,
             back: 0,
             front: -1,
@@ -177,7 +193,8 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         while !self.fits(&item) {
             let victim = match self.limits.on_full {
                 OnFull::DropOldest if self.could_fit(&item) => self.oldest_for(&item),
-                _ => None,
+                OnFull::DropOldest | OnFull::Reject => None,
+                OnFull::DropNewest => return Pushed::Dropped(item.value),
             };
             match victim.and_then(|victim| self.remove(victim)) {
                 Some(victim) => dropped.push(victim.value),
@@ -215,7 +232,10 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
         self.pops = self.pops.wrapping_add(1);
         let ticket = match self.pops % OLDEST_TURN {
-            0 => *self.items.first_key_value()?.0,
+            0 => *self
+                .items
+                .keys()
+                .find(|ticket| !self.held.contains(ticket))?,
             _ => self.levels.iter().rev().find_map(Level::first)?,
         };
         let item = self.take(ticket)?;
@@ -227,8 +247,40 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     /// Takes an item out.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Item<K, T>> {
         let item = self.take(ticket)?;
-        self.levels[level_of(item.priority)].remove(&item.flow, ticket, 0);
+        if !self.held.remove(&ticket) {
+            self.levels[level_of(item.priority)].remove(&item.flow, ticket, 0);
+        }
         Some(item)
+    }
+
+    /// From now on this item has no turn, until it is [released](Self::release): [`pop`](Self::pop) does not take it. It
+    /// is in the queue all the same, and counts for its bounds; its deadline holds. False if it is not in the queue, or is
+    /// held already.
+    pub fn hold(&mut self, ticket: Ticket) -> bool {
+        let Some(item) = self.items.get(&ticket) else {
+            return false;
+        };
+        let new = self.held.insert(ticket);
+        if new {
+            self.levels[level_of(item.priority)].remove(&item.flow, ticket, 0);
+        }
+        new
+    }
+
+    /// An item that was held has its turn as if it had always waited, before those of its flow and priority that came
+    /// later. False if it is not held.
+    pub fn release(&mut self, ticket: Ticket) -> bool {
+        let held = self.held.remove(&ticket);
+        if let (true, Some(item)) = (held, self.items.get(&ticket)) {
+            self.levels[level_of(item.priority)].insert(&item.flow, ticket);
+        }
+        held
+    }
+
+    /// Items that are held.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held.len()
     }
 
     /// Takes an item out of all but its level.
@@ -256,6 +308,21 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
     }
 
+    /// An item that is in the queue is of use until then, in place of what was said when it was pushed. False if it is not
+    /// in the queue.
+    pub fn set_deadline(&mut self, ticket: Ticket, deadline: Option<Instant>) -> bool {
+        let Some(item) = self.items.get_mut(&ticket) else {
+            return false;
+        };
+        if let Some(before) = std::mem::replace(&mut item.deadline, deadline) {
+            self.deadlines.remove(&(before, ticket));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, ticket));
+        }
+        true
+    }
+
     /// The earliest deadline.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
@@ -274,6 +341,7 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         let mut tickets: Vec<Ticket> = (self.levels.iter())
             .filter_map(|level| level.flows.get(flow))
             .flat_map(|flow| flow.tickets.iter().copied())
+            .chain(self.held_of(flow))
             .collect();
         tickets.sort_unstable();
         tickets
@@ -327,8 +395,15 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     fn oldest_for(&self, item: &Item<K, T>) -> Option<Ticket> {
         let own = (self.levels.iter())
             .filter_map(|level| level.flows.get(&item.flow)?.tickets.front().copied())
+            .chain(self.held_of(&item.flow).next())
             .min();
         own.or_else(|| self.items.keys().next().copied())
+    }
+
+    /// What is held of a flow, in order.
+    fn held_of<'a>(&'a self, flow: &'a K) -> impl Iterator<Item = Ticket> + 'a {
+        let its = move |ticket: &&Ticket| self.items.get(ticket).is_some_and(|i| i.flow == *flow);
+        self.held.iter().filter(its).copied()
     }
 
     fn insert(&mut self, ticket: Ticket, item: Item<K, T>) {
@@ -455,6 +530,18 @@ mod tests {
             assert_eq!((queue.len(), queue.bytes()), (3, 300));
         }
         for limits in [
+            limits(3, 1 << 20, OnFull::DropNewest),
+            limits(99, 399, OnFull::DropNewest),
+        ] {
+            let mut queue = FairQueue::new(limits);
+            for value in 0..3 {
+                assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+            }
+            assert_eq!(queue.push(item(1, 3)), Pushed::Dropped(3));
+            assert_eq!((queue.len(), queue.bytes()), (3, 300));
+            assert_eq!(queue.pop().map(|item| item.value), Some(0));
+        }
+        for limits in [
             limits(3, 1 << 20, OnFull::DropOldest),
             limits(99, 399, OnFull::DropOldest),
         ] {
@@ -481,6 +568,29 @@ mod tests {
     }
 
     #[test]
+    fn deadlines_that_change() {
+        let now = Instant::now();
+        let at = |seconds| now + Duration::from_secs(seconds);
+        let mut queue = FairQueue::new(limits(3, 1 << 20, OnFull::Reject));
+        let early = Item {
+            deadline: Some(at(1)),
+            ..item(0, 0)
+        };
+        let Pushed::Queued(ticket) = queue.push(early) else {
+            panic!("there is room");
+        };
+        assert!(queue.set_deadline(ticket, Some(at(3))));
+        assert_eq!(queue.next_deadline(), Some(at(3)));
+        assert_eq!(queue.expire(at(2)), None);
+        assert!(queue.set_deadline(ticket, None));
+        assert_eq!((queue.next_deadline(), queue.expire(at(9))), (None, None));
+        assert!(queue.set_deadline(ticket, Some(at(1))));
+        assert_eq!(queue.expire(at(1)).map(|item| item.value), Some(0));
+        assert!(!queue.set_deadline(ticket, Some(at(1))), "it is gone");
+        assert_eq!(queue.next_deadline(), None);
+    }
+
+    #[test]
     fn bounds_that_change() {
         let mut queue = FairQueue::new(limits(3, 1 << 20, OnFull::Reject));
         for value in 0..3 {
@@ -496,6 +606,52 @@ mod tests {
             matches!(queue.push(item(0, 4)), Pushed::Replaced(_, dropped) if dropped == [0, 1])
         );
         assert_eq!(queue.len(), 2);
+    }
+
+    #[test]
+    fn what_is_held_has_no_turn_and_takes_its_place() {
+        let mut queue = FairQueue::new(limits(5, 1 << 20, OnFull::DropOldest));
+        let mut tickets = Vec::new();
+        for value in 0..5 {
+            match queue.push(item(0, value)) {
+                Pushed::Queued(ticket) => tickets.push(ticket),
+                other => panic!("{other:?}"),
+            }
+        }
+        for held in [1, 2, 4] {
+            assert!(queue.hold(tickets[held]));
+            assert!(!queue.hold(tickets[held]), "it is held already");
+        }
+        assert_eq!((queue.held(), queue.len(), queue.bytes()), (3, 5, 500));
+        assert_eq!(queue.tickets_of(&0), tickets);
+        assert_eq!(queue.pop().map(|item| item.value), Some(0));
+        // Between the others, where it came.
+        assert!(queue.release(tickets[2]));
+        assert!(!queue.release(tickets[2]));
+        assert_eq!(queue.pop().map(|item| item.value), Some(2));
+        assert_eq!(queue.pop().map(|item| item.value), Some(3));
+        // Not by the turn of the oldest either.
+        for _ in 0..2 * OLDEST_TURN {
+            assert_eq!(queue.pop(), None);
+        }
+        assert_eq!(queue.oldest().map(|item| item.value), Some(1));
+        // It makes room like any other, and is as late as any other.
+        for value in 5..8 {
+            assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+        }
+        assert!(matches!(queue.push(item(0, 8)), Pushed::Replaced(_, dropped) if dropped == [1]));
+        assert_eq!(queue.remove(tickets[4]).map(|item| item.value), Some(4));
+        assert_eq!((queue.held(), queue.hold(tickets[4])), (0, false));
+        let late = Item {
+            deadline: Some(Instant::now()),
+            ..item(1, 9)
+        };
+        let Pushed::Queued(ticket) = queue.push(late.clone()) else {
+            panic!("there is room");
+        };
+        queue.hold(ticket);
+        assert_eq!(queue.expire(Instant::now()), Some(late));
+        assert_eq!((queue.held(), queue.len()), (0, 4));
     }
 
     #[test]

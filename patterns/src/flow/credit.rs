@@ -81,6 +81,13 @@ impl CreditTx {
         fits
     }
 
+    /// What credit was taken for was not sent after all: what it took is there again. That is the whole window at most, whatever
+    /// it cost.
+    pub fn unspent(&mut self, cost: u64) {
+        let taken = cost.min(self.window);
+        self.left = self.left.saturating_add(taken).min(self.window);
+    }
+
     /// The receiver has room for more.
     ///
     /// # Errors
@@ -149,6 +156,18 @@ impl CreditRx {
             return None;
         }
         self.open += free;
+        Some(free)
+    }
+
+    /// Nothing else is about to come. Returns what is to be granted although less than a refill was consumed: what the
+    /// sender has next may be more than what it has left, and it would wait for ever. Nothing while something is held,
+    /// since that will be consumed.
+    pub fn settle(&mut self) -> Option<u64> {
+        let free = self.window - self.open;
+        if self.held > 0 || free == 0 {
+            return None;
+        }
+        self.open = self.window;
         Some(free)
     }
 
@@ -238,5 +257,16 @@ mod tests {
         let grant = rx.consumed(100).unwrap();
         tx.granted(grant).unwrap();
         assert_eq!(tx.left(), 10);
+    }
+
+    #[test]
+    fn what_is_not_sent_gives_back_what_it_took() {
+        let mut tx = CreditTx::new(10);
+        for cost in [1, 10, 100, u64::MAX] {
+            assert!(tx.try_spend(cost));
+            assert_eq!(tx.left(), 10 - cost.min(10));
+            tx.unspent(cost);
+            assert_eq!(tx.left(), 10, "it cost {cost}");
+        }
     }
 }

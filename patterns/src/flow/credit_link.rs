@@ -6,17 +6,20 @@
 //!                  ["GRANT"][octets u64]    as the receiver consumes
 //! ```
 //!
+//! A receiver grants what half of its window was consumed, and what is left of it when nothing came for a while, for the
+//! next message may be larger than what its sender has left.
+//!
 //! Numbers are big-endian. What was sent over a connection that is lost may have been received or not; it is not
 //! sent again. A new connection begins with a whole window, and what the receiver holds of the earlier one
 //! counts no more: between losses a receiver holds at most a window for each connection.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sinew::{Frame, Message};
 
 use super::{CreditRx, CreditTx};
-use crate::common::{Engine, PeerEvent, PeerId, Port, Transmit};
+use crate::common::{Engine, IdMap, PeerEvent, PeerId, Port, Timers, Transmit};
 
 /// The sender's side.
 ///
@@ -54,12 +57,30 @@ pub enum OutletEvent {
 #[derive(Debug)]
 pub struct CreditInlet {
     window: u64,
-    peers: BTreeMap<PeerId, (u64, CreditRx)>,
-    /// Connections so far: what was received over one is not granted to another.
+    /// By connection: what was received over one is not granted to another.
+    senders: IdMap<Sender>,
+    /// The connection of each peer.
+    peers: BTreeMap<PeerId, u64>,
+    /// Connections so far.
     connections: u64,
+    /// Whose the last message was: whoever sends one sends others, as a rule.
+    last: Option<(PeerId, u64)>,
+    /// When senders are granted what is left.
+    pauses: Timers<u64>,
+    /// The latest time that is known.
+    now: Option<Instant>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<InletEvent>,
     counters: CreditCounters,
+}
+
+/// What an inlet knows of a sender.
+#[derive(Debug)]
+struct Sender {
+    peer: PeerId,
+    credit: CreditRx,
+    /// Whether a pause is waited for.
+    pausing: bool,
 }
 
 /// What an inlet tells.
@@ -105,17 +126,29 @@ impl CreditOutlet {
     /// # Errors
     /// With the message, if there is not. [`OutletEvent::Credit`] tells when to try again.
     pub fn try_send(&mut self, message: Message) -> Result<(), Message> {
-        let credit = self.credit.as_mut();
-        if !credit.is_some_and(|credit| credit.try_spend(cost(&message))) {
+        if !self.spend(&message) {
             return Err(message);
         }
-        self.counters.messages += 1;
-        self.transmits.push_back(Transmit {
-            port: Port(0),
-            to: None,
-            message,
-        });
+        self.transmits.push_back(transmit(message));
         Ok(())
+    }
+
+    /// Takes the credit for a message, if there is enough. It counts as sent.
+    #[inline]
+    fn spend(&mut self, message: &Message) -> bool {
+        let credit = self.credit.as_mut();
+        let spent = credit.is_some_and(|credit| credit.try_spend(cost(message)));
+        self.counters.messages += u64::from(spent);
+        spent
+    }
+
+    /// The same as [`try_send`](Self::try_send) and [`poll_transmit`](Engine::poll_transmit) at once.
+    #[inline]
+    pub(super) fn try_transmit(&mut self, message: Message) -> Result<Transmit, Message> {
+        if !self.transmits.is_empty() || !self.spend(&message) {
+            return Err(message);
+        }
+        Ok(transmit(message))
     }
 
     /// Octets that may be sent now.
@@ -159,18 +192,17 @@ impl Engine for CreditOutlet {
     }
 
     fn handle_refused(&mut self, _: Instant, transmit: Transmit) {
-        // Its credit is gone with the connection. If there is one, the socket's own bound is below the window, and
-        // it says when it has room.
+        // Its credit is gone with the connection. If there is one, the socket's own bound is below the window: it says when it
+        // has room, or that it never takes a message of this size.
         if let Some(credit) = &mut self.credit {
-            // What was spent a moment ago fits.
-            let _ = credit.granted(cost(&transmit.message));
+            credit.unspent(cost(&transmit.message));
         }
         self.counters.messages -= 1;
         self.events
             .push_back(OutletEvent::Returned(transmit.message));
     }
 
-    fn handle_room(&mut self, _: Instant, _: Port) {
+    fn handle_room(&mut self, _: Instant, _: Port, _: Option<&PeerId>) {
         self.events.push_back(OutletEvent::Credit);
     }
 
@@ -195,8 +227,12 @@ impl CreditInlet {
     pub fn new(window: u64) -> Self {
         CreditInlet {
             window: window.max(1),
+            senders: IdMap::new(),
             peers: BTreeMap::new(),
             connections: 0,
+            last: None,
+            pauses: Timers::new(),
+            now: None,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: CreditCounters::default(),
@@ -204,23 +240,68 @@ impl CreditInlet {
     }
 
     /// A message was consumed: there is room for others.
+    #[inline]
     pub fn handle_consumed(&mut self, delivery: &Delivery) {
-        let Some((connection, credit)) = self.peers.get_mut(&delivery.peer) else {
+        let known = self.senders.get_mut(delivery.connection);
+        let Some(sender) = known.filter(|sender| sender.peer == delivery.peer) else {
             return;
         };
-        if *connection != delivery.connection {
-            return;
-        }
-        if let Some(grant) = credit.consumed(delivery.cost) {
+        if let Some(grant) = sender.credit.consumed(delivery.cost) {
             self.counters.grants += 1;
             self.transmits.push_back(tell(&delivery.peer, GRANT, grant));
+        } else if let (0, false, Some(now)) = (sender.credit.held(), sender.pausing, self.now) {
+            sender.pausing = true;
+            self.pauses.set(delivery.connection, now + PAUSE);
+        }
+    }
+
+    /// What a message that came from there is: nothing if it is not of the protocol.
+    #[inline(always)]
+    pub(super) fn take(&mut self, from: &[u8], message: Message) -> Option<Delivery> {
+        let known = match &self.last {
+            Some((peer, connection)) if peer.as_bytes() == from => Some(*connection),
+            _ => self.look_up(from),
+        };
+        let cost = cost(&message);
+        let sender = known.and_then(|connection| self.senders.get_mut(connection));
+        let (Some(connection), Some(sender)) = (known, sender) else {
+            self.counters.malformed += 1;
+            return None;
+        };
+        if sender.credit.received(cost).is_err() {
+            self.counters.malformed += 1;
+            return None;
+        }
+        self.counters.messages += 1;
+        Some(Delivery {
+            peer: sender.peer.clone(),
+            message,
+            cost,
+            connection,
+        })
+    }
+
+    #[cold]
+    fn look_up(&mut self, from: &[u8]) -> Option<u64> {
+        let peer = PeerId::of(from);
+        let connection = *self.peers.get(&peer)?;
+        self.last = Some((peer, connection));
+        Some(connection)
+    }
+
+    /// What is known of this peer's connection is of no use any more.
+    fn forget(&mut self, peer: &PeerId) {
+        self.last = None;
+        if let Some(connection) = self.peers.remove(peer) {
+            self.senders.remove(connection);
+            self.pauses.cancel(&connection);
         }
     }
 
     /// Octets held of all senders.
     #[must_use]
     pub fn held(&self) -> u64 {
-        let held = self.peers.values().map(|(_, credit)| credit.held());
+        let held = self.senders.iter().map(|(_, sender)| sender.credit.held());
         held.fold(0, u64::saturating_add)
     }
 
@@ -234,39 +315,28 @@ impl CreditInlet {
 impl Engine for CreditInlet {
     type Event = InletEvent;
 
-    fn handle_message(&mut self, _: Instant, _: Port, from: Option<&PeerId>, message: Message) {
-        let Some((peer, (connection, credit))) = from.and_then(|from| {
-            let known = self.peers.get_mut(from)?;
-            Some((from, known))
-        }) else {
-            self.counters.malformed += 1;
-            return;
-        };
-        let cost = cost(&message);
-        if credit.received(cost).is_err() {
-            self.counters.malformed += 1;
-            return;
-        }
-        self.counters.messages += 1;
-        self.events.push_back(InletEvent::Delivery(Delivery {
-            peer: peer.clone(),
-            message,
-            cost,
-            connection: *connection,
-        }));
+    fn handle_message(&mut self, now: Instant, _: Port, from: Option<&PeerId>, message: Message) {
+        self.now = Some(now);
+        let from = from.map_or(&[][..], PeerId::as_bytes);
+        let delivery = self.take(from, message).map(InletEvent::Delivery);
+        self.events.extend(delivery);
     }
 
     fn handle_peer(&mut self, _: Instant, _: Port, event: PeerEvent) {
         match event {
             PeerEvent::Up { peer: Some(peer) } => {
+                self.forget(&peer);
                 self.connections += 1;
                 self.transmits.push_back(tell(&peer, WINDOW, self.window));
-                let credit = CreditRx::new(self.window);
-                self.peers.insert(peer, (self.connections, credit));
+                let sender = Sender {
+                    peer: peer.clone(),
+                    credit: CreditRx::new(self.window),
+                    pausing: false,
+                };
+                self.senders.insert(self.connections, sender);
+                self.peers.insert(peer, self.connections);
             }
-            PeerEvent::Down { peer: Some(peer) } => {
-                self.peers.remove(&peer);
-            }
+            PeerEvent::Down { peer: Some(peer) } => self.forget(&peer),
             _ => {}
         }
     }
@@ -276,7 +346,19 @@ impl Engine for CreditInlet {
         self.counters.malformed += 1;
     }
 
-    fn handle_timeout(&mut self, _: Instant) {}
+    fn handle_timeout(&mut self, now: Instant) {
+        self.now = Some(now);
+        while let Some(connection) = self.pauses.expire(now) {
+            let Some(sender) = self.senders.get_mut(connection) else {
+                continue;
+            };
+            sender.pausing = false;
+            if let Some(grant) = sender.credit.settle() {
+                self.counters.grants += 1;
+                self.transmits.push_back(tell(&sender.peer, GRANT, grant));
+            }
+        }
+    }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
         self.transmits.pop_front()
@@ -287,9 +369,13 @@ impl Engine for CreditInlet {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        None
+        self.pauses.next()
     }
 }
+
+/// How long nothing need have come for the rest to be granted: long against what it takes to hand on messages that follow
+/// each other, so that a stream is granted by half windows, and short to whoever waits.
+const PAUSE: Duration = Duration::from_millis(10);
 
 const WINDOW: &str = "WINDOW";
 const GRANT: &str = "GRANT";
@@ -297,6 +383,14 @@ const GRANT: &str = "GRANT";
 /// Empty messages take memory, too.
 fn cost(message: &Message) -> u64 {
     (message.byte_len() as u64).max(1)
+}
+
+fn transmit(message: Message) -> Transmit {
+    Transmit {
+        port: Port(0),
+        to: None,
+        message,
+    }
 }
 
 fn tell(to: &PeerId, what: &'static str, octets: u64) -> Transmit {
@@ -346,6 +440,61 @@ mod tests {
     use super::*;
     use crate::common::fuzz::{cases, mutated};
     use crate::common::Random;
+
+    /// Less than half of the window was consumed, and the next message is larger than what is left.
+    #[test]
+    fn what_is_left_is_granted_when_nothing_more_comes() {
+        let (mut now, port, peer) = (Instant::now(), Port(0), PeerId::from("sender"));
+        let (mut outlet, mut inlet) = (CreditOutlet::new(), CreditInlet::new(10));
+        let up = PeerEvent::Up {
+            peer: Some(peer.clone()),
+        };
+        inlet.handle_peer(now, port, up);
+        let window = inlet.poll_transmit().unwrap().message;
+        outlet.handle_message(now, port, None, window);
+        for _ in 0..3 {
+            outlet.try_send("123".into()).unwrap();
+            let sent = outlet.poll_transmit().unwrap().message;
+            inlet.handle_message(now, port, Some(&peer), sent);
+            let Some(InletEvent::Delivery(delivery)) = inlet.poll_event() else {
+                panic!("it came");
+            };
+            assert!(outlet.try_send("12345678".into()).is_err());
+            assert_eq!(inlet.poll_timeout(), None, "it is held");
+            inlet.handle_consumed(&delivery);
+            assert!(inlet.poll_transmit().is_none(), "not half of the window");
+            now = inlet.poll_timeout().expect("it will be granted");
+            inlet.handle_timeout(now);
+            let grant = inlet.poll_transmit().unwrap().message;
+            outlet.handle_message(now, port, None, grant);
+            assert_eq!((outlet.credit(), inlet.poll_timeout()), (10, None));
+        }
+        outlet.try_send("12345678".into()).unwrap();
+    }
+
+    /// Also one that costs more than the window, which took all of it.
+    #[test]
+    fn what_the_socket_does_not_take_costs_nothing() {
+        let (now, port) = (Instant::now(), Port(0));
+        let mut outlet = CreditOutlet::new();
+        outlet.handle_message(
+            now,
+            port,
+            None,
+            tell(&PeerId::from("s"), WINDOW, 10).message,
+        );
+        for size in [3, 10, 500] {
+            let message = Message::from(vec![7; size]);
+            while outlet.poll_event().is_some() {}
+            outlet.try_send(message.clone()).unwrap();
+            assert_eq!(outlet.credit(), 10 - 10.min(size as u64));
+            let refused = outlet.poll_transmit().unwrap();
+            outlet.handle_refused(now, refused);
+            assert_eq!(outlet.poll_event(), Some(OutletEvent::Returned(message)));
+            assert_eq!(outlet.credit(), 10, "{size} octets");
+        }
+        outlet.try_send("12345".into()).unwrap();
+    }
 
     #[test]
     fn random_messages() {

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
+use sinew::{Context, Endpoint, Message, Router, SendFailure, ToEndpoint};
+use thiserror::Error;
 
 use super::{CreditCounters, CreditInlet, CreditOutlet, Delivery, InletEvent, OutletEvent};
 use crate::common::Port;
@@ -33,6 +34,37 @@ use crate::shell::{endpoints, Driver, RouterShell, Sockets, StartError, Turn, LI
 #[derive(Debug)]
 pub struct CreditSender(Driver<CreditOutlet, std::convert::Infallible>);
 
+/// Why a [`CreditSender`] did not send a message. It is in here, untouched.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CreditSendError {
+    /// There was no credit for it in time.
+    #[error("no credit for the message in time")]
+    NoCredit(Message),
+    /// It is larger than the socket sends, whatever credit there is.
+    #[error("a message or frame of {size} octets, expected at most {limit}")]
+    TooLarge {
+        /// The message.
+        message: Message,
+        /// Octets in the frame, or in all frames.
+        size: u64,
+        /// The most there may be.
+        limit: u64,
+    },
+}
+
+impl CreditSendError {
+    /// The message that was not sent.
+    #[must_use]
+    pub fn into_message(self) -> Message {
+        match self {
+            CreditSendError::NoCredit(message) | CreditSendError::TooLarge { message, .. } => {
+                message
+            }
+        }
+    }
+}
+
 impl CreditSender {
     /// A sender to this receiver, which need not be there yet.
     ///
@@ -48,23 +80,28 @@ impl CreditSender {
     /// Sends a message, waiting for credit at most until then. What was sent over a connection that is lost
     /// afterwards may have been received or not.
     ///
+    /// A message that is larger than the receiver's window goes alone. The socket has a bound of its own, the default of
+    /// [`max_send_size`](sinew::SocketBuilder::max_send_size): 64 MiB in one frame, 128 MiB in all of them. What is larger is not
+    /// sent, costs no credit, and stops nothing that comes after it.
+    ///
     /// # Errors
-    /// With the message, if there was no credit by then. It was not sent.
+    /// With the message, which was not sent: if there was no credit by then, or as soon as there is credit for it and the
+    /// socket says that it is too large.
     pub fn send_deadline(
         &mut self,
         message: impl Into<Message>,
         until: Instant,
-    ) -> Result<(), Message> {
+    ) -> Result<(), CreditSendError> {
         let mut message = message.into();
         loop {
-            message = match self.attempt(message) {
-                Ok(()) => return Ok(()),
-                Err(message) => message,
+            message = match self.attempt(message)? {
+                None => return Ok(()),
+                Some(message) => message,
             };
             // Also what says that there is no connection any more.
             match self.0.next(Some(until)) {
                 Turn::Event(_) => {}
-                Turn::Over => return Err(message),
+                Turn::Over => return Err(CreditSendError::NoCredit(message)),
                 Turn::Command(never) => match never {},
             }
         }
@@ -72,9 +109,12 @@ impl CreditSender {
 
     /// The same for a task of any executor, without a time. If the future is dropped before it is ready, the message
     /// was not sent.
-    pub async fn send_async(&mut self, message: impl Into<Message>) {
+    ///
+    /// # Errors
+    /// With the message, if it is larger than the socket sends.
+    pub async fn send_async(&mut self, message: impl Into<Message>) -> Result<(), CreditSendError> {
         let mut message = message.into();
-        while let Err(unsent) = self.attempt(message) {
+        while let Some(unsent) = self.attempt(message)? {
             message = unsent;
             match self.0.next_async().await {
                 // Also what says that there is no connection any more.
@@ -82,14 +122,33 @@ impl CreditSender {
                 Turn::Command(never) => match never {},
             }
         }
+        Ok(())
     }
 
-    fn attempt(&mut self, message: Message) -> Result<(), Message> {
-        self.0.engine.try_send(message)?;
-        self.0.flush();
-        match self.returned() {
-            Some(message) => Err(message),
-            None => Ok(()),
+    /// The message, if it cannot be sent now.
+    fn attempt(&mut self, message: Message) -> Result<Option<Message>, CreditSendError> {
+        match self.0.engine.try_transmit(message) {
+            Err(message) => Ok(Some(message)),
+            Ok(transmit) => match self.0.transmit(transmit) {
+                true => Ok(None),
+                false => self.unsent(),
+            },
+        }
+    }
+
+    /// What the socket did not take.
+    #[cold]
+    fn unsent(&mut self) -> Result<Option<Message>, CreditSendError> {
+        let refusal = self.0.sockets.refusal(Port(0));
+        match (self.returned(), refusal) {
+            (Some(message), Some(SendFailure::MessageTooLarge { size, limit })) => {
+                Err(CreditSendError::TooLarge {
+                    message,
+                    size,
+                    limit,
+                })
+            }
+            (returned, _) => Ok(returned),
         }
     }
 
@@ -128,6 +187,8 @@ impl CreditSender {
 pub struct CreditReceiver {
     shell: RouterShell<CreditInlet>,
     endpoints: Vec<Endpoint>,
+    /// Messages until the next look at what else there is to do.
+    until_look: u32,
 }
 
 impl CreditReceiver {
@@ -147,9 +208,13 @@ impl CreditReceiver {
             .build()?;
         let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
         let endpoints = bound.collect::<Result<_, _>>()?;
+        let mut shell = RouterShell::new(router, CreditInlet::new(window));
+        // The others are taken one by one.
+        shell.take_at_once(1);
         Ok(CreditReceiver {
-            shell: RouterShell::new(router, CreditInlet::new(window)),
+            shell,
             endpoints,
+            until_look: 0,
         })
     }
 
@@ -161,6 +226,9 @@ impl CreditReceiver {
 
     /// Waits for the next message, at most until then.
     pub fn recv_deadline(&mut self, until: Instant) -> Option<Delivery> {
+        if let Some(delivery) = self.take() {
+            return Some(delivery);
+        }
         match self.shell.next_event(until)? {
             InletEvent::Delivery(delivery) => Some(delivery),
         }
@@ -168,9 +236,32 @@ impl CreditReceiver {
 
     /// The same for a task of any executor, without a time. Dropping the future loses nothing.
     pub async fn recv_async(&mut self) -> Delivery {
+        if let Some(delivery) = self.take() {
+            return delivery;
+        }
         match self.shell.next_event_async().await {
             InletEvent::Delivery(delivery) => delivery,
         }
+    }
+
+    /// Takes a message as from a bare socket, if there is one, and no look at anything else is due: to the consumer
+    /// without a stay in the engine's queue.
+    #[inline]
+    fn take(&mut self) -> Option<Delivery> {
+        if self.until_look == 0 {
+            self.until_look = LOOK_EVERY;
+            self.shell.took(LOOK_EVERY as usize);
+            return None;
+        }
+        self.until_look -= 1;
+        let (router, inlet) = self.shell.parts();
+        let delivery = router.try_recv_with(|from, message| inlet.take(from.as_bytes(), message));
+        let delivery = delivery.ok().flatten();
+        if delivery.is_none() {
+            // What is next is a wait, which looks at everything.
+            self.until_look = LOOK_EVERY;
+        }
+        delivery
     }
 
     /// A message was consumed: its sender may send others.
@@ -189,3 +280,6 @@ impl CreditReceiver {
         self.shell.engine().counters()
     }
 }
+
+/// Messages between two looks at comings and goings and at the time.
+const LOOK_EVERY: u32 = 256;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sinew::Message;
 
 use super::{GateConfig, GateCounters, GateEngine, GateEvent, Rejected, TicketId};
-use crate::common::{Engine, IdMap, PeerEvent, PeerId, Port, Transmit};
+use crate::common::{footprint, Engine, IdMap, OnFull, PeerEvent, PeerId, Port, Transmit};
 
 /// A request that got in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct GatedEngine {
     gate: GateEngine,
     /// How long a request waits at most.
     patience: Option<Duration>,
+    /// Whether those for whom there is no room hear nothing.
+    silent: bool,
     refuse: Refuse,
     /// Those who wait, and those inside, without their message.
     here: IdMap<(Port, PeerId, Option<Message>)>,
@@ -50,7 +52,8 @@ pub struct GatedEngine {
 }
 
 impl GatedEngine {
-    /// A gate at which a request waits at most so long; `refuse` makes the answer to those turned away.
+    /// A gate at which a request waits at most so long; `refuse` makes the answer to those turned away. It is not asked
+    /// about those who are dropped because the queue is full ([`OnFull::DropNewest`]).
     #[must_use]
     pub fn new(
         config: GateConfig,
@@ -60,6 +63,7 @@ impl GatedEngine {
         GatedEngine {
             gate: GateEngine::new(config),
             patience,
+            silent: config.queue.on_full == OnFull::DropNewest,
             refuse: Box::new(refuse),
             here: IdMap::new(),
             transmits: VecDeque::new(),
@@ -144,12 +148,13 @@ impl Engine for GatedEngine {
             return;
         };
         let deadline = self.patience.and_then(|patience| now.checked_add(patience));
-        let bytes = message.byte_len();
+        let bytes = footprint(message.frames());
         match self.gate.handle_enter(now, peer.clone(), bytes, deadline) {
             Ok(ticket) => {
                 self.here
                     .insert(ticket.0, (port, peer.clone(), Some(message)));
             }
+            Err(Rejected::Full { .. }) if self.silent => {}
             Err(why) => self.turn_away(port, peer.clone(), &message, why),
         }
         self.settle(now);
@@ -157,7 +162,7 @@ impl Engine for GatedEngine {
 
     fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
         if let PeerEvent::Down { peer: Some(gone) } = event {
-            // Those inside go on; what waits is let through and forgotten.
+            // Those inside go on; what waits makes room for others.
             let waits = |(_, peer, message): &(Port, PeerId, Option<Message>)| {
                 *peer == gone && message.is_some()
             };
@@ -165,6 +170,7 @@ impl Engine for GatedEngine {
             let lost: Vec<u64> = lost.map(|(id, _)| id).collect();
             for id in lost {
                 self.here.remove(id);
+                self.gate.handle_leave(now, TicketId(id));
             }
         }
         self.settle(now);
@@ -197,5 +203,69 @@ impl fmt::Debug for GatedEngine {
         f.debug_struct("GatedEngine")
             .field("gate", &self.gate)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::{Limits, FRAME_COST};
+
+    /// Whoever is gone does not keep others out of the queue; inside it counts until its request is done.
+    #[test]
+    fn who_is_gone_waits_no_more() {
+        let mut config = GateConfig {
+            inside: 1,
+            ..GateConfig::default()
+        };
+        config.queue.messages = 2;
+        let mut gated = GatedEngine::new(config, None, |_, why| Some(why.to_string().into()));
+        let (now, gone, other) = (Instant::now(), PeerId::from("gone"), PeerId::from("other"));
+        for _ in 0..3 {
+            gated.handle_message(now, Port(0), Some(&gone), "abc".into());
+        }
+        let inside = gated.poll_event().unwrap();
+        assert_eq!(gated.load(), (1, 2, 2 * (3 + FRAME_COST)));
+        let down = PeerEvent::Down {
+            peer: Some(gone.clone()),
+        };
+        gated.handle_peer(now, Port(0), down);
+        assert_eq!(gated.load(), (1, 0, 0));
+        gated.handle_message(now, Port(0), Some(&other), "abc".into());
+        assert_eq!(gated.poll_transmit(), None, "nobody is turned away");
+        gated.handle_done(now, inside.ticket, None);
+        assert_eq!(gated.poll_event().unwrap().peer, other);
+    }
+
+    /// Whoever is too much hears of it, or not.
+    #[test]
+    fn who_is_turned_away_is_answered_unless_dropped() {
+        let (now, port) = (Instant::now(), Port(0));
+        for (on_full, answers) in [(OnFull::Reject, 1), (OnFull::DropNewest, 0)] {
+            let config = GateConfig {
+                inside: 1,
+                queue: Limits {
+                    messages: 1,
+                    on_full,
+                    ..Limits::default()
+                },
+                ..GateConfig::default()
+            };
+            let patience = Some(Duration::from_secs(1));
+            let mut gated =
+                GatedEngine::new(config, patience, |_, why| Some(why.to_string().into()));
+            for peer in ["a", "b", "c"] {
+                gated.handle_message(now, port, Some(&PeerId::from(peer)), "work".into());
+            }
+            assert_eq!((gated.load().0, gated.load().1), (1, 1));
+            let told: Vec<_> = std::iter::from_fn(|| gated.poll_transmit()).collect();
+            assert_eq!(told.len(), answers);
+            assert!(told.iter().all(|told| told.to == Some(PeerId::from("c"))));
+            assert_eq!(gated.counters().full, 1);
+            // Who waited too long is answered in either case.
+            gated.handle_timeout(now + Duration::from_secs(1));
+            let told = gated.poll_transmit().expect("an answer");
+            assert_eq!(told.to, Some(PeerId::from("b")));
+        }
     }
 }

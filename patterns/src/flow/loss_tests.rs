@@ -16,6 +16,9 @@ use crate::rpc::{ClientConfig, ClientEngine, ServerConfig, ServerEngine, ServerE
 const STOPS: Duration = Duration::from_secs(8);
 const ENDS: Duration = Duration::from_secs(14);
 
+/// How long a take waits for its token.
+const WITHIN: Duration = Duration::from_millis(500);
+
 /// What everybody writes down.
 #[derive(Debug, Default)]
 struct World {
@@ -108,6 +111,8 @@ struct Taker {
     next: Instant,
     again: Instant,
     stops: Instant,
+    /// The longest time between two takes.
+    pause: Duration,
     world: Shared,
 }
 
@@ -122,8 +127,8 @@ impl Client for Taker {
     fn act(&mut self, now: Instant, busy: bool) -> Option<Message> {
         let mut world = self.world.borrow_mut();
         while now >= self.next && now < self.stops {
-            self.next += self.random.up_to(Duration::from_millis(60)) + Duration::from_micros(1);
-            self.takes.push_back(now + Duration::from_millis(500));
+            self.next += self.random.up_to(self.pause) + Duration::from_micros(1);
+            self.takes.push_back(now + WITHIN);
             world.asked += 1;
         }
         self.again = now + Duration::from_millis(500);
@@ -189,7 +194,7 @@ fn tokens(seed: u64, trouble: Trouble, on_unreachable: Unreachable) -> Shared {
     const BURST: u32 = 20;
     let mut sim = Sim::new(seed);
     let world: Shared = Rc::default();
-    let (start, stops) = (sim.start(), sim.start() + STOPS);
+    let stops = sim.start() + STOPS;
     let server = sim.add(|now| {
         let mut mint = TokenMint::new(Duration::from_secs(1));
         mint.set_bucket("b", RATE, BURST, now);
@@ -211,6 +216,7 @@ fn tokens(seed: u64, trouble: Trouble, on_unreachable: Unreachable) -> Shared {
                 next: now + Duration::from_millis(300),
                 again: now,
                 stops,
+                pause: trouble.pause(Duration::from_millis(60)),
                 world: Rc::clone(&shared),
             };
             Box::new(Caller::new(taker, seed ^ 7))
@@ -219,7 +225,8 @@ fn tokens(seed: u64, trouble: Trouble, on_unreachable: Unreachable) -> Shared {
     }
     trouble.befall(&mut sim, &[server]);
     sim.run(ENDS);
-    let most = (STOPS + (sim.start() - start)).as_secs_f64() * RATE + f64::from(BURST);
+    // The last take may wait until then.
+    let most = (STOPS + WITHIN).as_secs_f64() * RATE + f64::from(BURST);
     let tokens = world.borrow().given - world.borrow().again;
     assert!(tokens as f64 <= most, "{tokens} of {most}");
     world
@@ -232,6 +239,8 @@ struct Asker {
     number: u64,
     next: Instant,
     stops: Instant,
+    /// The longest time between two requests.
+    pause: Duration,
     world: Shared,
 }
 
@@ -249,7 +258,7 @@ impl Client for Asker {
         if now < self.next || now >= self.stops {
             return None;
         }
-        self.next = now + self.random.up_to(Duration::from_millis(100)) + Duration::from_micros(1);
+        self.next = now + self.random.up_to(self.pause) + Duration::from_micros(1);
         self.number += 1;
         self.world.borrow_mut().asked += 1;
         Some(
@@ -353,6 +362,7 @@ fn gate(seed: u64, trouble: Trouble) -> Shared {
                     number: 0,
                     next: now,
                     stops,
+                    pause: trouble.pause(Duration::from_millis(100)),
                     world: Rc::clone(&shared),
                 };
                 Box::new(Caller::new(asker, seed ^ world.lives))
@@ -361,7 +371,11 @@ fn gate(seed: u64, trouble: Trouble) -> Shared {
             client
         })
         .collect();
-    trouble.befall(&mut sim, &clients);
+    match trouble {
+        // Only a ROUTER has strangers.
+        Trouble::Malformed => trouble.befall(&mut sim, &[gated]),
+        _ => trouble.befall(&mut sim, &clients),
+    }
     sim.run(ENDS);
     let gated = sim.node::<Gated>(gated).expect("nothing befell it");
     assert_eq!(gated.engine.load(), (0, 0, 0), "every permit came back");

@@ -35,7 +35,7 @@ pub use credit::{CreditError, CreditRx, CreditTx};
 pub use credit_link::{
     CreditCounters, CreditInlet, CreditOutlet, Delivery, InletEvent, OutletEvent,
 };
-pub use credit_shell::{CreditReceiver, CreditSender};
+pub use credit_shell::{CreditReceiver, CreditSendError, CreditSender};
 pub use gate::{Admission, GateConfig, GateCounters, GateEngine, GateEvent, Rejected, TicketId};
 pub use gate_shell::{Gate, Permit};
 pub use gated::{Admitted, GatedEngine};

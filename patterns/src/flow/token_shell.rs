@@ -75,7 +75,8 @@ impl TokenServer {
             concurrency: 1,
             ..ServerConfig::default()
         };
-        let server = Server::bind(context, at, config)?;
+        // Whoever asks hears of it, also when the queue is full.
+        let server = Server::bind_refusing(context, at, config, TokenMint::busy())?;
         let mint = Arc::new(Mutex::new(mint));
         let (endpoints, handle) = (server.endpoints().to_vec(), server.handle());
         let minting = Arc::clone(&mint);
@@ -218,12 +219,11 @@ impl TokenClient {
         let now = Instant::now();
         let taken = purse.try_take(now, n);
         self.fetch(purse);
-        let wait = match taken {
-            Err(RetryAfter(wait)) if end.map_or(true, |end| now < end) => wait,
-            over => return Some(Attempt::Over(over)),
-        };
-        // A reply wakes it; if none is awaited, the time to ask again does.
-        let at = now + wait.clamp(Duration::from_millis(1), LONGEST);
+        if taken.is_ok() || end.is_some_and(|end| now >= end) {
+            return Some(Attempt::Over(taken));
+        }
+        // A reply wakes it; if none is awaited, the time to ask again does, and otherwise nothing.
+        let at = purse.asks_at(now).unwrap_or(now + LONGEST);
         let at = end.map_or(at, |end| at.min(end));
         (until <= now || at < until).then_some(Attempt::Again(at))
     }

@@ -9,7 +9,7 @@
 //! granted are void when the lease is over. A server starts with empty buckets: after a restart it mints
 //! nothing that was granted before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use sinew::{Frame, Message};
@@ -74,6 +74,11 @@ impl TokenMint {
         }
     }
 
+    /// The reply to a request that there is no room for: to come back in 100 ms.
+    pub(super) fn busy() -> Message {
+        refusal(BUSY)
+    }
+
     /// Requests that were none.
     #[must_use]
     pub fn malformed(&self) -> u64 {
@@ -101,12 +106,12 @@ impl TokenMint {
         };
         match verb {
             b"TAKE" => {
-                let granted = n.min(bucket.level(now));
-                let wanted = granted.max(1);
-                Some(match bucket.try_take(now, wanted) {
+                // Whoever asks for one and there is none is told when there will be; none at all are always there.
+                let granted = bucket.level(now).max(1).min(n);
+                Some(match bucket.try_take(now, granted) {
                     Ok(()) => Message::multipart([
                         Frame::from("OK"),
-                        Frame::from(wanted.min(n).to_be_bytes()),
+                        Frame::from(granted.to_be_bytes()),
                         Frame::from(millis(self.lease).to_be_bytes()),
                     ]),
                     Err(RetryAfter(wait)) => refusal(wait),
@@ -165,11 +170,20 @@ pub struct TokenError;
 pub struct TokenPurse {
     bucket: Frame,
     config: TokenConfig,
-    tokens: u32,
-    /// When they are void.
-    until: Option<Instant>,
+    /// Those that end first are first, and taken first. None is empty.
+    batches: VecDeque<Batch>,
+    /// The most that was wanted in vain since the last reply.
+    wanted: u32,
     state: Asking,
     unreachable: bool,
+}
+
+/// Tokens that were granted together.
+#[derive(Debug)]
+struct Batch {
+    tokens: u32,
+    /// When they are void.
+    until: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,8 +202,8 @@ impl TokenPurse {
         TokenPurse {
             bucket: bucket.into(),
             config,
-            tokens: 0,
-            until: None,
+            batches: VecDeque::new(),
+            wanted: 0,
             state: Asking::No,
             unreachable: false,
         }
@@ -198,13 +212,15 @@ impl TokenPurse {
     /// Takes tokens, all or none.
     ///
     /// # Errors
-    /// If there are not so many here. More are asked for by [`poll_request`](Self::poll_request).
+    /// If there are not so many here. More are asked for by [`poll_request`](Self::poll_request), at most
+    /// [`TokenConfig::lease`].
     pub fn try_take(&mut self, now: Instant, n: u32) -> Result<(), RetryAfter> {
         self.expire(now);
-        if n <= self.tokens {
-            self.tokens -= n;
+        if n <= self.tokens() {
+            self.spend(n);
             return Ok(());
         }
+        self.wanted = self.wanted.max(n);
         if self.unreachable && self.config.on_unreachable == Unreachable::Open {
             return Ok(());
         }
@@ -216,7 +232,8 @@ impl TokenPurse {
         Err(RetryAfter(wait.max(Duration::from_millis(1))))
     }
 
-    /// A request to be sent, if one is due: less than half of a fetch is left.
+    /// A request to be sent, if one is due: half of a fetch is left or less, or fewer than somebody wanted since the last
+    /// reply.
     pub fn poll_request(&mut self, now: Instant) -> Option<Message> {
         self.expire(now);
         let lease = self.config.lease.max(1);
@@ -225,10 +242,13 @@ impl TokenPurse {
             Asking::Yes(_) => false,
             Asking::NotBefore(at) => now >= at,
         };
-        if !due || self.tokens > lease / 2 {
+        let tokens = self.tokens();
+        // More than a fetch never are here, whoever wants them.
+        let few = tokens <= lease / 2 || tokens < self.wanted.min(lease);
+        if !due || !few {
             return None;
         }
-        let n = lease - self.tokens.min(lease - 1);
+        let n = lease - tokens.min(lease - 1);
         self.state = Asking::Yes(n);
         Some(Message::multipart([
             Frame::from("TAKE"),
@@ -245,13 +265,14 @@ impl TokenPurse {
         let Asking::Yes(asked) = self.state else {
             return Err(TokenError);
         };
+        self.wanted = 0;
         let frames = reply.frames();
         match (frames[0].as_slice(), &frames[1..]) {
             (b"OK", [granted, lease]) => {
                 if let (Some(granted), Some(lease)) = (number(granted), number(lease)) {
                     // A server that grants more than was asked for does not make us richer.
-                    self.tokens = self.tokens.saturating_add(granted.min(asked));
-                    self.until = Some(now + Duration::from_millis(u64::from(lease)));
+                    let until = now + Duration::from_millis(u64::from(lease));
+                    self.add(granted.min(asked), until);
                     self.state = Asking::No;
                     self.unreachable = false;
                     return Ok(());
@@ -274,6 +295,7 @@ impl TokenPurse {
     /// No reply came.
     pub fn handle_unreachable(&mut self, now: Instant) {
         self.unreachable = true;
+        self.wanted = 0;
         let retry = self
             .config
             .retry
@@ -284,7 +306,8 @@ impl TokenPurse {
     /// Tokens that are not needed any more, as a request that gives them back.
     pub fn give_back(&mut self, now: Instant) -> Option<Message> {
         self.expire(now);
-        let n = std::mem::take(&mut self.tokens);
+        let n = self.tokens();
+        self.batches.clear();
         (n > 0).then(|| {
             Message::multipart([
                 Frame::from("GIVE"),
@@ -297,19 +320,65 @@ impl TokenPurse {
     /// Tokens here.
     #[must_use]
     pub fn tokens(&self) -> u32 {
-        self.tokens
+        let tokens = self.batches.iter().map(|batch| batch.tokens);
+        tokens.fold(0, u32::saturating_add)
+    }
+
+    /// When there may be more to ask for than now, if no reply is awaited.
+    pub(super) fn asks_at(&self, now: Instant) -> Option<Instant> {
+        match self.state {
+            Asking::Yes(_) => None,
+            Asking::NotBefore(at) if at > now => Some(at),
+            // There are enough for whom a fetch is enough.
+            _ => self.batches.front().map(|first| first.until),
+        }
+    }
+
+    fn add(&mut self, tokens: u32, until: Instant) {
+        if tokens == 0 {
+            return;
+        }
+        // At the end, as long as the server does not change its lease.
+        let place = self.batches.partition_point(|batch| batch.until <= until);
+        self.batches.insert(place, Batch { tokens, until });
+        if self.batches.len() > BATCHES {
+            // Rather too early than too late.
+            if let Some(last) = self.batches.pop_back() {
+                if let Some(before) = self.batches.back_mut() {
+                    before.tokens = before.tokens.saturating_add(last.tokens);
+                }
+            }
+        }
+    }
+
+    /// There are so many.
+    fn spend(&mut self, mut n: u32) {
+        while let Some(first) = self.batches.front_mut() {
+            if first.tokens > n {
+                first.tokens -= n;
+                return;
+            }
+            n -= first.tokens;
+            self.batches.pop_front();
+        }
     }
 
     fn expire(&mut self, now: Instant) {
-        if self.until.is_some_and(|until| now >= until) {
-            self.tokens = 0;
-            self.until = None;
+        while self.batches.front().is_some_and(|first| now >= first.until) {
+            self.batches.pop_front();
         }
     }
 }
 
+/// Times at which tokens end that are told apart; with more of them, those of the last two end together, at the earlier time.
+/// A server that has any tokens to speak of is asked for half a fetch at once, which makes two or three.
+const BATCHES: usize = 32;
+
 /// When to come back for a bucket that is not set: whoever starts a server sets its buckets about then.
 const UNSET: Duration = Duration::from_millis(100);
+
+/// When whoever found the queue full is to come back: by then it was served many times over.
+const BUSY: Duration = Duration::from_millis(100);
 
 /// The longest refusal a client obeys: asking once in so long is no load, and a bucket that was set anew, or a server
 /// of another rate, is found in that time.
@@ -406,6 +475,115 @@ mod tests {
         let late = now + Duration::from_secs(1);
         assert!(client.try_take(late, 1).is_err());
         assert_eq!(client.give_back(late), None);
+    }
+
+    /// Tokens that came later do not make those before them last longer, nor the other way round.
+    #[test]
+    fn each_token_ends_in_its_time() {
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        let config = TokenConfig::default();
+        let mut client = TokenPurse::new("b", config);
+        let grant = |client: &mut TokenPurse, now, tokens: u32, millis: u32| {
+            assert!(client.poll_request(now).is_some());
+            let granted = [tokens, millis].map(|number| Frame::from(number.to_be_bytes()));
+            let reply = std::iter::once(Frame::from("OK")).chain(granted);
+            client
+                .handle_reply(now, &Message::multipart(reply))
+                .unwrap();
+        };
+        grant(&mut client, start, 5, 1000);
+        let later = start + second / 2;
+        grant(&mut client, later, 4, 1000);
+        assert_eq!(client.tokens(), 9);
+        // What ends first goes first.
+        client.try_take(later, 2).unwrap();
+        assert!(client.try_take(start + second, 5).is_err());
+        assert_eq!(client.tokens(), 4);
+        // A server with another lease now.
+        grant(&mut client, start + second, 3, 100);
+        assert_eq!(client.tokens(), 7);
+        assert!(client.try_take(start + second + second / 10, 5).is_err());
+        assert_eq!(client.tokens(), 4);
+        assert!(client.try_take(later + second, 1).is_err());
+        assert_eq!(
+            (client.tokens(), client.give_back(later + second)),
+            (0, None)
+        );
+
+        // However many grants there are, they take bounded memory, and nothing lasts longer.
+        let config = TokenConfig {
+            lease: 1000,
+            ..config
+        };
+        let mut client = TokenPurse::new("b", config);
+        for millis in 0..100 {
+            grant(&mut client, start + Duration::from_millis(millis), 1, 1000);
+        }
+        assert_eq!((client.tokens(), client.batches.len()), (100, BATCHES));
+        assert!(client
+            .try_take(start + second + Duration::from_millis(50), 100)
+            .is_err());
+        assert!(client.tokens() <= 50);
+    }
+
+    /// More than half of a fetch, and all of it: they are fetched, and not only asked about.
+    #[test]
+    fn whoever_wants_more_than_is_left_gets_it() {
+        for wanted in 6..=10 {
+            let start = Instant::now();
+            let mut server = TokenMint::new(Duration::from_secs(60));
+            server.set_bucket("b", 1.0, 100, start);
+            let now = start + Duration::from_secs(100);
+            let mut client = TokenPurse::new("b", TokenConfig::default());
+            ask(&mut client, &mut server, now);
+            client.try_take(now, 4).unwrap();
+            if wanted == 6 {
+                assert!(client.poll_request(now).is_none(), "nobody wants more");
+                client.try_take(now, wanted).unwrap();
+                continue;
+            }
+            assert!(client.try_take(now, wanted).is_err());
+            ask(&mut client, &mut server, now);
+            assert_eq!(client.tokens(), 10);
+            client.try_take(now, wanted).unwrap();
+        }
+        // More than a fetch never are here, and are not asked for again and again.
+        let now = Instant::now();
+        let mut server = TokenMint::new(Duration::from_secs(60));
+        server.set_bucket("b", 1.0, 100, now);
+        let now = now + Duration::from_secs(100);
+        let mut client = TokenPurse::new("b", TokenConfig::default());
+        ask(&mut client, &mut server, now);
+        for _ in 0..2 {
+            assert!(client.try_take(now, 11).is_err());
+            assert!(client.poll_request(now).is_none());
+            let ends = now + Duration::from_secs(60);
+            assert_eq!(client.asks_at(now), Some(ends), "and not before that");
+            // Nor after a refusal that is over.
+            client.state = Asking::NotBefore(now);
+        }
+    }
+
+    /// Also for nothing, which costs nothing.
+    #[test]
+    fn what_is_granted_is_what_is_taken() {
+        let start = Instant::now();
+        let mut server = TokenMint::new(Duration::from_secs(1));
+        server.set_bucket("b", 1.0, 3, start);
+        let now = start + Duration::from_secs(9);
+        let mut take = |n: u32| {
+            let request = Message::multipart([&b"TAKE"[..], b"b", &n.to_be_bytes()]);
+            let reply = server.handle_request(now, &request);
+            let granted = number(&reply.frames()[1]).unwrap();
+            (reply.frames()[0].to_vec(), granted)
+        };
+        for _ in 0..5 {
+            assert_eq!(take(0), (b"OK".to_vec(), 0));
+        }
+        assert_eq!(take(2), (b"OK".to_vec(), 2));
+        assert_eq!(take(2), (b"OK".to_vec(), 1), "as many as there are");
+        assert_eq!(take(2), (b"NO".to_vec(), 1000));
     }
 
     #[test]

@@ -94,10 +94,14 @@ struct Host {
     dials: BTreeMap<Port, (NodeId, Port)>,
     /// Those that it has asked for itself, and asks for again in its next life.
     own: BTreeSet<Port>,
+    /// How often it has closed what it had at a port: what was due there before is void.
+    closes: BTreeMap<Port, u64>,
     /// A few messages that it was sent, to be sent again.
     heard: VecDeque<(Port, Option<PeerId>, Message)>,
     /// Grows with each life, so that events of an earlier one are void.
     life: u64,
+    /// Whether it is called the same over all connections from one port, as who has a routing id.
+    keeps_name: bool,
 }
 
 /// A connection. End 0 dialled.
@@ -118,11 +122,20 @@ enum Input {
     Peer(Port, PeerEvent),
 }
 
+impl Input {
+    fn port(&self) -> Port {
+        match self {
+            Input::Message(port, ..) | Input::Peer(port, _) => *port,
+        }
+    }
+}
+
 enum Event {
     Dial {
         from: NodeId,
         life: u64,
         port: Port,
+        closes: u64,
     },
     Arrive {
         link: u64,
@@ -131,6 +144,8 @@ enum Event {
     Down {
         node: NodeId,
         life: u64,
+        port: Port,
+        closes: u64,
         input: Input,
     },
     Fault(Fault),
@@ -171,10 +186,17 @@ impl Sim {
             slow: Duration::ZERO,
             dials: BTreeMap::new(),
             own: BTreeSet::new(),
+            closes: BTreeMap::new(),
             heard: VecDeque::new(),
             life: 0,
+            keeps_name: false,
         });
         NodeId(self.hosts.len() - 1)
+    }
+
+    /// From now on this node is called the same over all connections from one port.
+    pub(crate) fn keep_name(&mut self, id: NodeId) {
+        self.hosts[id.0].keeps_name = true;
     }
 
     /// `from` connects its port to a bound port (a ROUTER's), and again whenever that breaks.
@@ -307,10 +329,25 @@ impl Sim {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Dial { from, life, port } => self.dial(from, life, port),
+            Event::Dial {
+                from,
+                life,
+                port,
+                closes,
+            } => {
+                if self.closes(from, port) == closes {
+                    self.dial(from, life, port);
+                }
+            }
             Event::Arrive { link, end } => self.arrive(link, end),
-            Event::Down { node, life, input } => {
-                if self.hosts[node.0].life == life {
+            Event::Down {
+                node,
+                life,
+                port,
+                closes,
+                input,
+            } => {
+                if self.hosts[node.0].life == life && self.closes(node, port) == closes {
                     self.give(node, input);
                 }
             }
@@ -325,7 +362,23 @@ impl Sim {
         let life = self.hosts[from.0].life;
         let at =
             self.now + Duration::from_millis(1) + self.random.up_to(Duration::from_millis(100));
-        self.schedule(at, Event::Dial { from, life, port });
+        self.schedule_dial(at, from, life, port);
+    }
+
+    fn schedule_dial(&mut self, at: Instant, from: NodeId, life: u64, port: Port) {
+        let closes = self.closes(from, port);
+        let dial = Event::Dial {
+            from,
+            life,
+            port,
+            closes,
+        };
+        self.schedule(at, dial);
+    }
+
+    fn closes(&self, node: NodeId, port: Port) -> u64 {
+        let closes = &self.hosts[node.0].closes;
+        closes.get(&port).copied().unwrap_or_default()
     }
 
     fn dial(&mut self, from: NodeId, life: u64, port: Port) {
@@ -352,7 +405,10 @@ impl Sim {
         let id = self.next_link;
         self.next_link += 1;
         let mut name = vec![0];
-        name.extend_from_slice(&(id as u32).to_be_bytes());
+        match host.keeps_name {
+            true => name.extend(format!("node {} port {}", from.0, port.0).bytes()),
+            false => name.extend_from_slice(&(id as u32).to_be_bytes()),
+        }
         let name = PeerId::from(name);
         let mut link = Link {
             ends: [(from, port), (to, to_port)],
@@ -365,8 +421,13 @@ impl Sim {
             Input::Peer(port, PeerEvent::Up { peer: None }),
             Input::Peer(to_port, PeerEvent::Up { peer: Some(name) }),
         ];
+        let keeps_name = self.hosts[from.0].keeps_name;
         for (end, greeting) in greetings.into_iter().enumerate() {
-            let at = self.now + self.random.up_to(Duration::from_millis(3));
+            let mut at = self.now + self.random.up_to(Duration::from_millis(3));
+            if end == 1 && keeps_name {
+                // A ROUTER takes nobody of a name before it is told that the last one of that name is gone.
+                at += NOTICED;
+            }
             link.flight[end].push_back((at, greeting));
             self.schedule(at, Event::Arrive { link: id, end });
         }
@@ -447,6 +508,8 @@ impl Sim {
             };
             host.dials.remove(&port);
             // Whoever closes a socket does not hear of it any more.
+            *host.closes.entry(port).or_default() += 1;
+            host.pending.retain(|input| input.port() != port);
             let own = self.links_of(id, Some(port));
             for link in own {
                 self.break_link(link, Some(id));
@@ -513,10 +576,16 @@ impl Sim {
             let peer = (end == 1).then(|| link.name.clone());
             if link.up[end] {
                 // Sometimes at once, sometimes after a while.
-                let at = self.now + self.random.up_to(Duration::from_millis(50));
+                let at = self.now + self.random.up_to(NOTICED);
                 let life = self.hosts[node.0].life;
-                let input = Input::Peer(port, PeerEvent::Down { peer });
-                self.schedule(at, Event::Down { node, life, input });
+                let down = Event::Down {
+                    node,
+                    life,
+                    port,
+                    closes: self.closes(node, port),
+                    input: Input::Peer(port, PeerEvent::Down { peer }),
+                };
+                self.schedule(at, down);
             }
             if end == 0 {
                 // After it was told.
@@ -524,14 +593,7 @@ impl Sim {
                     + Duration::from_millis(51)
                     + self.random.up_to(Duration::from_millis(100));
                 let life = self.hosts[node.0].life;
-                self.schedule(
-                    at,
-                    Event::Dial {
-                        from: node,
-                        life,
-                        port,
-                    },
-                );
+                self.schedule_dial(at, node, life, port);
             }
         }
     }
@@ -667,3 +729,6 @@ impl Debug for Sim {
             .finish_non_exhaustive()
     }
 }
+
+/// Within this time the loss of a connection is noticed.
+const NOTICED: Duration = Duration::from_millis(50);

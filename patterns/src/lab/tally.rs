@@ -18,19 +18,46 @@ pub(crate) enum Trouble {
     Partition,
     OneWay,
     Reset,
+    Slow,
     Replay,
+    Malformed,
+    Overload,
 }
 
 impl Trouble {
-    pub(crate) const ALL: [(Trouble, &'static str); 7] = [
+    pub(crate) const ALL: [(Trouble, &'static str); 10] = [
         (Trouble::Nothing, "none"),
         (Trouble::Kill, "killed, and back after 300 ms"),
         (Trouble::Freeze, "frozen for 600 ms"),
         (Trouble::Partition, "cut off for 600 ms"),
         (Trouble::OneWay, "its replies held back for 600 ms"),
         (Trouble::Reset, "its connections broken"),
+        (Trouble::Slow, "its messages 400 ms late for 500 ms"),
         (Trouble::Replay, "an old message repeated to it"),
+        (Trouble::Malformed, "rubbish from a stranger"),
+        (Trouble::Overload, "asked 20 times as often"),
     ];
+
+    /// The mean pause of those who ask.
+    pub(crate) fn pause(self, usual: Duration) -> Duration {
+        match self {
+            Trouble::Overload => usual / 20,
+            _ => usual,
+        }
+    }
+
+    /// How many calls are made: enough to be too many.
+    pub(crate) fn calls(self, usual: u64) -> u64 {
+        match self {
+            Trouble::Overload => usual * 5,
+            _ => usual,
+        }
+    }
+
+    /// Whether somebody sends what is not his to send.
+    fn is_hostile(self) -> bool {
+        matches!(self, Trouble::Replay | Trouble::Malformed)
+    }
 
     /// Befalls these nodes in turn.
     pub(crate) fn befall(self, sim: &mut Sim, victims: &[NodeId]) {
@@ -39,7 +66,7 @@ impl Trouble {
             let at = Duration::from_millis(100 + 600 * turn as u64);
             let later = |ms| at + Duration::from_millis(ms);
             match self {
-                Trouble::Nothing => {}
+                Trouble::Nothing | Trouble::Overload => {}
                 Trouble::Kill => {
                     sim.fault_at(at, Fault::Kill(node));
                     sim.fault_at(later(300), Fault::Restart(node));
@@ -58,7 +85,12 @@ impl Trouble {
                     sim.fault_at(later(600), Fault::Heal(node));
                 }
                 Trouble::Reset => sim.fault_at(at, Fault::Reset(node)),
+                Trouble::Slow => {
+                    sim.fault_at(at, Fault::Slow(node, 400));
+                    sim.fault_at(later(500), Fault::Slow(node, 0));
+                }
                 Trouble::Replay => sim.fault_at(at, Fault::Replay(node)),
+                Trouble::Malformed => sim.fault_at(at, Fault::Rubbish(node)),
             }
         }
     }
@@ -130,15 +162,17 @@ impl Tallies {
     }
 
     /// What must be so whatever the trouble, and what with none.
-    fn check(&self, trouble: Trouble) {
+    fn check(&self, pattern: &str, trouble: Trouble) {
         for (kind, tally) in &self.0 {
             let ended = tally.replies + tally.declined + tally.unknown;
             assert_eq!(tally.calls, ended, "{kind}: each ends once");
             if trouble == Trouble::Nothing {
                 assert_eq!((tally.replies, tally.again), (tally.calls, 0), "{kind}");
             }
-            if *kind == "`Once`" && trouble != Trouble::Replay {
-                assert_eq!(tally.again, 0, "{trouble:?}");
+            // 7/MDP has no word for it.
+            let told = !pattern.contains("7/MDP");
+            if *kind == "`Once`" && told && !trouble.is_hostile() {
+                assert_eq!(tally.again, 0, "{pattern}: {trouble:?}");
             }
         }
     }
@@ -159,14 +193,14 @@ impl Tallies {
 /// Runs some seeds of each trouble and checks what must be so; with `PATTERNS_LOSS_TABLE`, as many as that says,
 /// and returns the rows of the table.
 pub(crate) fn rows(pattern: &str, run: impl Fn(u64, Trouble, &mut Tallies)) -> String {
-    let seeds = number("PATTERNS_LOSS_TABLE").unwrap_or(8);
+    let seeds = number("PATTERNS_LOSS_TABLE").unwrap_or(4);
     let mut table = String::new();
     for (trouble, name) in Trouble::ALL {
         let mut tallies = Tallies::default();
         for seed in 0..seeds {
             run(seed, trouble, &mut tallies);
         }
-        tallies.check(trouble);
+        tallies.check(pattern, trouble);
         table += &tallies.rows(pattern, name);
     }
     table
@@ -195,8 +229,8 @@ mod tests {
 
     const HEAD: &str = "# What is lost, and what is done twice
 
-Measured in the fault laboratory of `sinew-patterns` (`patterns/src/lab`), in virtual time, with the seeds 0 to
-SEEDS - 1 of each row. Written by
+Measured in the fault laboratory of `sinew-patterns` (`patterns/src/lab`), in virtual time, with the first SEEDS seeds of
+each row. Written by
 
 ```sh
 PATTERNS_LOSS_TABLE=SEEDS cargo test --release -p sinew-patterns --lib loss_table
@@ -204,8 +238,16 @@ PATTERNS_LOSS_TABLE=SEEDS cargo test --release -p sinew-patterns --lib loss_tabl
 
 The same seeds make the same figures. Each row is one kind of trouble, ten times in six seconds, in turn to each
 of those it is about: two servers of `rpc`, four workers or the one broker of `mdp`, all of which speak the
-extension header. The one broker and the one token server, which are frozen or cut off ten times for 600 ms, are so for
+extension header unless the row says otherwise: *plain REP* is two servers that carry out one request after the other and
+send its envelope back; *all 7/MDP* is clients, workers and a broker that have nothing but that. Rubbish is a message of
+somebody's, changed at random, that a stranger sends. *Asked 20 times as often* is five times as many calls as well,
+more than can be carried out. The one broker and the one token server, which are frozen or cut off ten times for 600 ms, are so for
 all six seconds, but for a moment in between. Calls have deadlines of 4 to 12 s.
+
+In short: every call ends, and with its own reply or an error. The error says whether something may have been done. A
+call that is `Safe` is made again until there is a reply or no time left, and may be carried out more than once. One with
+`Once` is sent once: what is lost on the way is *unknown*. One with a `Key` is carried out once as long as somebody knows
+the key: the server, the broker, or a store that servers share. Who is overloaded says so, and *not done* is what it says.
 
 *Reply*: the call ended with its reply. *Not done*: it ended with an error that says that nothing was done; that
 is checked for each of them. *Unknown*: it ended with an error that says that it may have been done. Nothing else
@@ -225,11 +267,15 @@ frozen, cut off, or loses its connections, since its workers are then lost to it
 keys, and clients ask again.
 A request repeated to a worker is done again, whatever it says of itself; one repeated to the broker only if it has no
 key. Any other frame that is repeated, such as one with which a worker comes, goes or replies, may cost it its place,
-and so its request.
+and so its request. Bare 7/MDP has no word for `Once`, so that its broker gives such a request to another worker as it
+does any other; and none for which request a reply is to, so that one that is repeated is taken for that to the next
+request of the client: what is repeated is not tried there.
+A stranger's rubbish may be what it was made of, a request, and is carried out then. A worker listens to its broker alone,
+so nobody tries it there.
 
 `flow`'s credit is for messages that go one way: *reply* is those that came, each once and in order, which is checked
 for each; *not done* those that were given back, for there was no connection; *unknown* those that were lost with a
-connection, or with the receiver. What is repeated to a receiver by a stranger is not tried.
+connection, or with the receiver. What a stranger sends to a receiver is not tried.
 
 The token server of `flow` has three clients, who want half of what it mints, each token within half a second, and
 fetch ten ahead: *reply* is a token taken; *not done* a take that was refused, since none came in time; *done again* a

@@ -19,11 +19,20 @@
 //! they work. Who is banned gets a DISCONNECT, and is ignored until it has made a new connection.
 //!
 //! A request waits, is with a worker, and is answered; or its worker is lost and it waits again, in front
-//! of the others, until so many workers were lost with it that it is dead. Whoever is declined hears of it,
+//! of the others, until so many workers were lost with it that it is dead. One whose client has given it up, or is gone, is
+//! forgotten while it waits; the worker that has it is told, if it speaks the extension header, as it is when its lease
+//! has ended. One with a key is carried out all the same, and is its client's again if that asks again. Whoever is declined hears of it,
 //! if it speaks the extension header; 7/MDP has no words for it.
 
+mod again;
+mod answers;
+mod lanes;
+mod mmi;
+mod notes;
 mod peers;
 mod results;
+mod too_large;
+mod unread;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -33,13 +42,17 @@ use sinew::{Frame, Message};
 
 use super::config::{
     Authorizer, BrokerConfig, BrokerCounters, DeadReason, Lease, ServicePolicy, ServiceStats, Verb,
+    WorkerStats,
 };
 use super::wire::{self, Dialect, ToBroker};
 use crate::common::{
-    Engine, Ext, ExtIdem, FairQueue, Item, Known, MsgId, Op, PeerEvent, PeerId, Port, Pushed,
-    ReplyCache, Status, Ticket, Timers, Transmit, LONGEST,
+    footprint, Engine, Ext, ExtIdem, FairQueue, Item, Known, MsgId, Op, Outbox, PeerEvent, PeerId,
+    Port, Pushed, ReplyCache, Status, Ticket, Timers, Transmit, LONGEST,
 };
+use lanes::Lanes;
+use notes::client_frame;
 use peers::{Banned, Worker};
+use unread::Starved;
 
 /// What a broker tells whoever drives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,7 +110,8 @@ pub struct BrokerEngine {
     next_id: u64,
     timers: Timers<Timer>,
     draining: bool,
-    transmits: VecDeque<Transmit>,
+    outbox: Outbox,
+    starved: Starved,
     events: VecDeque<BrokerEvent>,
     counters: BrokerCounters,
 }
@@ -108,6 +122,8 @@ struct Service {
     queue: FairQueue<PeerId, u64>,
     /// Who has a free slot, and since when: the longest first.
     idle: BTreeSet<(u64, PeerId)>,
+    /// Of requests whose order matters.
+    lanes: Lanes,
     /// What its timer is set to: the earliest deadline in the queue.
     wakes: Option<Instant>,
     stats: ServiceStats,
@@ -135,12 +151,20 @@ struct Request {
     /// When it came.
     since: Instant,
     deliveries: u32,
+    /// When its worker loses it, if it has a lease.
+    lease: Option<Instant>,
+    /// Who has it, and in which delivery.
+    at: Option<(PeerId, u64)>,
     ticket: Option<Ticket>,
     key: Option<MsgId>,
+    /// Whether its turn is after those of the same `key` that came before.
+    ordered: bool,
     /// Its client is gone.
     gone: bool,
     /// Parts of the reply sent on.
     parts: u32,
+    /// How much of the parts its worker may send, if it was told.
+    credit: Option<i64>,
     /// Parts of the reply kept for a client that does not know them.
     collected: Vec<Frame>,
 }
@@ -186,7 +210,8 @@ impl BrokerEngine {
             next_id: 0,
             timers: Timers::new(),
             draining: false,
-            transmits: VecDeque::new(),
+            outbox: Outbox::default(),
+            starved: Starved::default(),
             events: VecDeque::new(),
             counters: BrokerCounters::default(),
         }
@@ -239,6 +264,34 @@ impl BrokerEngine {
         })
     }
 
+    /// The workers of a service, in the order of their names. Looks at all workers of the broker.
+    #[must_use]
+    pub fn workers(&self, service: impl AsRef<[u8]>) -> Vec<WorkerStats> {
+        let name = service.as_ref();
+        let offering = self.workers.iter().filter(|(_, w)| w.service == name);
+        let stats = offering.map(|(peer, worker)| WorkerStats {
+            worker: peer.clone(),
+            slots: worker.slots,
+            in_flight: worker.running.len(),
+            ext: worker.ext,
+        });
+        stats.collect()
+    }
+
+    /// Sends a worker away: it gets a DISCONNECT, and nothing it sends over this connection is listened to any more. What it
+    /// had goes to others, as if the connection had been lost: first of all, unless so many workers were lost with it as
+    /// the policy allows, or it may be sent only once. It may register again over a new connection, as workers of this crate
+    /// do after a pause: an [`Authorizer`] keeps it out. False if there is no such worker.
+    pub fn handle_disconnect(&mut self, now: Instant, worker: &PeerId) -> bool {
+        self.handle_timeout(now);
+        let known = self.workers.contains_key(worker);
+        if known {
+            self.counters.disconnected += 1;
+            self.send_away(now, worker);
+        }
+        known
+    }
+
     fn oldest(&self, service: &Service) -> Option<Instant> {
         let item = service.queue.oldest()?;
         self.requests.get(&item.value).map(|request| request.since)
@@ -280,6 +333,7 @@ impl BrokerEngine {
                 policy,
                 queue: FairQueue::new(policy.queue),
                 idle: BTreeSet::new(),
+                lanes: Lanes::default(),
                 wakes: None,
                 stats: ServiceStats::default(),
             };
@@ -347,7 +401,7 @@ impl BrokerEngine {
             Op::Cancel => {
                 let named = origin.id.map(|id| (origin.peer, id));
                 if let Some(&id) = named.and_then(|named| self.origins.get(&named)) {
-                    self.abandoned(id);
+                    self.abandoned(now, id);
                 }
             }
             _ => self.counters.malformed += 1,
@@ -377,14 +431,11 @@ impl BrokerEngine {
             return self.decline(&origin, Status::Unavailable, why);
         }
         let named = origin.id.map(|id| (origin.peer.clone(), id));
-        if named
-            .as_ref()
-            .is_some_and(|named| self.origins.contains_key(named))
-        {
+        if self.is_repeated(now, &origin, &ext, &body) {
             self.counters.dups += 1;
             return;
         }
-        let bytes = body.iter().map(|frame| frame.len()).sum::<usize>();
+        let bytes = footprint(&body);
         let new_client = !self.clients.contains_key(&origin.peer);
         let full = self.bytes.saturating_add(bytes) > self.config.limits.bytes
             || (new_client && self.clients.len() >= self.config.limits.clients);
@@ -431,13 +482,8 @@ impl BrokerEngine {
             self.counters.rejected += 1;
             return self.decline_all(&origin, key, Status::Rejected, None);
         };
-        let ttl = match service.stats.workers {
-            0 => service.policy.unregistered_ttl,
-            _ => service.policy.ttl,
-        };
-        let latest = now + ttl.min(LONGEST);
         let deadline = ext.time_left().map(|left| now + left.min(LONGEST));
-        let latest = deadline.map_or(latest, |deadline| deadline.min(latest));
+        let latest = service.latest(now, deadline);
         let item = Item {
             flow: origin.peer.clone(),
             priority: ext.priority.unwrap_or(0),
@@ -445,8 +491,10 @@ impl BrokerEngine {
             deadline: Some(latest),
             value: id,
         };
+        let lane = (ext.key.as_deref()).filter(|_| service.policy.ordered_by_key);
+        let first = lane.map_or(true, |key| service.lanes.is_free(key));
         // Most find a worker free, and nobody before them.
-        let free = service.queue.is_empty() && !service.idle.is_empty() && latest > now;
+        let free = first && service.queue.is_empty() && !service.idle.is_empty() && latest > now;
         let free = free && service.queue.admits(&item);
         let mut dropped = Vec::new();
         let ticket = match free {
@@ -462,8 +510,24 @@ impl BrokerEngine {
                     self.decline_all(&origin, key, Status::Rejected, None);
                     return self.tidy(&name);
                 }
+                Pushed::Dropped(_) => {
+                    self.counters.rejected += 1;
+                    self.counters.silent += 1;
+                    // It is new, so nobody else waits for it.
+                    if let (Some(key), Some(cache)) = (key, &mut self.cache) {
+                        cache.abandon((), key);
+                    }
+                    return self.tidy(&name);
+                }
             },
         };
+        if let (Some(ticket), false) = (ticket, first) {
+            service.queue.hold(ticket);
+        }
+        if let Some(key) = lane {
+            service.lanes.enter(key, id);
+        }
+        let ordered = lane.is_some();
         self.bytes += bytes;
         *self.clients.entry(origin.peer.clone()).or_default() += 1;
         if let Some(named) = named {
@@ -477,10 +541,14 @@ impl BrokerEngine {
             deadline,
             since: now,
             deliveries: 0,
+            lease: None,
+            at: None,
             ticket,
             key,
+            ordered,
             gone: false,
             parts: 0,
+            credit: None,
             collected: Vec::new(),
         };
         self.requests.insert(id, Box::new(request));
@@ -496,7 +564,7 @@ impl BrokerEngine {
     }
 
     /// Its client does not want the reply.
-    fn abandoned(&mut self, id: u64) {
+    fn abandoned(&mut self, now: Instant, id: u64) {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
@@ -504,182 +572,27 @@ impl BrokerEngine {
             return;
         }
         self.counters.cancelled += 1;
-        // One with a key is carried out all the same: its client may ask again over another connection.
-        if request.ticket.is_some() && request.key.is_none() {
-            self.forget(id);
-        }
-    }
-
-    /// Answers what is asked about the broker itself (8/MMI): the question is the last frame.
-    fn asked_about(&mut self, now: Instant, origin: &Origin, body: &[Frame]) {
-        let mut frames = body.to_vec();
-        let question = frames.pop().unwrap_or_default();
-        let code = |known: bool| Frame::from(if known { "200" } else { "404" });
-        let mut more = Vec::new();
-        let answer = match origin.service.as_slice() {
-            b"mmi.service" => {
-                let service = self.services.get(question.as_slice());
-                code(service.is_some_and(|service| service.stats.workers > 0))
-            }
-            b"mmi.features" => code(question == "ext/1"),
-            b"mmi.services" => {
-                more.extend(self.services.keys().map(|name| Frame::from(&name[..])));
-                code(true)
-            }
-            b"mmi.stats" if question.is_empty() => {
-                more = self.totals();
-                code(true)
-            }
-            b"mmi.stats" => match self.services.get(question.as_slice()) {
-                Some(service) => {
-                    let stats = service.stats();
-                    let age = (self.oldest(service)).map(|at| now.saturating_duration_since(at));
-                    let age = age.unwrap_or_default().as_millis();
-                    more = pairs(&[
-                        ("ready", stats.ready as u64),
-                        ("ready_bytes", stats.ready_bytes as u64),
-                        ("oldest_ms", u64::try_from(age).unwrap_or(u64::MAX)),
-                        ("in_flight", stats.in_flight as u64),
-                        ("workers", stats.workers as u64),
-                        ("replies", stats.replies),
-                    ]);
-                    code(true)
-                }
-                None => code(false),
-            },
-            _ => Frame::from("501"),
-        };
-        frames.push(answer);
-        frames.extend(more);
-        let kept = Kept {
-            status: Status::Ok,
-            retry_after: None,
-            reason: None,
-            body: frames,
-        };
-        self.give(origin, kept);
-    }
-
-    fn totals(&self) -> Vec<Frame> {
-        let counters = &self.counters;
-        pairs(&[
-            ("requests", counters.requests),
-            ("dispatched", counters.dispatched),
-            ("replies", counters.replies),
-            ("redelivered", counters.redelivered),
-            ("dead", counters.dead),
-            ("expired", counters.expired),
-            ("rejected", counters.rejected),
-            ("dups", counters.dups),
-            ("stale_replies", counters.stale_replies),
-            ("workers", self.slots as u64),
-            ("clients", self.clients.len() as u64),
-        ])
-    }
-
-    /// Sends a last reply.
-    fn give(&mut self, origin: &Origin, kept: Kept) {
-        let Kept {
-            status,
-            retry_after,
-            reason,
-            body,
-        } = kept;
-        if !origin.ext && status != Status::Ok {
-            self.counters.silent += 1;
-            return;
-        }
-        let ext = Ext {
-            id: origin.id,
-            op: Op::Final,
-            status: Some(status),
-            retry_after,
-            reason,
-            ..Ext::default()
-        };
-        self.send_client(origin, ext, body, true);
-    }
-
-    fn send_client(&mut self, origin: &Origin, ext: Ext<'_>, mut body: Vec<Frame>, last: bool) {
-        if origin.ext {
-            // A worker may have sent so much in it that with our id it is too long: then it is left out.
-            let bare = Ext {
-                id: origin.id,
-                op: ext.op,
-                status: ext.status,
-                part: ext.part,
-                ..Ext::default()
-            };
-            let header = ext.encode().or_else(|_| bare.encode());
-            body.splice(0..0, header.ok());
-        }
-        self.transmits.push_back(Transmit {
-            port: origin.port,
-            to: Some(origin.peer.clone()),
-            message: wire::encode_to_client(origin.dialect, &origin.service, body, last),
-        });
-    }
-
-    fn decline(&mut self, origin: &Origin, status: Status, why: Option<&str>) {
-        if !origin.ext {
-            self.counters.silent += 1;
-            return;
-        }
-        let service = self.services.get(origin.service.as_slice());
-        let policy = service.map_or(self.config.policy, |service| service.policy);
-        let ext = Ext {
-            id: origin.id,
-            op: Op::Final,
-            status: Some(status),
-            retry_after: (status == Status::Rejected).then_some(policy.retry_after),
-            reason: why.map(|why| why.to_owned().into()),
-            ..Ext::default()
-        };
-        self.send_client(origin, ext, Vec::new(), true);
-    }
-
-    /// Declines a request and its repetitions from elsewhere.
-    fn decline_all(
-        &mut self,
-        origin: &Origin,
-        key: Option<MsgId>,
-        status: Status,
-        why: Option<&str>,
-    ) {
-        self.decline(origin, status, why);
-        if let (Some(key), Some(cache)) = (key, &mut self.cache) {
-            for waiter in cache.abandon((), key) {
-                self.decline(&waiter, status, why);
-            }
-        }
-    }
-
-    /// Declines a request that no worker has now. If one had it before, it may have been begun, and no status that says
-    /// otherwise will do.
-    fn decline_waiting(&mut self, id: u64, status: Status) {
+        self.withdraw(id);
         let Some(request) = self.requests.get(&id) else {
             return;
         };
-        match request.deliveries {
-            0 => self.decline_request(id, status, None),
-            _ => {
-                let why = "its worker was lost, and no other was free in time";
-                self.decline_request(id, Status::Failed, Some(why));
+        // One with a key is carried out all the same: its client may ask again over another connection.
+        if request.key.is_some() {
+            if self.starved.remove(&request.origin, id) {
+                self.credit(id);
             }
+            return;
         }
-    }
-
-    fn decline_request(&mut self, id: u64, status: Status, why: Option<&str>) {
-        if let Some(request) = self.forget(id) {
-            match request.gone {
-                true => {
-                    if let (Some(key), Some(cache)) = (request.key, &mut self.cache) {
-                        for waiter in cache.abandon((), key) {
-                            self.decline(&waiter, status, why);
-                        }
-                    }
-                }
-                false => self.decline_all(&request.origin, request.key, status, why),
+        match request.ticket {
+            Some(_) => {
+                let name = request.origin.service.clone();
+                self.forget(id);
+                self.dispatch(now, &name);
+            }
+            None => {
+                // Its worker may stop, so who asks again under this name asks anew.
+                self.forget_name(id);
+                self.recall(now, id);
             }
         }
     }
@@ -694,15 +607,14 @@ impl BrokerEngine {
                 self.clients.remove(&request.origin.peer);
             }
         }
-        if let Some(named) = request.origin.id {
-            let named = (request.origin.peer.clone(), named);
-            if self.origins.get(&named) == Some(&id) {
-                self.origins.remove(&named);
-            }
-        }
+        self.forget_origin(&request.origin, id);
+        self.starved.remove(&request.origin, id);
         let name = request.origin.service.clone();
         if let (Some(ticket), Some(service)) = (request.ticket, self.services.get_mut(&name[..])) {
             service.queue.remove(ticket);
+        }
+        if let (true, Some(key)) = (request.ordered, &request.ext.key) {
+            self.leave_lane(&name, key, id);
         }
         self.tidy(&name);
         Some(request)
@@ -724,12 +636,17 @@ impl BrokerEngine {
         self.tidy(name);
     }
 
-    /// The worker that has had a free slot longest is given this request, which is in no queue any more.
+    /// A worker with a free slot is given this request, which is in no queue any more.
     fn assign(&mut self, now: Instant, name: &[u8], id: u64) {
+        let credit = self.first_credit(id);
         let Some(service) = self.services.get_mut(name) else {
             return;
         };
-        let Some((_, peer)) = service.idle.pop_first() else {
+        let key = self
+            .requests
+            .get(&id)
+            .and_then(|request| request.ext.key.as_deref());
+        let Some(peer) = service.pick(&self.workers, key) else {
             return;
         };
         service.stats.in_flight += 1;
@@ -755,27 +672,32 @@ impl BrokerEngine {
             Lease::WhileHeartbeating(_) if !worker.ext => None,
             Lease::Fixed(span) | Lease::WhileHeartbeating(span) => Some(now + span.min(LONGEST)),
         };
+        request.lease = lease;
+        request.at = Some((peer.clone(), delivery));
         worker.watch(&mut self.timers, &peer);
         if let Some(lease) = lease {
             let timer = Timer::Lease(delivery, peer.clone());
             self.timers.set(timer, lease);
         }
         let mut body = Vec::with_capacity(request.body.len() + 1);
+        request.credit = None;
         if worker.ext && request.origin.ext {
             let ext = Ext {
                 deadline: request.deadline.map(|at| at.saturating_duration_since(now)),
                 // Both are one from here on.
                 ttl: None,
                 attempt: Some(u16::try_from(request.deliveries).unwrap_or(u16::MAX)),
+                credit: Some(credit),
                 ..request.ext.clone()
             };
+            request.credit = Some(i64::from(credit));
+            if credit == 0 {
+                self.starved.add(&request.origin, id);
+            }
             body.extend(ext.encode().ok());
         }
         body.extend_from_slice(&request.body);
-        let client = match worker.slots {
-            1 => request.origin.peer.to_frame(),
-            _ => Frame::from(delivery.to_be_bytes()),
-        };
+        let client = client_frame(worker, request, delivery);
         let message = wire::encode_request(worker.dialect, &client, body);
         let port = worker.port;
         self.send_worker(now, port, &peer, message);
@@ -798,6 +720,7 @@ impl BrokerEngine {
 
     fn look_drained(&mut self) {
         let idle = self.draining && self.workers.is_empty() && self.requests.is_empty();
+        let idle = idle && self.outbox.is_idle();
         if idle && self.events.back() != Some(&BrokerEvent::Drained) {
             self.events.push_back(BrokerEvent::Drained);
         }
@@ -831,7 +754,7 @@ impl Engine for BrokerEngine {
         }
     }
 
-    fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
+    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
         self.handle_timeout(now);
         let (PeerEvent::Up { peer } | PeerEvent::Down { peer }) = &event;
         let Some(peer) = peer else {
@@ -839,6 +762,7 @@ impl Engine for BrokerEngine {
         };
         self.banned.remove(peer);
         if matches!(event, PeerEvent::Down { .. }) {
+            self.forget_line(port, peer);
             self.remove_worker(now, peer);
             if self.clients.contains_key(peer) {
                 let of_peer = |request: &Request| request.origin.peer == *peer;
@@ -847,7 +771,7 @@ impl Engine for BrokerEngine {
                     .map(|(id, _)| *id)
                     .collect();
                 for id in lost {
-                    self.abandoned(id);
+                    self.abandoned(now, id);
                 }
             }
         }
@@ -856,6 +780,9 @@ impl Engine for BrokerEngine {
 
     fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
         self.counters.undeliverable += 1;
+        if let Some((id, _)) = self.outbox.refused() {
+            self.end_parts(now, id, 1, DeadReason::Reply);
+        }
         // A worker that cannot be sent to is lost; a client finds out by itself.
         if let Some(peer) = &transmit.to {
             if self.workers.contains_key(peer) {
@@ -863,6 +790,28 @@ impl Engine for BrokerEngine {
             }
         }
         self.look_drained();
+    }
+
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        self.outbox.full(now, transmit);
+    }
+
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
+        if let Some(delivery) = self.request_in(&transmit) {
+            return self.request_is_too_large(now, delivery);
+        }
+        let answer = self.instead_of(&transmit, size, limit);
+        self.handle_refused(now, transmit);
+        if let Some(answer) = answer {
+            self.outbox.push(answer);
+        }
+    }
+
+    fn handle_room(&mut self, _: Instant, port: Port, peer: Option<&PeerId>) {
+        self.outbox.room(port, peer);
+        if let Some(peer) = peer {
+            self.starved.room(port, peer);
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant) {
@@ -875,16 +824,16 @@ impl Engine for BrokerEngine {
                     if let Some(service) = self.services.get_mut(&name) {
                         service.wakes = None;
                     }
-                    self.expire(now, &name);
-                    self.tidy(&name);
+                    self.dispatch(now, &name);
                 }
             }
         }
+        self.look_unread(now);
         self.look_drained();
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        self.next_transmit()
     }
 
     fn poll_event(&mut self) -> Option<BrokerEvent> {
@@ -892,7 +841,8 @@ impl Engine for BrokerEngine {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.next()
+        let stalls = self.outbox.stalls(self.stall());
+        self.timers.next().into_iter().chain(stalls).min()
     }
 }
 
@@ -908,20 +858,24 @@ impl std::fmt::Debug for BrokerEngine {
 }
 
 impl Service {
+    /// Until when a request waits that comes now, or comes again.
+    fn latest(&self, now: Instant, deadline: Option<Instant>) -> Instant {
+        let ttl = match self.stats.workers {
+            0 => self.policy.unregistered_ttl,
+            _ => self.policy.ttl,
+        };
+        let latest = now + ttl.min(LONGEST);
+        deadline.map_or(latest, |deadline| deadline.min(latest))
+    }
+
     fn stats(&self) -> ServiceStats {
         ServiceStats {
             ready: self.queue.len(),
             ready_bytes: self.queue.bytes(),
+            held: self.queue.held(),
             ..self.stats
         }
     }
-}
-
-fn pairs(pairs: &[(&str, u64)]) -> Vec<Frame> {
-    let frames = pairs
-        .iter()
-        .map(|(name, value)| [Frame::from(*name), Frame::from(value.to_string())]);
-    frames.flatten().collect()
 }
 
 /// What the names of the broker's own services begin with.

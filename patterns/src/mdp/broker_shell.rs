@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use sinew::{Context, Endpoint, Router, ToEndpoint};
+use sinew::{Context, Endpoint, ToEndpoint};
 
-use super::{BrokerCounters, BrokerEngine, BrokerEvent, ServicePolicy, ServiceStats};
-use crate::shell::{behind, endpoints, Desk, Driver, Running, StartError, With, LINGER};
+use super::{BrokerCounters, BrokerEngine, BrokerEvent, ServicePolicy, ServiceStats, WorkerStats};
+use crate::common::PeerId;
+use crate::shell::{behind, endpoints, replier, Desk, Driver, Running, StartError, With};
 
 /// A broker that runs on a thread of its own from the beginning, until it is drained, stopped or dropped. See
 /// [`Client`](super::Client) for an example.
@@ -39,6 +40,7 @@ pub struct Broker {
 #[derive(Debug, Clone)]
 pub struct BrokerHandle {
     running: Arc<Running<Command>>,
+    last: Arc<OnceLock<BrokerCounters>>,
 }
 
 impl Broker {
@@ -64,15 +66,18 @@ impl Broker {
         engine: BrokerEngine,
         on_dead: impl FnMut(BrokerEvent) + Send + 'static,
     ) -> Result<Self, StartError> {
-        let mut router = Router::builder().context(context).linger(LINGER).build()?;
+        let mut router = replier(context)?;
         let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
         let endpoints = bound.collect::<Result<_, _>>()?;
+        let last = Arc::new(OnceLock::new());
         let desk = Counter {
             on_dead: Box::new(on_dead),
+            last: Arc::clone(&last),
         };
         let running = Running::start("sinew-mdp-broker", behind(router, engine), desk)?;
         let handle = BrokerHandle {
             running: Arc::new(running),
+            last,
         };
         Ok(Broker { handle, endpoints })
     }
@@ -102,10 +107,12 @@ impl Drop for Broker {
 }
 
 impl BrokerHandle {
-    /// What was done so far; all zero once the broker has ended.
+    /// What was done so far, also once the broker has ended; all zero if it ended by a panic.
     #[must_use]
     pub fn counters(&self) -> BrokerCounters {
-        self.ask(|engine| engine.counters()).unwrap_or_default()
+        let now = self.ask(|engine| engine.counters());
+        let counters = now.or_else(|| self.last.get().copied());
+        counters.unwrap_or_default()
     }
 
     /// What a service is doing. `None` if it has neither workers nor requests.
@@ -120,6 +127,33 @@ impl BrokerHandle {
     pub fn services(&self) -> Vec<Vec<u8>> {
         let services = self.ask(|engine| engine.services().map(<[u8]>::to_vec).collect());
         services.unwrap_or_default()
+    }
+
+    /// The workers of a service, in the order of their names; none once the broker has ended.
+    #[must_use]
+    pub fn workers(&self, service: impl AsRef<[u8]>) -> Vec<WorkerStats> {
+        let name = service.as_ref().to_vec();
+        let workers = self.ask(move |engine| engine.workers(name));
+        workers.unwrap_or_default()
+    }
+
+    /// Sends a worker away, and gives what it has to others: see [`BrokerEngine::handle_disconnect`]. False if there is no
+    /// such worker, or the broker has ended.
+    ///
+    /// ```
+    /// use sinew_patterns::mdp::BrokerHandle;
+    ///
+    /// /// Ends what the workers of a service are at.
+    /// fn start_over(broker: &BrokerHandle, service: &str) {
+    ///     for worker in broker.workers(service) {
+    ///         broker.disconnect(&worker.worker);
+    ///     }
+    /// }
+    /// ```
+    pub fn disconnect(&self, worker: &PeerId) -> bool {
+        let worker = worker.clone();
+        let sent = self.ask(move |engine| engine.handle_disconnect(Instant::now(), &worker));
+        sent.unwrap_or(false)
     }
 
     /// A policy for one service: see [`BrokerEngine::set_policy`].
@@ -165,6 +199,15 @@ enum Command {
 
 struct Counter {
     on_dead: Box<dyn FnMut(BrokerEvent) + Send>,
+    /// For those who ask when it has ended.
+    last: Arc<OnceLock<BrokerCounters>>,
+}
+
+impl Counter {
+    fn ends(&self, engine: &BrokerEngine) -> ControlFlow<()> {
+        let _ = self.last.set(engine.counters());
+        ControlFlow::Break(())
+    }
 }
 
 impl Desk for Counter {
@@ -173,11 +216,11 @@ impl Desk for Counter {
 
     fn handle_event(
         &mut self,
-        _: &mut Driver<BrokerEngine, Command>,
+        driver: &mut Driver<BrokerEngine, Command>,
         event: BrokerEvent,
     ) -> ControlFlow<()> {
         match event {
-            BrokerEvent::Drained => return ControlFlow::Break(()),
+            BrokerEvent::Drained => return self.ends(&driver.engine),
             dead @ BrokerEvent::Dead { .. } => (self.on_dead)(dead),
         }
         ControlFlow::Continue(())
@@ -191,7 +234,7 @@ impl Desk for Counter {
         match command {
             Command::With(with) => with(&mut driver.engine),
             Command::Drain => driver.engine.handle_drain(Instant::now()),
-            Command::Stop => return ControlFlow::Break(()),
+            Command::Stop => return self.ends(&driver.engine),
         }
         ControlFlow::Continue(())
     }

@@ -12,7 +12,13 @@ use crate::common::{
 };
 use crate::mdp::BrokerLimits;
 
+mod keys;
+mod lanes;
 mod limits;
+mod notes;
+mod sent_away;
+mod too_large;
+mod unread;
 
 const V1: Dialect = Dialect::V1;
 const BEAT: Duration = Duration::from_millis(100);
@@ -143,6 +149,7 @@ impl Bench {
                 match (frames[1].as_slice(), frames[2].as_slice()) {
                     (b"MDPC01", _) => format!("{to}:reply {last}"),
                     (b"MDPW01", b"\x02") => format!("{to}:request {last}"),
+                    (b"MDPW01", b"\x04") if frames.len() > 3 => format!("{to}:recall"),
                     (b"MDPW01", b"\x04") => format!("{to}:heartbeat"),
                     (b"MDPW01", b"\x05") => format!("{to}:disconnect"),
                     other => panic!("{other:?}"),
@@ -405,66 +412,6 @@ fn what_may_be_sent_once_is_not_given_to_a_second_worker() {
     assert_eq!(bench.log(), [""; 0]);
 }
 
-#[test]
-fn keys_are_carried_out_once() {
-    let mut bench = Bench::new(config());
-    let key = || Ext {
-        id: Some(MsgId([7; 16])),
-        idem: Some(ExtIdem::Key),
-        ..Ext::default()
-    };
-    bench.ready("w", "echo");
-    bench.ready("v", "echo");
-    bench.ext_call("c", "echo", key(), "pay");
-    bench.down("c");
-    bench.ext_call("d", "echo", key(), "pay");
-    assert_eq!(bench.log(), ["w:request pay"]);
-    bench.reply("w", "c", "paid");
-    assert_eq!(bench.log(), ["d:reply paid"]);
-    bench.ext_call("e", "echo", key(), "pay");
-    assert_eq!(bench.log(), ["e:reply paid"]);
-    bench.ext_call("e", "echo", key(), "pay more");
-    assert_eq!(bench.declined("e").0, Status::Conflict);
-}
-
-/// A worker that has no room says so to who asked, and not to who asks again.
-#[test]
-fn a_key_that_a_worker_turned_away_may_come_again() {
-    let mut bench = Bench::new(config());
-    let key = || Ext {
-        id: Some(MsgId([7; 16])),
-        idem: Some(ExtIdem::Key),
-        ..Ext::default()
-    };
-    let pause = Some(Duration::from_millis(250));
-    let answer = |status| Ext {
-        status: Some(status),
-        op: Op::Final,
-        retry_after: pause,
-        reason: Some("full".into()),
-        ..Ext::default()
-    };
-    bench.ext_ready("w", "echo");
-    for status in [Status::Rejected, Status::Expired, Status::Unavailable] {
-        bench.ext_call("c", "echo", key(), "pay");
-        bench.ext_call("d", "echo", key(), "pay");
-        assert_eq!(bench.log(), ["w:request pay"], "before {status:?}");
-        bench.ext_reply("w", "c", answer(status), "");
-        for client in ["c", "d"] {
-            let (told, ext) = bench.declined(client);
-            assert_eq!((told, ext.retry_after), (status, pause));
-            assert_eq!(ext.reason.as_deref(), Some("full"));
-        }
-    }
-    bench.ext_call("c", "echo", key(), "pay");
-    assert_eq!(bench.log(), ["w:request pay"]);
-    bench.ext_reply("w", "c", answer(Status::Failed), "");
-    assert_eq!(bench.declined("c").0, Status::Failed);
-    bench.ext_call("c", "echo", key(), "pay");
-    assert_eq!(bench.declined("c").0, Status::Failed);
-    assert_eq!(bench.log(), [""; 0], "a failure is kept");
-}
-
 /// A request that a lost worker had is never said not to have been begun: not when the broker closes, not when another
 /// takes its place in the queue, not when the next worker has no room for it.
 #[test]
@@ -660,7 +607,7 @@ fn parts_for_those_who_know_them_and_for_those_who_do_not() {
         "w",
         wire::encode_reply(V1, &"d".into(), part(Op::Final, "2"), true),
     );
-    assert_eq!(bench.log(), [""; 0]);
+    assert_eq!(bench.log(), ["w:recall"]);
     assert_eq!(bench.stats(), (0, 0, 1));
     assert_eq!(bench.broker.counters().dead, 1);
 }
@@ -732,6 +679,7 @@ fn questions_to_the_broker() {
     bench.log();
     assert_eq!(ask(&mut bench, "mmi.service", "echo"), ["200"]);
     assert_eq!(ask(&mut bench, "mmi.features", "ext/1"), ["200"]);
+    assert_eq!(ask(&mut bench, "mmi.features", "slots"), ["200"]);
     assert_eq!(ask(&mut bench, "mmi.features", "teleport"), ["404"]);
     assert_eq!(ask(&mut bench, "mmi.services", ""), ["200", "echo"]);
     let stats = ask(&mut bench, "mmi.stats", "echo");
@@ -816,6 +764,7 @@ fn a_worker_with_a_reply_that_was_refused() {
             bench.pass(BEAT * 3);
         }
         assert_eq!(bench.stats(), (0, 0, 0), "drains: {drains}");
+        bench.log();
         assert_eq!(bench.broker.poll_timeout(), None);
         let drained = std::iter::from_fn(|| bench.broker.poll_event())
             .any(|event| event == BrokerEvent::Drained);

@@ -4,17 +4,21 @@
 //! the client has *lanes*, sockets of one request each; a lane whose request is given up is closed and
 //! opened anew, lest the late reply be taken for the next one's. With the extension header requests have
 //! names, and one socket per broker is enough.
+//!
+//! A client that asks first ([`ClientConfig::ask_ext`]) has lanes too, and each asks over its new connection; calls are
+//! given to it when it is known what its broker speaks.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
 
 use sinew::{Frame, Message};
 
+use super::negotiation;
 use super::wire::{self, Dialect};
 use crate::common::calls::{Answer, Bounds, Calls, Choice};
 use crate::common::{
-    CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, Idem, MsgId, Op,
-    PeerEvent, PeerId, Port, Random, RetryPolicy, Transmit,
+    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, Idem, MsgId,
+    Op, PeerEvent, PeerId, Port, Random, RetryPolicy, Transmit,
 };
 use crate::rpc::{answer_of, request_ext};
 
@@ -33,6 +37,12 @@ pub struct ClientConfig {
     /// Whether the brokers are known to speak the extension header, as [`BrokerEngine`](super::BrokerEngine) does and
     /// others do not: they answer `mmi.features` with 501. Default: no.
     pub ext: bool,
+    /// Whether to ask brokers for that, without `ext`: over each new connection, before any call is given to it. One that
+    /// answers `mmi.features` with 200 is spoken to with the extension header; one that answers with anything else, or not
+    /// within [`attempt_timeout`](RetryPolicy::attempt_timeout), without, until there is a new connection. A call with
+    /// [`Idem::Key`] goes to those that speak it only, and ends with [`CallError::NeedsExt`] if it comes to the turn of
+    /// another and none is known that does. Default: no.
+    pub ask_ext: bool,
     /// Sockets per broker, each for one request at a time; 0 counts as 1. With the extension header, how
     /// many requests may be on their way to one broker over its one socket. Default: 8.
     pub lanes: u32,
@@ -40,10 +50,15 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// Calls at once; more are refused. Default: 1000.
     pub calls: usize,
-    /// Octets of the requests of all calls at once; more are refused. Default: 64 MiB.
+    /// Octets of the requests of all calls at once, where each frame counts [`FRAME_COST`](crate::common::FRAME_COST) more
+    /// than it has; more are refused. Default: 64 MiB.
     pub bytes: usize,
     /// Partial replies of one call that wait to be read; if there are more, the call ends. Default: 1000.
     pub unread: usize,
+    /// Octets of a reply that comes in parts to a call that wants it in one piece, where each frame counts
+    /// [`FRAME_COST`](crate::common::FRAME_COST) more than it has; if there are more, the call ends. Calls that take parts
+    /// as they come have no such bound. Default: 64 MiB.
+    pub whole: usize,
 }
 
 impl Default for ClientConfig {
@@ -51,6 +66,7 @@ impl Default for ClientConfig {
         ClientConfig {
             dialect: Dialect::V1,
             ext: false,
+            ask_ext: false,
             lanes: 8,
             retry: RetryPolicy {
                 // A broker does not reply before a worker does.
@@ -62,6 +78,7 @@ impl Default for ClientConfig {
             calls: 1000,
             bytes: 64 << 20,
             unread: 1000,
+            whole: 64 << 20,
         }
     }
 }
@@ -103,10 +120,27 @@ pub struct ClientEngine {
     /// Calls by their names on the wire.
     names: BTreeMap<MsgId, CallId>,
     by_call: BTreeMap<CallId, MsgId>,
+    /// What brokers speak that are asked, by port.
+    links: BTreeMap<Port, Speaks>,
     random: Random,
     brokers: u32,
     transmits: VecDeque<Transmit>,
     events: VecDeque<ClientEvent>,
+}
+
+/// What the broker at the other end speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    /// There is no connection.
+    Unknown,
+    /// It was asked, and has so long for the answer.
+    Asking(Instant),
+    /// 7/MDP or 18/MDP alone.
+    Plain {
+        /// Whether the answer may still come, which is not to be taken for that to a call.
+        owes: bool,
+    },
+    Ext,
 }
 
 #[derive(Debug)]
@@ -132,6 +166,7 @@ impl ClientEngine {
             calls,
             names: BTreeMap::new(),
             by_call: BTreeMap::new(),
+            links: BTreeMap::new(),
             random,
             brokers,
             transmits: VecDeque::new(),
@@ -184,31 +219,34 @@ impl ClientEngine {
             return Err(CallError::ServiceName(service.len()));
         }
         let name = match options.idem {
-            Idem::Key(_) if !self.config.ext => return Err(CallError::NeedsExt),
+            Idem::Key(_) if !self.config.ext && !self.config.ask_ext => {
+                return Err(CallError::NeedsExt)
+            }
             Idem::Key(key) if self.names.contains_key(&key) => {
                 return Err(CallError::KeyInUse(key))
             }
             Idem::Key(key) => key,
             _ => MsgId::random(&mut self.random),
         };
-        let bytes = body.byte_len();
+        let bytes = footprint(body.frames());
         let begun = (self.calls).begin(now, Asked { service, body }, bytes, options);
+        let names = self.config.ext || self.config.ask_ext;
         let Ok(call) = begun else {
-            self.flush();
+            self.flush(now);
             return begun;
         };
-        if self.config.ext {
+        if names {
             self.names.insert(name, call);
             self.by_call.insert(call, name);
         }
-        self.flush();
+        self.flush(now);
         Ok(call)
     }
 
     /// Gives a call up. It ends with [`CallError::Cancelled`], unless it has ended already.
     pub fn handle_cancel(&mut self, now: Instant, call: CallId) {
         self.calls.handle_cancel(now, call);
-        self.flush();
+        self.flush(now);
     }
 
     /// A partial reply was read: there is room for one more.
@@ -219,7 +257,7 @@ impl ClientEngine {
     /// Ends all calls, with [`CallError::Closed`].
     pub fn handle_close(&mut self, now: Instant) {
         self.calls.handle_close(now);
-        self.flush();
+        self.flush(now);
     }
 
     /// Calls that are running.
@@ -234,14 +272,53 @@ impl ClientEngine {
         self.calls.counters()
     }
 
-    fn flush(&mut self) {
+    /// Whether what goes over this port has the extension header.
+    fn speaks_ext(&self, port: Port) -> bool {
+        self.config.ext || self.links.get(&port) == Some(&Speaks::Ext)
+    }
+
+    /// It is known now what the broker of this port speaks: calls may go there.
+    fn settle(&mut self, now: Instant, port: Port, speaks: Speaks) {
+        self.links.insert(port, speaks);
+        self.calls.set_resets(port, speaks != Speaks::Ext);
+        self.calls.handle_up(now, port);
+    }
+
+    /// Takes the answer to the question what the broker speaks. True if it was one.
+    fn answered(&mut self, now: Instant, port: Port, message: &Message) -> bool {
+        let link = self.links.get(&port).copied();
+        if !matches!(link, Some(Speaks::Asking(_) | Speaks::Plain { owes: true })) {
+            return false;
+        }
+        let Some(ext) = negotiation::answer(message.clone(), self.config.dialect) else {
+            return false;
+        };
+        match (link, ext) {
+            (Some(Speaks::Asking(_)), true) => self.settle(now, port, Speaks::Ext),
+            (Some(Speaks::Asking(_)), false) => {
+                self.settle(now, port, Speaks::Plain { owes: false });
+            }
+            // Too late: calls go over it without.
+            _ => drop(self.links.insert(port, Speaks::Plain { owes: false })),
+        }
+        true
+    }
+
+    fn flush(&mut self, now: Instant) {
         let dialect = self.config.dialect;
         while let Some(dispatch) = self.calls.poll_dispatch() {
             let Some((asked, options)) = self.calls.request(dispatch.call) else {
                 continue;
             };
+            let ext = self.speaks_ext(dispatch.port);
+            if matches!(options.idem, Idem::Key(_)) && !ext {
+                let other = self.links.values().any(|speaks| *speaks == Speaks::Ext);
+                let hopeless = (!other).then_some(CallError::NeedsExt);
+                (self.calls).handle_unfit(now, dispatch.port, dispatch.call, hopeless);
+                continue;
+            }
             let mut body = Vec::with_capacity(1 + asked.body.frame_count());
-            if let Some(name) = self.by_call.get(&dispatch.call) {
+            if let Some(name) = self.by_call.get(&dispatch.call).filter(|_| ext) {
                 let ext = Ext {
                     id: Some(*name),
                     ..request_ext(options, dispatch.remaining, dispatch.attempt)
@@ -256,7 +333,7 @@ impl ClientEngine {
             });
         }
         while let Some((port, call)) = self.calls.poll_cancel() {
-            let Some(name) = self.by_call.get(&call) else {
+            let Some(name) = self.by_call.get(&call).filter(|_| self.speaks_ext(port)) else {
                 continue;
             };
             let cancel = Ext {
@@ -277,6 +354,9 @@ impl ClientEngine {
         while let Some(port) = self.calls.poll_reset() {
             // What was to be sent over it is not, and belongs to calls that are over.
             self.transmits.retain(|transmit| transmit.port != port);
+            if let Some(speaks) = self.links.get_mut(&port) {
+                *speaks = Speaks::Unknown;
+            }
             self.events.push_back(ClientEvent::Reset { port });
         }
         while let Some(event) = self.calls.poll_event() {
@@ -289,11 +369,22 @@ impl ClientEngine {
         }
     }
 
+    /// The call whose request this is.
+    fn call_of(&self, transmit: &Transmit) -> Option<CallId> {
+        if !self.speaks_ext(transmit.port) {
+            return self.calls.only(transmit.port);
+        }
+        // Header and service are three frames in either dialect.
+        let ext = Ext::decode(transmit.message.frame(3)?).ok()??;
+        let id = ext.id.filter(|_| ext.op == Op::Call)?;
+        self.names.get(&id).copied()
+    }
+
     /// Which call a reply belongs to, and what it says.
     fn read(&self, port: Port, message: Message) -> Option<(CallId, Answer)> {
         let reply = wire::decode_to_client(message, self.config.dialect).ok()?;
         let mut body = reply.body;
-        if !self.config.ext {
+        if !self.speaks_ext(port) {
             let call = self.calls.only(port)?;
             let (asked, _) = self.calls.request(call)?;
             let body = Message::multipart(body);
@@ -315,44 +406,70 @@ impl Engine for ClientEngine {
 
     fn handle_message(&mut self, now: Instant, port: Port, _: Option<&PeerId>, message: Message) {
         self.handle_timeout(now);
+        if self.answered(now, port, &message) {
+            return self.flush(now);
+        }
         match self.read(port, message) {
             Some((call, answer)) => self.calls.handle_answer(now, port, call, answer),
             None => self.calls.handle_malformed(),
         }
-        self.flush();
+        self.flush(now);
     }
 
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
+        let asks = self.config.ask_ext && !self.config.ext;
         match event {
+            PeerEvent::Up { .. } if asks => {
+                let until = now + self.config.retry.step();
+                self.links.insert(port, Speaks::Asking(until));
+                self.transmits.push_back(Transmit {
+                    port,
+                    to: None,
+                    message: negotiation::question(self.config.dialect),
+                });
+            }
             PeerEvent::Up { .. } => self.calls.handle_up(now, port),
-            PeerEvent::Down { .. } => self.calls.handle_down(now, port),
+            PeerEvent::Down { .. } => {
+                if let Some(speaks) = self.links.get_mut(&port) {
+                    *speaks = Speaks::Unknown;
+                }
+                self.calls.handle_down(now, port);
+            }
         }
-        self.flush();
+        self.flush(now);
     }
 
     fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        let call = match self.config.ext {
-            false => self.calls.only(transmit.port),
-            true => {
-                // Header and service are three frames in either dialect.
-                let ext = transmit.message.frame(3).map(|frame| Ext::decode(frame));
-                match ext {
-                    Some(Ok(Some(ext))) if ext.op == Op::Call => {
-                        ext.id.and_then(|id| self.names.get(&id).copied())
-                    }
-                    _ => None,
-                }
-            }
-        };
-        if let Some(call) = call {
+        if let Some(Speaks::Asking(_)) = self.links.get(&transmit.port) {
+            // It was not asked, so it owes nothing.
+            self.settle(now, transmit.port, Speaks::Plain { owes: false });
+            return self.flush(now);
+        }
+        if let Some(call) = self.call_of(&transmit) {
             self.calls.handle_refused(now, transmit.port, call);
         }
-        self.flush();
+        self.flush(now);
+    }
+
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
+        // A question or a cancel never is.
+        if let Some(call) = self.call_of(&transmit) {
+            let error = CallError::TooLarge { size, limit };
+            (self.calls).handle_hopeless(now, transmit.port, call, error);
+        }
+        self.flush(now);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        let silent = |(port, speaks): (&Port, &Speaks)| match speaks {
+            Speaks::Asking(until) if *until <= now => Some(*port),
+            _ => None,
+        };
+        for port in self.links.iter().filter_map(silent).collect::<Vec<_>>() {
+            self.settle(now, port, Speaks::Plain { owes: true });
+        }
         self.calls.handle_timeout(now);
-        self.flush();
+        self.flush(now);
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
@@ -364,6 +481,10 @@ impl Engine for ClientEngine {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.calls.poll_timeout()
+        let answers = self.links.values().filter_map(|speaks| match speaks {
+            Speaks::Asking(until) => Some(*until),
+            _ => None,
+        });
+        answers.chain(self.calls.poll_timeout()).min()
     }
 }

@@ -71,7 +71,13 @@ impl Client {
             }
         });
         let driver = Driver::new(engine, sockets);
-        Caller::start("sinew-mdp-client", driver, config.calls, reopen).map(Client)
+        Caller::start(
+            "sinew-mdp-client",
+            driver,
+            (config.calls, config.whole),
+            reopen,
+        )
+        .map(Client)
     }
 
     /// Asks a service, and waits for the reply. If it comes in parts, they are put together.

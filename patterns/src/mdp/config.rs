@@ -37,14 +37,28 @@ pub struct BrokerLimits {
     pub services: usize,
     /// Workers; of one that takes several requests at once each slot counts. Default: 10 000.
     pub workers: usize,
+    /// Slots of one worker: one that says that it takes more requests at once over its connection is given so many at most,
+    /// so that it does not keep the others out. 0 counts as 1. Default: 256.
+    pub slots: usize,
     /// Clients that wait for something. Default: 10 000.
     pub clients: usize,
-    /// Octets of all waiting and running requests together. Default: 256 MiB.
+    /// Octets of all waiting and running requests together; each frame counts
+    /// [`FRAME_COST`](crate::common::FRAME_COST) more than it has. Default: 256 MiB.
     pub bytes: usize,
     /// Frames of a request or reply. Default: 64.
     pub frames: usize,
     /// Octets of the name of a service. Default: 255.
     pub name: usize,
+    /// Octets of parts of replies that are kept for a client whose connection has no room for them, at most 1000 messages.
+    /// Default: 1 MiB. Beyond that a request whose reply is in parts fails ([`DeadReason::Unread`]). Of what
+    /// nothing holds back, whole replies and parts of workers without `credit`, up to 64 MiB are kept for one client, and up
+    /// to [`bytes`](Self::bytes) for all; beyond that replies are lost. A connection has room for 256 KiB or 1000 messages, and for what the system takes. Workers that know `credit` of the extension header, as those of this crate do, are held
+    /// back before that: of each request that they were given while less was kept, up to 256 KiB and one part are kept
+    /// besides. They send no part of what they are given later until less is kept again.
+    pub unread: usize,
+    /// How long a client may take nothing of that. Then parts of replies are dropped, and their requests fail. A worker that
+    /// takes nothing of the requests it is given for so long is given up. Default: 30 s.
+    pub stall: Duration,
 }
 
 impl Default for BrokerLimits {
@@ -52,10 +66,13 @@ impl Default for BrokerLimits {
         BrokerLimits {
             services: 1024,
             workers: 10_000,
+            slots: 256,
             clients: 10_000,
             bytes: 256 << 20,
             frames: 64,
             name: 255,
+            unread: 1 << 20,
+            stall: Duration::from_secs(30),
         }
     }
 }
@@ -78,6 +95,36 @@ pub struct ServicePolicy {
     pub partials: Partials,
     /// What clients that are declined for want of room are told to wait. Default: 100 ms.
     pub retry_after: Duration,
+    /// Which of several workers that are free gets a request. Default: the one that has been free longest.
+    pub pick: Pick,
+    /// Whether requests of one `key` ([`Headers::key`](crate::common::Headers::key)) are given out one after the other, in
+    /// the order in which they came, whatever their priority and whoever sent them: the next one goes when the one before
+    /// is answered, or is over in another way. Requests without a key, and of clients that do not speak the extension
+    /// header, are not concerned. Default: no.
+    ///
+    /// What waits for another of its key is in the [`queue`](Self::queue) and counts for its bounds. If a worker is lost,
+    /// its request goes to another before those behind it; the lost one may still be at it, as may be one whose lease has
+    /// ended. A client that sends several at once and repeats those that were declined or lost may have them begun in
+    /// another order.
+    pub ordered_by_key: bool,
+}
+
+/// Which of several free workers gets a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
+pub enum Pick {
+    /// The one that has been free longest, so that all have the same to do. One that takes several requests at once counts
+    /// as free since it last had room for the first time, or was given its last request.
+    #[default]
+    LongestIdle,
+    /// The one that has become free last: few work, with what they need still at hand, and the others are idle.
+    LastIdle,
+    /// The one that has the fewest requests, of those that take several at once; of equal ones, the one that has been free
+    /// longest. Looks at all that are free.
+    LeastLoaded,
+    /// By the `key` of the request: as a rule always the same one, which may then keep what it needs for it; another one
+    /// while that is busy. Those without a key go as with `LongestIdle`. Looks at all that are free.
+    ByKey,
 }
 
 impl Default for ServicePolicy {
@@ -90,18 +137,21 @@ impl Default for ServicePolicy {
             max_deliveries: 3,
             partials: Partials::Concat(1 << 20),
             retry_after: Duration::from_millis(100),
+            pick: Pick::LongestIdle,
+            ordered_by_key: false,
         }
     }
 }
 
 /// How long a worker keeps a request before another gets it. In any case it loses it when its connection
-/// is lost.
+/// is lost. A worker that speaks the extension header may ask for longer
+/// ([`Request::extend`](crate::Request::extend)), and is given it, for it could keep its lease by heartbeats as well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Lease {
     /// As long as it is connected.
     None,
-    /// So long, whatever it says.
+    /// So long, unless it asks for longer.
     Fixed(Duration),
     /// So long after its last heartbeat. This counts for workers that send heartbeats while they work:
     /// those that speak the extension header. Others are silent while they work, and have no lease.
@@ -150,8 +200,13 @@ pub enum DeadReason {
     Deliveries,
     /// Its worker was lost, and it may be sent only once, or parts of the reply were sent.
     NotRepeatable,
-    /// Its reply is more than the policy allows.
+    /// Its reply is more than the policy allows, or a part of it more than can be sent.
     Reply,
+    /// It is larger than the broker's socket sends, so that no worker can be given it.
+    Request,
+    /// Its client does not read the parts of the reply: no more of them are kept ([`BrokerLimits::unread`]), or no longer
+    /// ([`BrokerLimits::stall`]).
+    Unread,
 }
 
 /// What a broker has done so far.
@@ -178,6 +233,9 @@ pub struct BrokerCounters {
     pub dups: u64,
     /// Requests given up by their client, or whose client went away.
     pub cancelled: u64,
+    /// Workers told that nobody waits for a request they have: its client has given it up or is gone, or their lease has
+    /// ended.
+    pub recalled: u64,
     /// Requests and registrations that were not allowed.
     pub denied: u64,
     /// Replies that nobody waits for any more.
@@ -188,6 +246,8 @@ pub struct BrokerCounters {
     pub undeliverable: u64,
     /// Messages that are not of the protocol.
     pub malformed: u64,
+    /// Workers sent away because somebody wanted it: see [`BrokerHandle::disconnect`](super::BrokerHandle::disconnect).
+    pub disconnected: u64,
     /// Workers disconnected for what they did.
     pub banned: u64,
     /// Leases that ended.
@@ -202,8 +262,10 @@ pub struct BrokerCounters {
 pub struct ServiceStats {
     /// Requests that wait.
     pub ready: usize,
-    /// Octets of them.
+    /// Octets of them, as [`Limits`](crate::common::Limits) counts them.
     pub ready_bytes: usize,
+    /// Of those that wait, how many wait for another one of their key: see [`ServicePolicy::ordered_by_key`].
+    pub held: usize,
     /// When the one that has waited longest came; one that a lost worker had counts from when it came first.
     pub oldest: Option<Instant>,
     /// Requests that workers have.
@@ -212,4 +274,18 @@ pub struct ServiceStats {
     pub workers: usize,
     /// Requests answered.
     pub replies: u64,
+}
+
+/// A worker, and what it is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkerStats {
+    /// Its name: its routing id, or what the broker calls one that has none.
+    pub worker: PeerId,
+    /// Requests that it takes at once.
+    pub slots: usize,
+    /// Requests that it has, without those whose lease has ended.
+    pub in_flight: usize,
+    /// Whether it speaks the extension header.
+    pub ext: bool,
 }

@@ -17,7 +17,8 @@
 //! a key ([`Idem::Key`](crate::common::Idem::Key)) is not given out again by a broker that keeps replies, has that of
 //! the request and still knows it. Until then a worker that is killed, frozen, cut off or slow loses it to another, and
 //! both may carry it out; and so may the workers of another broker, or of one that was restarted. One with
-//! [`Idem::Once`](crate::common::Idem::Once) is never given to a second worker. A worker keeps no replies: a frame that
+//! [`Idem::Once`](crate::common::Idem::Once) is never given to a second worker if its client and broker speak EXT; bare
+//! 7/MDP and 18/MDP have no word for it, nor for which request a reply is to. A worker keeps no replies: a frame that
 //! somebody on the way repeats to it (TCP does not) is carried out again, whatever the request says of itself.
 
 mod broker;
@@ -27,6 +28,7 @@ mod broker_tests;
 mod client;
 mod client_shell;
 mod config;
+mod negotiation;
 #[cfg(test)]
 mod sim_tests;
 mod slots;
@@ -40,8 +42,8 @@ pub use broker_shell::{Broker, BrokerHandle};
 pub use client::{ClientConfig, ClientEngine, ClientEvent};
 pub use client_shell::Client;
 pub use config::{
-    Authorizer, BrokerConfig, BrokerCounters, BrokerLimits, DeadReason, Lease, Partials,
-    ServicePolicy, ServiceStats, Verb,
+    Authorizer, BrokerConfig, BrokerCounters, BrokerLimits, DeadReason, Lease, Partials, Pick,
+    ServicePolicy, ServiceStats, Verb, WorkerStats,
 };
 pub use wire::{Dialect, WireError};
 pub use worker::{

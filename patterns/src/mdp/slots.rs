@@ -16,7 +16,9 @@ use crate::common::{Engine, PeerEvent, PeerId, Port, Timers, Transmit};
 pub(crate) struct Slots {
     slots: Vec<WorkerEngine>,
     timers: Timers<usize>,
-    transmits: VecDeque<Transmit>,
+    /// Those that may have something to send. It is taken from them when it is sent, and not before: each keeps what finds
+    /// no room, and what comes after it.
+    senders: VecDeque<usize>,
     events: VecDeque<SlotEvent>,
     drained: usize,
 }
@@ -33,7 +35,7 @@ impl Slots {
     pub(crate) fn new(slots: Vec<WorkerEngine>) -> Self {
         let mut all = Slots {
             timers: Timers::new(),
-            transmits: VecDeque::new(),
+            senders: VecDeque::new(),
             events: VecDeque::new(),
             drained: 0,
             slots,
@@ -53,6 +55,10 @@ impl Slots {
         Some(result)
     }
 
+    pub(crate) fn of(&self, slot: usize) -> Option<&WorkerEngine> {
+        self.slots.get(slot)
+    }
+
     pub(crate) fn drain(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
             self.with(slot, |engine| engine.handle_drain(now));
@@ -66,18 +72,21 @@ impl Slots {
         sum
     }
 
-    /// Takes what a slot wants sent and told, and when it wants to be woken.
+    /// A slot may have something to send, and to tell.
     fn settle(&mut self, slot: usize) {
+        if self.senders.back() != Some(&slot) {
+            self.senders.push_back(slot);
+        }
+        self.told(slot);
+    }
+
+    /// Takes what a slot wants told, and when it wants to be woken.
+    fn told(&mut self, slot: usize) {
         let all = self.slots.len();
-        let count = all as u32;
-        let outer = |port: Port| Port(port.0.wrapping_mul(count).wrapping_add(slot as u32));
+        let outer = outer(all, slot);
         let Some(engine) = self.slots.get_mut(slot) else {
             return;
         };
-        while let Some(transmit) = engine.poll_transmit() {
-            let port = outer(transmit.port);
-            self.transmits.push_back(Transmit { port, ..transmit });
-        }
         while let Some(event) = engine.poll_event() {
             let event = match event {
                 WorkerEvent::Open { port, broker } => WorkerEvent::Open {
@@ -104,6 +113,11 @@ impl Slots {
         let count = self.slots.len() as u32;
         ((port.0 % count) as usize, Port(port.0 / count))
     }
+}
+
+/// What a slot's ports are called outside.
+fn outer(slots: usize, slot: usize) -> impl Fn(Port) -> Port {
+    move |port| Port(port.0.wrapping_mul(slots as u32).wrapping_add(slot as u32))
 }
 
 impl Engine for Slots {
@@ -134,6 +148,25 @@ impl Engine for Slots {
         });
     }
 
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        let (slot, port) = self.inner(transmit.port);
+        self.with(slot, |engine| {
+            engine.handle_full(now, Transmit { port, ..transmit });
+        });
+    }
+
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
+        let (slot, port) = self.inner(transmit.port);
+        self.with(slot, |engine| {
+            engine.handle_too_large(now, Transmit { port, ..transmit }, size, limit);
+        });
+    }
+
+    fn handle_room(&mut self, now: Instant, port: Port, peer: Option<&PeerId>) {
+        let (slot, port) = self.inner(port);
+        self.with(slot, |engine| engine.handle_room(now, port, peer));
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
         // Each once: what is due again at once is due next time.
         let due: Vec<usize> = std::iter::from_fn(|| self.timers.expire(now)).collect();
@@ -143,7 +176,17 @@ impl Engine for Slots {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        while let Some(&slot) = self.senders.front() {
+            let transmit = (self.slots.get_mut(slot)).and_then(WorkerEngine::poll_transmit);
+            if let Some(transmit) = transmit {
+                let port = outer(self.slots.len(), slot)(transmit.port);
+                return Some(Transmit { port, ..transmit });
+            }
+            self.senders.pop_front();
+            // What was sent may be something to tell.
+            self.told(slot);
+        }
+        None
     }
 
     fn poll_event(&mut self) -> Option<SlotEvent> {
@@ -212,6 +255,7 @@ mod tests {
             "{opened:?}"
         );
         slots.drain(now);
+        while slots.poll_transmit().is_some() {}
         let events: Vec<_> = std::iter::from_fn(|| slots.poll_event()).collect();
         assert!(matches!(events.last(), Some(SlotEvent::Drained)));
         let drained = |event: &&SlotEvent| matches!(event, SlotEvent::Drained);

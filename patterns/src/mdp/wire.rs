@@ -9,7 +9,10 @@
 //! | `[]["MDPW01"][04 heartbeat]` | `["MDPW02"][05 heartbeat]` |
 //! | `[]["MDPW01"][05 disconnect]` | `["MDPW02"][06 disconnect]` |
 //!
-//! READY may be followed by an extension header, and the first body frame may be one. There is always at
+//! READY may be followed by an extension header, and the first body frame may be one. Between those who have agreed on
+//! that, a heartbeat may be about a request, as `[heartbeat][client][header]`, with the client's frame as it came or goes
+//! with the request: from a worker, that it wants to keep it longer (`lease`); from a broker, that nobody waits for it any
+//! more (`op` 3). Whoever does not know that sees a heartbeat, for what is behind one is ignored. There is always at
 //! least one body frame: some peers abort without.
 
 use sinew::{Frame, Message};
@@ -68,15 +71,25 @@ pub(crate) enum ToBroker {
         body: Vec<Frame>,
         last: bool,
     },
-    Heartbeat,
+    Heartbeat {
+        note: Option<Box<Note>>,
+    },
     Disconnect,
+}
+
+/// What a heartbeat says of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// The client's frame of the request.
+    pub(crate) client: Frame,
+    pub(crate) ext: Ext<'static>,
 }
 
 /// What a worker is sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToWorker {
     Request { client: Frame, body: Vec<Frame> },
-    Heartbeat,
+    Heartbeat { note: Option<Box<Note>> },
     Disconnect,
 }
 
@@ -172,7 +185,9 @@ pub(crate) fn decode_to_broker(message: Message) -> Result<(Dialect, ToBroker), 
             3 => reply(frames, dialect == Dialect::V1)?,
             4 if dialect == Dialect::V2 => reply(frames, true)?,
             // Frames behind these two are ignored: a known peer sends one.
-            code if code == dialect.heartbeat() => ToBroker::Heartbeat,
+            code if code == dialect.heartbeat() => ToBroker::Heartbeat {
+                note: note_in(&frames),
+            },
             code if code == dialect.disconnect() => ToBroker::Disconnect,
             _ => return Err(WireError::Command),
         },
@@ -190,15 +205,25 @@ pub(crate) fn decode_to_worker(message: Message, dialect: Dialect) -> Result<ToW
             let (client, body) = envelope(frames)?;
             Ok(ToWorker::Request { client, body })
         }
-        code if code == dialect.heartbeat() => Ok(ToWorker::Heartbeat),
+        code if code == dialect.heartbeat() => Ok(ToWorker::Heartbeat {
+            note: note_in(&frames),
+        }),
         code if code == dialect.disconnect() => Ok(ToWorker::Disconnect),
         _ => Err(WireError::Command),
     }
 }
 
 pub(crate) fn decode_to_client(message: Message, dialect: Dialect) -> Result<ToClient, WireError> {
-    let (theirs, role, mut frames) = open(message)?;
-    if theirs != dialect || role != Role::Client {
+    match decode_reply(message)? {
+        (theirs, reply) if theirs == dialect => Ok(reply),
+        _ => Err(WireError::Header),
+    }
+}
+
+/// The same, of either dialect.
+pub(crate) fn decode_reply(message: Message) -> Result<(Dialect, ToClient), WireError> {
+    let (dialect, role, mut frames) = open(message)?;
+    if role != Role::Client {
         return Err(WireError::Header);
     }
     let last = match dialect {
@@ -215,11 +240,12 @@ pub(crate) fn decode_to_client(message: Message, dialect: Dialect) -> Result<ToC
     };
     at_least(&frames, 2)?;
     let mut frames = frames.into_iter();
-    Ok(ToClient {
+    let reply = ToClient {
         service: frames.next().unwrap_or_default(),
         body: frames.collect(),
         last,
-    })
+    };
+    Ok((dialect, reply))
 }
 
 pub(crate) fn encode_call(dialect: Dialect, service: &Frame, body: Vec<Frame>) -> Message {
@@ -278,6 +304,20 @@ pub(crate) fn encode_heartbeat(dialect: Dialect) -> Message {
     Message::from_frames(frames)
 }
 
+/// A heartbeat about a request. A header that is too long is left out, and the frame with it.
+pub(crate) fn encode_note(dialect: Dialect, note: &Note) -> Message {
+    let mut frames = encode_heartbeat(dialect).into_frames();
+    if let Ok(ext) = note.ext.encode() {
+        frames.extend([note.client.clone(), ext]);
+    }
+    Message::from_frames(frames)
+}
+
+/// What a part of a reply costs of a worker's `credit`: its octets, and some for what it takes besides.
+pub(crate) fn cost_of_part(octets: usize) -> i64 {
+    i64::try_from(octets).unwrap_or(i64::MAX - 64) + 64
+}
+
 pub(crate) fn encode_disconnect(dialect: Dialect) -> Message {
     let mut frames = dialect.header(Role::Worker, 1);
     frames.push(Frame::from([dialect.disconnect()]));
@@ -326,6 +366,16 @@ fn reply(frames: Vec<Frame>, last: bool) -> Result<ToBroker, WireError> {
     Ok(ToBroker::Reply { client, body, last })
 }
 
+/// What a heartbeat says of a request, if it does. Anything else behind it is ignored.
+fn note_in(frames: &[Frame]) -> Option<Box<Note>> {
+    let [_, client, ext] = frames else {
+        return None;
+    };
+    let ext = Ext::decode(ext).ok()??.into_owned();
+    let client = client.clone();
+    Some(Box::new(Note { client, ext }))
+}
+
 /// What a worker says in its READY: one, if it says nothing.
 fn slots_of(ext: &Frame) -> u32 {
     let ext = Ext::decode(ext).ok().flatten();
@@ -350,6 +400,14 @@ fn finish(mut frames: Vec<Frame>, body: Vec<Frame>) -> Message {
     Message::from_frames(frames)
 }
 
+#[cfg(any(test, fuzzing))]
+fn encode_beat(dialect: Dialect, note: Option<Box<Note>>) -> Message {
+    match note {
+        Some(note) => encode_note(dialect, &note),
+        None => encode_heartbeat(dialect),
+    }
+}
+
 /// Fuzz body: whatever decodes encodes to something that decodes to the same.
 #[cfg(any(test, fuzzing))]
 pub(crate) fn fuzz_mdp(data: &[u8]) {
@@ -366,7 +424,7 @@ pub(crate) fn fuzz_mdp(data: &[u8]) {
                 encode_ready(dialect, &service, ext)
             }
             ToBroker::Reply { client, body, last } => encode_reply(dialect, &client, body, last),
-            ToBroker::Heartbeat => encode_heartbeat(dialect),
+            ToBroker::Heartbeat { note } => encode_beat(dialect, note),
             ToBroker::Disconnect => encode_disconnect(dialect),
         };
         assert_eq!(decode_to_broker(again), Ok((dialect, decoded)));
@@ -375,7 +433,7 @@ pub(crate) fn fuzz_mdp(data: &[u8]) {
         if let Ok(decoded) = decode_to_worker(message.clone(), dialect) {
             let again = match decoded.clone() {
                 ToWorker::Request { client, body } => encode_request(dialect, &client, body),
-                ToWorker::Heartbeat => encode_heartbeat(dialect),
+                ToWorker::Heartbeat { note } => encode_beat(dialect, note),
                 ToWorker::Disconnect => encode_disconnect(dialect),
             };
             assert_eq!(decode_to_worker(again, dialect), Ok(decoded));
@@ -450,6 +508,39 @@ mod tests {
     }
 
     #[test]
+    fn heartbeats_about_a_request() {
+        let note = Note {
+            client: "c".into(),
+            ext: Ext {
+                lease: Some(std::time::Duration::from_secs(1)),
+                ..Ext::default()
+            },
+        };
+        for dialect in [Dialect::V1, Dialect::V2] {
+            let message = encode_note(dialect, &note);
+            let plain = encode_heartbeat(dialect);
+            assert!(frames(&message).starts_with(&frames(&plain)));
+            let told = |message: Message| decode_to_broker(message).unwrap().1;
+            let to_worker = ToWorker::Heartbeat {
+                note: Some(Box::new(note.clone())),
+            };
+            assert_eq!(decode_to_worker(message.clone(), dialect), Ok(to_worker));
+            let known = ToBroker::Heartbeat {
+                note: Some(Box::new(note.clone())),
+            };
+            assert_eq!(told(message.clone()), known);
+            // With anything else behind it, it is a heartbeat.
+            let strange = [
+                plain.clone(),
+                Message::multipart([message.frames(), &["x".into()]].concat()),
+            ];
+            for strange in strange {
+                assert_eq!(told(strange), ToBroker::Heartbeat { note: None });
+            }
+        }
+    }
+
+    #[test]
     fn tolerance_and_its_limits() {
         let decode =
             |frames: &[&[u8]]| decode_to_broker(Message::multipart(frames.iter().copied()));
@@ -480,16 +571,17 @@ mod tests {
     /// MDP-07, the decoders.
     #[test]
     fn random_messages() {
-        let samples: [&[u8]; 5] = [
+        let samples: [&[u8]; 6] = [
             b"\0\x06MDPC01\x04echo\x01x",
             b"\0\x06MDPW01\x01\x01\x04echo",
             b"\0\x06MDPW01\x01\x03\x01c\0\x01x",
             b"\x06MDPC02\x01\x01\x04echo\x01x",
             b"\x06MDPW02\x01\x04\x01c\0\x01x",
+            b"\0\x06MDPW01\x01\x04\x01c\x15\xaa\xae\x01\0\0\0\x01\x05lease\0\0\0\x04\0\0\x03\xe8",
         ];
         let mut random = Random::new(7);
         for _ in 0..cases() {
-            let sample = samples[random.below(5) as usize];
+            let sample = samples[random.below(6) as usize];
             fuzz_mdp(&mutated(sample, &mut random));
         }
     }

@@ -3,31 +3,45 @@
 //!
 //! | state | event | next |
 //! | --- | --- | --- |
+//! | Asking | the broker answers, or is silent for `interval × liveness` | Down |
+//! | Asking | no connection within `interval × liveness` | the next broker |
 //! | Down | the connection is made | READY is sent; Ready |
 //! | Down | not made within `interval × liveness` | the next broker |
 //! | Ready | REQUEST | Working |
 //! | Working | the handler has its reply | it is sent; Ready |
+//! | Working | nobody waits for it any more, with the extension header | the handler is told, and goes on as it likes |
 //! | Working | the connection is lost | the handler goes on; its reply is of no use any more |
 //! | Ready, Working | DISCONNECT | a pause, then a new connection to the next broker |
 //! | Ready | silence, if the broker ever sent a heartbeat | a pause, then the next broker |
+//!
+//! Asking is before Down, of a worker that asks brokers whether they speak the extension header
+//! ([`WorkerConfig::ask_ext`]), over a connection of its own, as a client. It asks again when its connection is lost: behind
+//! the endpoint there may be another broker by then.
 //!
 //! With several slots, Working is what it is with at least one request, and REQUEST is welcome as long as a slot is free.
 //! Requests of a lost connection keep their slots until their handlers have finished.
 //!
 //! A broker's silence means nothing while the worker works: known brokers are silent towards busy workers.
-//! Brokers that know of slots are not, so with several slots it counts all the time.
+//! Brokers that know of slots are not, so with several slots it counts all the time. One that takes nothing of what the
+//! worker has for it, for as long as it may be silent otherwise, is given up in any case.
+//! A reply that is larger than the socket sends is a fault of its request, and of nothing else.
 //! READY is the first message on every connection, and nothing is queued for one that is not there.
 
-use std::collections::VecDeque;
+mod parts;
+mod too_large;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use sinew::{Frame, Message};
 
-use super::wire::{self, Dialect, ToWorker};
+use super::negotiation;
+use super::wire::{self, Dialect, Note, ToWorker};
 use crate::common::{
-    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, IdMap, Liveness, MsgId, Op, PeerEvent,
-    PeerId, Port, Random, Status, Transmit, LONGEST,
+    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, IdMap, Liveness, MsgId, Op, Outbox,
+    PeerEvent, PeerId, Port, Random, Status, Transmit, LONGEST,
 };
+use parts::Part;
 
 /// Options of a worker.
 ///
@@ -44,6 +58,11 @@ pub struct WorkerConfig {
     /// Whether the brokers are known to speak the extension header, as [`BrokerEngine`](super::BrokerEngine) does and
     /// others do not: they answer `mmi.features` with 501. Default: no.
     pub ext: bool,
+    /// Whether to ask brokers for that, without `ext`: before each connection, over one more that is closed again. A
+    /// broker that answers `mmi.features` with 200 is spoken to with the extension header; one that answers with anything
+    /// else, or not within [`patience`](Heartbeat::patience), without. The worker has one slot per connection then.
+    /// Default: no.
+    pub ask_ext: bool,
     /// Heartbeats to and from the broker.
     pub heartbeat: Heartbeat,
     /// The pauses before new connections.
@@ -55,6 +74,7 @@ impl Default for WorkerConfig {
         WorkerConfig {
             dialect: Dialect::V1,
             ext: false,
+            ask_ext: false,
             heartbeat: Heartbeat::default(),
             backoff: Backoff::default(),
         }
@@ -101,6 +121,18 @@ pub enum WorkerEvent {
     },
     /// The handler is to carry this out.
     Request(WorkerRequest),
+    /// Nobody waits for this reply any more: its client has given up or is gone, or the broker has given the request to
+    /// another worker. The handler may stop; it still ends with [`WorkerEngine::handle_reply`] or
+    /// [`WorkerEngine::handle_fault`].
+    Cancelled(WorkerRequestId),
+    /// A part of a reply for which there was no room ([`WorkerEngine::is_waiting`]) is sent now, or never will be. Once for
+    /// each, in the order in which they came.
+    Part {
+        /// Of the reply to which request.
+        id: WorkerRequestId,
+        /// Whether it was sent.
+        sent: bool,
+    },
     /// After [`WorkerEngine::handle_drain`]: nothing is left to do.
     Drained,
 }
@@ -113,12 +145,15 @@ pub struct WorkerCounters {
     pub requests: u64,
     /// Replies and faults sent.
     pub replies: u64,
-    /// Replies that were of no use: the connection was lost meanwhile.
+    /// Replies, and parts of them, that were of no use: the connection was lost meanwhile, nobody waits for them, or they are
+    /// larger than the socket sends.
     pub undeliverable: u64,
     /// Requests whose deadline was over before the handler had them.
     pub expired: u64,
     /// Requests declined because they were not to be begun yet.
     pub early: u64,
+    /// Requests that the broker said nobody waits for any more.
+    pub cancelled: u64,
     /// Connections given up: by the broker, or for its silence.
     pub reconnects: u64,
     /// Messages that are not of the protocol, or not expected.
@@ -133,6 +168,7 @@ impl WorkerCounters {
         self.undeliverable += other.undeliverable;
         self.expired += other.expired;
         self.early += other.early;
+        self.cancelled += other.cancelled;
         self.reconnects += other.reconnects;
         self.malformed += other.malformed;
     }
@@ -163,6 +199,8 @@ pub struct WorkerEngine {
     next_port: u32,
     next_id: u64,
     link: Link,
+    /// Whether the broker speaks the extension header.
+    ext: bool,
     /// Requests that it takes at once.
     slots: usize,
     /// What handlers have, by request.
@@ -172,7 +210,11 @@ pub struct WorkerEngine {
     /// Pauses made since the last request or heartbeat.
     pauses: u32,
     draining: bool,
-    transmits: VecDeque<Transmit>,
+    /// It has nothing left to do, since then, but to send what waits for room.
+    leaving: Option<Instant>,
+    outbox: Outbox,
+    /// Requests with parts that wait for credit.
+    starved: BTreeSet<u64>,
     events: VecDeque<WorkerEvent>,
     counters: WorkerCounters,
 }
@@ -182,6 +224,13 @@ enum Link {
     /// Before a new socket is opened.
     Pause {
         until: Instant,
+    },
+    /// There is a socket to ask the broker what it speaks.
+    Asking {
+        port: Port,
+        until: Instant,
+        /// Whether it is connected, and the question was sent.
+        asked: bool,
     },
     /// There is a socket, without a connection.
     Down {
@@ -208,6 +257,15 @@ struct Work {
     parts: u32,
     /// Whether the connection that it came over stands.
     current: bool,
+    /// Whether the handler was told that nobody waits for it.
+    cancelled: bool,
+    deadline: Option<Instant>,
+    /// What of parts may be sent, if the broker has said so.
+    credit: Option<i64>,
+    /// Parts that wait for that.
+    held: VecDeque<Part>,
+    /// A part of the reply was not sent.
+    lost: bool,
 }
 
 impl WorkerEngine {
@@ -254,12 +312,15 @@ impl WorkerEngine {
             next_port: 0,
             next_id: 0,
             link: Link::Pause { until: now },
+            ext: config.ext,
             slots,
             work: IdMap::new(),
             current: 0,
             pauses: 0,
             draining: false,
-            transmits: VecDeque::new(),
+            leaving: None,
+            outbox: Outbox::default(),
+            starved: BTreeSet::new(),
             events: VecDeque::new(),
             counters: WorkerCounters::default(),
         };
@@ -287,13 +348,14 @@ impl WorkerEngine {
         }
     }
 
-    /// The handler has a part of the reply. False if nobody will read it.
+    /// The handler has a part of the reply. False if nobody will read it. It may have to wait for room:
+    /// [`is_waiting`](Self::is_waiting).
     pub fn handle_partial(&mut self, now: Instant, id: WorkerRequestId, part: Message) -> bool {
         let Some(work) = self.work.get_mut(id.0) else {
             return false;
         };
         let knows = work.ext || self.config.dialect == Dialect::V2;
-        if !work.current || !knows {
+        if !work.current || !knows || work.cancelled || work.lost {
             return false;
         }
         let ext = Ext {
@@ -304,11 +366,14 @@ impl WorkerEngine {
             ..Ext::default()
         };
         work.parts = work.parts.saturating_add(1);
-        let header = work.ext.then(|| ext.encode().ok()).flatten();
-        let client = work.client.clone();
-        self.answer(now, &client, header, part, false);
+        let (client, knows) = (work.client.clone(), work.ext);
+        let header = self.header(knows, &ext, &part);
+        let cost = wire::cost_of_part(part.byte_len());
+        let Some(transmit) = self.answer(now, &client, header, part, false) else {
+            return false;
+        };
         self.handle_progress(now, id);
-        true
+        self.send_part(id, Part { transmit, cost })
     }
 
     /// The handler makes progress: with [`Scope::Progress`](crate::common::Scope::Progress), heartbeats
@@ -319,13 +384,44 @@ impl WorkerEngine {
         }
     }
 
+    /// The handler wants to keep the request for at least so long from now: the broker is asked to prolong its lease, if it
+    /// has one, and with [`Scope::Progress`](crate::common::Scope::Progress) heartbeats go on meanwhile. False if the
+    /// broker is not asked, which needs the extension header ([`WorkerConfig::ext`]), or the request is not its own any
+    /// more. At most about 49 days, in milliseconds.
+    pub fn handle_extend(&mut self, now: Instant, id: WorkerRequestId, by: Duration) -> bool {
+        let Some(work) = self.work.get(id.0).filter(|work| work.current) else {
+            return false;
+        };
+        let Link::Up { port, beat, .. } = &mut self.link else {
+            return false;
+        };
+        beat.extend(now, by);
+        if !self.ext {
+            return false;
+        }
+        beat.sent(now);
+        let ext = Ext {
+            id: work.name,
+            lease: Some(by),
+            ..Ext::default()
+        };
+        let client = work.client.clone();
+        let note = Note { client, ext };
+        self.outbox.push(Transmit {
+            port: *port,
+            to: None,
+            message: wire::encode_note(self.config.dialect, &note),
+        });
+        true
+    }
+
     /// Takes no more requests; ends with [`WorkerEvent::Drained`] when the handler has finished.
     pub fn handle_drain(&mut self, now: Instant) {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
         if self.work.is_empty() {
-            self.leave(now, true);
+            self.depart(now);
         }
     }
 
@@ -342,11 +438,16 @@ impl WorkerEngine {
     }
 
     fn finish(&mut self, now: Instant, id: WorkerRequestId, result: Result<Message, Fault>) {
+        self.release_all(id);
         let Some(work) = self.work.remove(id.0) else {
             return;
         };
         if work.current {
             self.current -= 1;
+            let result = match work.lost {
+                true => Err(Fault::failed("a part of the reply could not be delivered")),
+                false => result,
+            };
             let fault = result.as_ref().err();
             let ext = Ext {
                 id: work.name,
@@ -357,16 +458,19 @@ impl WorkerEngine {
                 reason: fault.map(|fault| crate::rpc::short(&fault.reason).to_owned().into()),
                 ..Ext::default()
             };
-            let header = work.ext.then(|| ext.encode().ok()).flatten();
             let body = result.unwrap_or_default();
-            self.answer(now, &work.client, header, body, true);
+            let header = self.header(work.ext, &ext, &body);
+            let reply = self.answer(now, &work.client, header, body, true);
+            if let Some(reply) = reply {
+                self.outbox.push(reply);
+            }
             self.counters.replies += 1;
         } else {
             self.counters.undeliverable += 1;
         }
         if self.draining {
             if self.work.is_empty() {
-                self.leave(now, true);
+                self.depart(now);
             }
             return;
         }
@@ -387,6 +491,16 @@ impl WorkerEngine {
         }
     }
 
+    /// The header in front of a reply. A client that sent none gets none, unless its broker would take the reply itself
+    /// for one: the broker takes it off.
+    fn header(&self, knows: bool, ext: &Ext<'_>, body: &Message) -> Option<Frame> {
+        if knows {
+            return ext.encode().ok();
+        }
+        let mistaken = self.ext && body.frame(0).is_some_and(|first| Ext::is_ext(first));
+        mistaken.then(|| Ext::default().encode().ok()).flatten()
+    }
+
     fn answer(
         &mut self,
         now: Instant,
@@ -394,17 +508,17 @@ impl WorkerEngine {
         header: Option<Frame>,
         body: Message,
         last: bool,
-    ) {
+    ) -> Option<Transmit> {
         let Link::Up { port, beat, .. } = &mut self.link else {
-            return;
+            return None;
         };
         beat.sent(now);
         let body: Vec<Frame> = header.into_iter().chain(body).collect();
-        self.transmits.push_back(Transmit {
+        Some(Transmit {
             port: *port,
             to: None,
             message: wire::encode_reply(self.config.dialect, client, body, last),
-        });
+        })
     }
 
     fn register(&mut self, now: Instant) {
@@ -424,23 +538,35 @@ impl WorkerEngine {
             slots: (self.slots > 1).then_some(self.slots as u32),
             ..Ext::default()
         };
-        let ext = (self.config.ext.then(|| header.encode().ok())).flatten();
-        self.transmits.push_back(Transmit {
+        let ext = (self.ext.then(|| header.encode().ok())).flatten();
+        self.outbox.push(Transmit {
             port: *port,
             to: None,
             message: wire::encode_ready(self.config.dialect, &self.service, ext),
         });
     }
 
+    /// Leaves for good, when what is left to send has left.
+    fn depart(&mut self, now: Instant) {
+        match self.outbox.is_idle() {
+            true => self.leave(now, true),
+            false => self.leaving = Some(now),
+        }
+    }
+
     /// Gives this connection up: for the next one, or for good.
     fn leave(&mut self, now: Instant, for_good: bool) {
         let port = match self.link {
-            Link::Up { port, .. } | Link::Down { port, .. } => Some(port),
+            Link::Up { port, .. } | Link::Down { port, .. } | Link::Asking { port, .. } => {
+                Some(port)
+            }
             _ => None,
         };
+        self.outdate();
         if let Some(port) = port {
+            self.forget_sends(port);
             if for_good && matches!(self.link, Link::Up { .. }) {
-                self.transmits.push_back(Transmit {
+                self.outbox.push(Transmit {
                     port,
                     to: None,
                     message: wire::encode_disconnect(self.config.dialect),
@@ -448,7 +574,6 @@ impl WorkerEngine {
             }
             self.events.push_back(WorkerEvent::Close { port });
         }
-        self.outdate();
         if for_good {
             self.link = Link::Closed;
             self.events.push_back(WorkerEvent::Drained);
@@ -463,10 +588,58 @@ impl WorkerEngine {
         };
     }
 
-    /// The connection that requests came over is lost: what handlers make of them is of no use any more.
-    fn outdate(&mut self) {
-        self.work.values_mut().for_each(|work| work.current = false);
-        self.current = 0;
+    /// Opens a socket to the broker whose turn it is: to ask it first, or at once.
+    fn open(&mut self, now: Instant, asks: bool) {
+        let port = Port(self.next_port);
+        self.next_port = self.next_port.wrapping_add(1);
+        let until = now + self.config.heartbeat.patience();
+        let asked = false;
+        self.link = match asks {
+            true => Link::Asking { port, until, asked },
+            false => Link::Down { port, until },
+        };
+        let broker = self.broker;
+        self.events.push_back(WorkerEvent::Open { port, broker });
+    }
+
+    fn asks(&self) -> bool {
+        self.config.ask_ext && !self.config.ext
+    }
+
+    /// It is known what the broker speaks, or that it does not say.
+    fn settle(&mut self, now: Instant, port: Port, ext: bool) {
+        self.ext = ext;
+        self.forget_sends(port);
+        self.events.push_back(WorkerEvent::Close { port });
+        self.open(now, false);
+    }
+
+    /// The broker says something about a request. What is about none that is here crossed the reply.
+    fn noted(&mut self, note: &Note) {
+        let (client, name) = (&note.client, note.ext.id);
+        let meant = |work: &Work| {
+            let same = name.is_none() || work.name == name;
+            work.current && !work.cancelled && work.client == *client && same
+        };
+        if !self.ext {
+            return;
+        }
+        let Some(id) = (self.work.iter().find(|(_, work)| meant(work))).map(|(id, _)| id) else {
+            return;
+        };
+        let id = WorkerRequestId(id);
+        if let Some(more) = note.ext.credit {
+            self.credited(id, more);
+        }
+        if note.ext.op != Op::Cancel {
+            return;
+        }
+        if let Some(work) = self.work.get_mut(id.0) {
+            work.cancelled = true;
+        }
+        self.counters.cancelled += 1;
+        self.withdraw(id);
+        self.events.push_back(WorkerEvent::Cancelled(id));
     }
 
     fn requested(&mut self, now: Instant, client: Frame, mut body: Vec<Frame>) {
@@ -480,8 +653,8 @@ impl WorkerEngine {
             return;
         }
         let ext = match body.first().map(|first| Ext::decode(first)) {
-            Some(Ok(ext)) if self.config.ext => ext.map(Ext::into_owned),
-            Some(Err(_)) if self.config.ext => {
+            Some(Ok(ext)) if self.ext => ext.map(Ext::into_owned),
+            Some(Err(_)) if self.ext => {
                 self.counters.malformed += 1;
                 return self.leave(now, false);
             }
@@ -502,6 +675,11 @@ impl WorkerEngine {
             name: ext.id,
             parts: 0,
             current: true,
+            cancelled: false,
+            deadline: ext.time_left().map(|left| now + left.min(LONGEST)),
+            credit: ext.credit.map(i64::from),
+            held: VecDeque::new(),
+            lost: false,
         };
         self.work.insert(id.0, work);
         if ext.is_early() {
@@ -539,6 +717,13 @@ impl Engine for WorkerEngine {
 
     fn handle_message(&mut self, now: Instant, port: Port, _: Option<&PeerId>, message: Message) {
         self.handle_timeout(now);
+        if let Link::Asking { port: asking, .. } = self.link {
+            let answer = negotiation::answer(message, self.config.dialect);
+            return match answer.filter(|_| port == asking) {
+                Some(ext) => self.settle(now, port, ext),
+                None => self.counters.malformed += u64::from(port == asking),
+            };
+        }
         let Link::Up {
             port: current,
             liveness,
@@ -555,9 +740,12 @@ impl Engine for WorkerEngine {
                 liveness.heard(now);
                 match command {
                     ToWorker::Request { client, body } => self.requested(now, client, body),
-                    ToWorker::Heartbeat => {
+                    ToWorker::Heartbeat { note } => {
                         liveness.arm();
                         self.pauses = 0;
+                        if let Some(note) = note {
+                            self.noted(&note);
+                        }
                     }
                     ToWorker::Disconnect => self.leave(now, false),
                 }
@@ -569,6 +757,19 @@ impl Engine for WorkerEngine {
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
         self.handle_timeout(now);
         match (&self.link, event) {
+            (Link::Asking { port: current, .. }, event) if *current == port => {
+                let asked = matches!(event, PeerEvent::Up { .. });
+                let until = now + self.config.heartbeat.patience();
+                self.link = Link::Asking { port, until, asked };
+                self.forget_sends(port);
+                if asked {
+                    self.outbox.push(Transmit {
+                        port,
+                        to: None,
+                        message: negotiation::question(self.config.dialect),
+                    });
+                }
+            }
             (Link::Down { port: current, .. }, PeerEvent::Up { .. }) if *current == port => {
                 self.link = Link::Up {
                     port,
@@ -582,6 +783,11 @@ impl Engine for WorkerEngine {
             }
             (Link::Up { port: current, .. }, PeerEvent::Down { .. }) if *current == port => {
                 self.outdate();
+                self.forget_sends(port);
+                if self.asks() {
+                    self.events.push_back(WorkerEvent::Close { port });
+                    return self.open(now, true);
+                }
                 // The socket makes a new connection by itself.
                 let until = now + self.config.heartbeat.patience();
                 self.link = Link::Down { port, until };
@@ -591,8 +797,12 @@ impl Engine for WorkerEngine {
     }
 
     fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        let Link::Up { port, .. } = self.link else {
-            return;
+        if let Some((id, waited)) = self.outbox.refused() {
+            return self.part_refused(WorkerRequestId(id), waited);
+        }
+        let port = match self.link {
+            Link::Up { port, .. } | Link::Asking { port, .. } => port,
+            _ => return,
         };
         // What could not be sent was READY, a heartbeat or a reply; after any of them the broker would not
         // know where we are.
@@ -601,22 +811,55 @@ impl Engine for WorkerEngine {
         }
     }
 
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        self.outbox.full(now, transmit);
+    }
+
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
+        match self.instead_of(&transmit, size, limit) {
+            Some(answer) => {
+                self.counters.undeliverable += 1;
+                self.outbox.push(answer);
+            }
+            None => self.handle_refused(now, transmit),
+        }
+    }
+
+    fn handle_room(&mut self, _: Instant, port: Port, _: Option<&PeerId>) {
+        self.outbox.room(port, None);
+    }
+
     fn handle_timeout(&mut self, now: Instant) {
+        self.look_unread(now);
         match &mut self.link {
-            Link::Pause { until } if now >= *until => {
-                let port = Port(self.next_port);
-                self.next_port = self.next_port.wrapping_add(1);
-                let until = now + self.config.heartbeat.patience();
-                self.link = Link::Down { port, until };
-                let broker = self.broker;
-                self.events.push_back(WorkerEvent::Open { port, broker });
+            Link::Pause { until } if now >= *until => self.open(now, self.asks()),
+            Link::Asking {
+                port,
+                until,
+                asked: true,
+            } if now >= *until => {
+                let port = *port;
+                self.settle(now, port, false);
             }
             // With one broker there is no other: the socket goes on trying.
-            Link::Down { until, .. } if now >= *until && self.brokers == 1 => {
+            Link::Down { until, .. } | Link::Asking { until, .. }
+                if now >= *until && self.brokers == 1 =>
+            {
                 *until = now + self.config.heartbeat.patience();
             }
-            Link::Down { until, .. } if now >= *until => self.leave(now, false),
+            Link::Down { until, .. } | Link::Asking { until, .. } if now >= *until => {
+                self.leave(now, false);
+            }
             Link::Up { liveness, .. } if liveness.is_expired(now) => self.leave(now, false),
+            // Whoever takes nothing for so long is not there, though a busy worker expects no heartbeats.
+            Link::Up { .. }
+                if !self
+                    .outbox
+                    .stalled(now, self.config.heartbeat.patience())
+                    .is_empty() =>
+            {
+                self.leave(now, false);
+            }
             Link::Up {
                 port,
                 beat,
@@ -625,18 +868,35 @@ impl Engine for WorkerEngine {
             } if beat.is_due(now) => {
                 beat.sent(now);
                 let (port, dialect) = (*port, self.config.dialect);
-                self.transmits.push_back(Transmit {
-                    port,
-                    to: None,
-                    message: wire::encode_heartbeat(dialect),
-                });
+                // While anything waits for room, one more message would tell nothing.
+                if self.outbox.held(port, None) == (0, 0) {
+                    self.outbox.push(Transmit {
+                        port,
+                        to: None,
+                        message: wire::encode_heartbeat(dialect),
+                    });
+                }
             }
             _ => {}
         }
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        loop {
+            let transmit = self.outbox.poll();
+            self.tell_sent();
+            // What is left to send has left, so it may leave.
+            match self
+                .leaving
+                .filter(|_| transmit.is_none() && self.outbox.is_idle())
+            {
+                Some(now) => {
+                    self.leaving = None;
+                    self.leave(now, true);
+                }
+                None => return transmit,
+            }
+        }
     }
 
     fn poll_event(&mut self) -> Option<WorkerEvent> {
@@ -644,8 +904,10 @@ impl Engine for WorkerEngine {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        match &self.link {
-            Link::Pause { until } | Link::Down { until, .. } => Some(*until),
+        let link = match &self.link {
+            Link::Pause { until } | Link::Down { until, .. } | Link::Asking { until, .. } => {
+                Some(*until)
+            }
             Link::Up {
                 liveness,
                 beat,
@@ -653,82 +915,16 @@ impl Engine for WorkerEngine {
                 ..
             } => {
                 let beat = beat.due().filter(|_| *ready);
-                liveness.expires().into_iter().chain(beat).min()
+                let stalls = self.outbox.stalls(self.config.heartbeat.patience());
+                let times = liveness.expires().into_iter().chain(beat);
+                times.chain(stalls).min()
             }
             Link::Closed => None,
-        }
+        };
+        link.into_iter().chain(self.looks_unread()).min()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn given(worker: &mut WorkerEngine, now: Instant, to: &str) {
-        let request = wire::encode_request(Dialect::V1, &to.into(), vec!["body".into()]);
-        let port = Port(0);
-        worker.handle_message(now, port, None, request);
-    }
-
-    fn requests(worker: &mut WorkerEngine) -> Vec<WorkerRequestId> {
-        let events = std::iter::from_fn(|| worker.poll_event());
-        events
-            .filter_map(|event| match event {
-                WorkerEvent::Request(request) => Some(request.id),
-                _ => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn several_slots_over_one_connection() {
-        let now = Instant::now();
-        let config = WorkerConfig {
-            ext: true,
-            ..WorkerConfig::default()
-        };
-        let mut worker = WorkerEngine::with_slots(config, "echo", 1, 7, now, 2);
-        let up = PeerEvent::Up { peer: None };
-        worker.handle_peer(now, Port(0), up.clone());
-        let ready = worker.poll_transmit().expect("READY").message;
-        let header = Ext::decode(ready.frames().last().unwrap()).unwrap();
-        assert_eq!(header.and_then(|ext| ext.slots), Some(2));
-        given(&mut worker, now, "1");
-        given(&mut worker, now, "2");
-        let ids = requests(&mut worker);
-        assert_eq!(ids.len(), 2);
-        worker.handle_reply(now, ids[1], "second".into());
-        let reply = worker.poll_transmit().expect("a reply").message;
-        let frames = reply.frames();
-        assert_eq!(frames[3], "2");
-        assert_eq!(*frames.last().unwrap(), "second");
-        // The connection is lost with the other one; that keeps its slot, and the new connection is used at once.
-        worker.handle_peer(now, Port(0), PeerEvent::Down { peer: None });
-        worker.handle_peer(now, Port(0), up);
-        assert!(worker.poll_transmit().is_some(), "READY");
-        given(&mut worker, now, "3");
-        worker.handle_reply(now, ids[0], "first".into());
-        assert!(worker.poll_transmit().is_none());
-        assert_eq!(worker.counters().undeliverable, 1);
-        // While it drains it finishes what it has.
-        worker.handle_drain(now);
-        let left = requests(&mut worker);
-        worker.handle_reply(now, left[0], "third".into());
-        assert_eq!(worker.counters().replies, 2);
-        let last = std::iter::from_fn(|| worker.poll_event()).last();
-        assert_eq!(last, Some(WorkerEvent::Drained));
-    }
-
-    #[test]
-    fn more_than_there_are_slots_is_a_mistake_of_the_broker() {
-        let now = Instant::now();
-        let config = WorkerConfig::default();
-        // The brokers cannot be told of two.
-        let mut worker = WorkerEngine::with_slots(config, "echo", 1, 7, now, 2);
-        worker.handle_peer(now, Port(0), PeerEvent::Up { peer: None });
-        given(&mut worker, now, "1");
-        given(&mut worker, now, "2");
-        assert_eq!(requests(&mut worker).len(), 1);
-        assert_eq!(worker.counters().malformed, 1);
-    }
-}
+#[path = "worker_tests.rs"]
+mod tests;

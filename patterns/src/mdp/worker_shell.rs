@@ -1,7 +1,7 @@
 //! The worker on sockets: one DEALER at a time per slot, a thread for all of them, and handlers on others.
 
 use std::future::Future;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sinew::{Context, Frame, Message, ToEndpoint};
 
@@ -9,8 +9,8 @@ use super::slots::{SlotEvent, Slots};
 use super::{WorkerConfig, WorkerCounters, WorkerEngine, WorkerEvent, WorkerRequestId};
 use crate::common::{Fault, Scope};
 use crate::shell::{
-    endpoints, seed, Asked, Control, Driver, Request, ServeEngine, ServeTold, Serving, Sockets,
-    StartError, LINGER,
+    endpoints, seed, Asked, Control, Driver, Part, Request, ServeEngine, ServeTold, Serving,
+    Sockets, StartError, LINGER,
 };
 
 /// A worker that offers a service to one of several equivalent brokers. See [`Client`](super::Client) for an
@@ -173,8 +173,23 @@ impl ServeEngine for Slots {
             .unwrap_or(false)
     }
 
+    fn part(&self, (slot, id): Self::Id) -> Part {
+        let of = |what: fn(&WorkerEngine, WorkerRequestId) -> bool| {
+            self.of(slot).is_some_and(|engine| what(engine, id))
+        };
+        match (of(WorkerEngine::is_waiting), of(WorkerEngine::is_wanted)) {
+            (true, _) => Part::Waits,
+            (false, true) => Part::Sent,
+            (false, false) => Part::Lost,
+        }
+    }
+
     fn progress(&mut self, now: Instant, (slot, id): Self::Id) {
         self.with(slot, |engine| engine.handle_progress(now, id));
+    }
+
+    fn extend(&mut self, now: Instant, (slot, id): Self::Id, by: Duration) {
+        self.with(slot, |engine| engine.handle_extend(now, id, by));
     }
 
     fn expired(&mut self, now: Instant, (slot, id): Self::Id) {
@@ -199,6 +214,10 @@ impl ServeEngine for Slots {
                     delivery: request.delivery,
                 };
                 ServeTold::Request((slot, request.id), asked)
+            }
+            SlotEvent::Of(slot, WorkerEvent::Cancelled(id)) => ServeTold::Cancelled((slot, id)),
+            SlotEvent::Of(slot, WorkerEvent::Part { id, sent }) => {
+                ServeTold::Part((slot, id), sent)
             }
             SlotEvent::Of(_, WorkerEvent::Drained) | SlotEvent::Drained => ServeTold::Drained,
         }

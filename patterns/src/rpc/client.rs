@@ -9,8 +9,8 @@ use sinew::{Frame, Message};
 use super::wire;
 use crate::common::calls::{Answer, Bounds, Calls, Choice};
 use crate::common::{
-    CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, ExtIdem, Fault, Idem, Op,
-    PeerEvent, PeerId, Port, Random, RetryPolicy, Status, Transmit,
+    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, ExtIdem,
+    Fault, Idem, Op, PeerEvent, PeerId, Port, Random, RetryPolicy, Status, Transmit,
 };
 
 /// What the servers speak.
@@ -55,12 +55,17 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// Calls at once; more are refused. Default: 1000.
     pub calls: usize,
-    /// Octets of the requests of all calls at once; more are refused. Default: 64 MiB.
+    /// Octets of the requests of all calls at once, where each frame counts [`FRAME_COST`](crate::common::FRAME_COST) more
+    /// than it has; more are refused. Default: 64 MiB.
     pub bytes: usize,
     /// Requests on their way to one server; more wait here. 0 counts as 1. Default: 100.
     pub in_flight: usize,
     /// Partial replies of one call that wait to be read; if there are more, the call ends. Default: 1000.
     pub unread: usize,
+    /// Octets of a reply that comes in parts to a call that wants it in one piece, where each frame counts
+    /// [`FRAME_COST`](crate::common::FRAME_COST) more than it has; if there are more, the call ends. Calls that take parts
+    /// as they come have no such bound. Default: 64 MiB.
+    pub whole: usize,
 }
 
 impl Default for ClientConfig {
@@ -73,6 +78,7 @@ impl Default for ClientConfig {
             bytes: 64 << 20,
             in_flight: 100,
             unread: 1000,
+            whole: 64 << 20,
         }
     }
 }
@@ -151,7 +157,7 @@ impl ClientEngine {
         if matches!(options.idem, Idem::Key(_)) && self.dialect == Dialect::Plain {
             return Err(CallError::NeedsExt);
         }
-        let bytes = body.byte_len();
+        let bytes = footprint(body.frames());
         let call = self.calls.begin(now, body, bytes, options);
         self.flush();
         call
@@ -184,6 +190,12 @@ impl ClientEngine {
     #[must_use]
     pub fn counters(&self) -> CallCounters {
         self.calls.counters()
+    }
+
+    /// The call whose request, or cancel, this is.
+    fn call_of(&self, transmit: &Transmit) -> Option<CallId> {
+        let name = wire::name_of(transmit.message.frames().get(..1)?).ok()?;
+        Some(CallId(name.wrapping_sub(self.first)))
     }
 
     fn name(&self, call: CallId) -> Frame {
@@ -268,9 +280,17 @@ impl Engine for ClientEngine {
         if cancel && self.dialect == Dialect::Ext {
             return;
         }
-        if let Ok(name) = wire::name_of(&transmit.message.frames()[..1]) {
-            let call = CallId(name.wrapping_sub(self.first));
+        if let Some(call) = self.call_of(&transmit) {
             self.calls.handle_refused(now, transmit.port, call);
+        }
+        self.flush();
+    }
+
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
+        // A cancel never is.
+        if let Some(call) = self.call_of(&transmit) {
+            let error = CallError::TooLarge { size, limit };
+            (self.calls).handle_hopeless(now, transmit.port, call, error);
         }
         self.flush();
     }

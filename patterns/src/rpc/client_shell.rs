@@ -62,7 +62,13 @@ impl Client {
         }
         let driver = Driver::new(ClientEngine::new(config, port, seed()), sockets);
         let keep = Box::new(|_: &mut Driver<_, _>, _| {});
-        Caller::start("sinew-rpc-client", driver, config.calls, keep).map(Client)
+        Caller::start(
+            "sinew-rpc-client",
+            driver,
+            (config.calls, config.whole),
+            keep,
+        )
+        .map(Client)
     }
 
     /// Asks, and waits for the reply. If it comes in parts, they are put together.

@@ -1,9 +1,15 @@
-//! The blocking shell of the engine: one REQ socket per endpoint, kept from call to call.
+//! The shell of the engine, for threads and tasks: one REQ socket per endpoint, kept from call to call.
 
+use std::future::Future;
+use std::pin::pin;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sinew::{BuildError, Context, Message, ReconnectPolicy, RecvError, Req, ToEndpoint};
+use futures_util::future::{select, Either};
+use sinew::{
+    BuildError, Context, Message, ReconnectPolicy, RecvError, Req, SendError, SendFailure,
+    ToEndpoint,
+};
 
 use super::engine::{Action, Engine, Outcome};
 use super::{CallError, CallId, CallOptions, Counters, Idem, RequesterConfig};
@@ -89,40 +95,96 @@ impl Requester {
         body: impl Into<Message>,
         options: &CallOptions,
     ) -> Result<Message, CallError> {
-        if matches!(options.idem, Idem::Key(_)) {
-            return Err(CallError::NeedsExt);
-        }
         let body = body.into();
-        self.engine.handle_call(options, Instant::now());
-        // Replies to earlier calls, which nobody waits for any more.
-        self.glance();
+        self.begin(options)?;
         let mut current = 0;
         loop {
-            while let Some(Action::Send { call, endpoint }) = self.engine.poll_action() {
+            while let Some((call, endpoint, until)) = self.due() {
                 current = endpoint;
-                self.ask(call, endpoint, &body);
+                let sent = self.lanes[endpoint]
+                    .socket
+                    .send_deadline(body.clone(), until);
+                let too_large = sent.as_ref().err().and_then(too_large);
+                self.asked(call, endpoint, sent.is_ok());
+                if let Some(error) = too_large {
+                    return Err(error);
+                }
             }
             if let Some(outcome) = self.engine.poll_outcome() {
-                return match outcome {
-                    Outcome::Reply(reply) => Ok(reply),
-                    Outcome::TimedOut {
-                        attempts,
-                        maybe_executed,
-                    } => Err(CallError::TimedOut {
-                        attempts,
-                        maybe_executed,
-                    }),
-                    Outcome::Disconnected {
-                        attempts,
-                        maybe_executed,
-                    } => Err(CallError::Disconnected {
-                        attempts,
-                        maybe_executed,
-                    }),
-                };
+                return result_of(outcome);
             }
             self.listen(current);
-            self.engine.handle_timeout(Instant::now());
+        }
+    }
+
+    /// The same for a task of any executor.
+    ///
+    /// Dropping the future gives the call up: it is not asked again, and its reply, if one comes, is discarded and counted
+    /// ([`Counters::stale_replies`]). If it had been asked, it may have been carried out. The next call begins as any does.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew::{Context, Rep};
+    /// use sinew_patterns::rpc::{CallOptions, Requester, RequesterConfig};
+    ///
+    /// # futures::executor::block_on(async {
+    /// let mut server = Rep::new();
+    /// let endpoint = server.bind("tcp://127.0.0.1:*")?;
+    /// let config = RequesterConfig::default();
+    /// let mut requester = Requester::connect(&Context::default(), &[endpoint], config)?;
+    /// let serve = async {
+    ///     let request = server.recv_async().await.unwrap();
+    ///     server.send_async(request).await.unwrap();
+    /// };
+    /// let options = CallOptions::default();
+    /// let (reply, ()) = futures::join!(requester.call_async("hello", &options), serve);
+    /// assert_eq!(reply?.as_bytes(), b"hello");
+    /// requester.close_async().await;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn call_async(
+        &mut self,
+        body: impl Into<Message>,
+        options: &CallOptions,
+    ) -> Result<Message, CallError> {
+        let body = body.into();
+        self.begin(options)?;
+        let mut current = 0;
+        loop {
+            while let Some((call, endpoint, until)) = self.due() {
+                current = endpoint;
+                let sending = self.lanes[endpoint].socket.send_async(body.clone());
+                let sent = before(until, sending).await;
+                let refused = sent.as_ref().and_then(|sent| sent.as_ref().err());
+                let too_large = refused.and_then(too_large);
+                self.asked(call, endpoint, matches!(sent, Some(Ok(()))));
+                if let Some(error) = too_large {
+                    return Err(error);
+                }
+            }
+            if let Some(outcome) = self.engine.poll_outcome() {
+                return result_of(outcome);
+            }
+            self.listen_async(current).await;
+        }
+    }
+
+    /// Closes the connections. Nothing waits to be sent then, so it takes only as long as the threads of the context take
+    /// to come to it. To drop the requester is the same, without waiting for them.
+    pub fn close(self) {
+        for lane in self.lanes {
+            lane.socket.close();
+        }
+    }
+
+    /// The same for a task of any executor. If the future is dropped, the connections are closed all the same.
+    pub async fn close_async(self) {
+        for lane in self.lanes {
+            lane.socket.close_async().await;
         }
     }
 
@@ -132,16 +194,27 @@ impl Requester {
         self.engine.counters()
     }
 
-    /// Sends the request to one endpoint, once there is a connection.
-    fn ask(&mut self, call: CallId, endpoint: usize, body: &Message) {
-        let Some(until) = self.engine.poll_timeout() else {
-            return;
-        };
-        let lane = &mut self.lanes[endpoint];
-        let sent = lane.socket.send_deadline(body.clone(), until).is_ok();
+    /// A call begins. Replies to earlier ones, which nobody waits for any more, are taken first.
+    fn begin(&mut self, options: &CallOptions) -> Result<(), CallError> {
+        if matches!(options.idem, Idem::Key(_)) {
+            return Err(CallError::NeedsExt);
+        }
+        self.engine.handle_call(options, Instant::now());
+        self.glance();
+        Ok(())
+    }
+
+    /// Which call is to be sent where, once there is a connection, and until when.
+    fn due(&mut self) -> Option<(CallId, usize, Instant)> {
+        let Action::Send { call, endpoint } = self.engine.poll_action()?;
+        let until = self.engine.poll_timeout()?;
+        Some((call, endpoint, until))
+    }
+
+    fn asked(&mut self, call: CallId, endpoint: usize, sent: bool) {
         let now = Instant::now();
         if sent {
-            lane.asked = Some(call);
+            self.lanes[endpoint].asked = Some(call);
             self.engine.handle_sent(now);
         } else {
             self.engine.handle_unavailable(now);
@@ -160,7 +233,28 @@ impl Requester {
         } else {
             thread::sleep(until.saturating_duration_since(Instant::now()));
         }
+        self.look();
+    }
+
+    /// As [`listen`](Self::listen).
+    async fn listen_async(&mut self, current: usize) {
+        let Some(until) = self.engine.poll_timeout() else {
+            return;
+        };
+        if self.lanes[current].asked.is_some() {
+            let receiving = self.lanes[current].socket.recv_async();
+            if let Some(received) = before(until, receiving).await {
+                self.received(current, received);
+            }
+        } else {
+            sinew::sleep_until(until).await;
+        }
+        self.look();
+    }
+
+    fn look(&mut self) {
         self.glance();
+        self.engine.handle_timeout(Instant::now());
     }
 
     /// Takes replies that are there already.
@@ -207,5 +301,41 @@ impl Lane {
             socket,
             asked: None,
         })
+    }
+}
+
+/// It will never be sent, to whomever.
+fn too_large(error: &SendError) -> Option<CallError> {
+    match error.reason() {
+        SendFailure::MessageTooLarge { size, limit } => Some(CallError::TooLarge { size, limit }),
+        _ => None,
+    }
+}
+
+fn result_of(outcome: Outcome) -> Result<Message, CallError> {
+    match outcome {
+        Outcome::Reply(reply) => Ok(reply),
+        Outcome::TimedOut {
+            attempts,
+            maybe_executed,
+        } => Err(CallError::TimedOut {
+            attempts,
+            maybe_executed,
+        }),
+        Outcome::Disconnected {
+            attempts,
+            maybe_executed,
+        } => Err(CallError::Disconnected {
+            attempts,
+            maybe_executed,
+        }),
+    }
+}
+
+/// What comes of this, if that is before then.
+async fn before<F: Future>(until: Instant, future: F) -> Option<F::Output> {
+    match select(pin!(future), sinew::sleep_until(until)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
     }
 }

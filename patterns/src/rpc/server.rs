@@ -11,10 +11,14 @@
 //! | Queued | client gone, or cancelled | forgotten |
 //! | Running | reply or fault | over |
 //! | Running | client gone, or cancelled | the handler is told, and goes on as it likes |
+//! | either, with a key | client gone, or cancelled | goes on, unanswered; is answered if the client asks again |
 //!
-//! What a store of keys adds is in [`stored`].
+//! What a store of keys adds is in [`stored`]; what becomes of replies that a client has no room for, in [`unread`].
 
+mod again;
 mod stored;
+mod too_large;
+mod unread;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -24,9 +28,9 @@ use sinew::{Frame, Message};
 use super::wire;
 use super::Dialect;
 use crate::common::{
-    CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Headers, Item, Known, Limits, MsgId, Op,
-    Outcome, PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, StoreOp, Ticket, Transmit,
-    LONGEST,
+    footprint, CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Headers, Item, Known, Limits,
+    MsgId, Op, Outbox, Outcome, PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, StoreOp,
+    Ticket, Timers, Transmit, LONGEST,
 };
 use stored::Keys;
 
@@ -53,6 +57,10 @@ pub struct ServerConfig {
     pub cache: Option<CacheConfig>,
     /// What clients that are declined for want of room are told to wait. Default: 100 ms.
     pub retry_after: Duration,
+    /// How long a client may take nothing of what waits for it: the queue of its connection is full, and so handlers
+    /// wait with parts of replies ([`Request::partial`](crate::Request::partial)). After that its requests count as given
+    /// up. Default: 30 s.
+    pub stall: Duration,
 }
 
 impl Default for ServerConfig {
@@ -63,6 +71,7 @@ impl Default for ServerConfig {
             queue: Limits::default(),
             cache: None,
             retry_after: Duration::from_millis(100),
+            stall: Duration::from_secs(30),
         }
     }
 }
@@ -98,6 +107,14 @@ pub enum ServerEvent {
     /// Nobody waits for this reply any more. The handler may stop; it still ends with
     /// [`ServerEngine::handle_reply`] or [`ServerEngine::handle_fault`].
     Cancelled(RequestId),
+    /// A part of a reply for which there was no room ([`ServerEngine::is_waiting`]) is sent now, or never will be. Once
+    /// for each, in the order in which they came.
+    Part {
+        /// Of the reply to which request.
+        id: RequestId,
+        /// Whether it was sent.
+        sent: bool,
+    },
     /// Of an engine [with a store](ServerEngine::with_store): what is to be done with it, in this order. What became
     /// of it is for [`ServerEngine::handle_stored`].
     Store(StoreOp),
@@ -132,11 +149,12 @@ pub struct ServerCounters {
     pub rejected: u64,
     /// Requests given up by their client, or whose client went away.
     pub cancelled: u64,
-    /// Replies that could not be delivered.
+    /// Replies and parts of replies that could not be delivered.
     pub undeliverable: u64,
     /// Messages that were no requests.
     pub malformed: u64,
-    /// Declined without a word, for the client does not speak EXT.
+    /// Declined without a word, for the client does not speak EXT, or the queue is to
+    /// [drop the newest](crate::common::OnFull::DropNewest).
     pub silent: u64,
 }
 
@@ -166,10 +184,14 @@ pub struct ServerEngine {
     origins: BTreeMap<Place, RequestId>,
     cache: Option<ReplyCache<(), Origin, Outcome>>,
     keys: Option<Box<Keys>>,
+    /// What clients without EXT are told when there is no room; nothing otherwise.
+    refusal: Option<Message>,
     running: usize,
     next_id: u64,
     draining: bool,
-    transmits: VecDeque<Transmit>,
+    outbox: Outbox,
+    /// Deadlines of those of whose replies parts were sent.
+    ends: Timers<RequestId>,
     events: VecDeque<ServerEvent>,
     counters: ServerCounters,
 }
@@ -186,7 +208,7 @@ struct Origin {
 #[derive(Debug)]
 struct Pending {
     origin: Origin,
-    /// Of EXT clients.
+    /// Of EXT clients, as long as what comes from there is a repetition of this.
     place: Option<Place>,
     body: Option<Message>,
     headers: Headers,
@@ -197,6 +219,8 @@ struct Pending {
     gone: bool,
     /// Parts of the reply sent.
     parts: u32,
+    /// Parts were not sent, since it was gone.
+    unread: bool,
 }
 
 impl ServerEngine {
@@ -210,13 +234,21 @@ impl ServerEngine {
             origins: BTreeMap::new(),
             cache: config.cache.map(ReplyCache::new),
             keys: None,
+            refusal: None,
             running: 0,
             next_id: 0,
             draining: false,
-            transmits: VecDeque::new(),
+            outbox: Outbox::default(),
+            ends: Timers::new(),
             events: VecDeque::new(),
             counters: ServerCounters::default(),
         }
+    }
+
+    /// Clients that do not speak EXT are sent this when there is no room, for a protocol that has a word for it.
+    pub(crate) fn refusing(mut self, with: Message) -> Self {
+        self.refusal = Some(with);
+        self
     }
 
     /// A handler has the reply. Nothing happens if this request is over.
@@ -240,14 +272,19 @@ impl ServerEngine {
     }
 
     /// A handler has a part of the reply; others follow, and then [`handle_reply`](Self::handle_reply).
-    /// False if nobody will read it: the client is gone, or does not speak EXT.
+    /// False if nobody will read it: the client is gone, or does not speak EXT. It may have to wait for room:
+    /// [`is_waiting`](Self::is_waiting).
     pub fn handle_partial(&mut self, id: RequestId, part: &Message) -> bool {
         let Some(pending) = self.requests.get_mut(&id) else {
             return false;
         };
         let with_handler = pending.queued.is_none() && stored::with_handler(&self.keys, id);
         if pending.gone || !with_handler || !pending.origin.ext {
+            pending.unread |= pending.gone;
             return false;
+        }
+        if let (0, Some(deadline)) = (pending.parts, pending.deadline) {
+            self.ends.set(id, deadline);
         }
         let ext = Ext {
             id: pending.key,
@@ -257,9 +294,8 @@ impl ServerEngine {
             ..Ext::default()
         };
         pending.parts = pending.parts.saturating_add(1);
-        let origin = pending.origin.clone();
-        self.transmit(&origin, ext, Some(part));
-        true
+        let transmit = transmit(&pending.origin, ext, Some(part));
+        self.send_part(id, transmit)
     }
 
     /// From now on requests are declined (503); what is here is finished.
@@ -268,7 +304,7 @@ impl ServerEngine {
         self.look_drained();
     }
 
-    /// Requests that wait, their octets, and requests that are being carried out.
+    /// Requests that wait, their octets as [`Limits`] counts them, and requests that are being carried out.
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
         (self.queue.len(), self.queue.bytes(), self.running)
@@ -304,8 +340,8 @@ impl ServerEngine {
         }
         let place = origin.ext.then(|| place_of(&origin));
         let again = ext.attempt.is_some_and(|attempt| attempt > 1);
-        let known = |place: &Place| self.origins.contains_key(place);
-        if again && place.as_ref().is_some_and(known) {
+        let known = (place.as_ref()).and_then(|place| self.origins.get(place).copied());
+        if again && known.is_some_and(|id| self.is_wanted(id)) {
             // It will be answered; that is the answer to this one too.
             self.counters.dups += 1;
             return;
@@ -326,6 +362,17 @@ impl ServerEngine {
                     Status::Failed,
                     Some("this server keeps no replies"),
                 );
+                return;
+            };
+            let running = cache.is_running((), key, &body);
+            if let (true, Some(id)) = (running, known) {
+                let deadline = ext.time_left().map(|left| now + left.min(LONGEST));
+                if self.is_wanted_again(id, key, &origin, deadline) {
+                    self.counters.dups += 1;
+                    return;
+                }
+            }
+            let Some(cache) = &mut self.cache else {
                 return;
             };
             match cache.ask((), key, &body, origin.clone(), now) {
@@ -354,7 +401,7 @@ impl ServerEngine {
         let item = Item {
             flow: origin.peer.clone(),
             priority: ext.priority.unwrap_or(0),
-            bytes: body.byte_len(),
+            bytes: footprint(body.frames()),
             deadline,
             value: id,
         };
@@ -373,6 +420,10 @@ impl ServerEngine {
                     self.rejected(&origin, key);
                     return;
                 }
+                Pushed::Dropped(_) => {
+                    self.dropped(key);
+                    return;
+                }
             },
         };
         if let Some(place) = &place {
@@ -388,6 +439,7 @@ impl ServerEngine {
             queued,
             gone: false,
             parts: 0,
+            unread: false,
         };
         self.requests.insert(id, Box::new(pending));
         if queued.is_none() {
@@ -403,6 +455,15 @@ impl ServerEngine {
     fn rejected(&mut self, origin: &Origin, key: Option<MsgId>) {
         self.counters.rejected += 1;
         self.decline_with_waiters(origin, key, Status::Rejected, None);
+    }
+
+    /// There was no room, and its client hears nothing. It is new, so nobody else waits for it.
+    fn dropped(&mut self, key: Option<MsgId>) {
+        self.counters.rejected += 1;
+        self.counters.silent += 1;
+        if let (Some(key), Some(cache)) = (key, &mut self.cache) {
+            cache.abandon((), key);
+        }
     }
 
     /// Declines a request and its repetitions from elsewhere, which may come again.
@@ -423,7 +484,13 @@ impl ServerEngine {
 
     fn decline(&mut self, origin: &Origin, id: Option<MsgId>, status: Status, why: Option<&str>) {
         if !origin.ext {
-            self.counters.silent += 1;
+            match (&self.refusal, status) {
+                (Some(refusal), Status::Rejected) => {
+                    let refusal = refusal.clone();
+                    self.send(transmit(origin, Ext::default(), Some(&refusal)), false);
+                }
+                _ => self.counters.silent += 1,
+            }
             return;
         }
         let ext = Ext {
@@ -434,7 +501,7 @@ impl ServerEngine {
             reason: why.map(|why| why.to_owned().into()),
             ..Ext::default()
         };
-        self.transmit(origin, ext, None);
+        self.send(transmit(origin, ext, None), false);
     }
 
     fn cancelled(&mut self, origin: &Origin) {
@@ -454,6 +521,10 @@ impl ServerEngine {
         }
         self.counters.cancelled += 1;
         pending.gone = true;
+        self.withdraw(id);
+        let Some(pending) = self.requests.get_mut(&id) else {
+            return;
+        };
         // One with a key is carried out all the same: its client may ask again over another connection.
         if pending.key.is_some() {
             return;
@@ -463,17 +534,22 @@ impl ServerEngine {
                 self.queue.remove(ticket);
                 self.forget(id);
             }
-            None => self.events.push_back(ServerEvent::Cancelled(id)),
+            None => {
+                // Its handler may stop, so who asks again from there asks anew.
+                let place = pending.place.take();
+                self.forget_place(place, id);
+                self.events.push_back(ServerEvent::Cancelled(id));
+            }
         }
     }
 
     fn forget(&mut self, id: RequestId) -> Option<Box<Pending>> {
-        let pending = self.requests.remove(&id)?;
-        if let Some(place) = &pending.place {
-            if self.origins.get(place) == Some(&id) {
-                self.origins.remove(place);
-            }
+        let mut pending = self.requests.remove(&id)?;
+        if pending.parts > 0 {
+            self.ends.cancel(&id);
         }
+        let place = pending.place.take();
+        self.forget_place(place, id);
         Some(pending)
     }
 
@@ -505,7 +581,7 @@ impl ServerEngine {
                 return self.dispatch(now);
             }
             let bytes = match &outcome {
-                Ok(reply) => reply.byte_len(),
+                Ok(reply) => footprint(reply.frames()),
                 Err(fault) => fault.reason.len(),
             };
             let kept = kept(outcome, pending.parts);
@@ -532,17 +608,8 @@ impl ServerEngine {
             reason: fault.map(|fault| short(&fault.reason).to_owned().into()),
             ..Ext::default()
         };
-        self.transmit(origin, ext, outcome.as_ref().ok());
-    }
-
-    fn transmit(&mut self, origin: &Origin, ext: Ext<'_>, body: Option<&Message>) {
-        // What is in it is short, so encoding does not fail.
-        let ext = origin.ext.then(|| ext.encode().ok()).flatten();
-        self.transmits.push_back(Transmit {
-            port: origin.port,
-            to: Some(origin.peer.clone()),
-            message: wire::encode(&origin.envelope, ext, body),
-        });
+        let reply = transmit(origin, ext, outcome.as_ref().ok());
+        self.send(reply, parts > 0);
     }
 
     fn dispatch(&mut self, now: Instant) {
@@ -594,7 +661,7 @@ impl ServerEngine {
     }
 
     fn look_drained(&mut self) {
-        if self.draining && self.requests.is_empty() {
+        if self.draining && self.requests.is_empty() && self.outbox.is_idle() {
             let drained = self.events.back() == Some(&ServerEvent::Drained);
             if !drained {
                 self.events.push_back(ServerEvent::Drained);
@@ -636,10 +703,11 @@ impl Engine for ServerEngine {
         self.dispatch(now);
     }
 
-    fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
+    fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
         let PeerEvent::Down { peer: Some(peer) } = event else {
             return;
         };
+        self.forget_line(port, &peer);
         let waiting = self.queue.tickets_of(&peer).into_iter();
         let waiting: Vec<RequestId> = waiting
             .filter_map(|ticket| Some(self.queue.peek(ticket)?.value))
@@ -656,14 +724,42 @@ impl Engine for ServerEngine {
 
     fn handle_refused(&mut self, _: Instant, _: Transmit) {
         self.counters.undeliverable += 1;
+        if let Some((id, waited)) = self.outbox.refused() {
+            self.part_refused(RequestId(id), waited);
+        }
+    }
+
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        self.outbox.full(now, transmit);
+    }
+
+    fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
+        let answer = self.instead_of(&transmit, size, limit);
+        self.handle_refused(now, transmit);
+        if let Some(answer) = answer {
+            self.outbox.push(answer);
+        }
+    }
+
+    fn handle_room(&mut self, _: Instant, port: Port, peer: Option<&PeerId>) {
+        self.outbox.room(port, peer);
     }
 
     fn handle_timeout(&mut self, now: Instant) {
+        self.look_unread(now);
         self.dispatch(now);
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        let transmit = self.outbox.poll();
+        while let Some(id) = self.outbox.poll_sent() {
+            let id = RequestId(id);
+            self.events.push_back(ServerEvent::Part { id, sent: true });
+        }
+        if transmit.is_none() {
+            self.look_drained();
+        }
+        transmit
     }
 
     fn poll_event(&mut self) -> Option<ServerEvent> {
@@ -672,7 +768,18 @@ impl Engine for ServerEngine {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let keys = self.keys.as_ref().and_then(|keys| keys.poll_timeout());
-        self.queue.next_deadline().into_iter().chain(keys).min()
+        let times = self.queue.next_deadline().into_iter().chain(keys);
+        times.chain(self.looks_unread()).min()
+    }
+}
+
+fn transmit(origin: &Origin, ext: Ext<'_>, body: Option<&Message>) -> Transmit {
+    // What is in it is short, so encoding does not fail.
+    let ext = origin.ext.then(|| ext.encode().ok()).flatten();
+    Transmit {
+        port: origin.port,
+        to: Some(origin.peer.clone()),
+        message: wire::encode(&origin.envelope, ext, body),
     }
 }
 

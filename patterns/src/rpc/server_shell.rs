@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sinew::{Context, Endpoint, Message, Router, ToEndpoint};
+use sinew::{Context, Endpoint, Message, ToEndpoint};
 
 use super::{RequestId, ServerConfig, ServerCounters, ServerEngine, ServerEvent};
 use crate::common::{DedupLife, DedupStore, Fault, MsgId, Stored};
 use crate::shell::{
-    behind, endpoints, Asked, Control, Driver, Request, ServeEngine, ServeTold, Serving,
-    StartError, LINGER,
+    behind, endpoints, replier, Asked, Control, Driver, Part, Request, ServeEngine, ServeTold,
+    Serving, StartError,
 };
 
 /// A server of REQ, DEALER and [`Client`](super::Client), of this or any other library.
@@ -18,6 +18,11 @@ use crate::shell::{
 /// A bounded, fair queue is in front of the handlers, deadlines are kept, and with
 /// [`ServerConfig::cache`] requests of the same idempotence key are carried out once. It begins at once, and
 /// ends when it is drained, stopped or dropped. See [`Client`](super::Client) for an example.
+///
+/// A client that does not read what it asked for costs it 256 KiB (or 1000 messages) in the queue of its connection, and one
+/// part of each reply that handlers make for it; of whole replies, which nothing holds back, up to 64 MiB, and 256 MiB for all
+/// clients. With more they are lost. A [`memory_budget`](sinew::ContextBuilder::memory_budget) bounds the queues of all
+/// connections together.
 #[derive(Debug)]
 pub struct Server {
     serving: Serving<ServerEngine>,
@@ -39,6 +44,17 @@ impl Server {
         config: ServerConfig,
     ) -> Result<Self, StartError> {
         Server::start(context, at, config, ServerEngine::new(config), None)
+    }
+
+    /// The same, and clients that do not speak EXT are sent this reply when there is no room for their request.
+    pub(crate) fn bind_refusing<T: ToEndpoint>(
+        context: &Context,
+        at: &[T],
+        config: ServerConfig,
+        refusal: Message,
+    ) -> Result<Self, StartError> {
+        let engine = ServerEngine::new(config).refusing(refusal);
+        Server::start(context, at, config, engine, None)
     }
 
     /// The same with a store of keys, which may be that of other servers, too, and outlives them: all of them together
@@ -76,7 +92,7 @@ impl Server {
         engine: ServerEngine,
         life: Option<Box<dyn DedupLife>>,
     ) -> Result<Self, StartError> {
-        let mut router = Router::builder().context(context).linger(LINGER).build()?;
+        let mut router = replier(context)?;
         let bound = endpoints(at)?.into_iter().map(|at| router.bind(at));
         let endpoints = bound.collect::<Result<_, _>>()?;
         let driver: Driver<_, _> = behind(router, engine);
@@ -216,6 +232,14 @@ impl ServeEngine for ServerEngine {
         self.handle_partial(id, &part)
     }
 
+    fn part(&self, id: RequestId) -> Part {
+        match (self.is_waiting(id), self.is_wanted(id)) {
+            (true, _) => Part::Waits,
+            (false, true) => Part::Sent,
+            (false, false) => Part::Lost,
+        }
+    }
+
     fn progress(&mut self, _: Instant, _: RequestId) {}
 
     fn expired(&mut self, now: Instant, id: RequestId) {
@@ -245,6 +269,7 @@ impl ServeEngine for ServerEngine {
                 ServeTold::Request(request.id, asked)
             }
             ServerEvent::Cancelled(id) => ServeTold::Cancelled(id),
+            ServerEvent::Part { id, sent } => ServeTold::Part(id, sent),
             ServerEvent::Store(op) => ServeTold::Store(op),
             ServerEvent::Drained => ServeTold::Drained,
         }

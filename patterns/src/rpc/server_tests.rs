@@ -7,9 +7,16 @@ use sinew::{Frame, Message};
 use super::*;
 use crate::common::{
     Begun, CallOptions, DedupLife, DedupStore, Fault as Failure, MemoryStore, OnFull, StoreError,
-    StoreLimits, Stored,
+    StoreLimits, Stored, FRAME_COST,
 };
 use crate::flow::{Gate, GateConfig};
+
+#[path = "server_tests/again.rs"]
+mod again;
+#[path = "server_tests/too_large.rs"]
+mod too_large;
+#[path = "server_tests/unread.rs"]
+mod unread;
 
 struct Bench {
     server: ServerEngine,
@@ -95,6 +102,26 @@ impl Bench {
     }
 }
 
+/// A protocol that has a word for "no room" says it to clients that do not speak EXT.
+#[test]
+fn a_refusal_instead_of_silence() {
+    let mut bench = Bench::new(config());
+    bench.server = ServerEngine::new(config()).refusing("busy".into());
+    for number in 0..5 {
+        bench.sends("a", &number.to_string(), None, "x");
+    }
+    for number in 3..5 {
+        let (to, name, ext, body) = bench.reply().unwrap();
+        assert_eq!((to.as_str(), name), ("a", number.to_string()));
+        assert_eq!((ext, body), (None, "busy".into()));
+    }
+    assert!(bench.reply().is_none());
+    bench.sends("b", "5", call(), "x");
+    bench.declined("b", Status::Rejected);
+    let counters = bench.server.counters();
+    assert_eq!((counters.rejected, counters.silent), (3, 0));
+}
+
 fn call() -> Option<Ext<'static>> {
     Some(Ext::default())
 }
@@ -143,7 +170,7 @@ fn too_many_are_declined_and_told_when_to_come_back() {
     assert_eq!(bench.reply(), None);
     let counters = bench.server.counters();
     assert_eq!((counters.rejected, counters.silent), (2, 1));
-    assert_eq!(bench.server.load(), (2, 2, 1));
+    assert_eq!(bench.server.load(), (2, 2 * (1 + FRAME_COST), 1));
 }
 
 #[test]
@@ -159,6 +186,30 @@ fn the_oldest_is_declined_if_so_configured() {
         (name.as_str(), ext.unwrap().status),
         ("2", Some(Status::Rejected))
     );
+}
+
+#[test]
+fn the_newest_is_dropped_without_a_word_if_so_configured() {
+    let mut config = config();
+    config.queue.on_full = OnFull::DropNewest;
+    let mut bench = Bench::new(config);
+    for name in ["1", "2", "3"] {
+        bench.sends("a", name, call(), "x");
+    }
+    bench.sends("a", "4", keyed(9, 1), "x");
+    assert_eq!(bench.reply(), None);
+    let counters = bench.server.counters();
+    assert_eq!((counters.rejected, counters.silent), (1, 1));
+    // There is room again, and its key is not taken for one that is being carried out.
+    let first = bench.starts().unwrap();
+    bench
+        .server
+        .handle_reply(bench.now, first.id, "done".into());
+    assert!(bench.reply().is_some());
+    bench.sends("a", "4", keyed(9, 2), "x");
+    let counters = bench.server.counters();
+    assert_eq!((counters.rejected, counters.dups), (1, 0));
+    assert_eq!(bench.server.load(), (2, 2 * (1 + FRAME_COST), 1));
 }
 
 /// RPC-09.
@@ -477,7 +528,7 @@ fn a_server_that_closes_finishes_what_it_has() {
     bench
         .server
         .handle_reply(bench.now, request.id, "done".into());
-    assert!(bench.reply().is_some());
+    assert!(bench.reply().is_some() && bench.reply().is_none());
     assert_eq!(bench.server.poll_event(), Some(ServerEvent::Drained));
 }
 

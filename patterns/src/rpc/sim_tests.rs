@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use crate::common::{
     RetryBudget, RetryPolicy, Status, StoreLimits, StoreOp, Stored, Timers, Transmit,
 };
 use crate::lab::{forward, rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
+
+mod again;
 
 /// What all nodes of a run write down.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ struct World {
     everywhere: BTreeMap<MsgId, u32>,
     /// Whether that may be once at most.
     stored: bool,
+    /// What was given up and asked again with the same key.
+    again: BTreeSet<u64>,
 }
 
 type Shared = Rc<RefCell<World>>;
@@ -51,6 +55,11 @@ struct Caller {
     number: u64,
     /// The shortest deadline.
     patience: Duration,
+    /// The longest time between two calls.
+    pause: Duration,
+    /// Gives some calls up, and asks some of them again.
+    fickle: bool,
+    again: Timers<u64>,
 }
 
 impl Caller {
@@ -71,13 +80,18 @@ impl Caller {
             left: calls,
             number: 0,
             patience: Duration::from_millis(200),
+            pause: Duration::from_millis(60),
+            fickle: false,
+            again: Timers::new(),
         }
     }
 
     fn make_calls(&mut self, now: Instant) {
+        self.change_mind(now);
+        self.after(now);
         while self.left > 0 && now >= self.next {
             self.left -= 1;
-            self.next = now + self.random.up_to(Duration::from_millis(60));
+            self.next = now + self.random.up_to(self.pause);
             let number = self.number;
             self.number += 1;
             let plain = self.engine.handle_call(
@@ -95,7 +109,7 @@ impl Caller {
                     matches!(event, Some(CallEvent::Done { call: done, result: Err(_) }) if done == call)
                 );
             }
-            let key = MsgId::random(&mut Random::new(number));
+            let key = key_of(number);
             let idem = match self.random.below(3) {
                 0 => Idem::Once,
                 1 => Idem::Key(key),
@@ -143,6 +157,9 @@ impl Caller {
                     let (number, deadline, options) =
                         self.calls.remove(&call).expect("it ends once");
                     assert!(now <= deadline, "{number} ended too late");
+                    if self.wants_again(now, number, &result) {
+                        continue;
+                    }
                     if let Ok(reply) = &result {
                         assert_eq!(*reply, answer(number), "somebody else's reply");
                     }
@@ -169,6 +186,10 @@ impl Caller {
 
 fn body(number: u64) -> Message {
     Message::from(number.to_be_bytes())
+}
+
+fn key_of(number: u64) -> MsgId {
+    MsgId::random(&mut Random::new(number))
 }
 
 fn number_of(message: &Message) -> u64 {
@@ -213,6 +234,7 @@ impl Node for Caller {
     }
     fn poll_timeout(&self) -> Option<Instant> {
         let next = (self.left > 0).then_some(self.next);
+        let next = next.into_iter().chain(self.again.next());
         self.engine.poll_timeout().into_iter().chain(next).min()
     }
 }
@@ -358,6 +380,8 @@ impl Node for Server {
 
 /// A plain REP socket in lock-step: it sends back whatever envelope it got.
 struct PlainRep {
+    id: usize,
+    world: Shared,
     queue: VecDeque<(Port, PeerId, Message)>,
     done: Option<Instant>,
     out: Option<Transmit>,
@@ -385,7 +409,10 @@ impl Node for PlainRep {
             self.done = None;
             if let Some((port, to, message)) = self.queue.pop_front() {
                 if let Ok(parts) = wire::decode(message, false) {
-                    let reply = answer(number_of(&parts.body));
+                    let number = number_of(&parts.body);
+                    let mut world = self.world.borrow_mut();
+                    *world.effects.entry((self.id, 0, number)).or_default() += 1;
+                    let reply = answer(number);
                     let message = wire::encode(&parts.envelope, None, Some(&reply));
                     self.out = Some(Transmit {
                         port,
@@ -408,6 +435,19 @@ impl Node for PlainRep {
     }
 }
 
+fn plain_rep(id: usize, world: &Shared) -> impl Fn(Instant) -> Box<dyn Node> {
+    let world = Rc::clone(world);
+    move |_| {
+        Box::new(PlainRep {
+            id,
+            world: Rc::clone(&world),
+            queue: VecDeque::new(),
+            done: None,
+            out: None,
+        })
+    }
+}
+
 const CALLS: u64 = 60;
 const BUDGET: RetryBudget = RetryBudget {
     ratio_percent: 20,
@@ -422,6 +462,7 @@ fn client_config(seed: u64, dialect: Dialect) -> ClientConfig {
         retry: RetryPolicy {
             attempt_timeout: Duration::from_millis(100 + random.below(900)),
             budget: (random.below(2) == 0).then_some(BUDGET),
+            hedge_after: (seed % 8 > 4).then(|| Duration::from_millis(10 + seed % 90)),
             ..RetryPolicy::default()
         },
         calls: 40,
@@ -495,19 +536,18 @@ fn run_with(
     let shared = Rc::clone(&world);
     let client = sim.add(move |now| {
         let shared = Rc::clone(&shared);
-        Box::new(Caller::new(config, servers, CALLS, seed, now, shared))
+        let mut caller = Caller::new(config, servers, CALLS, seed, now, shared);
+        caller.fickle = dialect == Dialect::Ext && seed % 5 < 2;
+        Box::new(caller)
     });
+    if seed % 7 < 3 {
+        sim.keep_name(client);
+    }
     let mut nodes = Vec::new();
     for id in 0..servers as usize {
         let node = match dialect {
             Dialect::Ext => sim.add(server(id, seed, &world, store.clone())),
-            Dialect::Plain => sim.add(|_| {
-                Box::new(PlainRep {
-                    queue: Default::default(),
-                    done: None,
-                    out: None,
-                })
-            }),
+            Dialect::Plain => sim.add(plain_rep(id, &world)),
         };
         sim.connect(client, Port(id as u32), node, Port(0));
         nodes.push(node);
@@ -536,7 +576,8 @@ fn run_with(
         for (number, result) in &world.results {
             let untouched = matches!(result, Err(error) if !error.maybe_executed());
             let done = world.effects.keys().any(|(.., done)| done == number);
-            assert!(!untouched || !done, "RPC-03: {number}: {result:?}");
+            let again = world.again.contains(number);
+            assert!(!untouched || !done || again, "RPC-03: {number}: {result:?}");
         }
     }
     if config.retry.budget.is_some() {
@@ -598,7 +639,8 @@ fn a_key_in_a_store_is_carried_out_once() {
                 }
                 Err(error) => {
                     // A request that was declined, and that a stranger repeats later, is another matter.
-                    assert!(times == 0 || error.maybe_executed() || hostile, "{error}");
+                    let other = hostile || world.again.contains(number);
+                    assert!(times == 0 || error.maybe_executed() || other, "{error}");
                     let doubt =
                         matches!(error, CallError::Remote(f) if f.status == Status::InDoubt);
                     in_doubt.set(in_doubt.get() + u64::from(doubt));
@@ -730,18 +772,26 @@ fn recovery() {
 
 /// The rows of the loss table: a client of two servers.
 pub(crate) fn loss_rows() -> String {
-    let plain = rows("`rpc`, server", |seed, trouble, tallies| {
-        fare(seed, trouble, tallies, None);
+    let ours = rows("`rpc`, server", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, Dialect::Ext, None);
     });
-    // Only keys have to do with a store.
+    let plain = rows("`rpc`, plain REP", |seed, trouble, tallies| {
+        fare(seed, trouble, tallies, Dialect::Plain, None);
+    });
     let stored = rows("`rpc`, server with a store", |seed, trouble, tallies| {
         let store = MemoryStore::new(StoreLimits::default());
-        fare(seed, trouble, tallies, Some(store));
+        fare(seed, trouble, tallies, Dialect::Ext, Some(store));
     });
-    plain + &stored
+    ours + &plain + &stored
 }
 
-fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies, store: Option<MemoryStore>) {
+fn fare(
+    seed: u64,
+    trouble: Trouble,
+    tallies: &mut Tallies,
+    dialect: Dialect,
+    store: Option<MemoryStore>,
+) {
     let mut sim = Sim::new(seed);
     let world: Shared = Rc::default();
     let config = ClientConfig {
@@ -753,17 +803,22 @@ fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies, store: Option<Memory
         },
         in_flight: 8,
         pick: Pick::LeastLoaded,
-        ..client_config(seed, Dialect::Ext)
+        ..client_config(seed, dialect)
     };
     let shared = Rc::clone(&world);
+    let calls = trouble.calls(100);
     let client = sim.add(move |now| {
-        let mut caller = Caller::new(config, 2, 100, seed, now, Rc::clone(&shared));
+        let mut caller = Caller::new(config, 2, calls, seed, now, Rc::clone(&shared));
         caller.patience = Duration::from_secs(4);
+        caller.pause = trouble.pause(caller.pause);
         Box::new(caller)
     });
     let nodes: Vec<NodeId> = (0..2)
         .map(|id| {
-            let node = sim.add(server(id, seed, &world, store.clone()));
+            let node = match dialect {
+                Dialect::Ext => sim.add(server(id, seed, &world, store.clone())),
+                Dialect::Plain => sim.add(plain_rep(id, &world)),
+            };
             sim.connect(client, Port(id as u32), node, Port(0));
             node
         })
@@ -771,7 +826,7 @@ fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies, store: Option<Memory
     trouble.befall(&mut sim, &nodes);
     sim.run(Duration::from_secs(30));
     let world = world.borrow();
-    assert_eq!(world.results.len(), 100, "each call ends");
+    assert_eq!(world.results.len() as u64, calls, "each call ends");
     for (number, result) in &world.results {
         let times = world
             .effects
@@ -779,7 +834,12 @@ fn fare(seed: u64, trouble: Trouble, tallies: &mut Tallies, store: Option<Memory
             .filter(|((.., done), _)| done == number);
         let times = times.map(|(_, count)| count).sum();
         let idem = world.asked[number];
-        if store.is_none() || matches!(idem, Idem::Key(_)) {
+        // Only keys have to do with a store, and a plain server is asked for none.
+        let counts = match matches!(idem, Idem::Key(_)) {
+            true => dialect == Dialect::Ext,
+            false => store.is_none(),
+        };
+        if counts {
             tallies.note(idem, result, times);
         }
     }

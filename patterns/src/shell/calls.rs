@@ -8,12 +8,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::stream::{self, Stream};
 use sinew::Message;
 
 use super::driver::{Driver, Sender, With};
 use super::inbox::{Inbox, Later};
 use super::thread::{Desk, Running, StartError};
-use crate::common::{CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, IdMap, Port};
+use crate::common::{
+    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, IdMap, Port,
+};
 
 /// An engine that makes calls.
 pub(crate) trait CallEngine: Engine + Send + 'static {
@@ -58,6 +61,8 @@ struct Shared<E: CallEngine> {
     /// Calls begun and not over, those that the engine does not know yet included.
     calls: Arc<AtomicUsize>,
     most: usize,
+    /// Octets of a reply that is put together.
+    whole: usize,
 }
 
 pub(crate) enum Command<E: CallEngine> {
@@ -129,11 +134,11 @@ impl Drop for Promise {
 }
 
 impl<E: CallEngine> Caller<E> {
-    /// `most` calls at once at most.
+    /// `most` calls at once at most, and so many octets of a reply that is put together.
     pub(crate) fn start(
         name: &str,
         driver: Driver<E, Command<E>>,
-        most: usize,
+        (most, whole): (usize, usize),
         reopen: Reopen<E>,
     ) -> Result<Self, StartError> {
         let desk = Table {
@@ -147,6 +152,7 @@ impl<E: CallEngine> Caller<E> {
             next: AtomicU64::new(0),
             calls: Arc::new(AtomicUsize::new(0)),
             most,
+            whole,
         })))
     }
 
@@ -159,6 +165,7 @@ impl<E: CallEngine> Caller<E> {
             token,
             over: false,
             begun,
+            most: self.0.whole,
         }
     }
 
@@ -220,12 +227,15 @@ pub(crate) struct Pending<E: CallEngine> {
     over: bool,
     /// The engine knows it, or will.
     begun: bool,
+    /// Octets, if it is put together.
+    most: usize,
 }
 
 /// The replies to one call, in order: parts, if the server sends any, and then the last one; or an error, which
 /// is the end. Dropping it gives the call up, and tells the server so if that speaks the extension header.
 ///
-/// It waits for each reply. To wait in a task instead, there is [`next_async`](Replies::next_async).
+/// It waits for each reply. To wait in a task instead, there is [`next_async`](Replies::next_async), and
+/// [`into_stream`](Replies::into_stream).
 pub struct Replies(Box<dyn Parts>);
 
 trait Parts: Send {
@@ -247,6 +257,29 @@ impl Replies {
     /// The next reply; `None` after the last one. Dropping the future loses nothing.
     pub async fn next_async(&mut self) -> Option<Result<Message, CallError>> {
         self.0.next_async().await.map(Reply::into)
+    }
+
+    /// The same as a stream, which ends after the last one. Dropping it gives the call up.
+    ///
+    /// ```
+    /// use futures::StreamExt;
+    /// use sinew_patterns::common::CallOptions;
+    /// use sinew_patterns::rpc::Client;
+    ///
+    /// /// How many octets a reply has, in all its parts.
+    /// async fn octets(client: &Client) -> usize {
+    ///     let replies = client.call_streaming("all", &CallOptions::default());
+    ///     let lengths = replies.into_stream().filter_map(|part| async move { Some(part.ok()?.byte_len()) });
+    ///     lengths.fold(0, |sum, length| async move { sum + length }).await
+    /// }
+    /// ```
+    pub fn into_stream(
+        self,
+    ) -> impl Stream<Item = Result<Message, CallError>> + Send + Unpin + 'static {
+        Box::pin(stream::unfold(self, |mut replies| async move {
+            let reply = replies.next_async().await?;
+            Some((reply, replies))
+        }))
     }
 }
 
@@ -306,7 +339,7 @@ impl<E: CallEngine> Pending<E> {
 
     /// The parts together, the last one at the end.
     pub(crate) fn whole(mut self) -> Result<Message, CallError> {
-        let mut whole = Whole::default();
+        let mut whole = Whole::new(self.most);
         while let Some(reply) = self.next() {
             if let Some(result) = whole.add(reply) {
                 return result;
@@ -316,7 +349,7 @@ impl<E: CallEngine> Pending<E> {
     }
 
     pub(crate) async fn whole_async(mut self) -> Result<Message, CallError> {
-        let mut whole = Whole::default();
+        let mut whole = Whole::new(self.most);
         while let Some(reply) = self.next_async().await {
             if let Some(result) = whole.add(reply) {
                 return result;
@@ -357,23 +390,36 @@ impl<E: CallEngine> Drop for Pending<E> {
 }
 
 /// The frames of all parts.
-#[derive(Default)]
-struct Whole(Vec<sinew::Frame>);
+struct Whole {
+    frames: Vec<sinew::Frame>,
+    octets: usize,
+    most: usize,
+}
 
 impl Whole {
-    fn add(&mut self, reply: Reply) -> Option<Result<Message, CallError>> {
-        match reply {
-            Reply::Part(part) => {
-                self.0.extend(part);
-                None
-            }
-            Reply::Last(Ok(last)) if self.0.is_empty() => Some(Ok(last)),
-            Reply::Last(Ok(last)) => {
-                self.0.extend(last);
-                Some(Ok(Message::from_frames(std::mem::take(&mut self.0))))
-            }
-            Reply::Last(Err(error)) => Some(Err(error)),
+    fn new(most: usize) -> Self {
+        Whole {
+            frames: Vec::new(),
+            octets: 0,
+            most,
         }
+    }
+
+    fn add(&mut self, reply: Reply) -> Option<Result<Message, CallError>> {
+        let (part, last) = match reply {
+            // In one piece, as it came.
+            Reply::Last(result) if self.frames.is_empty() => return Some(result),
+            Reply::Last(Err(error)) => return Some(Err(error)),
+            Reply::Last(Ok(last)) => (last, true),
+            Reply::Part(part) => (part, false),
+        };
+        self.octets = self.octets.saturating_add(footprint(part.frames()));
+        if self.octets > self.most {
+            let limit = self.most;
+            return Some(Err(CallError::ReplyTooLarge { limit }));
+        }
+        self.frames.extend(part);
+        last.then(|| Ok(Message::from_frames(std::mem::take(&mut self.frames))))
     }
 }
 

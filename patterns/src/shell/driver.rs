@@ -6,8 +6,8 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::inbox::Inbox;
-use super::sockets::Sockets;
-use crate::common::Engine;
+use super::sockets::{Sockets, Unsent};
+use crate::common::{Engine, PeerEvent, Port, Transmit};
 
 /// An engine, its sockets, and what other threads want of it.
 #[derive(Debug)]
@@ -19,6 +19,12 @@ pub(crate) struct Driver<E, C> {
     taken: VecDeque<C>,
     /// When what was taken last was taken. To ask anew for each costs more than some of them do.
     now: Instant,
+    /// Comings and goings that the engine is to be told of.
+    told: VecDeque<(Port, PeerEvent)>,
+    /// Messages taken since something has been in it.
+    since: usize,
+    /// Messages that are taken at once at most.
+    at_once: usize,
 }
 
 /// What a driver stops for.
@@ -104,6 +110,9 @@ impl<E: Engine, C> Driver<E, C> {
             line: Sender(Arc::new(line)),
             taken: VecDeque::new(),
             now: Instant::now(),
+            told: VecDeque::new(),
+            since: 0,
+            at_once: AT_ONCE,
         }
     }
 
@@ -185,20 +194,41 @@ impl<E: Engine, C> Driver<E, C> {
     /// Sends what the engine wants sent. Never waits: what a peer cannot take now goes back to the engine.
     pub(crate) fn flush(&mut self) {
         while let Some(transmit) = self.engine.poll_transmit() {
-            if let Some(transmit) = self.sockets.send(transmit) {
-                self.engine.handle_refused(Instant::now(), transmit);
+            self.transmit(transmit);
+        }
+    }
+
+    /// Whether it was sent; if not, it went back to the engine.
+    #[inline]
+    pub(crate) fn transmit(&mut self, transmit: Transmit) -> bool {
+        match self.sockets.send(transmit) {
+            Ok(()) => true,
+            Err(unsent) => {
+                self.returned(unsent);
+                false
+            }
+        }
+    }
+
+    #[cold]
+    fn returned(&mut self, unsent: Unsent) {
+        match unsent {
+            Unsent::Full(transmit) => self.engine.handle_full(Instant::now(), transmit),
+            Unsent::Refused(transmit) => self.engine.handle_refused(Instant::now(), transmit),
+            Unsent::TooLarge(transmit, size, limit) => {
+                let now = Instant::now();
+                self.engine.handle_too_large(now, transmit, size, limit);
             }
         }
     }
 
     /// Takes what has come, up to a number of messages; whether there was anything.
     fn receive(&mut self) -> bool {
-        // What a lost peer had sent before is there when its loss is told, and is taken first.
-        let events = self.sockets.take_events();
-        let mut busy = !events.is_empty();
+        self.told.extend(self.sockets.take_events());
+        let mut busy = !self.told.is_empty();
         let mut ports = self.sockets.awake();
         let now = self.now;
-        let (mut room, mut octets) = (AT_ONCE, OCTETS_AT_ONCE);
+        let (mut room, mut octets) = (self.at_once, OCTETS_AT_ONCE);
         // Each port has its turn, until none has anything.
         while room > 0 && octets > 0 && !ports.is_empty() {
             ports.retain(|&port| {
@@ -212,18 +242,44 @@ impl<E: Engine, C> Driver<E, C> {
                 self.flush();
                 true
             });
-            busy |= room < AT_ONCE;
+            busy |= room < self.at_once;
         }
-        for (port, event) in events {
-            self.engine.handle_peer(now, port, event);
-            self.flush();
-        }
-        for port in self.sockets.take_room() {
-            self.engine.handle_room(now, port);
+        self.took(self.at_once - room);
+        self.tell(ports.is_empty());
+        for (port, peer) in self.sockets.take_room() {
+            self.engine.handle_room(now, port, peer.as_ref());
             self.flush();
             busy = true;
         }
         busy
+    }
+}
+
+impl<E: Engine, C> Driver<E, C> {
+    /// Tells of comings and goings in their order. What a lost peer had sent before is there when its loss is told, and is
+    /// taken first, so a loss waits until nothing is left, or as much was taken since as is long enough for that.
+    fn tell(&mut self, nothing_left: bool) {
+        let all = nothing_left || self.since >= LEFT_AT_MOST;
+        while let Some((port, event)) = self.told.pop_front() {
+            // A DEALER may be closed and opened anew before long, and what is told late would be taken for the new one's.
+            if !all && matches!(event, PeerEvent::Down { peer: Some(_) }) {
+                self.told.push_front((port, event));
+                return;
+            }
+            self.engine.handle_peer(self.now, port, event);
+            self.flush();
+        }
+        self.since = 0;
+    }
+
+    /// So many messages are taken at once at most, for an engine whose messages are taken in another way as well.
+    pub(crate) fn take_at_once(&mut self, messages: usize) {
+        self.at_once = messages;
+    }
+
+    /// So many messages were taken.
+    pub(crate) fn took(&mut self, messages: usize) {
+        self.since = self.since.saturating_add(messages);
     }
 }
 
@@ -246,3 +302,6 @@ const AT_ONCE: usize = 256;
 
 /// The same in octets, so that what is taken is still in the processor's cache when it is handled.
 const OCTETS_AT_ONCE: usize = 256 << 10;
+
+/// Messages between the loss of a peer and word of it, if there are always more: some queues full.
+const LEFT_AT_MOST: usize = 4096;

@@ -23,7 +23,7 @@ pub use thread::StartError;
 pub(crate) use calls::{CallEngine, Caller, Pending, Told as CallTold};
 pub(crate) use driver::{Driver, Turn, With};
 pub(crate) use router::behind;
-pub(crate) use serving::{Asked, Control, ServeEngine, Serving, Told as ServeTold};
+pub(crate) use serving::{Asked, Control, Part, ServeEngine, Serving, Told as ServeTold};
 pub(crate) use sockets::{Sockets, RECONNECT};
 pub(crate) use thread::{Desk, Running};
 pub(crate) use watched::{Locked, Watched};
@@ -31,7 +31,7 @@ pub(crate) use watched::{Locked, Watched};
 use std::hash::{BuildHasher, Hasher};
 use std::time::Duration;
 
-use sinew::{ConnectError, Endpoint, ToEndpoint};
+use sinew::{BuildError, ConnectError, Context, Endpoint, HighWaterMark, Router, ToEndpoint};
 
 /// A number that nobody can foresee, for names and pauses.
 pub(crate) fn seed() -> u64 {
@@ -51,5 +51,16 @@ pub(crate) fn endpoints<T: ToEndpoint>(texts: &[T]) -> Result<Vec<Endpoint>, Sta
         .map_err(ConnectError::from)?)
 }
 
+/// The socket of who replies to many peers.
+pub(crate) fn replier(context: &Context) -> Result<Router, BuildError> {
+    let builder = Router::builder().context(context);
+    builder.linger(LINGER).send_hwm(QUEUE).build()
+}
+
 /// How long those who reply may take to send what is left when they end.
 pub(crate) const LINGER: Duration = Duration::from_secs(1);
+
+/// What the connection of one peer has room for, besides what the system takes. Peers may be thousands, and some of them
+/// read nothing: a socket's default, 64 MiB each, would be all memory. What has no room here waits in the engine, which
+/// knows what can be held back, and whose turn it is.
+const QUEUE: HighWaterMark = HighWaterMark::new(1000).with_bytes(256 << 10);

@@ -56,10 +56,25 @@ impl<E: Engine> RouterShell<E> {
     /// # Panics
     /// Never: the shell was made with it.
     pub fn router(&mut self) -> &mut Router {
-        self.0
-            .sockets
-            .router(PORT)
-            .expect("it was added at the beginning")
+        self.parts().0
+    }
+
+    /// Both.
+    #[inline]
+    pub(crate) fn parts(&mut self) -> (&mut Router, &mut E) {
+        let router = self.0.sockets.router(PORT);
+        let router = router.expect("it was added at the beginning");
+        (router, &mut self.0.engine)
+    }
+
+    /// So many messages are taken at once at most, for an engine whose messages are taken from the socket as well.
+    pub(crate) fn take_at_once(&mut self, messages: usize) {
+        self.0.take_at_once(messages);
+    }
+
+    /// So many were.
+    pub(crate) fn took(&mut self, messages: usize) {
+        self.0.took(messages);
     }
 
     /// Sends what the engine wants sent. Never waits: what a peer cannot take now goes back to the engine.

@@ -1,6 +1,6 @@
 //! The shell of those who carry requests out: one thread drives the engine, others run handlers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::ops::ControlFlow;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Arc;
 use std::task::{ready, Poll};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use futures_util::FutureExt;
@@ -30,7 +30,11 @@ pub(crate) trait ServeEngine: Engine + Send + 'static {
     fn reply(&mut self, now: Instant, id: Self::Id, reply: Message);
     fn fault(&mut self, now: Instant, id: Self::Id, fault: Fault);
     fn partial(&mut self, now: Instant, id: Self::Id, part: Message) -> bool;
+    /// What became of the part that came last, when all there was to send was offered to the sockets.
+    fn part(&self, id: Self::Id) -> Part;
     fn progress(&mut self, now: Instant, id: Self::Id);
+    /// Does nothing by default: only a broker's lease can be prolonged.
+    fn extend(&mut self, _now: Instant, _id: Self::Id, _by: Duration) {}
     /// Its deadline was over before a handler took it.
     fn expired(&mut self, now: Instant, id: Self::Id);
     fn drain(&mut self, now: Instant);
@@ -39,10 +43,21 @@ pub(crate) trait ServeEngine: Engine + Send + 'static {
     fn stored(&mut self, _now: Instant, _stored: Stored) {}
 }
 
+/// What became of a part of a reply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Sent,
+    /// There is no room for it: the engine tells when it was sent, or is lost ([`Told::Part`]).
+    Waits,
+    Lost,
+}
+
 /// What such an engine has to tell.
 pub(crate) enum Told<I> {
     Request(I, Asked),
     Cancelled(I),
+    /// The first of the parts that wait was sent, or is lost.
+    Part(I, bool),
     Store(StoreOp),
     Drained,
     /// A DEALER is to be opened at this port, to the peer of this number.
@@ -76,6 +91,7 @@ trait Answer: Send + Sync {
     /// Where it is told whether somebody will read it, once the socket has it.
     fn part(&self, part: Message) -> Arc<Inbox<bool>>;
     fn progress(&self);
+    fn extend(&self, by: Duration);
     fn late(&self);
 }
 
@@ -134,9 +150,14 @@ impl Request {
         self.asked.delivery
     }
 
-    /// Whether nobody waits for the reply any more: the deadline is over, or, at a server, the client has given up or is
-    /// gone. A worker behind a broker hears of its client's deadline only, for 7/MDP and 18/MDP have no words for the
-    /// rest.
+    /// Whether nobody waits for the reply any more: the deadline is over, or the client has given up or is gone; or, at a
+    /// worker, the lease has ended and another worker has the request. It may still be answered, and so it should be:
+    /// until then it keeps its place at the server or worker.
+    ///
+    /// A worker hears of this from a broker of this crate, if both speak the extension header
+    /// ([`WorkerConfig::ext`](crate::mdp::WorkerConfig::ext)); 7/MDP and 18/MDP have no words for it. That a client has
+    /// given up is known of those that speak the header, and that it is gone of all. It is never said of a request with a
+    /// key ([`Idem::Key`](crate::common::Idem::Key)) that its client is gone: the client may ask again.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         let late = (self.asked.deadline).is_some_and(|deadline| Instant::now() >= deadline);
@@ -145,7 +166,13 @@ impl Request {
     }
 
     /// Sends a part of the reply; others follow, and the last with [`reply`](Self::reply). Waits until the
-    /// socket has it. False if nobody will read it.
+    /// socket has it: if its peer reads more slowly than this, until there is room. False if nobody will read it: the client
+    /// does not know parts, has given up or is gone, the deadline is over, or it has read nothing for too long
+    /// ([`ServerConfig::stall`](crate::rpc::ServerConfig::stall)). Then the request is over: what follows is not sent.
+    ///
+    /// At a worker the peer is the broker. It holds a worker of this crate back if a client is slow, as far as they all
+    /// speak the extension header; parts that others send faster than they are read end the request
+    /// ([`BrokerLimits::unread`](crate::mdp::BrokerLimits::unread)).
     pub fn partial(&mut self, part: impl Into<Message>) -> bool {
         let answer = self.answer.as_ref();
         let told = answer.and_then(|answer| answer.part(part.into()).pop(None).item());
@@ -168,6 +195,32 @@ impl Request {
     pub fn progress(&mut self) {
         if let Some(answer) = &self.answer {
             answer.progress();
+        }
+    }
+
+    /// Asks to keep it for at least so long from now, before work that will take that long and tells of nothing meanwhile.
+    ///
+    /// A worker's broker then prolongs the lease of the request, whatever kind of lease that is
+    /// ([`Lease`](crate::mdp::Lease)), and takes back nothing of what it had left. With
+    /// [`Scope::Progress`](crate::common::Scope::Progress) heartbeats vouch for the handler for so long, too. The broker
+    /// hears of it if it and the worker speak the extension header ([`WorkerConfig::ext`](crate::mdp::WorkerConfig::ext));
+    /// 7/MDP and 18/MDP have no words for it, and their brokers see a heartbeat, if anything. A lease that has ended
+    /// does not come back. At a server of [`rpc`](crate::rpc), which has no leases, this does nothing.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use sinew_patterns::common::Fault;
+    /// use sinew_patterns::Request;
+    ///
+    /// fn handler(request: &mut Request) -> Result<sinew::Message, Fault> {
+    ///     request.extend(Duration::from_secs(600));
+    ///     // Ten minutes of work.
+    ///     Ok(request.take_body())
+    /// }
+    /// ```
+    pub fn extend(&mut self, by: Duration) {
+        if let Some(answer) = &self.answer {
+            answer.extend(by);
         }
     }
 
@@ -207,6 +260,7 @@ pub(crate) enum Command<E: ServeEngine> {
     End(E::Id, Result<Message, Fault>),
     Part(E::Id, Message, Owed<bool>),
     Progress(E::Id),
+    Extend(E::Id, Duration),
     Late(E::Id),
     With(With<E>),
     Drain,
@@ -241,6 +295,10 @@ impl<E: ServeEngine> Answer for Way<E> {
         let _ = self.sender.send(Command::Progress(self.id));
     }
 
+    fn extend(&self, by: Duration) {
+        let _ = self.sender.send(Command::Extend(self.id, by));
+    }
+
     fn late(&self) {
         let _ = self.sender.send(Command::Late(self.id));
     }
@@ -252,6 +310,8 @@ struct Clerk<E: ServeEngine> {
     requests: Arc<Requests>,
     /// Those that handlers have.
     running: BTreeMap<E::Id, Arc<Way<E>>>,
+    /// Who waits until a part is sent, in the order of the parts.
+    parts: BTreeMap<E::Id, VecDeque<Owed<bool>>>,
     /// Requests in the inbox that nobody was told of yet.
     fresh: usize,
     /// Where DEALERs connect to.
@@ -473,6 +533,7 @@ impl<E: ServeEngine> Clerk<E> {
             sender: driver.sender(),
             requests: Arc::clone(requests),
             running: BTreeMap::new(),
+            parts: BTreeMap::new(),
             fresh: 0,
             peers,
             keeper: None,
@@ -539,6 +600,16 @@ impl<E: ServeEngine> Desk for Clerk<E> {
                     way.cancelled.store(true, Ordering::Relaxed);
                 }
             }
+            Told::Part(id, sent) => {
+                if let Some(parts) = self.parts.get_mut(&id) {
+                    if let Some(owed) = parts.pop_front() {
+                        owed.pay(sent);
+                    }
+                    if parts.is_empty() {
+                        self.parts.remove(&id);
+                    }
+                }
+            }
             Told::Store(op) => {
                 if let Some(keeper) = &self.keeper {
                     keeper.perform(op);
@@ -572,9 +643,13 @@ impl<E: ServeEngine> Desk for Clerk<E> {
             Command::Part(id, part, owed) => {
                 let read = driver.engine.partial(now, id, part);
                 driver.flush();
-                owed.pay(read);
+                match driver.engine.part(id) {
+                    Part::Waits if read => self.parts.entry(id).or_default().push_back(owed),
+                    part => owed.pay(read && part == Part::Sent),
+                }
             }
             Command::Progress(id) => driver.engine.progress(now, id),
+            Command::Extend(id, by) => driver.engine.extend(now, id, by),
             Command::Late(id) => {
                 self.running.remove(&id);
                 driver.engine.expired(now, id);

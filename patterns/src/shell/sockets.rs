@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context as TaskContext, Wake, Waker};
+use std::task::{Context as TaskContext, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use sinew::{
     BuildError, Context, Dealer, Endpoint, Interest, Message, Monitor, Pollable, ReconnectPolicy,
-    Router, SocketEvent,
+    Router, SendFailure, SocketEvent,
 };
 
 use super::spin::Spin;
@@ -26,8 +26,10 @@ pub(crate) struct Sockets {
     unopened: BTreeMap<Port, (Endpoint, Instant)>,
     /// Those that may have something; the others ring the bell when they do.
     awake: BTreeSet<Port>,
-    /// DEALERs that took a message back, and have not had room since.
-    full: BTreeSet<Port>,
+    /// DEALERs that took back the last message, and why, until they have room. Full peers of a ROUTER are watched by it.
+    full: BTreeMap<Port, SendFailure>,
+    /// Where there is room again, as was found in passing.
+    room: Vec<(Port, Option<PeerId>)>,
     bell: Arc<Bell>,
     /// The bell interrupts the only socket.
     alone: bool,
@@ -40,6 +42,17 @@ struct Wire {
     monitor: Monitor,
     /// Rings for it.
     waker: Waker,
+}
+
+/// What was not sent.
+#[derive(Debug)]
+pub(crate) enum Unsent {
+    /// There is no room now: [`Sockets::take_room`] says when there is.
+    Full(Transmit),
+    /// Its peer is gone, or would never take it.
+    Refused(Transmit),
+    /// It has so many octets, and its socket sends at most so many.
+    TooLarge(Transmit, u64, u64),
 }
 
 #[derive(Debug)]
@@ -64,6 +77,43 @@ impl Socket {
     }
 }
 
+impl Wire {
+    /// Whether there are messages; from then on it rings when there are.
+    fn is_readable(&mut self) -> bool {
+        let context = &mut TaskContext::from_waker(&self.waker);
+        let socket: &mut dyn Pollable = match &mut self.socket {
+            Socket::Dealer(dealer) => &mut **dealer,
+            Socket::Router(router) => &mut **router,
+        };
+        socket.poll_ready(context, Interest::READABLE).is_ready()
+    }
+
+    /// Whether anything but messages is there to be told of: of its connections, or that there is room. From then on it
+    /// rings when there is. `full`: of a DEALER, whether it is.
+    fn has_more_to_tell(
+        &mut self,
+        port: Port,
+        full: bool,
+        room: &mut Vec<(Port, Option<PeerId>)>,
+    ) -> bool {
+        let context = &mut TaskContext::from_waker(&self.waker);
+        let has_room = match &mut self.socket {
+            Socket::Dealer(dealer) => {
+                full && dealer.poll_ready(context, Interest::WRITABLE).is_ready()
+            }
+            Socket::Router(router) => match router.poll_room(context) {
+                Poll::Ready(peer) => {
+                    room.push((port, Some(PeerId::of(peer.as_bytes()))));
+                    true
+                }
+                Poll::Pending => false,
+            },
+        };
+        let monitor = &mut self.monitor;
+        has_room || monitor.poll_ready(context, Interest::READABLE).is_ready()
+    }
+}
+
 impl Sockets {
     pub(crate) fn new(context: &Context, linger: Duration) -> Self {
         Sockets {
@@ -72,7 +122,8 @@ impl Sockets {
             wires: BTreeMap::new(),
             unopened: BTreeMap::new(),
             awake: BTreeSet::new(),
-            full: BTreeSet::new(),
+            full: BTreeMap::new(),
+            room: Vec::new(),
             bell: Arc::default(),
             alone: false,
             spin: Spin::default(),
@@ -139,6 +190,7 @@ impl Sockets {
         self.wires.remove(&port);
         self.unopened.remove(&port);
         self.full.remove(&port);
+        self.room.retain(|(of, _)| *of != port);
     }
 
     /// Closes all, and waits for what they have not sent.
@@ -151,29 +203,41 @@ impl Sockets {
         }
     }
 
-    /// Never waits. Gives it back if the peer is not there, or has no room.
-    #[must_use]
-    pub(crate) fn send(&mut self, transmit: Transmit) -> Option<Transmit> {
+    /// Never waits.
+    ///
+    /// # Errors
+    /// Gives it back if the peer is not there, or has no room.
+    pub(crate) fn send(&mut self, transmit: Transmit) -> Result<(), Unsent> {
         let Transmit { port, to, message } = transmit;
-        let message = match (self.wires.get_mut(&port).map(|wire| &mut wire.socket), &to) {
-            (Some(Socket::Dealer(dealer)), None) => match dealer.try_send(message) {
-                Ok(()) => return None,
-                Err(error) => {
-                    self.full.insert(port);
-                    // It is looked at before the next sleep, and rings when it has room.
-                    self.awake.insert(port);
-                    error.into_message()
-                }
-            },
-            (Some(Socket::Router(router)), Some(to)) => {
-                match router.try_send_to(to.as_bytes(), message) {
-                    Ok(()) => return None,
-                    Err(error) => error.into_message(),
-                }
-            }
-            _ => message,
+        let sent = match (self.wires.get_mut(&port).map(|wire| &mut wire.socket), &to) {
+            (Some(Socket::Dealer(dealer)), None) => dealer.try_send(message),
+            (Some(Socket::Router(router)), Some(to)) => router.try_send_to(to.as_bytes(), message),
+            _ => return Err(Unsent::Refused(Transmit { port, to, message })),
         };
-        Some(Transmit { port, to, message })
+        let Err(error) = sent else {
+            return Ok(());
+        };
+        let reason = error.reason();
+        let full = reason == SendFailure::WouldBlock;
+        let message = error.into_message();
+        match &to {
+            None => drop(self.full.insert(port, reason)),
+            Some(to) if full => self.watch_room(port, to),
+            Some(_) => {}
+        }
+        // It is looked at before the next sleep, and rings when it has room.
+        self.awake.insert(port);
+        let transmit = Transmit { port, to, message };
+        Err(match reason {
+            SendFailure::WouldBlock => Unsent::Full(transmit),
+            SendFailure::MessageTooLarge { size, limit } => Unsent::TooLarge(transmit, size, limit),
+            _ => Unsent::Refused(transmit),
+        })
+    }
+
+    /// Why the last message was refused at this port, if the room it has now was not told since.
+    pub(crate) fn refusal(&self, port: Port) -> Option<SendFailure> {
+        self.full.get(&port).copied()
     }
 
     /// Who has come and gone since the last call.
@@ -208,18 +272,36 @@ impl Sockets {
         events
     }
 
-    /// The ports that have room again.
-    pub(crate) fn take_room(&mut self) -> Vec<Port> {
-        if self.full.is_empty() {
-            return Vec::new();
+    #[cold]
+    fn watch_room(&mut self, port: Port, peer: &PeerId) {
+        let watched = (self.router(port)).is_some_and(|router| router.watch_room(peer.as_bytes()));
+        if !watched {
+            // To send to it will fail, and not wait.
+            self.room.push((port, Some(peer.clone())));
         }
-        let wires = &mut self.wires;
-        let has_room = |port: &Port| match wires.get_mut(port).map(|wire| &mut wire.socket) {
-            Some(Socket::Dealer(dealer)) => dealer.readiness().is_writable(),
-            _ => false,
-        };
-        let room: Vec<Port> = self.full.iter().copied().filter(has_room).collect();
-        self.full.retain(|port| !room.contains(port));
+    }
+
+    /// Where there is room again. Only those that have something to tell are looked at: to ask all that are full may
+    /// cost a system call each.
+    pub(crate) fn take_room(&mut self) -> Vec<(Port, Option<PeerId>)> {
+        let mut room = std::mem::take(&mut self.room);
+        for port in &self.awake {
+            match self.wires.get_mut(port).map(|wire| &mut wire.socket) {
+                Some(Socket::Dealer(dealer)) => {
+                    let full = self.full.contains_key(port);
+                    if full && dealer.readiness().is_writable() {
+                        self.full.remove(port);
+                        room.push((*port, None));
+                    }
+                }
+                Some(Socket::Router(router)) => {
+                    while let Some(peer) = router.try_room() {
+                        room.push((*port, Some(PeerId::of(peer.as_bytes()))));
+                    }
+                }
+                _ => {}
+            }
+        }
         room
     }
 
@@ -233,9 +315,8 @@ impl Sockets {
         match &mut self.wires.get_mut(&port)?.socket {
             Socket::Dealer(dealer) => dealer.try_recv().ok().map(|message| (None, message)),
             Socket::Router(router) => router
-                .try_recv_from()
-                .ok()
-                .map(|(id, message)| (Some(PeerId::of(id.as_bytes())), message)),
+                .try_recv_with(|id, message| (Some(PeerId::of(id.as_bytes())), message))
+                .ok(),
         }
     }
 
@@ -255,10 +336,10 @@ impl Sockets {
         }
     }
 
-    /// The only socket, if it is to be waited for in no other way than for messages.
+    /// The only socket.
     fn only(&self) -> Option<Port> {
         let port = *self.wires.first_key_value()?.0;
-        (self.wires.len() == 1 && self.full.is_empty()).then_some(port)
+        (self.wires.len() == 1).then_some(port)
     }
 
     /// With one socket the thread that waits reads its connections itself, and the bell interrupts that.
@@ -271,9 +352,9 @@ impl Sockets {
         }
         // It is looked at whatever ends the wait.
         self.awake.insert(port);
-        let context = &mut TaskContext::from_waker(&wire.waker);
-        let told = (wire.monitor).poll_ready(context, Interest::READABLE);
-        if told.is_pending() && self.bell.heard().is_none() {
+        let full = self.full.contains_key(&port);
+        let told = wire.has_more_to_tell(port, full, &mut self.room) || !self.room.is_empty();
+        if !told && self.bell.heard().is_none() {
             wire.socket.wait_readable(until);
             // Whatever it was about is looked at now.
             let _ = self.bell.heard();
@@ -305,26 +386,13 @@ impl Sockets {
 
     /// Whether nothing has come anywhere. From then on the sockets ring when something does.
     fn fall_asleep(&mut self) -> bool {
-        let (wires, full) = (&mut self.wires, &self.full);
+        let (wires, full, room) = (&mut self.wires, &self.full, &mut self.room);
         self.awake.retain(|port| {
-            let Some(wire) = wires.get_mut(port) else {
-                return false;
-            };
-            let socket: &mut dyn Pollable = match &mut wire.socket {
-                Socket::Dealer(dealer) => &mut **dealer,
-                Socket::Router(router) => &mut **router,
-            };
-            let context = &mut TaskContext::from_waker(&wire.waker);
-            let interest = match full.contains(port) {
-                true => Interest::BOTH,
-                false => Interest::READABLE,
-            };
-            socket.poll_ready(context, interest).is_ready()
-                || (wire.monitor)
-                    .poll_ready(context, Interest::READABLE)
-                    .is_ready()
+            wires.get_mut(port).is_some_and(|wire| {
+                wire.is_readable() || wire.has_more_to_tell(*port, full.contains_key(port), room)
+            })
         });
-        self.awake.is_empty()
+        self.awake.is_empty() && self.room.is_empty()
     }
 
     fn reopen(&mut self) {
@@ -349,7 +417,8 @@ impl Sockets {
 struct Bell {
     /// Set before anybody is told: who is about to sleep looks at it under the lock of `sleep`.
     rung: AtomicBool,
-    /// By which sockets. Each rings at most twice before it is looked at: for messages, and for its connections.
+    /// By which sockets. Each rings at most three times before it is looked at: for messages, for its connections, and
+    /// for room.
     ports: Mutex<Vec<Port>>,
     /// What ends a wait for the only socket. Set before the look at `rung`: who rings looks at it afterwards.
     only: Mutex<Option<Waker>>,
@@ -423,3 +492,83 @@ pub(crate) const RECONNECT: (Duration, Duration) =
 
 /// The pause before a socket that could not be opened is tried again.
 const REOPEN: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use sinew::RoutingId;
+
+    use super::*;
+
+    /// Of many peers that are full, the one that has room is told in the next turn, and no other is looked at: what a turn
+    /// costs does not depend on how many wait.
+    #[test]
+    fn who_has_room_is_told_among_many_that_are_full() {
+        const MANY: usize = 100;
+        let context = Context::builder().build().unwrap();
+        let builder = Router::builder().context(&context).send_hwm(1);
+        let mut router = builder.build().unwrap();
+        router.bind("inproc://many").unwrap();
+        let mut sockets = Sockets::new(&context, Duration::ZERO);
+        let mut dealers: Vec<Dealer> = Vec::new();
+        for i in 0..MANY {
+            let id = RoutingId::new(format!("{i:03}")).unwrap();
+            let builder = Dealer::builder().context(&context).recv_hwm(1);
+            let mut dealer = builder.routing_id(id).connect("inproc://many").unwrap();
+            dealer.send("here").unwrap();
+            router.recv().unwrap();
+            dealers.push(dealer);
+        }
+        sockets.add_router(PORT, router);
+        let fill = |sockets: &mut Sockets, i: usize| loop {
+            let transmit = Transmit {
+                port: PORT,
+                to: Some(PeerId::of(format!("{i:03}").as_bytes())),
+                message: "x".into(),
+            };
+            match sockets.send(transmit) {
+                Ok(()) => {}
+                Err(Unsent::Full(_)) => break,
+                Err(unsent) => panic!("{unsent:?}"),
+            }
+        };
+        (0..MANY).for_each(|i| fill(&mut sockets, i));
+        sockets.take_events();
+        assert_eq!(sockets.take_room(), []);
+        for i in [MANY - 1, 0, MANY / 2] {
+            while dealers[i].try_recv().is_ok() {}
+            let peer = PeerId::of(format!("{i:03}").as_bytes());
+            assert_eq!(sockets.take_room(), [(PORT, Some(peer))]);
+            assert_eq!(sockets.take_room(), [], "once");
+            fill(&mut sockets, i);
+        }
+        // It ends a wait, too; and so does one that is gone, which the socket's monitor tells.
+        let last = dealers.pop().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut last = last;
+            while last.try_recv().is_ok() {}
+            last
+        });
+        let peer = PeerId::of(format!("{:03}", MANY - 1).as_bytes());
+        loop {
+            sockets.wait(None);
+            sockets.take_events();
+            let room = sockets.take_room();
+            if !room.is_empty() {
+                assert_eq!(room, [(PORT, Some(peer.clone()))]);
+                break;
+            }
+        }
+        drop(reader.join().unwrap());
+        loop {
+            sockets.wait(None);
+            let down = PeerEvent::Down {
+                peer: Some(peer.clone()),
+            };
+            if sockets.take_events().contains(&(PORT, down)) {
+                break;
+            }
+        }
+    }
+
+    const PORT: Port = Port(0);
+}

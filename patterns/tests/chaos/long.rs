@@ -1,16 +1,19 @@
-//! Minutes of calls while processes are killed: not part of every day's tests. `PATTERNS_SECONDS` says how long, 60 by
+//! Minutes of calls while processes are killed, and of a gate that is asked too much: not part of every day's tests. `PATTERNS_SECONDS` says how long, 60 by
 //! default; what was seen is printed.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::future::Future;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::{select, Either};
 use futures::stream::{FuturesUnordered, StreamExt};
-use sinew::Message;
+use sinew::{Dealer, Message, Router};
 use sinew_patterns::common::{CallError, CallOptions, Headers, Idem};
+use sinew_patterns::flow::{Admitted, GateConfig, GatedRouter};
 
 use crate::majordomo;
 use crate::remote::Remote;
@@ -20,6 +23,9 @@ use crate::requests;
 const PACE: Duration = Duration::from_millis(1);
 const KILLS: Duration = Duration::from_secs(2);
 
+/// How far calls may be behind their time.
+const BEHIND: Duration = Duration::from_millis(100);
+
 const OPTIONS: CallOptions = CallOptions {
     deadline: Duration::from_secs(20),
     idem: Idem::Safe,
@@ -27,79 +33,139 @@ const OPTIONS: CallOptions = CallOptions {
     headers: Headers::new(),
 };
 
-/// A thousand calls a second, while somebody is killed every two seconds. Each ends with its own reply.
-fn storm<F>(name: &str, call: impl Fn(Message) -> F, mut kill: impl FnMut() + Send + 'static)
+/// So many calls, a thousand a second, while somebody is killed after each pause. Each call ends, and a reply is its
+/// own; those that have none, and why.
+fn storm<F>(
+    name: &str,
+    calls: u64,
+    pause: Duration,
+    call: impl Fn(u64) -> F,
+    mut kill: impl FnMut() + Send + 'static,
+) -> BTreeMap<u64, CallError>
 where
     F: Future<Output = Result<Message, CallError>>,
 {
-    let seconds = env::var("PATTERNS_SECONDS").map_or(60, |text| text.parse().unwrap());
     let (stop, stopped) = mpsc::channel::<()>();
     let killer = thread::spawn(move || {
         let mut kills = 0;
-        while stopped.recv_timeout(KILLS) == Err(RecvTimeoutError::Timeout) {
+        while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
             kill();
             kills += 1;
         }
         kills
     });
     let begin = Instant::now();
-    let end = begin + Duration::from_secs(seconds);
-    let mut took = futures::executor::block_on(async {
+    let (mut took, errors) = futures::executor::block_on(async {
         let ask = |number: u64, at: Instant| {
-            let body = Message::from(number.to_string());
-            let reply = call(body.clone());
-            async move {
-                assert_eq!(reply.await.as_ref(), Ok(&body));
-                at.elapsed()
+            let reply = call(number);
+            async move { (number, reply.await, at.elapsed()) }
+        };
+        let (mut took, mut errors) = (Vec::new(), BTreeMap::new());
+        let mut ended = |(number, reply, span): (u64, Result<Message, CallError>, Duration)| {
+            took.push(span);
+            match reply {
+                Ok(reply) => assert_eq!(reply, Message::from(number.to_string())),
+                Err(error) => drop(errors.insert(number, error)),
             }
         };
-        let (mut running, mut took) = (FuturesUnordered::new(), Vec::new());
+        let mut running = FuturesUnordered::new();
         let (mut next, mut number) = (begin, 0);
-        while next < end {
+        while number < calls {
             match select(sinew::sleep_until(next), running.next()).await {
-                Either::Right((Some(span), _)) => took.push(span),
+                Either::Right((Some(end), _)) => ended(end),
                 // Either its time has come, or none is running and it has come soon.
                 Either::Left(_) | Either::Right((None, _)) => {
                     sinew::sleep_until(next).await;
                     running.push(ask(number, next));
-                    (next, number) = (next + PACE, number + 1);
+                    // A machine that stood still is not asked for all at once what it was not asked for meanwhile.
+                    let behind = Instant::now().checked_sub(BEHIND).unwrap_or(next);
+                    (next, number) = ((next + PACE).max(behind), number + 1);
                 }
             }
         }
-        while let Some(span) = running.next().await {
-            took.push(span);
+        while let Some(end) = running.next().await {
+            ended(end);
         }
-        took
+        (took, errors)
     });
     drop(stop);
     let kills: u32 = killer.join().unwrap();
     took.sort_unstable();
     let at = |hundredths: usize| took[(took.len() - 1) * hundredths / 100];
     println!(
-        "{name}: {} calls in {:?}, {kills} kills; half within {:?}, 99 in 100 within {:?}, all within {:?}",
+        "{name}: {} calls in {:?}, {kills} kills; half within {:?}, 99 in 100 within {:?}, all within {:?}; {} without \
+         a reply",
         took.len(),
         begin.elapsed(),
         at(50),
         at(99),
-        at(100)
+        at(100),
+        errors.len()
     );
-    assert_eq!(took.len() as u64, seconds * 1000);
+    assert_eq!(took.len() as u64, calls);
+    errors
+}
+
+/// As many as there are in a minute, or as long as the environment says.
+fn calls_of_a_minute() -> u64 {
+    let seconds: u64 = env::var("PATTERNS_SECONDS").map_or(60, |text| text.parse().unwrap());
+    seconds * 1000
 }
 
 /// RPC-01.
 #[test]
 #[ignore = "takes a minute: see CONTRIBUTING.md"]
 fn servers_are_killed_for_a_minute() {
-    let (first, at_first) = Remote::server();
-    let (second, at_second) = Remote::server();
-    let client = requests::client(&[&at_first, &at_second], OPTIONS.deadline);
-    let mut servers = vec![(first, at_first), (second, at_second)];
+    let servers = [Remote::server(), Remote::server()];
+    let client = requests::client(&[&servers[0].1, &servers[1].1], OPTIONS.deadline);
+    let mut servers = Vec::from(servers);
     let kill = move || {
         let (server, at) = servers.remove(0);
         server.kill();
         servers.push((Remote::server_at(&at), at));
     };
-    storm("rpc", |body| client.call_async(body, &OPTIONS), kill);
+    let call = |number: u64| client.call_async(number.to_string(), &OPTIONS);
+    let errors = storm("rpc", calls_of_a_minute(), KILLS, call, kill);
+    assert_eq!(errors, BTreeMap::new());
+}
+
+/// RPC-02: what has a reply was carried out once, and what has none once at most: its server was killed with it, and
+/// who has no reply is told so.
+fn servers_with_a_store(calls: u64, pause: Duration) {
+    let directory = tempfile::tempdir().unwrap();
+    let servers = requests::storing_servers(directory.path());
+    let client = requests::client(&[&servers[0].1, &servers[1].1], OPTIONS.deadline);
+    let mut servers = Vec::from(servers);
+    let path = directory.path().to_owned();
+    let kill = move || {
+        let (server, at) = servers.remove(0);
+        server.kill();
+        servers.push(Remote::storing_server(&at, &path));
+    };
+    let call = |number: u64| client.call_async(number.to_string(), &requests::with_key(number));
+    let errors = storm("rpc, keys", calls, pause, call, kill);
+    assert!((errors.len() as u64) < calls / 2, "{errors:?}");
+    let effects = requests::effects(directory.path());
+    let twice = effects.iter().find(|(_, times)| **times != 1);
+    assert_eq!(twice, None);
+    for number in 0..calls {
+        let done = effects.contains_key(&number.to_string());
+        match errors.get(&number) {
+            None => assert!(done, "{number}"),
+            Some(error) => assert!(!done || error.maybe_executed(), "{number}: {error}"),
+        }
+    }
+}
+
+#[test]
+#[ignore = "takes a minute: see CONTRIBUTING.md"]
+fn servers_with_a_store_are_killed_for_a_minute() {
+    servers_with_a_store(calls_of_a_minute(), KILLS);
+}
+
+#[test]
+fn servers_with_a_store_are_killed_for_a_moment() {
+    servers_with_a_store(600, Duration::from_millis(150));
 }
 
 /// MDP-01.
@@ -114,9 +180,113 @@ fn workers_are_killed_for_a_minute() {
         workers.remove(0).kill();
         workers.push(Remote::worker(&brokers));
     };
-    storm(
-        "mdp",
-        |body| client.call_async("work", body, &OPTIONS),
-        kill,
+    let call = |number: u64| client.call_async("work", number.to_string(), &OPTIONS);
+    let errors = storm("mdp", calls_of_a_minute(), KILLS, call, kill);
+    assert_eq!(errors, BTreeMap::new());
+}
+
+/// FLW-04: two clients ask a hundred times what four can do who take 10 ms for each, for ten seconds. All have an
+/// answer; how many are done, and how long they and the others took, is printed, by the clock of the clients.
+#[test]
+#[ignore = "takes ten seconds: see CONTRIBUTING.md"]
+fn a_gate_for_ten_seconds() {
+    const INSIDE: usize = 4;
+    const SERVICE: Duration = Duration::from_millis(10);
+    const PATIENCE: Duration = Duration::from_millis(200);
+    const CLIENTS: usize = 2;
+    const SPAN: Duration = Duration::from_secs(10);
+    let capacity = INSIDE * (SPAN.as_millis() / SERVICE.as_millis()) as usize;
+    let mut router = Router::new();
+    let at = router.bind("tcp://127.0.0.1:*").unwrap();
+    let mut config = GateConfig {
+        inside: INSIDE,
+        ..GateConfig::default()
+    };
+    // As many as are served in three quarters of the patience.
+    config.queue.messages = 60;
+    let refuse = |request: &Message, _| Some(told(request, "full"));
+    let mut gated = GatedRouter::new(router, config, Some(PATIENCE), refuse);
+    let (give, given) = mpsc::channel::<Admitted>();
+    let (finish, finished) = mpsc::channel();
+    let given = Arc::new(Mutex::new(given));
+    for _ in 0..INSIDE {
+        let (given, finish) = (Arc::clone(&given), finish.clone());
+        // Each ends with the gate.
+        thread::spawn(move || loop {
+            let next = given.lock().unwrap().recv();
+            let Ok(request) = next else {
+                return;
+            };
+            futures::executor::block_on(sinew::sleep_until(Instant::now() + SERVICE));
+            if finish.send(request).is_err() {
+                return;
+            }
+        });
+    }
+    let begin = Instant::now();
+    let asking: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let at = at.clone();
+            thread::spawn(move || {
+                let mut dealer = Dealer::builder().connect(&at).unwrap();
+                let pause = SPAN / (100 * capacity / CLIENTS) as u32;
+                let (mut next, mut sent) = (begin, 0usize);
+                let (mut done, mut full) = (Vec::new(), Vec::new());
+                while begin.elapsed() < SPAN || done.len() + full.len() < sent {
+                    let now = Instant::now();
+                    if next <= now && now < begin + SPAN {
+                        next += pause;
+                        sent += 1;
+                        let at = (now - begin).as_nanos() as u64;
+                        dealer.send(at.to_be_bytes()).unwrap();
+                    }
+                    while let Ok(reply) = dealer.try_recv() {
+                        let [at, what] = reply.frames() else {
+                            panic!("{reply:?}");
+                        };
+                        let at = u64::from_be_bytes(at.as_slice().try_into().unwrap());
+                        let took = begin.elapsed() - Duration::from_nanos(at);
+                        match what.as_slice() {
+                            b"done" => done.push(took),
+                            _ => full.push(took),
+                        }
+                    }
+                }
+                (done, full)
+            })
+        })
+        .collect();
+    while !asking.iter().all(thread::JoinHandle::is_finished) {
+        for request in finished.try_iter() {
+            gated.done(request.ticket, Some(told(&request.message, "done")));
+        }
+        let tick = Instant::now() + Duration::from_micros(100);
+        if let Some(request) = gated.recv_deadline(tick) {
+            give.send(request).unwrap();
+        }
+    }
+    assert_eq!(gated.load(), (0, 0, 0));
+    let (mut done, mut full) = (Vec::new(), Vec::new());
+    for client in asking {
+        let (ours, theirs) = client.join().unwrap();
+        done.extend(ours);
+        full.extend(theirs);
+    }
+    done.sort_unstable();
+    full.sort_unstable();
+    let within = |spans: &[Duration]| spans[(spans.len() - 1) * 99 / 100];
+    println!(
+        "gate: {} done of {capacity}, 99 in 100 within {:?}; {} turned away, 99 in 100 within {:?}",
+        done.len(),
+        within(&done),
+        full.len(),
+        within(&full)
     );
+    // How many is for a quiet machine to say.
+    assert!(done.len() <= capacity + capacity / 100 && full.len() > done.len());
+}
+
+/// What a client is told: its message, and what became of it.
+fn told(request: &Message, what: &'static str) -> Message {
+    Message::multipart([request.frames()[0].clone(), what.into()])
 }

@@ -8,9 +8,15 @@
 #[allow(dead_code, reason = "shared; not all of it is needed here")]
 mod process;
 
+mod brokers;
+mod churn;
+mod flow;
 mod long;
 mod majordomo;
 mod network;
 mod proxy;
 mod remote;
 mod requests;
+mod rough;
+mod streams;
+mod zmtp;

@@ -29,6 +29,7 @@ pub(crate) fn client(at: &[Endpoint], attempt_timeout: Duration) -> Client {
         retry: RetryPolicy {
             attempt_timeout,
             max_attempts: 1000,
+            hedge_after: None,
             backoff: Backoff {
                 base: Duration::from_millis(5),
                 max: Duration::from_millis(50),

@@ -16,14 +16,14 @@ use crate::requests::{client, LONG};
 type Effects = Arc<Mutex<BTreeMap<String, u32>>>;
 
 /// A server that writes down what it carries out.
-struct Serving {
-    at: Endpoint,
+pub(crate) struct Serving {
+    pub(crate) at: Endpoint,
     handle: ServerHandle,
     thread: JoinHandle<Result<(), StartError>>,
     effects: Effects,
 }
 
-fn serve() -> Serving {
+pub(crate) fn serve() -> Serving {
     let config = ServerConfig {
         cache: Some(CacheConfig::default()),
         ..ServerConfig::default()
@@ -49,7 +49,7 @@ fn serve() -> Serving {
 
 impl Serving {
     /// How often each request was carried out, when it is over.
-    fn end(self) -> BTreeMap<String, u32> {
+    pub(crate) fn end(self) -> BTreeMap<String, u32> {
         self.handle.stop();
         self.thread.join().unwrap().unwrap();
         self.handle.join();
@@ -57,7 +57,7 @@ impl Serving {
     }
 }
 
-fn key(number: u64) -> CallOptions {
+pub(crate) fn key(number: u64) -> CallOptions {
     CallOptions {
         idem: Idem::Key(MsgId::random(&mut Random::new(number))),
         ..LONG

@@ -17,14 +17,25 @@ use sinew_patterns::mdp::{
 use sinew_patterns::rpc::{Server, ServerConfig};
 use sinew_patterns::{DirectoryStore, Request};
 
+use crate::brokers;
+use crate::flow;
+use crate::majordomo::any_port;
 use crate::process::Running;
+use crate::streams;
 
 /// A process in a role.
 pub(crate) struct Remote(Running);
 
 impl Remote {
-    fn start(role: &str, at: &[Endpoint]) -> Self {
+    pub(crate) fn start(role: &str, at: &[Endpoint]) -> Self {
         Remote::start_in(role, at, Path::new(""))
+    }
+
+    /// One that binds, and where it is bound to.
+    pub(crate) fn bound(role: &str, at: &Endpoint) -> (Self, Endpoint) {
+        let remote = Remote::start(role, std::slice::from_ref(at));
+        let at = remote.says("bound").parse().unwrap();
+        (remote, at)
     }
 
     fn start_in(role: &str, at: &[Endpoint], directory: &Path) -> Self {
@@ -45,16 +56,12 @@ impl Remote {
 
     /// A server, and where it is bound to.
     pub(crate) fn server() -> (Self, Endpoint) {
-        let remote = Remote::start("server", &["tcp://127.0.0.1:*".parse().unwrap()]);
-        let at = remote.says("bound").parse().unwrap();
-        (remote, at)
+        Remote::bound("server", &any_port())
     }
 
     /// A server that is bound here.
     pub(crate) fn server_at(at: &Endpoint) -> Self {
-        let remote = Remote::start("server", std::slice::from_ref(at));
-        remote.says("bound");
-        remote
+        Remote::bound("server", at).0
     }
 
     /// A server whose store of keys is in this directory, where it writes down what it does as well; and where it is
@@ -68,9 +75,7 @@ impl Remote {
 
     /// A broker, and where it is bound to.
     pub(crate) fn broker(at: &Endpoint) -> (Self, Endpoint) {
-        let remote = Remote::start("broker", std::slice::from_ref(at));
-        let at = remote.says("bound").parse().unwrap();
-        (remote, at)
+        Remote::bound("broker", at)
     }
 
     /// Waits until it says this, and returns what follows the word.
@@ -99,7 +104,12 @@ impl Remote {
 
     /// A request that it hangs on may go on.
     pub(crate) fn go_on(&mut self) {
-        self.0.tell("go on");
+        self.tell("go on");
+    }
+
+    /// A line for it to read.
+    pub(crate) fn tell(&mut self, line: &str) {
+        self.0.tell(line);
     }
 
     pub(crate) fn freeze(&self) {
@@ -118,6 +128,54 @@ impl Remote {
             .args([format!("-{name}"), self.0.id().to_string()])
             .status();
         assert!(status.unwrap().success());
+    }
+}
+
+/// What befalls a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// SIGKILL.
+    Kill,
+    /// SIGSTOP.
+    Freeze,
+}
+
+/// A process that is bound somewhere, to be harmed and made well again.
+pub(crate) struct Victim {
+    role: &'static str,
+    at: Endpoint,
+    remote: Option<Remote>,
+}
+
+impl Victim {
+    pub(crate) fn bound(role: &'static str) -> (Self, Endpoint) {
+        let (remote, at) = Remote::bound(role, &any_port());
+        let victim = Victim {
+            role,
+            at: at.clone(),
+            remote: Some(remote),
+        };
+        (victim, at)
+    }
+
+    /// The process, if it was not killed.
+    pub(crate) fn remote(&mut self) -> &mut Remote {
+        self.remote.as_mut().expect("it lives")
+    }
+
+    pub(crate) fn suffer(&mut self, harm: Harm) {
+        match harm {
+            Harm::Kill => self.remote = None,
+            Harm::Freeze => self.remote().freeze(),
+        }
+    }
+
+    /// Another process in its place if it was killed.
+    pub(crate) fn recover(&mut self) {
+        match &self.remote {
+            Some(frozen) => frozen.thaw(),
+            None => self.remote = Some(Remote::bound(self.role, &self.at).0),
+        }
     }
 }
 
@@ -158,7 +216,7 @@ fn carry_out(request: &mut Request) -> Result<Message, Fault> {
     }
 }
 
-fn say(line: &str) {
+pub(crate) fn say(line: &str) {
     let mut out = io::stdout().lock();
     // Whoever does not listen any more has killed us already.
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
@@ -190,6 +248,11 @@ fn role() {
             };
             let worker = Worker::connect(&context, &at, "work", config).unwrap();
             worker.serve(carry_out).unwrap();
+        }
+        "streaming worker" => {
+            let (config, slots) = (streams::worker_config(), streams::AT_ONCE);
+            let worker = Worker::connect_slots(&context, &at, "work", config, slots).unwrap();
+            worker.serve(streams::stream).unwrap();
         }
         "server" => {
             let config = ServerConfig {
@@ -224,8 +287,10 @@ fn role() {
         "broker" => {
             let broker = broker(&context, &at[0]);
             say(&format!("bound {}", broker.endpoints()[0]));
+            brokers::answer_orders(broker.handle());
             broker.run();
         }
-        other => panic!("no role {other:?}"),
+        "client of a broker" => brokers::call_by_orders(&at),
+        flow => flow::roles::play(flow, &context, &at),
     }
 }

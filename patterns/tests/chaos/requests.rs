@@ -25,11 +25,21 @@ pub(crate) const LONG: CallOptions = CallOptions {
 };
 
 pub(crate) fn client(at: &[&Endpoint], attempt_timeout: Duration) -> Client {
+    client_of(at, attempt_timeout, Dialect::Ext)
+}
+
+/// A client of servers that know nothing of it.
+pub(crate) fn plain_client(at: &[&Endpoint], attempt_timeout: Duration) -> Client {
+    client_of(at, attempt_timeout, Dialect::Plain)
+}
+
+fn client_of(at: &[&Endpoint], attempt_timeout: Duration, dialect: Dialect) -> Client {
     let config = ClientConfig {
-        dialect: Dialect::Ext,
+        dialect,
         retry: RetryPolicy {
             attempt_timeout,
             max_attempts: 1000,
+            hedge_after: None,
             backoff: Backoff {
                 base: Duration::from_millis(5),
                 max: Duration::from_millis(50),
@@ -143,11 +153,11 @@ fn a_server_is_frozen_with_a_request() {
     );
 }
 
-fn storing_servers(directory: &Path) -> [(Remote, Endpoint); 2] {
+pub(crate) fn storing_servers(directory: &Path) -> [(Remote, Endpoint); 2] {
     [(); 2].map(|()| Remote::storing_server(&any_port(), directory))
 }
 
-fn with_key(number: u64) -> CallOptions {
+pub(crate) fn with_key(number: u64) -> CallOptions {
     CallOptions {
         idem: Idem::Key(MsgId::random(&mut Random::new(number))),
         ..LONG
@@ -155,7 +165,7 @@ fn with_key(number: u64) -> CallOptions {
 }
 
 /// How often the servers did each thing.
-fn effects(directory: &Path) -> BTreeMap<String, u32> {
+pub(crate) fn effects(directory: &Path) -> BTreeMap<String, u32> {
     let text = fs::read_to_string(directory.join("effects")).unwrap();
     text.lines().fold(BTreeMap::new(), |mut effects, line| {
         *effects.entry(line.to_owned()).or_default() += 1;

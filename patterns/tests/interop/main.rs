@@ -1,5 +1,5 @@
 //! The shells against peers that are no Sinew: libzmq, its proxy, and programmes in Python that are written from the
-//! frames of 28/REQREP and 7/MDP.
+//! frames of 28/REQREP and 7/MDP. Those in JavaScript and Java are asked for (`scripts/other-peers`, `--ignored`).
 
 #[path = "../../../tests/support/process.rs"]
 #[allow(dead_code, reason = "shared; not all of it is needed here")]
@@ -7,6 +7,9 @@ mod process;
 
 mod libzmq;
 mod majordomo;
+mod others;
+mod own;
+mod peers;
 mod pyzmq;
 mod requests;
 
@@ -32,6 +35,7 @@ fn retry(attempt_timeout: Duration) -> RetryPolicy {
     RetryPolicy {
         attempt_timeout,
         max_attempts: 1000,
+        hedge_after: None,
         backoff: Backoff {
             base: Duration::from_millis(5),
             max: Duration::from_millis(50),

@@ -1,21 +1,23 @@
-//! MDP-09: brokers, workers and clients of Sinew, libzmq and pyzmq, each with each. No implementation of another is used:
-//! what is not ours is written from the frames of 7/MDP.
+//! MDP-09: brokers, workers and clients of Sinew, libzmq and pyzmq, each with each, of 7/MDP and of 18/MDP. No
+//! implementation of another is used: what is not ours is written from the frames of the RFCs.
 
 use std::collections::BTreeSet;
 use std::env;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sinew::{Context, Endpoint, Message, Router};
 use sinew_patterns::common::Heartbeat;
-use sinew_patterns::mdp::{BrokerConfig, BrokerEngine, Client, ClientConfig, Worker, WorkerConfig};
+use sinew_patterns::mdp::{
+    BrokerConfig, BrokerEngine, Client, ClientConfig, Dialect, Worker, WorkerConfig, WorkerHandle,
+};
 use sinew_patterns::RouterShell;
 
 use crate::libzmq::{self, Beside};
-use crate::process::{python, Running};
-use crate::{pyzmq, retry, root, LONG};
+use crate::process::Running;
+use crate::{pyzmq, retry, LONG};
 
 const HEARTBEAT: Heartbeat = Heartbeat {
     interval: Duration::from_millis(100),
@@ -23,15 +25,17 @@ const HEARTBEAT: Heartbeat = Heartbeat {
     scope: sinew_patterns::common::Scope::Process,
 };
 
-fn worker_config() -> WorkerConfig {
+fn worker_config(dialect: Dialect) -> WorkerConfig {
     WorkerConfig {
+        dialect,
         heartbeat: HEARTBEAT,
         ..WorkerConfig::default()
     }
 }
 
-fn client(at: &[Endpoint]) -> Client {
+pub(crate) fn client(at: &[Endpoint], dialect: Dialect) -> Client {
     let config = ClientConfig {
+        dialect,
         retry: retry(Duration::from_millis(500)),
         ..ClientConfig::default()
     };
@@ -39,14 +43,14 @@ fn client(at: &[Endpoint]) -> Client {
 }
 
 /// A broker of any make, which can be killed, and started again at the same place.
-enum Broker {
+pub(crate) enum Broker {
     Beside(Beside),
     Process(Running),
 }
 
 impl Broker {
     /// Nobody hears of it.
-    fn kill(self) {
+    pub(crate) fn kill(self) {
         match self {
             Broker::Beside(beside) => beside.stop(),
             Broker::Process(process) => drop(process),
@@ -55,7 +59,7 @@ impl Broker {
 }
 
 /// Ours, which goes without a word.
-fn sinew_broker(at: &str) -> Broker {
+pub(crate) fn sinew_broker(at: &str) -> Broker {
     let mut router = Router::builder().linger(Duration::ZERO).build().unwrap();
     // The one before may not have let go of it yet.
     let begin = Instant::now();
@@ -76,15 +80,15 @@ fn sinew_broker(at: &str) -> Broker {
     }))
 }
 
-fn pyzmq_broker(at: &str) -> Broker {
-    let mut command = python(&root(), pyzmq::BROKER).unwrap();
-    let process = Running::start(command.arg(at));
+fn pyzmq_broker(at: &str, dialect: Dialect) -> Broker {
+    let mut command = pyzmq::command(pyzmq::BROKER, &[at], dialect).unwrap();
+    let process = Running::start(&mut command);
     assert_eq!(process.line(), at);
     Broker::Process(process)
 }
 
 /// An endpoint that was free a moment ago.
-fn endpoint() -> String {
+pub(crate) fn endpoint() -> String {
     let mut router = Router::new();
     let at = router.bind("tcp://127.0.0.1:*").unwrap();
     router.close();
@@ -92,113 +96,197 @@ fn endpoint() -> String {
 }
 
 /// Calls of each client before the broker is killed, and after it.
-fn calls() -> usize {
+pub(crate) fn calls() -> usize {
     env::var("PATTERNS_CALLS").map_or(300, |text| text.parse().unwrap())
 }
 
-/// With this broker: three workers and three clients. Each client asks each worker; the broker is killed
+/// A worker or a client of some make.
+#[derive(Clone, Copy)]
+pub(crate) enum Make {
+    Sinew(Dialect),
+    Libzmq,
+    Pyzmq(Dialect),
+}
+
+/// All that speak 7/MDP, and all that speak 18/MDP.
+pub(crate) const FIRST: [Make; 3] = [
+    Make::Sinew(Dialect::V1),
+    Make::Libzmq,
+    Make::Pyzmq(Dialect::V1),
+];
+const SECOND: [Make; 2] = [Make::Sinew(Dialect::V2), Make::Pyzmq(Dialect::V2)];
+
+impl Make {
+    fn name(self) -> String {
+        match self {
+            Make::Sinew(dialect) => format!("sinew{}", pyzmq::number(dialect)),
+            Make::Libzmq => "libzmq".to_owned(),
+            Make::Pyzmq(dialect) => format!("pyzmq{}", pyzmq::number(dialect)),
+        }
+    }
+
+    fn dialect(self) -> Dialect {
+        match self {
+            Make::Sinew(dialect) | Make::Pyzmq(dialect) => dialect,
+            Make::Libzmq => Dialect::V1,
+        }
+    }
+}
+
+/// With this broker: workers and clients of these makes. Each client asks each worker; the broker is killed
 /// and comes back, and they do it again. Who crashes or gets another reply than its own fails the test.
-fn each_with_each(broker: fn(&str) -> Broker) {
-    let Some(mut their_worker) = python(&root(), pyzmq::WORKER) else {
+pub(crate) fn each_with_each(broker: impl Fn(&str) -> Broker, makes: &[Make]) {
+    if pyzmq::command("", &[], Dialect::V1).is_none() {
         return;
-    };
+    }
     let at = endpoint();
     let at = at.as_str();
     let first = broker(at);
-    let endpoints: [Endpoint; 1] = [at.parse().unwrap()];
-    let ours = Worker::connect(&Context::default(), &endpoints, "echo", worker_config()).unwrap();
-    let handle = ours.handle();
-    let serving = thread::spawn(move || {
-        ours.serve(|request| {
-            let body = request.take_body().into_frames().into_iter();
-            Ok(Message::multipart(body.chain(["sinew".into()])))
-        })
-    });
-    let theirs = libzmq::worker(at);
-    let python_worker = Running::start_talking(their_worker.arg(at));
-
-    let all = "libzmq pyzmq sinew";
-    let calls = calls();
+    let workers: Vec<_> = makes.iter().map(|make| Working::start(*make, at)).collect();
+    let mut all: Vec<String> = makes.iter().map(|make| make.name()).collect();
+    all.sort();
     // All workers are there before it counts who replied.
-    let mut first_of_all = libzmq::Client::new(at);
-    wait_for_all(&mut first_of_all);
-    let mut asking = Asking::start(at, calls);
-    for who in asking.done() {
-        assert_eq!(who, all);
+    let first_of_all = client(&[at.parse().unwrap()], makes[0].dialect());
+    wait_for_all(&first_of_all, makes[0].dialect(), all.len());
+    let mut asking: Vec<_> = makes.iter().map(|make| Asking::start(*make, at)).collect();
+    for asking in &asking {
+        assert_eq!(asking.done(), all.join(" "));
     }
-    asking.go_on();
+    asking.iter_mut().for_each(Asking::go_on);
     first.kill();
     let second = broker(at);
-    for who in asking.done() {
-        assert!(!who.is_empty());
+    for asking in asking {
+        assert!(!asking.done().is_empty());
+        asking.finish();
     }
     // They are all back.
-    wait_for_all(&mut first_of_all);
-    asking.process.finish();
-    python_worker.finish();
-    theirs.stop();
-    handle.drain();
-    serving.join().unwrap().unwrap();
+    wait_for_all(&first_of_all, makes[0].dialect(), all.len());
+    workers.into_iter().for_each(Working::stop);
     second.kill();
 }
 
-/// Asks until all three workers have replied.
-fn wait_for_all(client: &mut libzmq::Client) {
+/// Asks until so many workers have replied.
+fn wait_for_all(client: &Client, dialect: Dialect, count: usize) {
     let mut seen = BTreeSet::new();
-    while seen.len() < 3 {
-        seen.insert(client.ask("who is there"));
+    while seen.len() < count {
+        seen.insert(ask(client, dialect, 0));
     }
 }
 
-/// A client of each make, that asks so many times, is told to go on, and asks so many times again.
-struct Asking {
-    threads: Vec<(Sender<()>, Receiver<String>)>,
-    process: Running,
+/// Asks until there is a reply; who replied.
+fn ask(client: &Client, dialect: Dialect, number: usize) -> String {
+    let body = Message::multipart(["body".to_owned(), number.to_string()]);
+    loop {
+        let mut reply = match client.call("echo", body.clone(), &LONG) {
+            Ok(reply) => reply.into_frames(),
+            // When the broker was killed a part was there: then the client does not ask again by itself.
+            Err(error) if dialect == Dialect::V2 && error.maybe_executed() => continue,
+            Err(error) => panic!("{error}"),
+        };
+        let who = reply.pop().unwrap();
+        assert_eq!(Message::multipart(reply), body);
+        return String::from_utf8_lossy(&who).into_owned();
+    }
+}
+
+/// A worker of some make.
+enum Working {
+    Thread(WorkerHandle, JoinHandle<()>),
+    Beside(Beside),
+    Process(Running),
+}
+
+impl Working {
+    fn start(make: Make, at: &str) -> Self {
+        let name = make.name();
+        match make {
+            Make::Sinew(dialect) => {
+                let (context, config) = (Context::default(), worker_config(dialect));
+                let worker = Worker::connect(&context, &[at], "echo", config).unwrap();
+                let handle = worker.handle();
+                let serve = move || {
+                    let serving = worker.serve(|request| {
+                        let mut body = request.take_body().into_frames();
+                        body.push(name.as_str().into());
+                        // 7/MDP has no parts.
+                        if dialect == Dialect::V2 {
+                            assert!(request.partial(body.remove(0)));
+                        }
+                        Ok(Message::multipart(body))
+                    });
+                    serving.unwrap();
+                };
+                Working::Thread(handle, thread::spawn(serve))
+            }
+            Make::Libzmq => Working::Beside(libzmq::worker(at)),
+            Make::Pyzmq(dialect) => {
+                let command = pyzmq::command(pyzmq::WORKER, &[at, &name], dialect);
+                Working::Process(Running::start_talking(&mut command.unwrap()))
+            }
+        }
+    }
+
+    fn stop(self) {
+        match self {
+            Working::Thread(handle, thread) => {
+                handle.drain();
+                thread.join().unwrap();
+            }
+            Working::Beside(beside) => beside.stop(),
+            Working::Process(process) => drop(process.finish()),
+        }
+    }
+}
+
+/// A client of some make, that asks so many times, is told to go on, and asks so many times again.
+pub(crate) enum Asking {
+    Thread(Sender<()>, Receiver<String>),
+    Process(Running),
 }
 
 impl Asking {
-    fn start(at: &str, calls: usize) -> Self {
-        let mut command = python(&root(), pyzmq::CLIENT).unwrap();
-        let process = Running::start_talking(command.args([at, &calls.to_string()]));
-        let ours = client(&[at.parse().unwrap()]);
-        let ask_ours = move |number: usize| {
-            let body = Message::multipart(["body".to_owned(), number.to_string()]);
-            let mut reply = ours
-                .call("echo", body.clone(), &LONG)
-                .unwrap()
-                .into_frames();
-            let who = reply.pop().unwrap();
-            assert_eq!(Message::multipart(reply), body);
-            String::from_utf8_lossy(&who).into_owned()
-        };
-        let mut theirs = libzmq::Client::new(at);
-        let ask_theirs = move |number: usize| theirs.ask(&number.to_string());
-        let threads = vec![asking(calls, ask_ours), asking(calls, ask_theirs)];
-        Asking { threads, process }
-    }
-
-    /// Who replied to each of them, when all have asked.
-    fn done(&self) -> Vec<String> {
-        let told = self
-            .threads
-            .iter()
-            .map(|(_, told)| told.recv_timeout(LONG.deadline).expect("it has asked"));
-        told.chain([self.process.line()]).collect()
-    }
-
-    fn go_on(&mut self) {
-        for (go_on, _) in &self.threads {
-            go_on.send(()).unwrap();
+    pub(crate) fn start(make: Make, at: &str) -> Self {
+        let calls = calls();
+        match make {
+            Make::Sinew(dialect) => {
+                let client = client(&[at.parse().unwrap()], dialect);
+                asking(calls, move |number| ask(&client, dialect, number))
+            }
+            Make::Libzmq => {
+                let mut client = libzmq::Client::new(at);
+                asking(calls, move |number| client.ask(&number.to_string()))
+            }
+            Make::Pyzmq(dialect) => {
+                let command = pyzmq::command(pyzmq::CLIENT, &[at, &calls.to_string()], dialect);
+                Asking::Process(Running::start_talking(&mut command.unwrap()))
+            }
         }
-        self.process.tell("go on");
+    }
+
+    /// Who replied, when it has asked.
+    pub(crate) fn done(&self) -> String {
+        match self {
+            Asking::Thread(_, told) => told.recv_timeout(LONG.deadline).expect("it has asked"),
+            Asking::Process(process) => process.line(),
+        }
+    }
+
+    pub(crate) fn go_on(&mut self) {
+        match self {
+            Asking::Thread(go_on, _) => go_on.send(()).unwrap(),
+            Asking::Process(process) => process.tell("go on"),
+        }
+    }
+
+    pub(crate) fn finish(self) {
+        if let Asking::Process(process) = self {
+            process.finish();
+        }
     }
 }
 
 /// Asks on a thread, twice so many times.
-fn asking(
-    calls: usize,
-    mut ask: impl FnMut(usize) -> String + Send + 'static,
-) -> (Sender<()>, Receiver<String>) {
+fn asking(calls: usize, mut ask: impl FnMut(usize) -> String + Send + 'static) -> Asking {
     let (go_on, may_go_on) = mpsc::channel();
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
@@ -211,40 +299,49 @@ fn asking(
             }
         }
     });
-    (go_on, told)
+    Asking::Thread(go_on, told)
 }
 
+/// Both dialects at once, each with each; clients of 7/MDP get the parts of a reply as one. Only our broker does that.
 #[test]
 fn each_with_each_and_our_broker() {
-    each_with_each(sinew_broker);
+    each_with_each(sinew_broker, &[&FIRST[..], &SECOND].concat());
 }
 
 #[test]
 fn each_with_each_and_a_broker_of_libzmq() {
-    each_with_each(|at| Broker::Beside(libzmq::broker(at)));
+    let broker = |at: &str| Broker::Beside(libzmq::broker(at));
+    each_with_each(broker, &FIRST);
 }
 
 #[test]
 fn each_with_each_and_a_broker_of_pyzmq() {
-    each_with_each(pyzmq_broker);
+    each_with_each(|at| pyzmq_broker(at, Dialect::V1), &FIRST);
+}
+
+/// 18/MDP, replies in parts.
+#[test]
+fn each_with_each_of_the_second_and_a_broker_of_pyzmq() {
+    each_with_each(|at| pyzmq_broker(at, Dialect::V2), &SECOND);
 }
 
 /// MDP-09, another row: our workers and clients with a broker in Python, which is killed and comes back elsewhere.
 #[test]
 fn a_broker_of_pyzmq() {
-    let Some(mut command) = python(&root(), pyzmq::BROKER) else {
+    let Some(mut command) = pyzmq::command(pyzmq::BROKER, &["tcp://127.0.0.1:*"], Dialect::V1)
+    else {
         return;
     };
-    command.arg("tcp://127.0.0.1:*");
     let brokers = [(); 2].map(|()| Running::start(&mut command));
     let at = brokers
         .each_ref()
         .map(|broker| broker.line().parse::<Endpoint>().unwrap());
     let context = Context::default();
-    let worker = Worker::connect_slots(&context, &at, "echo", worker_config(), 2).unwrap();
+    let worker =
+        Worker::connect_slots(&context, &at, "echo", worker_config(Dialect::V1), 2).unwrap();
     let handle = worker.handle();
     let thread = thread::spawn(move || worker.serve(|request| Ok(request.take_body())));
-    let client = client(&at);
+    let client = client(&at, Dialect::V1);
     let [first, second] = brokers;
     assert_eq!([first.line(), first.line()], ["ready echo", "ready echo"]);
     let ask = |calls: usize| {

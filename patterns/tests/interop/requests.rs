@@ -11,9 +11,9 @@ use crate::process::{python, Running};
 use crate::{retry, root, LONG};
 
 /// RPC-08.
-const CALLS: usize = 10_000;
+pub(crate) const CALLS: usize = 10_000;
 
-fn client(at: &[Endpoint]) -> Client {
+pub(crate) fn client(at: &[Endpoint]) -> Client {
     let config = ClientConfig {
         retry: retry(LONG.deadline),
         in_flight: 64,
@@ -23,7 +23,7 @@ fn client(at: &[Endpoint]) -> Client {
 }
 
 /// So many calls, 64 of them with the servers at once, each with a body of several frames.
-fn ask(client: &Client, calls: usize) {
+pub(crate) fn ask(client: &Client, calls: usize) {
     let mut pending = VecDeque::new();
     for number in 0..calls {
         if pending.len() == 256 {

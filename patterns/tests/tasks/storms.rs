@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures::future::{join, join_all, select, Either};
+use futures::StreamExt;
 use sinew::{Context, Dealer, Message, Router};
 use sinew_patterns::common::CallOptions;
 use sinew_patterns::flow::{
@@ -16,7 +17,9 @@ use sinew_patterns::flow::{
     TokenServer,
 };
 use sinew_patterns::mdp::{self, Broker, BrokerConfig, BrokerEngine, Worker, WorkerConfig};
-use sinew_patterns::rpc::{Server, ServerConfig, ServerEngine, ServerEvent};
+use sinew_patterns::rpc::{
+    CallError, Requester, RequesterConfig, Server, ServerConfig, ServerEngine, ServerEvent,
+};
 use sinew_patterns::{Request, RouterShell};
 
 use super::{client, echo, everywhere, options, LONG};
@@ -123,6 +126,40 @@ fn calls_of_a_server() {
     });
 }
 
+/// A requester has one call at a time; one that is given up leaves nothing behind that the next would take for its own.
+#[test]
+fn calls_of_a_requester() {
+    everywhere(|| async {
+        let (server, context) = (server(), Context::default());
+        let (at, handle) = (server.endpoints().to_vec(), server.handle());
+        let config = RequesterConfig::default();
+        let mut requester = Requester::connect(&context, &at, config).unwrap();
+        let calling = async {
+            for turn in 0..STORM {
+                let body = Message::from(turn.to_string());
+                let reply = at_last!(turn, requester.call_async(body.clone(), &options()));
+                assert_eq!(reply.unwrap(), body);
+            }
+            assert_eq!(requester.counters().replies, u64::from(STORM));
+            requester.close_async().await;
+            handle.drain();
+        };
+        join(server.serve_async(echo), calling).await;
+        handle.join_async().await;
+        // Nobody is there: that is known at the deadline, also by a task.
+        let mut alone = Requester::connect(&context, &at, config).unwrap();
+        let soon = CallOptions {
+            deadline: Duration::from_millis(1),
+            ..options()
+        };
+        let error = alone.call_async("hello", &soon).await.unwrap_err();
+        assert!(
+            matches!(error, CallError::Disconnected { attempts: 0, .. }),
+            "{error:?}"
+        );
+    });
+}
+
 #[test]
 fn calls_of_a_service_and_its_requests() {
     everywhere(|| async {
@@ -167,6 +204,10 @@ fn parts_of_replies() {
                 assert_eq!(reply.unwrap().unwrap(), turn.to_string().into());
             }
             assert!(replies.next_async().await.is_none());
+            let replies = client.call_streaming("parts", &options()).into_stream();
+            let replies: Vec<Message> = replies.map(Result::unwrap).collect().await;
+            let expected = (0..=PARTS).map(|turn| turn.to_string().into());
+            assert_eq!(replies, expected.collect::<Vec<Message>>());
             handle.drain();
         };
         // A part is sent by the call of the method, whether or not the future lives to tell.
@@ -322,7 +363,7 @@ fn messages_with_credit() {
         let send = async {
             for turn in 0..STORM {
                 // One that is given up was not sent.
-                at_last!(turn, sender.send_async(vec![turn as u8; 30]));
+                at_last!(turn, sender.send_async(vec![turn as u8; 30])).unwrap();
             }
         };
         let receive = async {

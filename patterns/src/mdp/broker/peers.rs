@@ -8,7 +8,7 @@ use sinew::{Frame, Message};
 use super::super::config::{Lease, Verb};
 use super::super::wire::{self, Dialect, ToBroker};
 use super::{BrokerEngine, Timer, MMI};
-use crate::common::{Beat, IdMap, Liveness, PeerId, Port, Timers, Transmit, LONGEST};
+use crate::common::{Beat, Ext, IdMap, Liveness, Op, PeerId, Port, Timers, Transmit, LONGEST};
 
 /// A worker that is registered.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Worker {
     }
 
     /// Which delivery a reply is to, if it says so.
-    fn delivery(&self, client: &Frame) -> Option<u64> {
+    pub(super) fn delivery(&self, client: &Frame) -> Option<u64> {
         if self.slots > 1 {
             return client.as_slice().try_into().ok().map(u64::from_be_bytes);
         }
@@ -124,7 +124,7 @@ impl BrokerEngine {
         worker.liveness.heard(now);
         match command {
             ToBroker::Disconnect => self.remove_worker(now, peer),
-            ToBroker::Heartbeat => {
+            ToBroker::Heartbeat { note } => {
                 if !worker.liveness.is_armed() {
                     worker.liveness.arm();
                     // It has sent one, so it knows what one is.
@@ -134,6 +134,9 @@ impl BrokerEngine {
                 }
                 worker.watch(&mut self.timers, peer);
                 self.extend_lease(now, peer);
+                if let Some(note) = note {
+                    self.noted(now, peer, &note);
+                }
             }
             ToBroker::Reply { client, body, last } => {
                 let delivery = worker.delivery(&client).unwrap_or(u64::MAX);
@@ -148,7 +151,10 @@ impl BrokerEngine {
                     }
                 } else if worker.suspect.contains(delivery) {
                     self.counters.stale_replies += 1;
-                    if last {
+                    // In 7/MDP only the header tells a part: more of the same delivery follow.
+                    let header = body.first().filter(|_| worker.ext);
+                    let header = header.and_then(|first| Ext::decode(first).ok()?);
+                    if last && !header.is_some_and(|ext| ext.op == Op::Partial) {
                         worker.suspect.remove(delivery);
                         let service = worker.service.clone();
                         self.idle(peer);
@@ -177,7 +183,7 @@ impl BrokerEngine {
             && !service.starts_with(MMI)
             && !service.contains(&0)
             && std::str::from_utf8(service).is_ok();
-        // Of one that takes more than there is room for some slots are left alone.
+        // Of one that takes more than it may, or than there is room for, some slots are left alone.
         let left = self.config.limits.workers.saturating_sub(self.slots);
         let room = left > 0 && !self.draining;
         let allowed = valid
@@ -191,10 +197,15 @@ impl BrokerEngine {
             return;
         }
         let ext = slots.is_some();
-        let slots = (slots.unwrap_or(1) as usize).min(left);
+        let bound = self.config.limits.slots.max(1).min(left);
+        let slots = (slots.unwrap_or(1) as usize).min(bound);
         self.slots += slots;
         if let Some(entry) = self.service_mut(service) {
+            let first = entry.stats.workers == 0;
             entry.stats.workers += slots;
+            if first {
+                self.is_offered(service);
+            }
         }
         let worker = Worker {
             port,
@@ -212,6 +223,20 @@ impl BrokerEngine {
         self.workers.insert(peer.clone(), worker);
         self.idle(peer);
         self.dispatch(now, service);
+    }
+
+    /// A service has workers now: what has waited for one may wait as long as if it had had them when it came.
+    fn is_offered(&mut self, name: &[u8]) {
+        let Some(service) = self.services.get_mut(name) else {
+            return;
+        };
+        for request in self.requests.values() {
+            let new = request.deliveries == 0 && request.origin.service == *name;
+            if let (Some(ticket), true) = (request.ticket, new) {
+                let latest = service.latest(request.since, request.deadline);
+                service.queue.set_deadline(ticket, Some(latest));
+            }
+        }
     }
 
     /// The worker has a free slot more than before. While the broker drains, it is sent away when it has nothing to do.
@@ -256,7 +281,11 @@ impl BrokerEngine {
         if worker.beat.is_due(now) {
             let message = wire::encode_heartbeat(worker.dialect);
             let port = worker.port;
-            self.send_worker(now, port, peer, message);
+            // While anything waits for room, one more message would tell nothing.
+            match self.outbox.held(port, Some(peer)) {
+                (0, _) => self.send_worker(now, port, peer, message),
+                _ => worker.beat.sent(now),
+            }
         }
         // Whatever is sent puts it off, and the timer follows here and not for each message.
         let due = self.workers.get(peer).and_then(|worker| worker.beat.due());
@@ -272,6 +301,7 @@ impl BrokerEngine {
         };
         let service = worker.service.clone();
         self.counters.leases_ended += 1;
+        self.recall(now, id);
         // Before the worker may be sent away, and its service with it.
         self.requeue(now, id);
         self.suspect(peer, delivery);
@@ -306,8 +336,13 @@ impl BrokerEngine {
             (worker.ext, policy.map(|policy| policy.lease))
         {
             let until = now + span.min(LONGEST);
-            for (delivery, _) in worker.running.iter() {
-                self.timers.set(Timer::Lease(delivery, peer.clone()), until);
+            for delivery in worker
+                .running
+                .iter()
+                .map(|(delivery, id)| (delivery, *id))
+                .collect::<Vec<_>>()
+            {
+                self.prolong(peer, delivery, until);
             }
         }
     }
@@ -324,7 +359,15 @@ impl BrokerEngine {
         }
     }
 
+    /// A worker is gone, or as good as gone: others get what it had.
     pub(super) fn remove_worker(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(worker) = self.workers.get(peer) {
+            self.forget_sends(worker.port, peer);
+            self.lose_worker(now, peer);
+        }
+    }
+
+    fn lose_worker(&mut self, now: Instant, peer: &PeerId) {
         let Some(worker) = self.workers.get(peer) else {
             return;
         };
@@ -367,11 +410,17 @@ impl BrokerEngine {
     /// A worker has done what it must not: it is sent away, and not listened to.
     pub(super) fn ban(&mut self, now: Instant, peer: &PeerId) {
         self.counters.banned += 1;
+        self.send_away(now, peer);
+    }
+
+    /// A worker is sent away, and not listened to; others get what it had.
+    pub(super) fn send_away(&mut self, now: Instant, peer: &PeerId) {
         self.banned.add(peer);
         if let Some(worker) = self.workers.get(peer) {
             let (port, dialect) = (worker.port, worker.dialect);
+            self.forget_sends(port, peer);
             self.send_disconnect(port, peer, dialect);
-            self.remove_worker(now, peer);
+            self.lose_worker(now, peer);
         }
         self.look_drained();
     }
@@ -399,7 +448,7 @@ impl BrokerEngine {
         if let Some(worker) = self.workers.get_mut(peer) {
             worker.beat.sent(now);
         }
-        self.transmits.push_back(Transmit {
+        self.outbox.push(Transmit {
             port,
             to: Some(peer.clone()),
             message,
@@ -407,7 +456,7 @@ impl BrokerEngine {
     }
 
     fn send_disconnect(&mut self, port: Port, peer: &PeerId, dialect: Dialect) {
-        self.transmits.push_back(Transmit {
+        self.outbox.push(Transmit {
             port,
             to: Some(peer.clone()),
             message: wire::encode_disconnect(dialect),

@@ -7,7 +7,7 @@ use sinew::{Frame, Message};
 use super::super::config::{DeadReason, Partials};
 use super::super::wire::Dialect;
 use super::{BrokerEngine, BrokerEvent, Kept};
-use crate::common::{Ext, ExtIdem, Item, Op, PeerId, Status, LONGEST};
+use crate::common::{footprint, Ext, ExtIdem, Item, Op, PeerId, Status, LONGEST};
 
 impl BrokerEngine {
     /// A worker is lost with a request: another gets it, or it is dead.
@@ -15,6 +15,8 @@ impl BrokerEngine {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
+        request.at = None;
+        self.starved.remove(&request.origin, id);
         let name = request.origin.service.to_vec();
         if request.gone && request.key.is_none() {
             self.forget(id);
@@ -51,7 +53,13 @@ impl BrokerEngine {
         }
     }
 
-    fn died(&mut self, id: u64, reason: DeadReason) {
+    pub(super) fn died(&mut self, id: u64, reason: DeadReason) {
+        let why = self.buried(id, reason);
+        self.decline_request(id, Status::Failed, Some(why));
+    }
+
+    /// Tells that a request is dead. What its client is to hear.
+    pub(super) fn buried(&mut self, id: u64, reason: DeadReason) -> &'static str {
         self.counters.dead += 1;
         if let Some(request) = self.requests.get(&id) {
             self.events.push_back(BrokerEvent::Dead {
@@ -60,12 +68,13 @@ impl BrokerEngine {
                 body: Message::multipart(request.body.iter().cloned()),
             });
         }
-        let why = match reason {
+        match reason {
             DeadReason::Deliveries => "every worker that had it was lost",
             DeadReason::NotRepeatable => "its worker was lost",
+            DeadReason::Request => "the request is too large to be given to a worker",
             DeadReason::Reply => "the reply is too large, or in parts",
-        };
-        self.decline_request(id, Status::Failed, Some(why));
+            DeadReason::Unread => "the parts of the reply are not read",
+        }
     }
 
     /// A busy worker has sent a reply, or a part of one, to its request.
@@ -115,7 +124,8 @@ impl BrokerEngine {
         let Some(request) = self.requests.get_mut(&id) else {
             return;
         };
-        let service = self.services.get(request.origin.service.as_slice());
+        let name = request.origin.service.clone();
+        let service = self.services.get(&name[..]);
         let partials = service.map_or(self.config.policy, |s| s.policy).partials;
         if request.origin.ext || request.origin.dialect == Dialect::V2 {
             let ext = Ext {
@@ -125,12 +135,7 @@ impl BrokerEngine {
                 status: Some(Status::Ok),
                 ..ext
             };
-            request.parts = request.parts.saturating_add(1);
-            if !request.gone {
-                let origin = request.origin.clone();
-                self.send_client(&origin, ext, body, false);
-            }
-            return;
+            return self.part(now, id, ext, body);
         }
         let octets = |frames: &[Frame]| frames.iter().map(|frame| frame.len()).sum::<usize>();
         let fits = match partials {
@@ -143,9 +148,11 @@ impl BrokerEngine {
         if fits {
             request.collected.extend(body);
         } else {
+            self.recall(now, id);
             self.died(id, DeadReason::Reply);
             // Its worker goes on with what nobody waits for.
             self.suspect(peer, delivery);
+            self.dispatch(now, &name);
         }
     }
 
@@ -211,11 +218,12 @@ impl BrokerEngine {
                     status: Some(told),
                     ..ext
                 };
-                self.send_client(&request.origin, ext, frames, true);
+                let reply = self.to_client(&request.origin, ext, frames, true);
+                self.send_reply(reply, request.parts > 0);
             }
             if let (Some((key, kept)), Some(cache)) = (kept, &mut self.cache) {
                 let reason = kept.reason.as_ref().map_or(0, |reason| reason.len());
-                let bytes = reason + kept.body.iter().map(|frame| frame.len()).sum::<usize>();
+                let bytes = reason + footprint(&kept.body);
                 // "Come back" is no end: who comes back is to be served.
                 let waiters = match kept.status.is_not_begun() {
                     true => cache.abandon((), key),

@@ -1,6 +1,7 @@
 //! What is bounded, who is let in and shares, and how many requests a worker has at once.
 
 use super::*;
+use crate::common::FRAME_COST;
 
 /// MDP-05 and MDP-08, in small.
 #[test]
@@ -63,13 +64,27 @@ fn bounds_that_change() {
 #[test]
 fn octets_are_bounded_over_all_services() {
     let mut config = config();
-    config.limits.bytes = 1000;
+    config.limits.bytes = 10 * (100 + FRAME_COST);
     let mut bench = Bench::new(config);
     for service in 0..20 {
         bench.ext_call("c", &service.to_string(), Ext::default(), &"x".repeat(100));
     }
-    assert_eq!(bench.broker.bytes(), 1000);
+    assert_eq!(bench.broker.bytes(), 10 * (100 + FRAME_COST));
     assert_eq!(bench.broker.counters().rejected, 10);
+}
+
+/// They take memory, too.
+#[test]
+fn empty_frames_are_bounded_over_all_services() {
+    let mut config = config();
+    config.limits.bytes = 100 * FRAME_COST;
+    let mut bench = Bench::new(config);
+    for client in ["a", "b", "c", "d", "e"] {
+        let body = vec![Frame::from(""); 30];
+        bench.from(client, wire::encode_call(V1, &"echo".into(), body));
+    }
+    assert_eq!(bench.broker.bytes(), 90 * FRAME_COST);
+    assert_eq!(bench.broker.counters().rejected, 2);
 }
 
 /// MDP-14.
@@ -148,6 +163,7 @@ fn a_lease_that_ends_takes_one_slot_and_the_late_reply_gives_it_back() {
     bench.call("c", "echo", "slow");
     let (slow, _) = bench.given("w");
     bench.pass(BEAT * 51);
+    assert_eq!(bench.recalled("w").0, slow);
     // It is given to the other slot, under another number.
     let (again, body) = bench.given("w");
     assert_eq!(body, "slow");
@@ -207,4 +223,81 @@ fn requests_that_nobody_waits_for_go_with_their_worker() {
     bench.down("w");
     assert_eq!(bench.broker.bytes(), 0);
     assert_eq!(bench.broker.service("echo"), None);
+}
+
+#[test]
+fn the_newest_is_dropped_without_a_word_if_so_configured() {
+    let mut small = config();
+    small.policy.queue = Limits {
+        messages: 1,
+        on_full: OnFull::DropNewest,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(small);
+    let keyed = || Ext {
+        id: Some(MsgId([9; 16])),
+        idem: Some(ExtIdem::Key),
+        ..Ext::default()
+    };
+    bench.ext_call("c", "echo", Ext::default(), "first");
+    bench.ext_call("d", "echo", keyed(), "second");
+    assert_eq!(bench.sent(), None);
+    let counters = bench.broker.counters();
+    assert_eq!((counters.rejected, counters.silent), (1, 1));
+    // There is room again, and its key is not taken for one that is being carried out.
+    bench.ready("w", "echo");
+    assert_eq!(bench.given("w").1, "first");
+    bench.ext_call("d", "echo", keyed(), "second");
+    assert_eq!(bench.sent(), None);
+    bench.reply("w", "c", "done");
+    let told = [bench.sent().unwrap().0, bench.sent().unwrap().0];
+    assert_eq!(told, ["c", "w"]);
+    let counters = bench.broker.counters();
+    assert_eq!((counters.rejected, counters.dups), (1, 0));
+}
+
+/// One worker that says it takes all there are leaves room for others.
+#[test]
+fn one_worker_has_so_many_slots_at_most() {
+    let mut bench = Bench::new(config());
+    bench.slots_ready("greedy", "echo", u32::MAX);
+    assert_eq!(bench.broker.service("echo").unwrap().workers, 256);
+    bench.slots_ready("modest", "echo", 4);
+    assert_eq!(bench.broker.service("echo").unwrap().workers, 260);
+    assert_eq!(bench.log(), [""; 0], "nobody is sent away");
+    // All of them are given out, and no more.
+    for turn in 0..261 {
+        let client = format!("c{}", turn % 10);
+        bench.call(&client, "echo", "x");
+    }
+    let stats = bench.broker.service("echo").unwrap();
+    assert_eq!((stats.in_flight, stats.ready), (260, 1));
+    let mut tight = config();
+    tight.limits.slots = 0;
+    let mut bench = Bench::new(tight);
+    bench.slots_ready("greedy", "echo", 9);
+    assert_eq!(bench.broker.service("echo").unwrap().workers, 1);
+    bench.call("c", "echo", "x");
+    let (address, _) = bench.given("greedy");
+    assert_eq!(address, Frame::from("c"));
+}
+
+/// Two came before the worker, which is busy with the first for longer than either would have waited for a worker.
+#[test]
+fn who_came_before_the_first_worker_waits_as_long_as_who_came_after() {
+    let mut config = config();
+    config.policy.lease = Lease::None;
+    let policy = config.policy;
+    let mut bench = Bench::new(config);
+    let start = bench.now;
+    bench.call("c", "echo", "x");
+    bench.call("d", "echo", "y");
+    bench.now += policy.unregistered_ttl / 2;
+    bench.ready("w", "echo");
+    bench.now = start + policy.unregistered_ttl + Duration::from_secs(1);
+    bench.broker.handle_timeout(bench.now);
+    assert_eq!(bench.broker.counters().expired, 0);
+    bench.now = start + policy.ttl;
+    bench.broker.handle_timeout(bench.now);
+    assert_eq!(bench.broker.counters().expired, 1);
 }

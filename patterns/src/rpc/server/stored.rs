@@ -21,10 +21,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use sinew::Message;
-
 use super::{kept, not_begun, RequestId, ServerConfig, ServerEngine, ServerEvent};
-use crate::common::{Begun, MsgId, Outcome, Status, StoreDone, StoreOp, StoreWant, Stored, Timers};
+use crate::common::{
+    footprint, Begun, MsgId, Outcome, Status, StoreDone, StoreOp, StoreWant, Stored, Timers,
+};
 
 /// The requests of an engine that its store has to do with.
 #[derive(Debug, Default)]
@@ -237,7 +237,10 @@ impl ServerEngine {
         let (Some(keys), Some(pending)) = (&mut self.keys, self.requests.get(&id)) else {
             return;
         };
-        let bytes = pending.body.as_ref().map_or(0, Message::byte_len);
+        let bytes = pending
+            .body
+            .as_ref()
+            .map_or(0, |body| footprint(body.frames()));
         let limits = self.config.queue;
         if keys.waiting >= limits.messages || keys.bytes.saturating_add(bytes) > limits.bytes {
             self.in_doubt(id, STILL);
@@ -253,6 +256,15 @@ impl ServerEngine {
         keys.alarms.set_or_cancel(Alarm::Late(id), pending.deadline);
     }
 
+    /// A request that may be waiting for somebody else has another deadline.
+    pub(super) fn waits_until(&mut self, id: RequestId, deadline: Option<Instant>) {
+        if let Some(keys) = &mut self.keys {
+            if matches!(keys.stages.get(&id), Some(Stage::Waiting(_))) {
+                keys.alarms.set_or_cancel(Alarm::Late(id), deadline);
+            }
+        }
+    }
+
     /// Ends the wait of a request; whether it did wait. Its stage stays.
     fn wake(&mut self, id: RequestId) -> bool {
         let Some(keys) = &mut self.keys else {
@@ -265,7 +277,7 @@ impl ServerEngine {
         keys.alarms.cancel(&Alarm::Late(id));
         let body = self.requests.get(&id).and_then(|p| p.body.as_ref());
         keys.waiting -= 1;
-        keys.bytes -= body.map_or(0, Message::byte_len);
+        keys.bytes -= body.map_or(0, |body| footprint(body.frames()));
         true
     }
 
