@@ -66,6 +66,8 @@ pub(crate) enum Command {
     Dgram(SocketArgs),
     /// Forward between two endpoints.
     Proxy(ProxyArgs),
+    /// Give requests to the workers of services: a Majordomo broker (7/MDP, 18/MDP, 8/MMI).
+    MdpBroker(BrokerArgs),
     /// Print what happens to the connections of a socket, and what its peers subscribe to.
     Monitor(MonitorArgs),
     /// Measure throughput or latency.
@@ -223,6 +225,10 @@ pub(crate) struct ProxyArgs {
     /// xsub-xpub, sub-pub: have publishers wait for slow subscribers.
     #[arg(long)]
     pub(crate) no_drop: bool,
+    /// router-dealer, stream-dealer: have everybody wait for a client that does not read, instead of dropping what is
+    /// for it. One such client stops all replies.
+    #[arg(long)]
+    pub(crate) wait_for_full_peers: bool,
     /// Print statistics to standard error this often, and at the end.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) statistics: Option<Duration>,
@@ -253,6 +259,87 @@ pub(crate) enum ProxyPair {
     DishRadio,
     /// Plain connections in front of ZeroMQ sockets.
     StreamDealer,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BrokerArgs {
+    /// Bind to this endpoint, for clients and workers; repeatable.
+    #[arg(short, long, value_name = "URL", required = true)]
+    pub(crate) bind: Vec<String>,
+    /// Write the endpoints it is bound to, with real ports, into this file, a line each, as soon as it serves.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) ready_file: Option<PathBuf>,
+    /// Send heartbeats to workers, and expect theirs, this often.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2500ms")]
+    pub(crate) heartbeat: Duration,
+    /// So many heartbeats of a worker may be missing.
+    #[arg(long, value_parser = one_or_more::<u32>, value_name = "N", default_value_t = 3)]
+    pub(crate) liveness: u32,
+    /// Requests that wait for the workers of one service.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "N", default_value_t = 1000)]
+    pub(crate) queue: usize,
+    /// Octets of them.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "OCTETS", default_value_t = 64 << 20)]
+    pub(crate) queue_bytes: usize,
+    /// Requests of one client among them.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "N", default_value_t = 250)]
+    pub(crate) queue_per_client: usize,
+    /// What becomes of a request that does not fit.
+    #[arg(long, value_enum, default_value_t = WhenFull::Reject)]
+    pub(crate) on_full: WhenFull,
+    /// How long a request waits for a worker at most.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    pub(crate) ttl: Duration,
+    /// The same while its service has no worker at all.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    pub(crate) unregistered_ttl: Duration,
+    /// To how many workers a request is given, one after the other, if they are lost with it.
+    #[arg(long, value_parser = one_or_more::<u32>, value_name = "N", default_value_t = 3)]
+    pub(crate) max_deliveries: u32,
+    /// Services at most.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "N", default_value_t = 1024)]
+    pub(crate) max_services: usize,
+    /// Workers at most; each request that one takes at once counts.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_workers: usize,
+    /// Requests that one worker is given at once, whatever it asks for.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "N", default_value_t = 256)]
+    pub(crate) max_slots: usize,
+    /// Clients that wait for something, at most.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_clients: usize,
+    /// Octets of all requests together.
+    #[arg(long, value_parser = one_or_more::<usize>, value_name = "OCTETS", default_value_t = 256 << 20)]
+    pub(crate) max_bytes: usize,
+    /// Keep no replies: requests with an idempotence key are declined.
+    #[arg(long, conflicts_with_all = ["cache_entries", "cache_bytes", "cache_age"])]
+    pub(crate) no_cache: bool,
+    /// Replies kept for requests with an idempotence key.
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) cache_entries: usize,
+    /// Octets of them.
+    #[arg(long, value_name = "OCTETS", default_value_t = 16 << 20)]
+    pub(crate) cache_bytes: usize,
+    /// How long they are kept.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10m")]
+    pub(crate) cache_age: Duration,
+    /// Print counters and services to standard error this often. They are printed at SIGUSR1 and at the end, too.
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) statistics: Option<Duration>,
+    /// After the first signal, wait so long for what workers have.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
+    pub(crate) drain: Duration,
+}
+
+/// What becomes of a request for which a queue has no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhenFull {
+    /// It is declined; who speaks the extension header is told when to come again.
+    Reject,
+    /// The oldest of the same client, or else of any, is declined for it.
+    DropOldest,
+    /// It is dropped without a word.
+    DropNewest,
 }
 
 #[derive(Debug, Args)]
@@ -391,6 +478,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("`{number}` is no number, expected a time such as 500ms or 2s"))?;
     Duration::try_from_secs_f64(value * scale)
         .map_err(|_| format!("`{text}` is out of range, expected a time such as 500ms or 2s"))
+}
+
+/// A number of what nothing works without.
+fn one_or_more<N: std::str::FromStr + Default + PartialEq>(text: &str) -> Result<N, String> {
+    let number = text.parse::<N>().ok();
+    number
+        .filter(|number| *number != N::default())
+        .ok_or_else(|| format!("`{text}` is no number of 1 or more"))
 }
 
 #[cfg(test)]

@@ -212,7 +212,7 @@ impl Bench<'_> {
         // Those of a foreign sender may differ from each other.
         let size = octets as f64 / messages.max(1) as f64;
         let value = json!({
-            "work": "throughput", "side": what, "messages": messages, "size": size, "octets": octets,
+            "work": "throughput", "side": what, "messages": messages, "size": size.round() as u64, "octets": octets,
             "seconds": seconds, "messages_per_second": rate, "octets_per_second": octet_rate,
         });
         self.print(&value, || {
@@ -240,6 +240,9 @@ impl Bench<'_> {
     }
 
     fn ask(&self, mut req: Req) -> Result<(), Failure> {
+        // A request is taken at once, and waits for a connection: without this it would pass for sent.
+        let there = req.wait_for_peers(1, self.args.timeout);
+        there.map_err(|error| Failure::timeout(format!("no request was sent: {error}")))?;
         let payload = vec![0x5a; self.args.size];
         let failed = |error: sinew::RequestError| match &error {
             sinew::RequestError::Recv(cause) if cause.is_timeout() => Failure::timeout(error),

@@ -7,7 +7,7 @@ use sinew::{Endpoint, Proxy, ProxyError, ProxySocket, Pub, Push, Rep};
 
 use crate::args::{ProxyArgs, ProxyPair};
 use crate::exit::Failure;
-use crate::interrupt::handle_first;
+use crate::interrupt::{handle_first, writing};
 use crate::report::Reporter;
 use crate::sockets::build;
 
@@ -54,7 +54,8 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
             for endpoint in &args.back_connect {
                 back.connect(endpoint).map_err(Failure::new)?;
             }
-            serve(Proxy::new(front, back), args, reporter)
+            let proxy = Proxy::new(front, back).wait_for_full_peers(args.wait_for_full_peers);
+            serve(proxy, args, reporter)
         }};
     }
     match args.pair {
@@ -74,9 +75,11 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
             Pub,
             |sub, args| {
                 if args.subscribe.is_empty() {
-                    sub.subscribe("");
+                    sub.subscribe("").map_err(Failure::new)?;
                 }
-                args.subscribe.iter().for_each(|topic| sub.subscribe(topic));
+                for topic in &args.subscribe {
+                    sub.subscribe(topic).map_err(Failure::new)?;
+                }
                 Ok(())
             }
         ),
@@ -94,7 +97,7 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
 
 /// What makes no sense for a pair.
 fn check(args: &ProxyArgs) -> Result<(), Failure> {
-    let given: [(&str, bool, &[ProxyPair]); 3] = [
+    let given: [(&str, bool, &[ProxyPair]); 4] = [
         (
             "--no-drop",
             args.no_drop,
@@ -104,6 +107,11 @@ fn check(args: &ProxyArgs) -> Result<(), Failure> {
             "--subscribe",
             !args.subscribe.is_empty(),
             &[ProxyPair::SubPub],
+        ),
+        (
+            "--wait-for-full-peers",
+            args.wait_for_full_peers,
+            &[ProxyPair::RouterDealer, ProxyPair::StreamDealer],
         ),
         ("--group", !args.group.is_empty(), &[ProxyPair::DishRadio]),
     ];
@@ -193,7 +201,7 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
     .map_err(Failure::new)?;
     let told = args.statistics.map(|every| {
         let (end, ended) = channel::<()>();
-        let (handle, reporter) = (handle.clone(), *reporter);
+        let (handle, reporter) = (handle.clone(), reporter.aside());
         let thread = std::thread::spawn(move || {
             while ended.recv_timeout(every) == Err(RecvTimeoutError::Timeout) {
                 reporter.statistics(&handle.statistics());
@@ -207,7 +215,7 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
     if let Some((end, thread)) = told {
         drop(end);
         // It prints and does nothing else that could fail.
-        let _ = thread.join();
+        let _ = writing(|| thread.join());
         reporter.statistics(&report.statistics);
     }
     let closed = report.close();

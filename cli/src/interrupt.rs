@@ -1,6 +1,7 @@
 //! SIGINT and SIGTERM: the first asks for an orderly end, the second ends at once. And waits that hear of them.
 
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -82,12 +83,39 @@ pub(crate) fn handle_first(act: impl FnOnce(i32) + Send + 'static) -> io::Result
         let mut signals = signals.forever();
         if let Some(first) = signals.next() {
             act(first);
+            thread::spawn(move || end_if_stalled(first));
         }
         if let Some(second) = signals.next() {
             end(second);
         }
     });
     Ok(())
+}
+
+/// Writes so far by the thread that ends the command, twice: odd while one is under way.
+static WRITES: AtomicU64 = AtomicU64::new(0);
+
+/// A write to standard output or standard error, which whoever reads that can hold up for ever: after a signal this does
+/// not go on. For the thread that ends the command, and no other.
+pub(crate) fn writing<T>(write: impl FnOnce() -> T) -> T {
+    WRITES.fetch_add(1, Ordering::SeqCst);
+    let written = write();
+    WRITES.fetch_add(1, Ordering::SeqCst);
+    written
+}
+
+/// A write that lasts so long after a signal is one that nobody reads.
+const STALLED: Duration = Duration::from_millis(500);
+
+/// After a signal: ends the process if it cannot end by itself, for a write.
+fn end_if_stalled(signal: i32) {
+    loop {
+        let before = WRITES.load(Ordering::SeqCst);
+        thread::sleep(STALLED);
+        if before % 2 == 1 && WRITES.load(Ordering::SeqCst) == before {
+            end(signal);
+        }
+    }
 }
 
 /// Ends the process as a signal does.

@@ -11,6 +11,7 @@ mod forward;
 mod input;
 mod inspect;
 mod interrupt;
+mod mdp_broker;
 mod report;
 mod sockets;
 mod talk;
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error),
     };
-    let reporter = Reporter { json: cli.json };
+    let reporter = Reporter::new(cli.json);
     match run(&cli.command, &reporter) {
         Ok(()) => ExitCode::from(exit::OK),
         Err(failure) => {
@@ -43,13 +44,23 @@ fn main() -> ExitCode {
 /// Help and the like, or why the command line makes no sense.
 fn unparsed(error: &clap::Error) -> ExitCode {
     let mut given = std::env::args_os().skip(1).take_while(|arg| arg != "--");
-    if !error.use_stderr() || !given.any(|arg| arg == "--json") {
+    let json = given.any(|arg| arg == "--json");
+    if !error.use_stderr() {
+        // What was asked for, to standard output.
+        let printed = error.print().and_then(|()| std::io::stdout().flush());
+        let Err(failure) = printed.map_err(|error| Failure::output(&error)) else {
+            return ExitCode::from(exit::OK);
+        };
+        Reporter::new(json).failure(&failure);
+        return ExitCode::from(failure.code());
+    }
+    if !json {
         error.exit();
     }
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let failure = Failure::usage(text.trim_end());
-    Reporter { json: true }.failure(&failure);
+    Reporter::new(true).failure(&failure);
     ExitCode::from(failure.code())
 }
 
@@ -77,9 +88,15 @@ fn run(command: &Command, reporter: &Reporter) -> Result<(), Failure> {
         Command::Stream(args) => (Kind::Stream, args),
         Command::Dgram(args) => (Kind::Dgram, args),
         Command::Proxy(args) => return forward::run(args, reporter),
+        Command::MdpBroker(args) => return mdp_broker::run(args, reporter),
         Command::Monitor(args) => return watch::run(args, reporter),
         Command::Bench(args) => return bench::run(args, reporter),
         Command::Inspect(args) => return inspect::run(args, reporter),
+        Command::Completions { .. } if reporter.json => {
+            return Err(Failure::usage(
+                "completions are a script and no JSON, expected no --json",
+            ));
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut Cli::command(), "sinew", &mut script);

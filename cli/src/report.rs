@@ -8,15 +8,30 @@ use sinew::{CloseReport, DisconnectReason, Monitor, ProxyStatistics, SideStatist
 use crate::args::Format;
 use crate::exit::{sent_all, unsent_text, Failure};
 use crate::format::json_frame;
+use crate::interrupt::writing;
 use crate::sockets::Placed;
 
 /// How to say it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reporter {
     pub(crate) json: bool,
+    /// Whether a thread of its own says it, which nothing waits for.
+    aside: bool,
 }
 
 impl Reporter {
+    pub(crate) fn new(json: bool) -> Self {
+        Reporter { json, aside: false }
+    }
+
+    /// The same for a thread that does nothing else: if nobody reads what it says, only it is held up.
+    pub(crate) fn aside(self) -> Self {
+        Reporter {
+            aside: true,
+            ..self
+        }
+    }
+
     /// How messages are written, unless told otherwise.
     pub(crate) fn format(&self) -> Format {
         match self.json {
@@ -79,6 +94,7 @@ impl Reporter {
             "front": json(&statistics.front),
             "back": json(&statistics.back),
             "undeliverable": statistics.undeliverable,
+            "full": statistics.full,
         });
         self.note(&value, || {
             let text = |side: &SideStatistics| {
@@ -88,17 +104,18 @@ impl Reporter {
                 )
             };
             format!(
-                "front: {}; back: {}; undeliverable: {}",
+                "front: {}; back: {}; undeliverable: {}; for full peers: {}",
                 text(&statistics.front),
                 text(&statistics.back),
-                statistics.undeliverable
+                statistics.undeliverable,
+                statistics.full
             )
         });
     }
 
     /// Prints a socket's events to standard error from now on.
     pub(crate) fn follow(&self, mut monitor: Monitor) {
-        let reporter = *self;
+        let reporter = self.aside();
         std::thread::spawn(move || {
             while let Some(event) = monitor.recv() {
                 reporter.note(&event_json(&event), || event_text(&event));
@@ -120,7 +137,11 @@ impl Reporter {
             true => format!("{value}\n"),
             false => format!("sinew: {}\n", text()),
         };
-        let _ = io::stderr().write_all(line.as_bytes());
+        let write = || io::stderr().write_all(line.as_bytes());
+        let _ = match self.aside {
+            true => write(),
+            false => writing(write),
+        };
     }
 }
 
@@ -134,6 +155,12 @@ fn event_json(event: &SocketEvent) -> Value {
         } => json!({
             "event": "listening", "endpoint": endpoint.to_string(),
             "endpoint_id": endpoint_id.to_string(),
+        }),
+        SocketEvent::BindFailed {
+            endpoint,
+            reason: why,
+        } => json!({
+            "event": "bind_failed", "endpoint": endpoint.to_string(), "reason": reason(why),
         }),
         SocketEvent::AcceptFailed {
             endpoint,

@@ -280,7 +280,9 @@ pub(crate) fn make(
         Kind::Pub => plain!(Pub),
         Kind::Sub => {
             let mut sub = build(sinew::Sub::builder(), tuning)?;
-            topics().into_iter().for_each(|topic| sub.subscribe(topic));
+            for topic in topics() {
+                sub.subscribe(topic).map_err(Failure::new)?;
+            }
             Box::new(As(sub))
         }
         Kind::Push => plain!(Push),
@@ -293,7 +295,9 @@ pub(crate) fn make(
         Kind::Xpub => plain!(XPub),
         Kind::Xsub => {
             let mut xsub = build(sinew::XSub::builder(), tuning)?;
-            topics().into_iter().for_each(|topic| xsub.subscribe(topic));
+            for topic in topics() {
+                xsub.subscribe(topic).map_err(Failure::new)?;
+            }
             Box::new(As(xsub))
         }
         Kind::Client => plain!(Client),

@@ -13,7 +13,7 @@ use crate::args::{Format, Kind, SocketArgs};
 use crate::exit::{Failure, TIMEOUT};
 use crate::format::{unquote, Codec};
 use crate::input::{Input, Next};
-use crate::interrupt::Interrupt;
+use crate::interrupt::{writing, Interrupt};
 use crate::report::Reporter;
 use crate::sockets::{make, place, Interests, Socket};
 
@@ -261,11 +261,41 @@ impl Talk<'_> {
 
     /// Receives a request and replies; `false` if there are no more replies.
     fn answer(&mut self) -> Result<bool, Failure> {
-        let request = self.receive()?;
         if self.args.echo {
+            let request = self.receive()?;
             return self.send(request).map(|()| true);
         }
-        self.send_next()
+        // The reply is looked for first: a request that cannot be answered is left where it is, for others.
+        let mut reply = None;
+        let (socket, input, output) = (&mut self.socket, &mut self.input, &mut self.output);
+        let received = self.interrupt.wait(deadline(self.args), |cx| {
+            if reply.is_none() {
+                match input.next(true) {
+                    Ok(Next::Message(message)) => reply = Some(message),
+                    Ok(Next::Later) => {}
+                    Ok(Next::End) => return Poll::Ready(Ok(None)),
+                    Err(failure) => return Poll::Ready(Err(failure)),
+                }
+            }
+            match socket.poll_recv(cx) {
+                Poll::Ready(request) => Poll::Ready(request.map(Some)),
+                Poll::Pending => match output.flush() {
+                    Ok(()) => Poll::Pending,
+                    Err(failure) => Poll::Ready(Err(failure)),
+                },
+            }
+        })?;
+        let Some(request) = received.ok_or_else(|| Failure::timeout(NOTHING))? else {
+            return Ok(false);
+        };
+        self.output.write(&request)?;
+        match reply {
+            Some(reply) => {
+                self.output.flush()?;
+                self.send(reply).map(|()| true)
+            }
+            None => self.send_next(),
+        }
     }
 
     /// Receives one message, and sends what the input has meanwhile.
@@ -373,11 +403,11 @@ impl Output {
     }
 
     fn write(&mut self, message: &Message) -> Result<(), Failure> {
-        let written = self.codec.write(&mut self.out, message);
+        let written = writing(|| self.codec.write(&mut self.out, message));
         written.map_err(|error| Failure::output(&error))
     }
 
     fn flush(&mut self) -> Result<(), Failure> {
-        self.out.flush().map_err(|error| Failure::output(&error))
+        writing(|| self.out.flush()).map_err(|error| Failure::output(&error))
     }
 }

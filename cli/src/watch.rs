@@ -7,7 +7,7 @@ use sinew::MonitorOptions;
 
 use crate::args::MonitorArgs;
 use crate::exit::Failure;
-use crate::interrupt::Interrupt;
+use crate::interrupt::{writing, Interrupt};
 use crate::report::Reporter;
 use crate::sockets::{make, place, Interests};
 
@@ -33,7 +33,7 @@ pub(crate) fn run(args: &MonitorArgs, reporter: &Reporter) -> Result<(), Failure
         });
         let written = event.and_then(|event| {
             let line = reporter.event(&event);
-            let written = writeln!(out, "{line}").and_then(|()| out.flush());
+            let written = writing(|| writeln!(out, "{line}").and_then(|()| out.flush()));
             written.map_err(|error| Failure::output(&error))
         });
         if written.is_err() {

@@ -72,6 +72,18 @@ fn requests_and_replies() {
 }
 
 /// Kinds that send and receive in any order, and those that name their peers, which echo.
+/// It waits for no request after its last reply.
+#[test]
+fn a_replier_ends_with_its_replies() {
+    let mut rep = start("rep -b ipc://* -t 20s");
+    let endpoint = rep.endpoint();
+    rep.write(b"one\ntwo\n");
+    drop(rep.stdin.take());
+    let asked = run(&format!("req -c {endpoint} -t 30s"), b"first\nsecond\n");
+    assert_eq!(asked.ok(), "one\ntwo\n");
+    assert_eq!(rep.end().ok(), "first\nsecond\n");
+}
+
 #[test]
 fn every_other_kind_talks() {
     for (server, client) in [
@@ -225,6 +237,12 @@ fn exit_codes_say_how_it_ended() {
     run(&format!("req -c {nobody} -t 10ms -d x --linger 0"), b"").has_code(3);
     run("monitor pull -b ipc://* -n 2 -t 10ms", b"").has_code(3);
     run("bench throughput --role receive -b ipc://* -t 10ms", b"").has_code(3);
+    let ended = run(
+        &format!("bench latency --role ask -c {nobody} -t 10ms"),
+        b"",
+    );
+    assert!(ended.err.contains("no request was sent"), "{ended:?}");
+    ended.has_code(3);
     // What could not be sent.
     let lost = run(&format!("push -c {nobody} -d x --linger 0"), b"");
     assert!(lost.err.contains("1 message was not sent"), "{lost:?}");
@@ -433,6 +451,7 @@ fn measurements_are_reported() {
     let report = run("--json bench throughput -s 16 -n 2000", b"").ok();
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["messages"], 1999);
+    assert_eq!(report["size"], 16);
     assert!(report["messages_per_second"].as_f64().unwrap() > 0.0);
     let report = run("bench latency -n 50 --histogram -b ipc://*", b"").ok();
     assert!(
@@ -467,7 +486,7 @@ fn octets_are_those_that_come() {
     assert!(ended.err.contains("\"note\":\"size\""), "{ended:?}");
     let report: Value = serde_json::from_str(&ended.ok()).unwrap();
     assert_eq!(report["octets"], 3000);
-    assert_eq!(report["size"], 750.0);
+    assert_eq!(report["size"], 750);
     let rate = report["octets_per_second"].as_f64().unwrap();
     let messages = report["messages_per_second"].as_f64().unwrap();
     assert!((rate / messages - 750.0).abs() < 1e-6, "{report}");
@@ -500,4 +519,106 @@ fn completions_and_help() {
     run("completions none", b"").has_code(2);
     assert!(run("--help", b"").ok().contains("Exit codes"));
     assert!(run("--version", b"").ok().starts_with("sinew "));
+    // They are no JSON.
+    let ended = run("--json completions bash", b"");
+    assert!(ended.err.contains("--json"), "{ended:?}");
+    assert_eq!(ended.has_code(2), "");
+}
+
+/// Help and completions as well as messages.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_cannot_be_written_is_a_failure() {
+    for args in [&["--help"][..], &["--version"], &["completions", "bash"]] {
+        let full = std::fs::File::options()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_sinew"));
+        let ended = command.args(args).stdout(full).output().unwrap();
+        assert_eq!(ended.status.code(), Some(1), "{args:?}: {ended:?}");
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(said.contains("standard output"), "{said}");
+    }
+}
+
+/// Nobody reads what it prints: its writes do not return, and the first signal ends it all the same.
+#[test]
+fn a_signal_ends_a_write_that_stalls() {
+    use std::process::{Command, Stdio};
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sinew"));
+    let mut pull = command
+        .args(["pull", "-b", "ipc://*", "--recv-hwm", "1"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut told = String::new();
+    let mut said = std::io::BufReader::new(pull.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut told).unwrap();
+    let endpoint = told.trim_end().rsplit(' ').next().unwrap();
+    // More than pipes and sockets hold: it waits in a write when no more of it can be sent.
+    let mut push = sinew::Push::builder()
+        .send_hwm(1)
+        .connect(endpoint)
+        .unwrap();
+    let much = vec![b'x'; 1_000_000];
+    while push
+        .send_timeout(&much[..], std::time::Duration::from_millis(200))
+        .is_ok()
+    {}
+    let pid = pull.id().to_string();
+    Command::new("kill").args(["-INT", &pid]).status().unwrap();
+    assert_eq!(code_of(&mut pull), Some(130));
+}
+
+/// Its exit code, if it ends.
+fn code_of(child: &mut std::process::Child) -> Option<i32> {
+    let since = std::time::Instant::now();
+    loop {
+        match child.try_wait().unwrap() {
+            Some(ended) => return ended.code(),
+            None if since.elapsed() > WATCHDOG => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                return None;
+            }
+            None => std::thread::sleep(std::time::Duration::from_millis(10)),
+        }
+    }
+}
+
+/// The same of what it says on standard error: where it is bound is read, and what it says in the end is not.
+#[test]
+fn a_signal_ends_a_command_whose_last_words_nobody_reads() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::fd::OwnedFd;
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+    for args in [
+        "mdp-broker -b ipc://*",
+        "mdp-broker -b ipc://* --statistics 1h",
+    ] {
+        let (read, mut write) = UnixStream::pair().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sinew"));
+        let mut child = command
+            .args(args.split(' '))
+            .stderr(OwnedFd::from(write.try_clone().unwrap()))
+            .spawn()
+            .unwrap();
+        drop(command);
+        let mut told = String::new();
+        BufReader::new(read.try_clone().unwrap())
+            .read_line(&mut told)
+            .unwrap();
+        assert!(told.contains("bound to"), "{told}");
+        // It says nothing meanwhile, so it does not find that this end does not wait.
+        write.set_nonblocking(true).unwrap();
+        while write.write(&[0; 1000]).is_ok() {}
+        write.set_nonblocking(false).unwrap();
+        let pid = child.id().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().unwrap();
+        assert_eq!(code_of(&mut child), Some(143), "{args}");
+    }
 }

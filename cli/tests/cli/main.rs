@@ -3,6 +3,7 @@
 mod alone;
 mod formats;
 mod inspect;
+mod mdp_broker;
 mod peers;
 mod proxy;
 mod support;

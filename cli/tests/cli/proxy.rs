@@ -124,7 +124,7 @@ fn around(proxy: &Running) -> (Pub, Sub) {
         .connect(&front)
         .unwrap();
     let mut sub = Sub::builder().recv_hwm(1).build().unwrap();
-    sub.subscribe("");
+    sub.subscribe("").unwrap();
     sub.connect(&back).unwrap();
     let mut tries = 0;
     loop {
@@ -224,11 +224,45 @@ fn what_a_proxy_could_not_send_is_told() {
     }
 }
 
+/// The replies for one client fill its queue; another has all of its own.
+#[test]
+fn a_client_that_never_reads_holds_nobody_up() {
+    let proxy = start(
+        "--json proxy router-dealer --front-bind ipc://* --back-bind ipc://* --statistics 10ms --linger 0 --send-hwm 20",
+    );
+    let [front, back] = std::array::from_fn(|_| loop {
+        let line: Value = serde_json::from_str(&proxy.err_line()).unwrap();
+        if let Some(bound) = line["bound"].as_str() {
+            break bound.to_owned();
+        }
+    });
+    let mut worker = Dealer::builder().connect(&*back).unwrap();
+    let mut clients = [(); 2].map(|()| {
+        let mut client = Dealer::builder().recv_hwm(1).connect(&*front).unwrap();
+        client.send("who am I?").unwrap();
+        let request = worker.recv_timeout(WATCHDOG).unwrap();
+        (client, request.frames()[0].clone())
+    });
+    let body = vec![7; 100_000];
+    loop {
+        for (_, id) in &clients {
+            worker.send(Message::multipart([&id[..], &body])).unwrap();
+        }
+        let (reads, _) = &mut clients[1];
+        assert_eq!(reads.recv_timeout(WATCHDOG).unwrap().byte_len(), body.len());
+        let line: Value = serde_json::from_str(&proxy.err_line()).unwrap();
+        if line["full"].as_u64().unwrap() > 0 {
+            break;
+        }
+    }
+}
+
 #[test]
 fn options_for_other_pairs_are_refused_by_name() {
     for (pair, flag) in [
         ("pull-push", "--no-drop"),
         ("router-dealer", "--no-drop"),
+        ("pull-push", "--wait-for-full-peers"),
         ("xsub-xpub", "--subscribe topic"),
         ("pull-push", "--subscribe topic"),
         ("sub-pub", "--group news"),
