@@ -342,7 +342,7 @@ mod counted {
 
     fn subscribe(plan: &Plan, endpoints: &Receiver<String>) -> Outcome {
         let mut subscriber = Sub::builder().context(&plan.context).build()?;
-        subscriber.subscribe("");
+        subscriber.subscribe("")?;
         subscriber.connect(endpoints.recv()?.as_str())?;
         plan.run(|count| {
             for _ in 0..count {

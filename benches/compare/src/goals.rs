@@ -19,19 +19,17 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
             measured,
             bound,
         } = goal;
-        let (sign, limit) = match bound {
-            Bound::AtLeast(limit) => ("≥", limit),
-            Bound::AtMost(limit) => ("≤", limit),
+        let limit = match bound {
+            Bound::AtLeast(limit) => format!("≥ {limit}"),
+            Bound::AtMost(limit) => format!("≤ {limit}"),
+            Bound::None => "-".to_owned(),
         };
         let (value, verdict) = match measured {
             None => ("-".to_owned(), "not measured".to_owned()),
             Some(value) => (format!("{value:.3}"), bound.verdict(value)),
         };
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            out,
-            "| {name} | {what} | {value} | {sign} {limit} | {verdict} |"
-        );
+        let _ = writeln!(out, "| {name} | {what} | {value} | {limit} | {verdict} |");
     }
     out.push_str(
         "\nA row of the table is Sinew's median over the other's, unless it says otherwise. Where a goal \
@@ -52,6 +50,8 @@ struct Goal {
 enum Bound {
     AtLeast(f64),
     AtMost(f64),
+    /// No goal: what the machine allows, beside one.
+    None,
 }
 
 impl Bound {
@@ -59,6 +59,7 @@ impl Bound {
         let (met, factor) = match self {
             Bound::AtLeast(limit) => (value >= limit, limit / value),
             Bound::AtMost(limit) => (value <= limit, value / limit),
+            Bound::None => return "to compare with".to_owned(),
         };
         if met {
             "met".to_owned()
@@ -253,6 +254,13 @@ fn goals(rows: &[Row]) -> Vec<Goal> {
             format!("{work} / {small}"),
             own(work, small, MEDIAN),
             AtLeast(1.0),
+        );
+        let bare = of(work, "raw").zip(of(small, "raw"));
+        add(
+            "P11",
+            "the same of bare sockets".into(),
+            bare.map(|(work, small)| work.median / small.median),
+            Bound::None,
         );
     }
     let gap = tcp(Gap);

@@ -28,6 +28,9 @@ use report::Row;
 use subject::{Fallible, Offer, Subject};
 use work::{Plan, Work};
 
+/// The most short runs that choose the length of the others.
+const TRIALS: u32 = 3;
+
 /// Compares Sinew with bare sockets, libzmq and other crates.
 #[derive(Debug, Parser)]
 struct Args {
@@ -209,12 +212,25 @@ fn compare(
             Offer::NoRow => continue,
             Offer::No(reason) => contender.notes.push(reason.to_owned()),
             Offer::Yes => {
-                // A short run first: it says how many messages fill the time.
+                // Short runs first: they say how many messages fill the time. Of the fastest the first is over before it
+                // is in full swing.
                 machine::progress(&format!("{work}: trying {}", subject.name()));
-                let plan = Plan::calibration(work);
-                match child::measure(subject.name(), work, &plan, Kind::Trial, scratch)? {
-                    Ok(sample) => contender.plan = Some(Plan::lasting(target, work, &sample)),
-                    Err(reason) => contender.notes.push(reason),
+                let mut trial = Plan::calibration(work);
+                for _ in 0..TRIALS {
+                    match child::measure(subject.name(), work, &trial, Kind::Trial, scratch)? {
+                        Ok(sample) => {
+                            let plan = Plan::lasting(target, work, &sample);
+                            let last = !plan.dwarfs(&trial);
+                            (trial, contender.plan) = (plan, Some(plan));
+                            if last {
+                                break;
+                            }
+                        }
+                        Err(reason) => {
+                            contender.notes.push(reason);
+                            break;
+                        }
+                    }
                 }
             }
         }

@@ -195,6 +195,7 @@ impl Plan {
         let count = match work.pattern {
             Pattern::Gap => 50,
             Pattern::ReqRep | Pattern::IdleReqRep(_) => 1_000,
+            Pattern::ByReference => 100_000,
             // 64 MiB, or as many messages as libzmq moves in some 25 ms.
             _ => ((64 << 20) / work.size as u64).min(100_000),
         };
@@ -203,6 +204,11 @@ impl Plan {
             warmup: count / 4,
             count,
         }
+    }
+
+    /// Whether it is so much longer than another that the result of that one says little of it.
+    pub(crate) fn dwarfs(&self, trial: &Plan) -> bool {
+        self.count / 4 > trial.count
     }
 
     /// A measurement of about this duration, going by an earlier one.

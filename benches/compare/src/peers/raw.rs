@@ -5,7 +5,7 @@
 //! 64 KiB and counts octets, looking only at the first and last number. Lock-step: a ping-pong without
 //! Nagle's delay, either blocking or, as `raw-spin`, with sockets that do
 //! not block and both sides trying again at once. In-process: `crossbeam_channel::bounded(1000)` of
-//! 64-octet values.
+//! 64-octet values. Several senders or receivers are in [`many`].
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -18,6 +18,8 @@ use crate::drive::{both, check, flow, ping_pong, stamp, GAP};
 use crate::meter::{Mark, Sample};
 use crate::subject::{Fallible, Offer, Receiver, Replier, Requester, Sender, Subject};
 use crate::work::{Pattern, Plan, Transport, Work};
+
+mod many;
 
 /// The block of a write and of a read.
 const BLOCK: usize = 64 << 10;
@@ -46,7 +48,8 @@ impl Subject for Raw {
         let offered = match (work.pattern, work.transport) {
             (Pattern::ReqRep | Pattern::Gap, _) => true,
             (Pattern::Flow(1, 1), Transport::Inproc) => *self == Raw::Blocking && work.size == 64,
-            (Pattern::Flow(1, 1) | Pattern::ByReference, _) => *self == Raw::Blocking,
+            (Pattern::Flow(1, 1) | Pattern::ByReference, _)
+            | (Pattern::Flow(..), Transport::Tcp) => *self == Raw::Blocking,
             _ => false,
         };
         if offered {
@@ -89,6 +92,11 @@ impl Subject for Raw {
                 let (tx, rx) = channel::bounded(1000);
                 let body: Arc<[u8]> = vec![0x5a; plan.size].into();
                 flow(TxShared(tx, body), RxShared(rx), &numbers(plan))
+            }
+            (Pattern::Flow(senders, receivers), Transport::Tcp)
+                if (senders, receivers) != (1, 1) =>
+            {
+                many::octets(senders, receivers, plan)
             }
             (_, Transport::Tcp) => {
                 let (near, far) = tcp_pair()?;
@@ -135,25 +143,21 @@ fn octets<S: Read + Write + Send + 'static>(
     let frame = header_len + size;
     both(
         move || {
-            let mut payload = vec![0x5a; size];
             let total = warmup + count;
             if frame > BLOCK {
                 // Long frames are laid out once and not copied.
-                let mut whole = [&header[..header_len], &payload].concat();
+                let mut whole = [&header[..header_len], &vec![0x5a; size]].concat();
                 for number in 0..total {
                     stamp(&mut whole[header_len..], number);
                     near.write_all(&whole)?;
                 }
                 return Ok(near);
             }
-            let per_batch = (BLOCK / frame) as u64;
-            let mut batch = Vec::with_capacity(per_batch as usize * frame);
+            let mut batch = Batch::new(size);
             for number in 0..total {
-                stamp(&mut payload, number);
-                batch.extend_from_slice(&header[..header_len]);
-                batch.extend_from_slice(&payload);
-                if (number + 1) % per_batch == 0 || number + 1 == total {
-                    near.write_all(&batch)?;
+                batch.push(number);
+                if batch.is_full() || number + 1 == total {
+                    near.write_all(batch.octets())?;
                     batch.clear();
                 }
             }
@@ -175,6 +179,53 @@ fn octets<S: Read + Write + Send + 'static>(
             Ok(sample)
         },
     )
+}
+
+/// Frames that are written together: as many as go into a block, and at least one.
+struct Batch {
+    header: [u8; 9],
+    header_len: usize,
+    payload: Vec<u8>,
+    octets: Vec<u8>,
+}
+
+impl Batch {
+    fn new(size: usize) -> Self {
+        let (header, header_len) = header(size);
+        Batch {
+            header,
+            header_len,
+            payload: vec![0x5a; size],
+            octets: Vec::with_capacity(BLOCK.max(header_len + size)),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, number: u64) {
+        stamp(&mut self.payload, number);
+        self.octets
+            .extend_from_slice(&self.header[..self.header_len]);
+        self.octets.extend_from_slice(&self.payload);
+    }
+
+    /// Frames in a full one.
+    fn room(&self) -> u64 {
+        (BLOCK / (self.header_len + self.payload.len())).max(1) as u64
+    }
+
+    /// Whether another frame would be too many.
+    #[inline]
+    fn is_full(&self) -> bool {
+        self.octets.len() + self.header_len + self.payload.len() > BLOCK
+    }
+
+    fn octets(&self) -> &[u8] {
+        &self.octets
+    }
+
+    fn clear(&mut self) {
+        self.octets.clear();
+    }
 }
 
 /// The ZMTP/3 header of a single frame, and its length.

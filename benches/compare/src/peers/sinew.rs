@@ -138,10 +138,10 @@ impl Subject for Sinew {
                 let at: sinew::Endpoint = publisher.bind(at.as_str())?;
                 let mut other = sinew::Sub::new();
                 for topic in 0..topics {
-                    other.subscribe(idle::topic(topic));
+                    other.subscribe(idle::topic(topic))?;
                 }
                 // The last, so that it is in force when all are.
-                other.subscribe("ready");
+                other.subscribe("ready")?;
                 other.connect(&at)?;
                 publisher.wait_for_subscribers_of("ready", 1, PATIENCE)?;
                 let sub = subscriber(&at, "")?;
@@ -170,7 +170,7 @@ impl Sinew {
 
 fn subscriber(at: &sinew::Endpoint, topic: &str) -> Fallible<sinew::Sub> {
     let mut sub = sinew::Sub::new();
-    sub.subscribe(topic);
+    sub.subscribe(topic)?;
     sub.connect(at)?;
     Ok(sub)
 }
