@@ -6,11 +6,11 @@ use std::process::Child;
 use sinew::{Datagram, Dgram, Message};
 
 use crate::peer::{watched, WATCHDOG};
-use crate::pyzmq::python;
+use crate::pyzmq::{python, spawn};
 
 fn echo(of: &Dgram) -> Child {
     let at = of.bound_endpoint().unwrap().socket_addr().unwrap();
-    python("datagrams.py").arg(at.to_string()).spawn().unwrap()
+    spawn(python("datagrams.py").arg(at.to_string()))
 }
 
 #[test]

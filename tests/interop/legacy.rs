@@ -493,11 +493,9 @@ struct Pyzmq {
 
 impl Pyzmq {
     fn start() -> Self {
-        let mut process = crate::pyzmq::python("commanded.py")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python starts");
+        let mut command = crate::pyzmq::python("commanded.py");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = crate::pyzmq::spawn(&mut command);
         let (Some(commands), Some(answers)) = (process.stdin.take(), process.stdout.take()) else {
             unreachable!("both were asked for");
         };

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 use crate::exchange::exchanges;
 use crate::octets::{self, Outcome, Plain};
 use crate::peer::{windowed, Kind, Peer, Role, THEIRS, WATCHDOG};
+use crate::pyzmq::none_is_starting;
 use crate::traffic::{is_kept, Checksum, Traffic, KEPT, SYNC};
 
 exchanges!(crate::libzmq::Libzmq, messages: 1_000_000, round_trips: 125_000);
@@ -138,6 +139,7 @@ fn serve(
         _ => {}
     }
     let endpoint = if role.binds {
+        none_is_starting();
         socket.bind(&role.endpoint)?;
         socket.get_last_endpoint()?.map_err(|_| "endpoint")?
     } else {

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
+use std::sync::{Mutex, PoisonError};
 
 use crate::exchange::exchanges;
 use crate::peer::{Peer, Role, WATCHDOG};
@@ -41,18 +42,33 @@ pub(crate) fn python(program: &str) -> Command {
     command
 }
 
+/// Held while a process is made.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Starts a process.
+pub(crate) fn spawn(command: &mut Command) -> Child {
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    command.spawn().expect("python starts")
+}
+
+/// Waits until no process is being made. Until one runs its own program it has a copy of every descriptor of this process,
+/// and the address of a listener that was closed meanwhile is still taken.
+pub(crate) fn none_is_starting() {
+    drop(STARTING.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
 impl Peer for Pyzmq {
     fn start(role: &Role) -> Self {
-        let mut process = python("peer.py")
+        let mut command = python("peer.py");
+        command
             .arg(format!("{:?}", role.kind).to_lowercase())
             .arg(if role.binds { "bind" } else { "connect" })
             .arg(&role.endpoint)
             .args([role.seed, role.first, role.count].map(|n| n.to_string()))
             .arg(role.tag)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("python starts");
+            .stdout(Stdio::piped());
+        let mut process = spawn(&mut command);
         let (Some(commands), Some(output)) = (process.stdin.take(), process.stdout.take()) else {
             unreachable!("both were asked for");
         };

@@ -16,7 +16,7 @@ use sinew::{
 use crate::exchange::{check, publish_all, receive_all, receive_published, send_all};
 use crate::libzmq::Libzmq;
 use crate::peer::{free_endpoint, watched, Kind, Peer, Role, WATCHDOG};
-use crate::pyzmq::Pyzmq;
+use crate::pyzmq::{none_is_starting, Pyzmq};
 use crate::traffic::{Traffic, KEPT, SYNC};
 
 const SEED: u64 = 7;
@@ -303,6 +303,7 @@ fn a_socket_that_is_unbound_and_bound_again_is_found_again<P: Peer>(transport: &
         peer.done();
         pull.unbind(&endpoint).unwrap();
         let mut monitor = pull.monitor();
+        none_is_starting();
         assert_eq!(pull.bind(&endpoint).unwrap(), endpoint);
         // The peer may not have noticed until then, and what it sends to a dead connection is lost.
         wait_for_handshake(&mut monitor);
@@ -321,6 +322,7 @@ fn a_socket_that_is_made_anew_is_found_again<P: Peer>(transport: &str) {
     for life in 0..3 {
         let numbers = 1000 * life..1000 * (life + 1);
         let mut push = Push::new();
+        none_is_starting();
         endpoint = push.bind(endpoint.as_str()).unwrap().to_string();
         // Every message would be given to the peer: there is no other.
         let peer = peer
@@ -331,6 +333,7 @@ fn a_socket_that_is_made_anew_is_found_again<P: Peer>(transport: &str) {
         peer.more(numbers.end, 1000);
     }
     // It waits for more.
+    none_is_starting();
     let mut push = Push::builder().bind(endpoint.as_str()).unwrap();
     let sent = send_all(traffic, 3000..4000, |m| push.send(m).unwrap());
     let mut peer = peer.expect("there were three lives");

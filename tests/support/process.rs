@@ -4,10 +4,20 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// Reached only if something hangs.
 const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// Held while a process is made.
+static STARTING: Mutex<()> = Mutex::new(());
+
+/// Waits until no process is being made. Until one runs its own program it has a copy of every descriptor of this process,
+/// and the address of a listener that was closed meanwhile is still taken.
+pub(crate) fn none_is_starting() {
+    drop(STARTING.lock().unwrap_or_else(PoisonError::into_inner));
+}
 
 /// A process that is killed when this is dropped.
 pub(crate) struct Running {
@@ -29,10 +39,10 @@ impl Running {
 
     fn start_with(command: &mut Command) -> Self {
         let name = format!("{command:?}");
-        let mut child = command
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        let starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let child = command.stdout(Stdio::piped()).spawn();
+        drop(starting);
+        let mut child = child.unwrap_or_else(|error| panic!("{name}: {error}"));
         let output = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, lines) = mpsc::channel();
         std::thread::spawn(move || {

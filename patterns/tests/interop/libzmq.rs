@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use zmq::{Context, Socket, SocketType};
 
+use crate::process::none_is_starting;
+
 const WORKER: &[u8] = b"MDPW01";
 const CLIENT: &[u8] = b"MDPC01";
 const READY: &[u8] = b"\x01";
@@ -66,6 +68,7 @@ pub(crate) fn broker(at: &str) -> Beside {
         // A context of its own: when it is gone the endpoint is free.
         let context = Context::new();
         let router = socket(&context, zmq::ROUTER);
+        none_is_starting();
         router.bind(&at).unwrap();
         bound.send(()).unwrap();
         let mut known = BTreeSet::new();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::env;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread::{self, JoinHandle};
@@ -14,6 +15,7 @@ use sinew_patterns::mdp::{
     BrokerConfig, BrokerEngine, Client, ClientConfig, Dialect, Worker, WorkerConfig, WorkerHandle,
 };
 use sinew_patterns::RouterShell;
+use socket2::{Domain, Socket, Type};
 
 use crate::libzmq::{self, Beside};
 use crate::process::Running;
@@ -61,7 +63,7 @@ impl Broker {
 /// Ours, which goes without a word.
 pub(crate) fn sinew_broker(at: &str) -> Broker {
     let mut router = Router::builder().linger(Duration::ZERO).build().unwrap();
-    // The one before may not have let go of it yet.
+    // The one before closed in the background.
     let begin = Instant::now();
     while let Err(error) = router.bind(at) {
         assert!(begin.elapsed() < LONG.deadline, "{error}");
@@ -87,12 +89,25 @@ fn pyzmq_broker(at: &str, dialect: Dialect) -> Broker {
     Broker::Process(process)
 }
 
-/// An endpoint that was free a moment ago.
-pub(crate) fn endpoint() -> String {
-    let mut router = Router::new();
-    let at = router.bind("tcp://127.0.0.1:*").unwrap();
-    router.close();
-    at.to_string()
+/// An endpoint that nobody else is given while this lives: a socket that never listens has its address, and leaves it to
+/// those who listen.
+pub(crate) struct Reserved {
+    pub(crate) at: String,
+    _holder: Socket,
+}
+
+impl Reserved {
+    pub(crate) fn new() -> Self {
+        let holder = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        holder.set_reuse_address(true).unwrap();
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        holder.bind(&any.into()).unwrap();
+        let at = holder.local_addr().unwrap().as_socket().unwrap();
+        Reserved {
+            at: format!("tcp://{at}"),
+            _holder: holder,
+        }
+    }
 }
 
 /// Calls of each client before the broker is killed, and after it.
@@ -139,8 +154,8 @@ pub(crate) fn each_with_each(broker: impl Fn(&str) -> Broker, makes: &[Make]) {
     if pyzmq::command("", &[], Dialect::V1).is_none() {
         return;
     }
-    let at = endpoint();
-    let at = at.as_str();
+    let reserved = Reserved::new();
+    let at = reserved.at.as_str();
     let first = broker(at);
     let workers: Vec<_> = makes.iter().map(|make| Working::start(*make, at)).collect();
     let mut all: Vec<String> = makes.iter().map(|make| make.name()).collect();

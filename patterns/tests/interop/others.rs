@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sinew_patterns::mdp::Dialect;
 
-use crate::majordomo::{self, each_with_each, endpoint, sinew_broker, Asking, Broker, FIRST};
+use crate::majordomo::{self, each_with_each, sinew_broker, Asking, Broker, Reserved, FIRST};
 use crate::process::Running;
 use crate::requests::{ask, CALLS};
 use crate::{root, LONG};
@@ -102,10 +102,11 @@ fn each_with_each_and_a_broker_of_jeromq() {
 #[ignore = "needs scripts/other-peers"]
 fn a_worker_of_zeromq_js() {
     for make in [sinew_broker, zeromq_js_broker] {
-        let at = endpoint();
-        let broker = make(&at);
-        let worker = Running::start_talking(node("worker.cjs").arg(&at));
-        let mut asking = FIRST.map(|make| Asking::start(make, &at));
+        let reserved = Reserved::new();
+        let at = reserved.at.as_str();
+        let broker = make(at);
+        let worker = Running::start_talking(node("worker.cjs").arg(at));
+        let mut asking = FIRST.map(|make| Asking::start(make, at));
         for asking in &mut asking {
             assert_eq!(asking.done(), "zeromq.js");
             asking.go_on();
@@ -125,9 +126,10 @@ fn a_worker_of_zeromq_js() {
 #[ignore = "needs scripts/other-peers"]
 fn an_idle_worker_of_zeromq_js_is_left_alone() {
     let seconds = env::var("PATTERNS_SECONDS").map_or(60, |text| text.parse().unwrap());
-    let at = endpoint();
-    let broker = sinew_broker(&at);
-    let worker = Running::start_talking(node("worker.cjs").arg(&at));
+    let reserved = Reserved::new();
+    let at = reserved.at.as_str();
+    let broker = sinew_broker(at);
+    let worker = Running::start_talking(node("worker.cjs").arg(at));
     let client = majordomo::client(&[at.parse().unwrap()], Dialect::V1);
     let asked = || client.call("echo", "body", &LONG).unwrap();
     let reply = asked();
