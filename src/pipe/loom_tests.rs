@@ -612,6 +612,42 @@ fn loom_a_slice_of_a_block_outlives_the_pipe() {
     });
 }
 
+/// As [`loom_a_sleeper_in_a_dense_pipe_is_woken`] and the change to sparse, of messages that go the short way.
+#[test]
+fn loom_a_sleeper_is_woken_by_short_messages() {
+    const ROOMY: Tuning = Tuning {
+        first_block: 4 * 66,
+        max_block: 4 * 66,
+        by_reference: usize::MAX,
+        share_borrowed: usize::MAX,
+        may_be_dense: true,
+    };
+    check(3, || {
+        let (mut w, mut r) = dressed(pipe(UNLIMITED, ROOMY));
+        for id in 0..2 {
+            w.send(&small(id));
+            assert_eq!(r.recv(), Some(small(id)));
+        }
+        assert!(r.pipe.shared.sleep.dense.load(Ordering::Relaxed));
+        let t = thread::spawn(move || {
+            let asleep = w.pipe.send_short(&[2; 2]).expect("it is short, and dense");
+            if asleep && w.pipe.wake() {
+                w.pipe.signal();
+            }
+            // After that the pipe may be sparse.
+            match w.pipe.send_short(&[3; 2]) {
+                Some(true) if w.pipe.wake() => w.pipe.signal(),
+                Some(_) => {}
+                None => assert!(w.send(&small(3))),
+            }
+            w
+        });
+        assert_eq!(r.recv(), Some(small(2)));
+        assert_eq!(r.recv(), Some(small(3)));
+        drop(t.join().unwrap());
+    });
+}
+
 #[test]
 fn loom_an_end_is_handed_to_another_thread() {
     check(3, || {

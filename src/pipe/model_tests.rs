@@ -30,6 +30,8 @@ enum Step {
     /// Frames without an end.
     Begin(Part),
     Publish,
+    /// A message by the short way, if that takes it.
+    Send(Part),
     /// As a receiving pump: encoded messages and the beginning of one more, by copy or by reference,
     /// and the end of the one begun by the last such step.
     Wire {
@@ -113,6 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
         200 => message().prop_map(Step::Append),
         30 => part().prop_map(Step::Begin),
         200 => Just(Step::Publish),
+        200 => part().prop_map(Step::Send),
         100 => (
             prop::collection::vec(message(), 0..4),
             prop::option::of(part()),
@@ -331,6 +334,17 @@ impl Pair {
                 let frame = part.frame(model.seed());
                 model.partial.push(frame.to_vec());
                 writer.append_frame(&frame, true);
+            }
+            Step::Send(part) => {
+                let octets = part.octets(model.seed());
+                if let Some(asleep) = writer.send_short(&octets) {
+                    assert!(model.partial.is_empty() && model.complete.is_empty());
+                    model.partial.push(octets);
+                    model.finish();
+                    model.publish();
+                    let claimed = asleep && writer.wake();
+                    assert_eq!(claimed, std::mem::take(&mut model.asleep));
+                }
             }
             Step::Publish => {
                 let boundary = writer.stream_position() - model.partial_bytes();

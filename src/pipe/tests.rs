@@ -165,6 +165,63 @@ fn credit_is_exact_and_comes_back() {
     }
 }
 
+/// Which messages go the short way, and that it is the same as the other.
+#[test]
+fn the_short_way() {
+    let (mut writer, mut reader) = pipe(limits(200), Tuning::INPROC);
+    let mut read = |payload: &[u8]| {
+        let message = reader.read_message().unwrap();
+        assert_eq!(message.as_bytes(), payload);
+    };
+    assert_eq!(writer.send_short(b"x"), None, "it has to be dense");
+    for _ in 0..40 {
+        send(&mut writer, "dense");
+    }
+    let taken = barrier::is_free().then_some(false);
+    let mut others = 0;
+    for len in 0..=64 {
+        let payload: Vec<u8> = (0..len).collect();
+        let went = writer.send_short(&payload);
+        assert!(went == taken || went.is_none());
+        assert!(!writer.is_unfinished());
+        if went.is_none() {
+            others += 1;
+            send(&mut writer, payload);
+        }
+    }
+    // But for those that began a block.
+    assert!(taken.is_none() || others < 5, "{others}");
+    assert_eq!(writer.send_short(&[0; 65]), None);
+    assert_eq!(writer.messages_written(), 105);
+    for _ in 0..40 {
+        read(b"dense");
+    }
+    for len in 0..=64 {
+        let payload: Vec<u8> = (0..len).collect();
+        read(&payload);
+    }
+
+    // Something else is unpublished, or not whole.
+    writer.append_payload(b"first");
+    assert_eq!(writer.send_short(b"x"), None);
+    writer.rollback();
+    assert_eq!(writer.send_short(b"second"), taken);
+    if taken.is_none() {
+        send(&mut writer, "second");
+    }
+    writer.append_frame(&Frame::from("begun"), true);
+    assert_eq!(writer.send_short(b"x"), None);
+    writer.rollback();
+    read(b"second");
+    assert!(reader.read_message().is_none());
+
+    // There is no credit.
+    while writer.has_credit() {
+        send(&mut writer, "full");
+    }
+    assert_eq!(writer.send_short(b"x"), None);
+}
+
 #[test]
 fn each_end_changes_what_it_allows() {
     let fill = |w: &mut Writer| {

@@ -28,9 +28,9 @@ pub(crate) struct Writer {
     tuning: Tuning,
     /// Where appending goes on.
     at: Position,
-    /// Where it goes on after a rollback: the position of the last publish, in numbers, which are
-    /// kept for every message (a copy of all of [`Position`] would wait for what was just stored).
-    mark: Mark,
+    /// What was appended since the last publish, where appending goes on after a rollback. Not where that was, which would
+    /// have to be written for every message that is appended and published at once.
+    since: Since,
     /// And in the list, from when appending left the node that it had then.
     left: Option<Place>,
     /// Messages and octets that may be published before looking at the reader's counts again.
@@ -40,8 +40,8 @@ pub(crate) struct Writer {
     next_block: usize,
     dense: bool,
     awake_run: u32,
-    /// The last published position. Before `mark.stream` if octets behind a boundary were held back.
-    published: u64,
+    /// Octets behind a message boundary that the last publish held back.
+    held: u64,
 }
 
 struct Position {
@@ -67,10 +67,11 @@ struct Place {
     open: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Mark {
-    stream: u64,
+#[derive(Default)]
+struct Since {
+    octets: u64,
     messages: u64,
+    /// The last publish was in the middle of a message.
     in_message: bool,
 }
 
@@ -104,16 +105,12 @@ impl Writer {
             shared,
             tuning,
             at,
-            mark: Mark {
-                stream: 0,
-                messages: 0,
-                in_message: false,
-            },
+            since: Since::default(),
             left: None,
             next_block: tuning.first_block,
             dense: false,
             awake_run: 0,
-            published: 0,
+            held: 0,
         }
     }
 
@@ -155,15 +152,27 @@ impl Writer {
     #[inline]
     fn complete(&self) -> u64 {
         if self.at.in_message {
-            self.published
+            self.published()
         } else {
             self.at.stream
         }
     }
 
+    /// Where the last publish was.
+    #[inline]
+    fn marked(&self) -> u64 {
+        self.at.stream - self.since.octets
+    }
+
+    /// The last published position.
+    #[inline]
+    fn published(&self) -> u64 {
+        self.marked() - self.held
+    }
+
     /// How many whole messages may be published now (a lower bound, without a fresh look).
     pub(crate) fn message_credit(&self) -> u64 {
-        if self.mark.stream >= self.credit_bytes {
+        if self.marked() >= self.credit_bytes {
             return 0;
         }
         self.credit_messages.saturating_sub(self.at.messages)
@@ -171,7 +180,7 @@ impl Writer {
 
     /// How many octets may be published now (a lower bound, without a fresh look); one message may be longer.
     pub(crate) fn octet_credit(&self) -> u64 {
-        self.credit_bytes.saturating_sub(self.mark.stream)
+        self.credit_bytes.saturating_sub(self.marked())
     }
 
     #[cold]
@@ -264,7 +273,7 @@ impl Writer {
     /// Octets published and not yet acknowledged.
     pub(crate) fn queued_octets(&self) -> u64 {
         let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
-        self.published.saturating_sub(acked)
+        self.published().saturating_sub(acked)
     }
 
     /// Appends a whole message, unpublished.
@@ -316,6 +325,7 @@ impl Writer {
             && self.at.place.capacity - self.at.place.offset >= 2 + SHORT
         {
             self.put_short(len as u8, payload);
+            self.since.octets += 2 + len as u64;
             self.finish_frame(false);
             return;
         }
@@ -380,7 +390,7 @@ impl Writer {
     pub(crate) fn append_wire(&mut self, wire: &[u8], messages: u64, in_message: bool) {
         self.reserve(wire.len());
         self.put(wire);
-        self.at.messages += messages;
+        self.count(messages);
         self.at.in_message = in_message;
     }
 
@@ -389,7 +399,7 @@ impl Writer {
         self.reserve(head.len() + rest.len());
         self.put(head);
         self.put(rest);
-        self.at.messages += messages;
+        self.count(messages);
         self.at.in_message = false;
     }
 
@@ -398,7 +408,7 @@ impl Writer {
     pub(crate) fn append_shared(&mut self, wire: Bytes, messages: u64, in_message: bool) {
         let len = wire.len();
         self.link(Data::Shared(wire), len);
-        self.at.messages += messages;
+        self.count(messages);
         self.at.in_message = in_message;
     }
 
@@ -425,18 +435,23 @@ impl Writer {
     #[inline]
     pub(crate) fn publish_to(&mut self, stream: u64) -> bool {
         debug_assert!(
-            self.published <= stream && stream <= self.at.stream,
+            self.published() <= stream && stream <= self.at.stream,
             "published what is not appended, or less than before"
         );
-        self.mark.stream = self.at.stream;
-        self.mark.in_message = self.at.in_message;
-        self.mark.messages = self.at.messages;
-        self.left = None;
-        self.published = stream;
-        let line = &self.shared.writer;
-        line.published_bytes.store(stream, Ordering::Release);
-        line.published_messages
-            .store(self.at.messages, Ordering::Release);
+        self.since.octets = 0;
+        self.since.messages = 0;
+        // To look costs less than to write where it is the same for all messages but a few.
+        if self.since.in_message != self.at.in_message {
+            self.since.in_message = self.at.in_message;
+        }
+        if self.left.is_some() {
+            self.left = None;
+        }
+        let held = self.at.stream - stream;
+        if self.held != held {
+            self.held = held;
+        }
+        self.tell(stream);
         let sleep = &self.shared.sleep;
         if self.dense {
             barrier::light();
@@ -454,6 +469,52 @@ impl Writer {
             }
         }
         false
+    }
+
+    /// Publishes up to a stream position.
+    #[inline(always)]
+    fn tell(&self, stream: u64) {
+        let line = &self.shared.writer;
+        line.published_bytes.store(stream, Ordering::Release);
+        line.published_messages
+            .store(self.at.messages, Ordering::Release);
+    }
+
+    /// Appends a whole message of one frame with this payload and publishes it, in the case that most messages of a
+    /// stream are: it is short, and there are room and credit for it. `None` if it is not so; nothing has been done
+    /// then. Otherwise whether the reader seems to be asleep, and [`Writer::wake`] is to be called.
+    ///
+    /// It writes as little as possible: where another processor has the line that a message goes to, all that is written
+    /// waits behind it, and a processor holds only so many writes. So there is no call in it, before which registers
+    /// would be saved.
+    #[inline(always)]
+    pub(crate) fn send_short(&mut self, payload: &[u8]) -> Option<bool> {
+        let at = &self.at;
+        let is_plain = payload.len() <= SHORT
+            && self.dense
+            && barrier::is_free()
+            && at.place.open
+            && at.place.capacity - at.place.offset >= 2 + SHORT
+            && !at.in_message
+            && self.since.octets == 0
+            && self.held == 0
+            && at.messages < self.credit_messages
+            && at.stream < self.credit_bytes;
+        if !is_plain {
+            return None;
+        }
+        debug_assert!(self.left.is_none() && !self.since.in_message);
+        self.put_short(payload.len() as u8, payload);
+        self.at.messages += 1;
+        self.tell(self.at.stream);
+        barrier::free();
+        Some(self.shared.sleep.reader_asleep.load(Ordering::Relaxed))
+    }
+
+    /// After [`Writer::send_short`]. As [`Writer::publish`] says it: whether the reader was asleep.
+    #[cold]
+    pub(crate) fn wake(&mut self) -> bool {
+        self.shared.sleep.reader_asleep.load(Ordering::Relaxed) && self.claim_sleeper()
     }
 
     /// The last node of the list.
@@ -507,7 +568,7 @@ impl Writer {
 
     /// Takes back everything appended since the last publish.
     pub(crate) fn rollback(&mut self) {
-        let appended = self.at.stream != self.mark.stream;
+        let appended = self.since.octets != 0;
         self.take_back();
         if appended && self.is_budgeted() {
             self.refresh_credit();
@@ -515,10 +576,12 @@ impl Writer {
     }
 
     fn take_back(&mut self) {
-        let unpublished = (self.at.stream - self.mark.stream) as usize;
-        self.at.stream = self.mark.stream;
-        self.at.messages = self.mark.messages;
-        self.at.in_message = self.mark.in_message;
+        let unpublished = self.since.octets as usize;
+        self.at.stream -= self.since.octets;
+        self.at.messages -= self.since.messages;
+        self.at.in_message = self.since.in_message;
+        self.since.octets = 0;
+        self.since.messages = 0;
         let Some(left) = self.left.take() else {
             // All of it is in the last view.
             self.at.place.offset -= unpublished;
@@ -563,21 +626,28 @@ impl Writer {
 
     /// Whether something is appended since the last publish.
     pub(crate) fn has_unpublished(&self) -> bool {
-        self.at.stream != self.mark.stream
+        self.since.octets != 0
     }
 
     /// Whether something is appended and not published.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn is_unfinished(&self) -> bool {
-        self.at.stream != self.published
+        self.at.stream != self.published()
     }
 
     #[inline(always)]
     fn finish_frame(&mut self, more: bool) {
         self.at.in_message = more;
         if !more {
-            self.at.messages += 1;
+            self.count(1);
         }
+    }
+
+    /// Messages were completed.
+    #[inline(always)]
+    fn count(&mut self, messages: u64) {
+        self.at.messages += messages;
+        self.since.messages += messages;
     }
 
     /// Makes room for `len` octets in one node.
@@ -631,10 +701,11 @@ impl Writer {
         }
         at.place.offset += len;
         at.stream += len as u64;
+        self.since.octets += len as u64;
     }
 
     /// Appends header and payload of the last frame of a message. There must be room for two octets and
-    /// [`SHORT`].
+    /// [`SHORT`]. The caller counts.
     #[inline(always)]
     fn put_short(&mut self, len: u8, payload: &[u8]) {
         let at = &mut self.at;
@@ -681,7 +752,12 @@ impl Writer {
                     part!(16 at 16);
                     part!(32 at size - 32);
                 }
-                16.. => ends!(16),
+                16.. => {
+                    part!(8 at 0);
+                    part!(8 at 8);
+                    part!(8 at size - 16);
+                    part!(8 at size - 8);
+                }
                 8.. => ends!(8),
                 4.. => ends!(4),
                 2.. => ends!(2),
@@ -731,6 +807,7 @@ impl Writer {
         let node = Node::new(0, Some(len), self.at.messages, !self.at.in_message, data);
         self.push_node(node);
         self.at.stream += len as u64;
+        self.since.octets += len as u64;
     }
 
     fn push_node(&mut self, node: Node) {
@@ -751,7 +828,7 @@ impl Writer {
     fn leave(&mut self) {
         if self.left.is_none() {
             // What was appended since then is in the open view.
-            let unpublished = (self.at.stream - self.mark.stream) as usize;
+            let unpublished = self.since.octets as usize;
             let place = self.at.place;
             self.left = Some(Place {
                 offset: place.offset - unpublished,

@@ -85,7 +85,7 @@ impl Rotation {
 
     /// Ends the current member's turn; the next one is current. Nothing happens if nobody is
     /// active.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn advance(&mut self) {
         if let Some(current) = self.current.get() {
             let next = self.links[current.index as usize].next;

@@ -50,6 +50,20 @@ impl Balanced {
         message: impl IntoMessage,
         deadline: &Deadline,
     ) -> Result<(), SendError> {
+        if let Some(payload) = message.as_payload() {
+            if !self.has_rest() && self.out.send_short(payload) {
+                return Ok(());
+            }
+        }
+        self.send_otherwise(message, deadline)
+    }
+
+    #[inline(never)]
+    fn send_otherwise(
+        &mut self,
+        message: impl IntoMessage,
+        deadline: &Deadline,
+    ) -> Result<(), SendError> {
         if !self.has_rest() {
             if let Some(payload) = message.as_payload() {
                 if self.out.try_send_payload(payload, deadline).is_some() {

@@ -7,7 +7,7 @@
 //! `SeqCst` fence. In a model check both are fences too: loom then explores the symmetric protocol.
 
 #[cfg(not(loom))]
-pub(crate) use real::{heavy, light};
+pub(crate) use real::{free, heavy, is_free, light};
 
 #[cfg(loom)]
 pub(crate) fn heavy() {
@@ -17,6 +17,16 @@ pub(crate) fn heavy() {
 #[cfg(loom)]
 pub(crate) fn light() {
     loom::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+}
+
+#[cfg(loom)]
+pub(crate) fn is_free() -> bool {
+    true
+}
+
+#[cfg(loom)]
+pub(crate) fn free() {
+    light();
 }
 
 #[cfg(not(loom))]
@@ -44,6 +54,19 @@ mod real {
                 support();
             }
         }
+    }
+
+    /// Whether the frequent side costs nothing: [`free`] will do for it.
+    #[inline(always)]
+    pub(crate) fn is_free() -> bool {
+        SUPPORT.load(Ordering::Relaxed) == MEMBARRIER
+    }
+
+    /// As [`light`], after [`is_free`] has said so: what is settled stays so.
+    #[inline(always)]
+    pub(crate) fn free() {
+        debug_assert!(is_free());
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// The rare side. Costs 0.2 µs when no other thread of the process runs, about 9 µs when one is
