@@ -1,12 +1,18 @@
 //! What brokers and servers take of memory, counted by the allocator of this process.
 
-use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context as TaskContext, Wake, Waker};
+use std::time::{Duration, Instant};
 
-use sinew::{Frame, Message};
-use sinew_patterns::common::{Engine, Ext, Limits, PeerId, Port, Status, Transmit};
+use sinew::{Context, Frame, Message, Router, RoutingId};
+use sinew_patterns::common::{
+    CallOptions, Engine, Ext, ExtError, Limits, MsgId, Op, PeerId, Port, Random, RetryPolicy,
+    Status, Transmit,
+};
 use sinew_patterns::mdp::{BrokerConfig, BrokerEngine, ServicePolicy};
-use sinew_patterns::rpc::{ServerConfig, ServerEngine};
+use sinew_patterns::rpc::{Client, ClientConfig, Dialect, ServerConfig, ServerEngine};
 
 #[path = "../../tests/hostile/heap.rs"]
 mod heap;
@@ -110,6 +116,67 @@ fn a_full_queue_takes_no_more() {
     assert_eq!(sent[0].to, Some(PeerId::from("quick")));
 }
 
+/// SUB-05: whatever a frame announces, to decode it takes no more memory than the longest header has octets.
+#[test]
+fn a_header_takes_no_more_than_it_may_have() {
+    const CASES: usize = 1_000_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = |count: usize, long: usize| {
+        let mut frame = b"\xaa\xae\x01".to_vec();
+        frame.extend((count as u32).to_be_bytes());
+        for name in 0..count {
+            let name = format!("{name:0long$}");
+            frame.push(name.len() as u8);
+            frame.extend(name.bytes());
+            frame.extend([0; 4]);
+        }
+        frame
+    };
+    let mut ext = Ext::default();
+    ext.id = Some(MsgId([3; 16]));
+    ext.key = Some(b"order".into());
+    ext.reason = Some("why".into());
+    ext.other = (0..20)
+        .map(|name| (name.to_string().into(), b"own".into()))
+        .collect();
+    let honest = [ext.encode().unwrap().to_vec(), names(Ext::MAX_OWN, 80)];
+    // As many names as fit, and a number of them that is not to be believed.
+    let mut many = names(900, 3);
+    assert!(many.len() < Ext::MAX);
+    assert!(matches!(Ext::decode(&many), Err(ExtError::TooMany(_))));
+    many[3..7].fill(0xff);
+    let mut random = Random::new(5);
+    let (mut read, mut most) = (0, 0);
+    for case in 0..CASES {
+        let mut frame = match case % 3 {
+            2 => many.clone(),
+            honest_one => honest[honest_one].clone(),
+        };
+        for _ in 0..random.below(4) {
+            let at = random.below(frame.len() as u64) as usize;
+            match random.below(3) {
+                0 => frame.truncate(at.max(7)),
+                1 => frame[at] ^= 1 << random.below(8),
+                _ => frame.insert(at, random.next_u64() as u8),
+            }
+        }
+        let decode = || Ext::decode(&frame).map(|ext| ext.is_some());
+        let (mut peak, decoded) = heap::peak_of(decode);
+        // Other threads of this process may have taken it; then they have not the next time.
+        for _ in 0..5 {
+            if peak > Ext::MAX {
+                peak = peak.min(heap::peak_of(decode).0);
+            }
+        }
+        read += usize::from(decoded == Ok(true));
+        most = most.max(peak);
+    }
+    assert!(most <= Ext::MAX, "{most} octets for one header");
+    // It looked at both.
+    assert!(read > CASES / 10 && read < CASES, "{read}");
+    assert!(most > Ext::MAX / 4, "{most}");
+}
+
 /// RPC-07: a server whose handlers do not come back declines what is too much, each with when to come back, and takes
 /// no more memory however much that is.
 #[test]
@@ -162,4 +229,107 @@ fn a_server_that_is_asked_too_much_takes_no_more() {
         "{peak} at once, {grown} for good"
     );
     assert_eq!(server.counters().rejected, 40_000 - 104);
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// Descriptors of this process, where they are listed.
+fn descriptors() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/fd").ok()?.count())
+}
+
+/// RPC-11: ten thousand calls whose requests a server has, and that are dropped then, leave neither memory nor
+/// descriptors, and their tasks are not woken by replies that come all the same.
+#[test]
+fn calls_that_are_dropped_leave_nothing() {
+    const CALLS: usize = 10_000;
+    /// Reached only if something hangs.
+    const LONG: Duration = Duration::from_secs(60);
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let context = Context::default();
+    let mut server = Router::builder().context(&context).build().unwrap();
+    let at = server.bind("tcp://127.0.0.1:*").unwrap();
+    let config = ClientConfig {
+        dialect: Dialect::Ext,
+        calls: CALLS + 1,
+        in_flight: CALLS + 1,
+        retry: RetryPolicy {
+            attempt_timeout: LONG,
+            ..RetryPolicy::default()
+        },
+        ..ClientConfig::default()
+    };
+    let client = Client::connect(&context, &[at], config).unwrap();
+    let options = CallOptions {
+        deadline: LONG,
+        ..CallOptions::default()
+    };
+    // The next request, and how many were cancelled before it.
+    let takes = |server: &mut Router| -> (RoutingId, Message, usize) {
+        let mut cancelled = 0;
+        loop {
+            let (peer, message) = server.recv_from_timeout(LONG).unwrap();
+            match Ext::decode(&message.frames()[2]).unwrap().unwrap().op {
+                Op::Cancel => cancelled += 1,
+                _ => return (peer, message, cancelled),
+            }
+        }
+    };
+    let (mut live, mut open) = (Vec::new(), Vec::new());
+    for round in 0..6 {
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut task = TaskContext::from_waker(&waker);
+        let mut calls: Vec<_> = (0..CALLS)
+            .map(|_| Box::pin(client.call_async("x", &options)))
+            .collect();
+        for call in &mut calls {
+            assert!(call.as_mut().poll(&mut task).is_pending());
+        }
+        let requests: Vec<_> = (0..CALLS).map(|_| takes(&mut server)).collect();
+        drop(calls);
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "nothing has happened");
+        // What is cancelled is answered all the same; then somebody asks whose reply is behind all those.
+        for (peer, request, cancelled) in requests {
+            assert_eq!(cancelled, 0);
+            server.send_to(&peer, request).unwrap();
+        }
+        let last = std::thread::scope(|scope| {
+            let last = scope.spawn(|| client.call("last", &options));
+            let (peer, request, cancelled) = takes(&mut server);
+            // For want of room some may not have been sent.
+            assert!((1..=CALLS).contains(&cancelled));
+            server.send_to(&peer, request).unwrap();
+            last.join().unwrap()
+        });
+        assert_eq!(last, Ok("last".into()));
+        assert_eq!(woken.0.load(Ordering::SeqCst), 0, "a stray wake-up");
+        drop(waker);
+        assert_eq!(Arc::strong_count(&woken), 1, "somebody would still wake it");
+        let counters = client.counters();
+        // Those whose reply was there before it was known that nobody waits for it, and those of "last".
+        let ended = counters.replies as usize + counters.failures as usize;
+        assert_eq!(ended, (CALLS + 1) * (round + 1), "{counters:?}");
+        assert_eq!(counters.stale_replies, counters.failures, "{counters:?}");
+        assert!(counters.failures > 0, "{counters:?}");
+        live.push(heap::live());
+        open.push(descriptors());
+    }
+    // Tables and queues keep what they once had for the next time, at their first turns; what is lost with each call is
+    // lost in each turn.
+    let grown = live.windows(2).map(|two| two[1].saturating_sub(two[0]));
+    let least = grown.min().unwrap();
+    assert!(
+        least < CALLS / 4,
+        "{least} octets more after {CALLS} calls: {live:?}"
+    );
+    assert!(open.iter().all(|count| *count == open[0]), "{open:?}");
 }
