@@ -257,6 +257,8 @@ fn a_gate_for_ten_seconds() {
     const SERVICE: Duration = Duration::from_millis(10);
     const PATIENCE: Duration = Duration::from_millis(200);
     const REFUSAL: Duration = Duration::from_millis(5);
+    // The clients never sleep, and take the processors that the gate needs: beside other work 20 to 28 ms were seen.
+    const REFUSAL_SLACK: u32 = 10;
     const CLIENTS: usize = 2;
     const SPAN: Duration = Duration::from_secs(10);
     let capacity = INSIDE * (SPAN.as_millis() / SERVICE.as_millis()) as usize;
@@ -351,7 +353,7 @@ fn a_gate_for_ten_seconds() {
     assert!(done.len() >= capacity / SLACK as usize, "{}", done.len());
     let (done, full) = (within(&done), within(&full));
     assert!(
-        done <= PATIENCE * SLACK && full <= REFUSAL * SLACK,
+        done <= PATIENCE * SLACK && full <= REFUSAL * REFUSAL_SLACK,
         "{done:?} {full:?}"
     );
 }
