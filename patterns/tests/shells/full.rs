@@ -24,6 +24,35 @@ fn bounds() -> [Limits; 2] {
     ]
 }
 
+/// Waits until it is so.
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + LONG.deadline;
+    while !is_so() {
+        assert!(Instant::now() < end, "never: {what}");
+        thread::yield_now();
+    }
+}
+
+/// A server with one handler, which holds every request until what is returned beside it is dropped; and where it tells that
+/// it has one.
+fn held(queue: Limits) -> (Serving, mpsc::Sender<()>, mpsc::Receiver<()>) {
+    let config = ServerConfig {
+        concurrency: 1,
+        queue,
+        ..ServerConfig::default()
+    };
+    let (begun, begins) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let serving = serve("tcp://127.0.0.1:*", config, move |request| {
+        // Whoever waits for the first of them may be done.
+        let _ = begun.send(());
+        let _ = gate.lock().unwrap().recv();
+        Ok(request.take_body())
+    });
+    (serving, go_on, begins)
+}
+
 /// SUB-06: nobody is declined, however much more is asked than there is room for, and the queue keeps its bounds.
 #[test]
 fn a_full_server_lets_its_clients_wait() {
@@ -82,35 +111,21 @@ fn a_full_server_lets_its_clients_wait() {
 #[test]
 fn a_full_server_notices_who_is_gone() {
     for queue in bounds() {
-        let config = ServerConfig {
-            concurrency: 1,
-            queue,
-            ..ServerConfig::default()
-        };
-        let (begun, begins) = mpsc::channel();
-        let (go_on, gate) = mpsc::channel::<()>();
-        let gate = Mutex::new(gate);
-        let serving = serve("tcp://127.0.0.1:*", config, move |request| {
-            begun.send(()).unwrap();
-            // Until this is dropped.
-            let _ = gate.lock().unwrap().recv();
-            Ok(request.take_body())
-        });
+        let (serving, go_on, begins) = held(queue);
+        let counters = || serving.handle.counters();
         let mut gone = Dealer::builder().connect(&serving.at).unwrap();
         for _ in 0..10 {
             gone.send(Message::multipart(["", "x"])).unwrap();
         }
         begins.recv_timeout(LONG.deadline).unwrap();
-        while serving.handle.counters().waited == 0 {
-            thread::yield_now();
-        }
+        until("one waits", || counters().waited > 0);
         // One is carried out, two are in the queue, and one is in front of it.
-        assert_eq!(serving.handle.counters().requests, 4);
+        assert_eq!(counters().requests, 4);
         gone.close();
         // All that it had sent is read and given up, but for what is carried out.
-        while serving.handle.load().0 > 0 || serving.handle.counters().cancelled < 10 {
-            thread::yield_now();
-        }
+        until("all are given up", || {
+            serving.handle.load().0 == 0 && counters().cancelled == 10
+        });
         drop(go_on);
         let client = Client::connect(
             &Context::default(),
@@ -118,8 +133,38 @@ fn a_full_server_notices_who_is_gone() {
             ext(),
         );
         assert_eq!(client.unwrap().call("x", &LONG).unwrap(), "x".into());
+        assert_eq!((counters().started, counters().rejected), (2, 0));
+        serving.drain();
+    }
+}
+
+/// What waits for room and is late makes room for the next to wait, though no handler is done.
+#[test]
+fn a_full_server_reads_on_when_what_waited_is_late() {
+    const LATE: u64 = 10;
+    for queue in bounds() {
+        let (serving, go_on, begins) = held(queue);
+        let mut client = Dealer::builder().connect(&serving.at).unwrap();
+        for _ in 0..3 {
+            client.send(Message::multipart(["", "x"])).unwrap();
+        }
+        begins.recv_timeout(LONG.deadline).unwrap();
+        let mut ext = Ext::default();
+        ext.deadline = Some(Duration::from_millis(20));
+        let ext = ext.encode().unwrap();
+        for _ in 0..LATE {
+            let request = [Frame::default(), ext.clone(), "x".into()];
+            client.send(Message::multipart(request)).unwrap();
+        }
+        for _ in 0..LATE {
+            let answer = client.recv_timeout(LONG.deadline).unwrap();
+            let ext = Ext::decode(&answer.frames()[1]).unwrap().unwrap();
+            assert_eq!(ext.status, Some(Status::Expired));
+        }
         let counters = serving.handle.counters();
-        assert_eq!((counters.started, counters.rejected), (2, 0));
+        assert_eq!((counters.waited, counters.expired), (LATE, LATE));
+        assert_eq!((counters.started, counters.rejected), (1, 0));
+        drop(go_on);
         serving.drain();
     }
 }
@@ -149,9 +194,7 @@ fn a_full_gate_lets_all_of_them_wait() {
                     drop(permit);
                 });
             }
-            while gate.outside() < 14 {
-                thread::yield_now();
-            }
+            until("all are there", || gate.outside() == 14);
             assert_eq!(gate.load(), (2, 2, 2 * (1 + FRAME_COST)));
             drop(held);
         });
