@@ -50,6 +50,22 @@ fn every_example_prints_what_its_readme_says() {
     Example::check_all(root(), &root().join("docs/examples.md"), &longer);
 }
 
+/// What an example cannot do it says as text, and not as a type with its fields.
+#[test]
+fn errors_that_end_an_example_are_text() {
+    for endpoint in [
+        "nowhere",
+        "tcp://127.0.0.1:no-port",
+        "ipc:///no/such/directory/x",
+    ] {
+        let (code, said) = examples::misused("chat_room", &["server", endpoint]);
+        assert_eq!(code, Some(1), "{endpoint}: {said}");
+        let line = said.strip_prefix("Error: ").unwrap_or_default();
+        let plain = line.contains(endpoint) && !line.contains('{');
+        assert!(plain, "{endpoint}: {said}");
+    }
+}
+
 /// The pictures of the index page are those of the READMEs, and none is missing.
 #[test]
 fn every_example_has_its_picture_on_the_index_page() {

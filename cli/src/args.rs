@@ -270,7 +270,7 @@ pub(crate) struct BrokerArgs {
     #[arg(long, value_name = "PATH")]
     pub(crate) ready_file: Option<PathBuf>,
     /// Send heartbeats to workers, and expect theirs, this often.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2500ms")]
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "2500ms")]
     pub(crate) heartbeat: Duration,
     /// So many heartbeats of a worker may be missing.
     #[arg(long, value_parser = one_or_more::<u32>, value_name = "N", default_value_t = 3)]
@@ -288,9 +288,9 @@ pub(crate) struct BrokerArgs {
     #[arg(long, value_enum, default_value_t = WhenFull::Reject)]
     pub(crate) on_full: WhenFull,
     /// How long a request waits for a worker at most.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "60s")]
+    #[arg(long, value_name = "TIME", value_parser = some_time, default_value = "60s")]
     pub(crate) ttl: Duration,
-    /// The same while its service has no worker at all.
+    /// The same while its service has no worker at all. With 0 it is declined at once.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
     pub(crate) unregistered_ttl: Duration,
     /// To how many workers a request is given, one after the other, if they are lost with it.
@@ -480,6 +480,15 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .map_err(|_| format!("`{text}` is out of range, expected a time such as 500ms or 2s"))
 }
 
+/// A time without which nothing would be done.
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    match time.is_zero() {
+        true => Err(format!("`{text}` is no time, expected more than 0")),
+        false => Ok(time),
+    }
+}
+
 /// A number of what nothing works without.
 fn one_or_more<N: std::str::FromStr + Default + PartialEq>(text: &str) -> Result<N, String> {
     let number = text.parse::<N>().ok();
@@ -496,6 +505,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn no_time_is_refused_where_it_makes_no_sense() {
+        assert_eq!(some_time("1us"), Ok(Duration::from_micros(1)));
+        for wrong in ["0", "0s", "1e-12s", "-1s", "x"] {
+            assert!(some_time(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

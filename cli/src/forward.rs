@@ -32,30 +32,23 @@ pub(crate) fn run(args: &ProxyArgs, reporter: &Reporter) -> Result<(), Failure> 
             let mut back = build($back_builder, &args.tuning)?;
             let prepare: fn(&mut sinew::$front, &ProxyArgs) -> Result<(), Failure> = $prepare;
             prepare(&mut front, args)?;
+            let mut bound = Bound::default();
             for endpoint in &args.front_bind {
-                tell(
-                    reporter,
-                    "front",
-                    endpoint,
-                    &front.bind(endpoint).map_err(Failure::new)?,
-                );
+                let real = front.bind(endpoint).map_err(Failure::new)?;
+                bound.note("front", endpoint, real);
             }
             for endpoint in &args.front_connect {
                 front.connect(endpoint).map_err(Failure::new)?;
             }
             for endpoint in &args.back_bind {
-                tell(
-                    reporter,
-                    "back",
-                    endpoint,
-                    &back.bind(endpoint).map_err(Failure::new)?,
-                );
+                let real = back.bind(endpoint).map_err(Failure::new)?;
+                bound.note("back", endpoint, real);
             }
             for endpoint in &args.back_connect {
                 back.connect(endpoint).map_err(Failure::new)?;
             }
             let proxy = Proxy::new(front, back).wait_for_full_peers(args.wait_for_full_peers);
-            serve(proxy, args, reporter)
+            serve(proxy, bound, args, reporter)
         }};
     }
     match args.pair {
@@ -149,28 +142,36 @@ fn name(pair: &ProxyPair) -> String {
     value.map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// Tells where a wildcard was bound.
-fn tell(reporter: &Reporter, what: &str, given: &str, real: &Endpoint) {
-    if given != real.to_string() {
-        let value = serde_json::json!({ "bound": real.to_string(), "side": what });
-        reporter.note(&value, || format!("{what} bound to {real}"));
+/// Where wildcards were bound: which side, and what they are in truth.
+#[derive(Default)]
+struct Bound(Vec<(&'static str, Endpoint)>);
+
+impl Bound {
+    fn note(&mut self, what: &'static str, given: &str, real: Endpoint) {
+        if given != real.to_string() {
+            self.0.push((what, real));
+        }
+    }
+
+    fn tell(&self, reporter: &Reporter) {
+        for (what, real) in &self.0 {
+            let value = serde_json::json!({ "bound": real.to_string(), "side": what });
+            reporter.note(&value, || format!("{what} bound to {real}"));
+        }
     }
 }
 
 /// Forwards until it is told to stop, and closes everything.
 fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
     mut proxy: Proxy<F, B>,
+    mut bound: Bound,
     args: &ProxyArgs,
     reporter: &Reporter,
 ) -> Result<(), Failure> {
     if let Some(endpoint) = &args.capture_bind {
         let mut capture: Pub = build(Pub::builder(), &args.tuning)?;
-        tell(
-            reporter,
-            "capture",
-            endpoint,
-            &capture.bind(endpoint).map_err(Failure::new)?,
-        );
+        let real = capture.bind(endpoint).map_err(Failure::new)?;
+        bound.note("capture", endpoint, real);
         proxy = proxy.capture(capture);
     }
     if let Some(endpoint) = &args.capture_connect {
@@ -180,12 +181,8 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
     }
     if let Some(endpoint) = &args.control_bind {
         let mut control: Rep = build(Rep::builder(), &args.tuning)?;
-        tell(
-            reporter,
-            "control",
-            endpoint,
-            &control.bind(endpoint).map_err(Failure::new)?,
-        );
+        let real = control.bind(endpoint).map_err(Failure::new)?;
+        bound.note("control", endpoint, real);
         proxy = proxy.control(control);
     }
     let handle = proxy.handle();
@@ -199,6 +196,8 @@ fn serve<F: ProxySocket + 'static, B: ProxySocket + 'static>(
         }
     })
     .map_err(Failure::new)?;
+    // All is in place, signals too, when somebody reads that.
+    bound.tell(reporter);
     let told = args.statistics.map(|every| {
         let (end, ended) = channel::<()>();
         let (handle, reporter) = (handle.clone(), reporter.aside());

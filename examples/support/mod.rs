@@ -10,7 +10,28 @@ use std::time::Duration;
 
 use pico_args::Arguments;
 
-pub(crate) type Result<T = ()> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+pub(crate) type Result<T = ()> = std::result::Result<T, Problem>;
+
+/// Any error. `main` shows an error as `Debug` does, and whoever looks at an example reads text rather than names of types.
+pub(crate) struct Problem(Box<dyn Error + Send + Sync>);
+
+impl<E: Into<Box<dyn Error + Send + Sync>>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Problem(error.into())
+    }
+}
+
+impl Debug for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(self, f)
+    }
+}
+
+impl Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
 
 /// Nothing here takes so long, unless something is broken.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -38,7 +59,7 @@ impl Options {
         T::Err: Display,
     {
         let given = self.0.opt_value_from_str(name);
-        let given = given.map_err(|error| Misuse(format!("{name}: {error}; see --help")))?;
+        let given = given.map_err(|error| format!("{name}: {error}; see --help"))?;
         Ok(given.unwrap_or(default))
     }
 
@@ -50,7 +71,7 @@ impl Options {
     {
         let count = self.value(name, default)?;
         if count == T::default() {
-            return Err(Misuse(format!("{name} 0: expected 1 or more; see --help")).into());
+            return Err(format!("{name} 0: expected 1 or more; see --help").into());
         }
         Ok(count)
     }
@@ -61,7 +82,7 @@ impl Options {
         for word in self.0.finish() {
             let word = word.into_string().map_err(|word| format!("{word:?}"))?;
             if word.starts_with('-') {
-                return Err(Misuse(format!("there is no option {word}; see --help")).into());
+                return Err(format!("there is no option {word}; see --help").into());
             }
             words.push(word);
         }
@@ -72,7 +93,7 @@ impl Options {
     pub(crate) fn end(self) -> Result {
         match self.words()?.0.first() {
             None => Ok(()),
-            Some(word) => Err(Misuse(format!("what is {word}? see --help")).into()),
+            Some(word) => Err(format!("what is {word}? see --help").into()),
         }
     }
 }
@@ -84,23 +105,6 @@ impl Words {
         self.0.iter().map(String::as_str).collect()
     }
 }
-
-/// What is wrong with the command line, for whoever wrote it: `main` shows an error as `Debug` does.
-struct Misuse(String);
-
-impl Debug for Misuse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Display for Misuse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl Error for Misuse {}
 
 /// What was given makes no sense.
 pub(crate) fn misused(usage: &str) -> ! {

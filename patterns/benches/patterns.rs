@@ -19,6 +19,10 @@
 //! Majordomo goes over two connections and back, through a broker. 7/MDP has no names for requests, so there each of 64
 //! calls has a connection of its own, on both sides of the broker; what that costs by itself tells the row of bare
 //! sockets with a connection per call. With the extension header client and worker have one connection each.
+//!
+//! A *hop* is what a broker costs on the way of one message, without client and worker of this crate: a bare DEALER asks, and
+//! a bare DEALER answers, in the words of 7/MDP and one at a time. Half of what the round trip takes longer than one
+//! from DEALER to ROUTER is one hop: two connections in place of one, another thread to be woken, and the broker's work.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -96,6 +100,10 @@ fn main() {
                 1e6 / alone
             );
         }
+        if "hop".contains(&only) {
+            let (bare, through) = (bare(1, plan.turn), through_a_broker(1, plan.turn));
+            println!("a hop: {:.1} µs", hop(bare, through));
+        }
         if "flow credit".contains(&only) {
             let streams: [(&str, Run); 2] = [("bare", bare_stream), ("credit", credit)];
             for size in STREAMED {
@@ -113,7 +121,9 @@ fn main() {
     let mut figures = BTreeMap::<(usize, usize), Vec<f64>>::new();
     let mut costs = BTreeMap::<usize, Vec<f64>>::new();
     let mut streams = BTreeMap::<(usize, usize), Vec<f64>>::new();
+    let mut through = Vec::new();
     for _ in 0..plan.rounds {
+        through.push(through_a_broker(1, plan.turn));
         for (row, (_, run)) in rows.iter().enumerate() {
             for depth in [1, 64] {
                 let (begin, before) = (Instant::now(), processor_time());
@@ -154,6 +164,14 @@ fn main() {
             costs[row] / costs[0],
         );
     }
+    let through = median(&mut through);
+    let _ = writeln!(
+        table,
+        "\nThe broker of `mdp` between bare DEALERs: {through:.0}/s one at a time, {:.1} µs for the round trip, \
+         {:.1} µs for a hop.",
+        1e6 / through,
+        hop(bare.0, through)
+    );
     table += "\n| one way | body | messages | to bare |\n| --- | --- | --- | --- |\n";
     for size in STREAMED {
         let mut of = |row| median(streams.get_mut(&(size, row)).expect("it was run"));
@@ -399,6 +417,47 @@ fn majordomo(depth: usize, turn: Duration, ext: bool) -> f64 {
     handle.stop();
     thread.join().expect("it does not panic");
     rate
+}
+
+/// Calls per second of a DEALER that asks a broker, behind which a DEALER answers.
+fn through_a_broker(_: usize, turn: Duration) -> f64 {
+    let engine = BrokerEngine::new(BrokerConfig::default());
+    let broker = Broker::bind(&Context::default(), &["tcp://127.0.0.1:*"], engine);
+    let broker = broker.expect("it binds");
+    let at = &broker.endpoints()[0];
+    let mut worker = Dealer::builder().connect(at).expect("it connects");
+    let ready: [&[u8]; 4] = [b"", b"MDPW01", b"\x01", b"echo"];
+    worker
+        .send(Message::multipart(ready))
+        .expect("there is room");
+    let beside = Beside::start(move || {
+        if let Ok(request) = worker.recv_timeout(LOOK) {
+            // A request comes back as a reply; it sends no heartbeats, so there are none.
+            let mut frames = request.into_frames();
+            frames[2] = [3].into();
+            let _ = worker.send(Message::multipart(frames));
+        }
+    });
+    let mut client = Dealer::builder().connect(at).expect("it connects");
+    let call = Message::multipart([&b""[..], b"MDPC01", b"echo", &BODY]);
+    let mut ask = || {
+        client.send(call.clone()).expect("there is room");
+        client.recv().expect("there is a reply");
+    };
+    ask();
+    let (begin, mut calls) = (Instant::now(), 0u64);
+    while begin.elapsed() < turn {
+        ask();
+        calls += 1;
+    }
+    let rate = calls as f64 / begin.elapsed().as_secs_f64();
+    beside.stop();
+    rate
+}
+
+/// Microseconds of one of the two hops, from round trips per second without a broker and with one.
+fn hop(bare: f64, through: f64) -> f64 {
+    (1e6 / through - 1e6 / bare) / 2.0
 }
 
 fn bare_stream(size: usize, turn: Duration) -> f64 {

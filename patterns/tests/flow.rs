@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sinew::{Context, Dealer, Endpoint, Message, Req, Router, SocketEvent};
+use sinew_patterns::common::OnFull;
 use sinew_patterns::flow::{
     Admission, CreditInlet, CreditReceiver, CreditSendError, CreditSender, Gate, GateConfig,
-    GatedRouter, InletEvent, Rejected, TokenBucket, TokenClient, TokenConfig, TokenMint,
-    TokenServer, Unreachable,
+    GateCounters, GatedRouter, InletEvent, Rejected, TokenBucket, TokenClient, TokenConfig,
+    TokenMint, TokenServer, Unreachable,
 };
 use sinew_patterns::RouterShell;
 
@@ -137,6 +138,21 @@ fn permits_come_back() {
 /// FLW-04 in front of a ROUTER: what is inside is bounded, and everyone is answered.
 #[test]
 fn a_gate_in_front_of_a_router() {
+    let (served, counters) = two_hundred_at_a_gate(OnFull::Reject);
+    assert_eq!(counters.full as usize, 200 - served);
+    assert!((6..200).contains(&served), "{served}");
+}
+
+/// SUB-06: nothing is read while it is full, and nobody is turned away.
+#[test]
+fn a_full_gate_in_front_of_a_router_reads_no_more() {
+    let (served, counters) = two_hundred_at_a_gate(OnFull::Wait);
+    assert_eq!((served, counters.full), (200, 0));
+    assert!(counters.waited > 0, "{counters:?}");
+}
+
+/// How many of them get in.
+fn two_hundred_at_a_gate(on_full: OnFull) -> (usize, GateCounters) {
     let mut router = Router::new();
     let endpoint = router.bind("tcp://127.0.0.1:*").unwrap();
     let mut config = GateConfig {
@@ -145,6 +161,9 @@ fn a_gate_in_front_of_a_router() {
         ..GateConfig::default()
     };
     config.queue.messages = 4;
+    config.queue.on_full = on_full;
+    // The share of a client is not waited for.
+    config.queue.per_flow = 5;
     let mut gated = GatedRouter::new(router, config, None, |_, _| Some("full".into()));
     let (answered, done) = mpsc::channel();
     let thread = thread::spawn(move || {
@@ -177,7 +196,7 @@ fn a_gate_in_front_of_a_router() {
     let full = replies.iter().filter(|reply| **reply == "full".into());
     let (full, counters) = (full.count(), gated.counters());
     assert_eq!((full + served, counters.full as usize), (200, full));
-    assert!(full > 0 && served >= 6, "{full} {served}");
+    (served, counters)
 }
 
 /// However many requests wait, each has its reply: tokens, or when to come back.

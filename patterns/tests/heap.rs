@@ -4,7 +4,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use sinew::{Frame, Message};
-use sinew_patterns::common::{Engine, Ext, Limits, PeerId, Port, Status, Transmit};
+use sinew_patterns::common::{
+    Engine, Ext, ExtError, Limits, MsgId, PeerId, Port, Random, Status, Transmit,
+};
 use sinew_patterns::mdp::{BrokerConfig, BrokerEngine, ServicePolicy};
 use sinew_patterns::rpc::{ServerConfig, ServerEngine};
 
@@ -108,6 +110,67 @@ fn a_full_queue_takes_no_more() {
     assert_eq!((counters.dispatched, counters.rejected), (1, 20_200 - 101));
     let sent = from(&mut broker, "other", call("quick", "x".into()));
     assert_eq!(sent[0].to, Some(PeerId::from("quick")));
+}
+
+/// SUB-05: whatever a frame announces, to decode it takes no more memory than the longest header has octets.
+#[test]
+fn a_header_takes_no_more_than_it_may_have() {
+    const CASES: usize = 1_000_000;
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let names = |count: usize, long: usize| {
+        let mut frame = b"\xaa\xae\x01".to_vec();
+        frame.extend((count as u32).to_be_bytes());
+        for name in 0..count {
+            let name = format!("{name:0long$}");
+            frame.push(name.len() as u8);
+            frame.extend(name.bytes());
+            frame.extend([0; 4]);
+        }
+        frame
+    };
+    let mut ext = Ext::default();
+    ext.id = Some(MsgId([3; 16]));
+    ext.key = Some(b"order".into());
+    ext.reason = Some("why".into());
+    ext.other = (0..20)
+        .map(|name| (name.to_string().into(), b"own".into()))
+        .collect();
+    let honest = [ext.encode().unwrap().to_vec(), names(Ext::MAX_OWN, 80)];
+    // As many names as fit, and a number of them that is not to be believed.
+    let mut many = names(900, 3);
+    assert!(many.len() < Ext::MAX);
+    assert!(matches!(Ext::decode(&many), Err(ExtError::TooMany(_))));
+    many[3..7].fill(0xff);
+    let mut random = Random::new(5);
+    let (mut read, mut most) = (0, 0);
+    for case in 0..CASES {
+        let mut frame = match case % 3 {
+            2 => many.clone(),
+            honest_one => honest[honest_one].clone(),
+        };
+        for _ in 0..random.below(4) {
+            let at = random.below(frame.len() as u64) as usize;
+            match random.below(3) {
+                0 => frame.truncate(at.max(7)),
+                1 => frame[at] ^= 1 << random.below(8),
+                _ => frame.insert(at, random.next_u64() as u8),
+            }
+        }
+        let decode = || Ext::decode(&frame).map(|ext| ext.is_some());
+        let (mut peak, decoded) = heap::peak_of(decode);
+        // Other threads of this process may have taken it; then they have not the next time.
+        for _ in 0..5 {
+            if peak > Ext::MAX {
+                peak = peak.min(heap::peak_of(decode).0);
+            }
+        }
+        read += usize::from(decoded == Ok(true));
+        most = most.max(peak);
+    }
+    assert!(most <= Ext::MAX, "{most} octets for one header");
+    // It looked at both.
+    assert!(read > CASES / 10 && read < CASES, "{read}");
+    assert!(most > Ext::MAX / 4, "{most}");
 }
 
 /// RPC-07: a server whose handlers do not come back declines what is too much, each with when to come back, and takes

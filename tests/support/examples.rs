@@ -155,7 +155,7 @@ pub(crate) fn example(name: &str, args: &[&str]) -> Running {
 }
 
 /// How an example ends that was given what makes no sense, and what it says on standard error.
-fn misused(name: &str, args: &[&str]) -> (Option<i32>, String) {
+pub(crate) fn misused(name: &str, args: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(directory().join(name));
     let mut child = command
         .args(args)

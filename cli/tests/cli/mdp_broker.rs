@@ -121,6 +121,13 @@ fn it_says_what_is_wrong_with_its_command_line() {
     run("mdp-broker", b"").has_code(2);
     run("mdp-broker -b nonsense", b"").has_code(2);
     run("mdp-broker -b ipc://* --no-cache --cache-age 1s", b"").has_code(2);
+    // With these it would decline all that it is asked, and send nothing but heartbeats.
+    for none in ["--ttl", "--heartbeat"] {
+        let refused = run(&format!("mdp-broker -b ipc://* {none} 0"), b"");
+        let said = "`0` is no time, expected more than 0";
+        assert!(refused.err.contains(said), "{refused:?}");
+        refused.has_code(2);
+    }
     let directory = tempfile::tempdir().unwrap();
     let nowhere = format!("ipc://{}/none/there", directory.path().display());
     run_with(&["mdp-broker", "-b", &nowhere], b"").has_code(1);

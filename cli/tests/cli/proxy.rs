@@ -65,6 +65,17 @@ fn a_forwarder_with_a_capture_ends_by_a_signal() {
     ended.has_code(130);
 }
 
+/// Who knows where it is bound may end it: it takes signals by then, and closes its sockets.
+#[test]
+fn it_takes_signals_when_it_says_where_it_is_bound() {
+    for _ in 0..20 {
+        let proxy = start("proxy pull-push --front-bind ipc://* --back-bind ipc://*");
+        proxy.endpoint();
+        proxy.signal("INT");
+        proxy.end().has_code(130);
+    }
+}
+
 #[test]
 fn other_pairs_pass_messages() {
     for (pair, from, to) in [

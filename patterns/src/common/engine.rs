@@ -21,6 +21,13 @@ pub trait Engine {
     /// have that frame any more.
     fn handle_message(&mut self, now: Instant, port: Port, from: Option<&PeerId>, message: Message);
 
+    /// Whether it has room for what may come in through a port. Where it has none, whoever drives it leaves messages in the
+    /// socket, so that senders wait, and asks again after any call. True by default. A message that is given all the same
+    /// is handled.
+    fn takes_messages(&self, _port: Port) -> bool {
+        true
+    }
+
     /// A connection was made or lost.
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent);
 

@@ -75,7 +75,7 @@ pub struct Ext<'a> {
     /// `credit`: how many octets of parts of a reply a worker may send, in a request; how many more, in a heartbeat of the
     /// broker about it.
     pub credit: Option<u32>,
-    /// Names that are not known here.
+    /// Names that are not known here, [`Ext::MAX_OWN`] at most.
     pub other: Vec<(Cow<'a, str>, Cow<'a, [u8]>)>,
 }
 
@@ -197,11 +197,18 @@ pub enum ExtError {
     /// A name of the caller's own that occurs twice; where it does so again.
     #[error("a name of the caller's own occurs twice in the extension header, at octet {0}")]
     OwnTwice(usize),
+    /// More than [`Ext::MAX_OWN`] names of the caller's own; where there is one too many.
+    #[error("more than {max} names of the caller's own in the extension header, at octet {0}", max = Ext::MAX_OWN)]
+    TooMany(usize),
 }
 
 impl<'a> Ext<'a> {
     /// The longest header, in octets; longer ones are refused when encoded and when decoded.
     pub const MAX: usize = 8 * 1024;
+
+    /// The most names of the caller's own; more are refused when encoded and when decoded. With so many what is kept of
+    /// a header takes no more memory than the longest header does.
+    pub const MAX_OWN: usize = 64;
 
     /// Whether a frame begins like a header.
     #[must_use]
@@ -249,6 +256,9 @@ impl<'a> Ext<'a> {
             let Some(index) = NAMES.iter().position(|known| *known == name) else {
                 if !own.insert(name) {
                     return Err(ExtError::OwnTwice(name_at));
+                }
+                if own.len() > Ext::MAX_OWN {
+                    return Err(ExtError::TooMany(name_at));
                 }
                 ext.other.push((Cow::Borrowed(name), Cow::Borrowed(value)));
                 continue;
@@ -326,7 +336,7 @@ impl<'a> Ext<'a> {
     ///
     /// # Errors
     /// If it is longer than [`Ext::MAX`], `priority` is above 7, `attempt` is 0, or a name in `other` is empty, longer than 255
-    /// octets, one of those known here, or there twice.
+    /// octets, one of those known here, or there twice; or there are more than [`Ext::MAX_OWN`].
     pub fn encode(&self) -> Result<Frame, ExtError> {
         let mut writer = Writer {
             octets: Vec::with_capacity(64),
@@ -403,6 +413,9 @@ impl<'a> Ext<'a> {
             }
             if !own.insert(name.as_ref()) {
                 return Err(ExtError::OwnTwice(writer.octets.len()));
+            }
+            if own.len() > Ext::MAX_OWN {
+                return Err(ExtError::TooMany(writer.octets.len()));
             }
             writer.put(name, value);
             // Before a caller's many names take memory without end.
@@ -674,6 +687,28 @@ mod tests {
         assert_eq!(named(&[""]).encode(), Err(ExtError::Name(7)));
         assert_eq!(named(&["x", "x"]).encode(), Err(ExtError::OwnTwice(13)));
         assert_eq!(named(&["id"]).encode(), Err(ExtError::Twice("id")));
+    }
+
+    #[test]
+    fn so_many_names_of_the_callers_own_and_no_more() {
+        let names = |count: usize| Ext {
+            other: (0..count)
+                .map(|name| (name.to_string().into(), b"x".into()))
+                .collect(),
+            ..Ext::default()
+        };
+        let most = names(Ext::MAX_OWN).encode().unwrap();
+        assert_eq!(
+            Ext::decode(&most).unwrap().unwrap().other.len(),
+            Ext::MAX_OWN
+        );
+        let over = names(Ext::MAX_OWN + 1).encode();
+        assert_eq!(over, Err(ExtError::TooMany(most.len())));
+        // The same from somebody who does not keep to that.
+        let mut octets = most.to_vec();
+        octets[MAGIC.len() + 3] += 1;
+        octets.extend(b"\x04more\0\0\0\0");
+        assert_eq!(Ext::decode(&octets), Err(ExtError::TooMany(most.len())));
     }
 
     /// SUB-05.

@@ -110,7 +110,8 @@ impl Headers {
     /// With a name of the caller's own, in place of an earlier value of it.
     ///
     /// # Errors
-    /// As [`with_key`](Self::with_key); or if the name is empty or longer than 255 octets, or one of the extension header's.
+    /// As [`with_key`](Self::with_key); or if the name is empty or longer than 255 octets, or one of the extension header's,
+    /// or there are more than [`Ext::MAX_OWN`] of them.
     pub fn with(
         self,
         name: impl Into<String>,

@@ -47,6 +47,18 @@ pub enum OnFull {
     /// It is refused, and given back.
     #[default]
     Reject,
+    /// It waits in front of the queue, in order, until there is room, its deadline at most. What is too large for the
+    /// empty queue, and what is more than the share of its flow (`per_flow`, for which all others would wait with it), is
+    /// refused. This bounds a queue only if whoever fills it stops meanwhile:
+    ///
+    /// - a server, and a gate in front of a ROUTER, hold one request in front of the queue and read no other until it is
+    ///   in. What else is sent stays in the queues of the connections, and then in those of the clients, whose sends wait:
+    ///   no client is declined for want of room. Meanwhile a request that waits does not hear that it is cancelled, and
+    ///   the deadline of one that was not read has not begun;
+    /// - [`Gate::enter`](crate::flow::Gate::enter) waits, with what it is about, in its own thread or task;
+    /// - a broker declines, as with `Reject`: the replies of its workers, which make the room that is waited for, come
+    ///   through the same socket as requests do, so it never stops reading.
+    Wait,
     /// The oldest items of the same flow, or else of any, make room; the dropped ones are given back. Servers and brokers
     /// decline them.
     DropOldest,
@@ -68,6 +80,8 @@ pub enum Pushed<T> {
     Refused(T),
     /// It does not fit, and nobody else is to hear of it.
     Dropped(T),
+    /// It does not fit, and is in front of the queue until there is room.
+    Waiting(Ticket),
 }
 
 /// Names an item in a [`FairQueue`].
@@ -105,6 +119,8 @@ pub struct Item<K, T> {
 pub struct FairQueue<K, T> {
     limits: Limits,
     items: BTreeMap<Ticket, Item<K, T>>,
+    /// Those in front of the queue. They count for the share of their flow, but for nothing else.
+    outside: BTreeMap<Ticket, Item<K, T>>,
     levels: [Level<K>; LEVELS],
     per_flow: BTreeMap<K, usize>,
     deadlines: BTreeSet<(Instant, Ticket)>,
@@ -166,6 +182,7 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         FairQueue {
             limits,
             items: BTreeMap::new(),
+            outside: BTreeMap::new(),
             levels: std::array::from_fn(|_| Level {
                 flows: BTreeMap::new(),
                 starts: BTreeSet::new(),
@@ -185,15 +202,22 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     /// Other bounds, for what is pushed from now on; what is in the queue stays in it.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
+        self.let_in();
     }
 
     /// Appends an item, if it fits.
     pub fn push(&mut self, item: Item<K, T>) -> Pushed<T> {
         let mut dropped = Vec::new();
+        if self.waits(&item) {
+            let ticket = Ticket(self.back);
+            self.back += 1;
+            self.wait(ticket, item);
+            return Pushed::Waiting(ticket);
+        }
         while !self.fits(&item) {
             let victim = match self.limits.on_full {
                 OnFull::DropOldest if self.could_fit(&item) => self.oldest_for(&item),
-                OnFull::DropOldest | OnFull::Reject => None,
+                OnFull::DropOldest | OnFull::Reject | OnFull::Wait => None,
                 OnFull::DropNewest => return Pushed::Dropped(item.value),
             };
             match victim.and_then(|victim| self.remove(victim)) {
@@ -219,10 +243,29 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         ticket
     }
 
+    /// Appends an item that is to be the first of its flow and priority when there is room for it, if it does not fit and
+    /// such items wait ([`OnFull::Wait`]). Otherwise it is given back.
+    pub(crate) fn wait_for_front(&mut self, item: Item<K, T>) -> Result<Ticket, Item<K, T>> {
+        if !self.waits(&item) {
+            return Err(item);
+        }
+        let ticket = Ticket(self.front);
+        self.front -= 1;
+        self.wait(ticket, item);
+        Ok(ticket)
+    }
+
     /// Whether this would be queued now, and nothing else dropped for it.
     #[must_use]
     pub fn admits(&self, item: &Item<K, T>) -> bool {
-        self.fits(item)
+        self.outside.is_empty() && self.fits(item)
+    }
+
+    /// Items in front of the queue ([`OnFull::Wait`]). They are not in it: [`len`](Self::len) and [`bytes`](Self::bytes)
+    /// do not count them, and they have no turn.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        self.outside.len()
     }
 
     /// Takes the item whose turn it is.
@@ -241,15 +284,18 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         let item = self.take(ticket)?;
         let cost = (item.bytes + ITEM_COST) as u64;
         self.levels[level_of(item.priority)].remove(&item.flow, ticket, cost);
+        self.let_in();
         Some(item)
     }
 
-    /// Takes an item out.
+    /// Takes an item out, or away from in front of the queue.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Item<K, T>> {
+        let inside = self.items.contains_key(&ticket);
         let item = self.take(ticket)?;
-        if !self.held.remove(&ticket) {
+        if inside && !self.held.remove(&ticket) {
             self.levels[level_of(item.priority)].remove(&item.flow, ticket, 0);
         }
+        self.let_in();
         Some(item)
     }
 
@@ -285,8 +331,13 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
 
     /// Takes an item out of all but its level.
     fn take(&mut self, ticket: Ticket) -> Option<Item<K, T>> {
-        let item = self.items.remove(&ticket)?;
-        self.bytes -= item.bytes;
+        let item = match self.items.remove(&ticket) {
+            Some(item) => {
+                self.bytes -= item.bytes;
+                item
+            }
+            None => self.outside.remove(&ticket)?,
+        };
         if let Some(deadline) = item.deadline {
             self.deadlines.remove(&(deadline, ticket));
         }
@@ -299,7 +350,7 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         Some(item)
     }
 
-    /// Takes an item whose deadline is over, the earliest first.
+    /// Takes an item whose deadline is over, the earliest first; also from in front of the queue.
     pub fn expire(&mut self, now: Instant) -> Option<Item<K, T>> {
         let &(deadline, ticket) = self.deadlines.first()?;
         match deadline <= now {
@@ -308,10 +359,11 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         }
     }
 
-    /// An item that is in the queue is of use until then, in place of what was said when it was pushed. False if it is not
-    /// in the queue.
+    /// An item that is in the queue, or in front of it, is of use until then, in place of what was said when it was pushed.
+    /// False if it is neither.
     pub fn set_deadline(&mut self, ticket: Ticket, deadline: Option<Instant>) -> bool {
-        let Some(item) = self.items.get_mut(&ticket) else {
+        let inside = self.items.get_mut(&ticket);
+        let Some(item) = inside.or_else(|| self.outside.get_mut(&ticket)) else {
             return false;
         };
         if let Some(before) = std::mem::replace(&mut item.deadline, deadline) {
@@ -335,7 +387,7 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
         self.remove(ticket)
     }
 
-    /// All items of one flow, in order.
+    /// All items of one flow, in order, with those in front of the queue.
     #[must_use]
     pub fn tickets_of(&self, flow: &K) -> Vec<Ticket> {
         let mut tickets: Vec<Ticket> = (self.levels.iter())
@@ -343,14 +395,16 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
             .flat_map(|flow| flow.tickets.iter().copied())
             .chain(self.held_of(flow))
             .collect();
+        let waiting = self.outside.iter().filter(|(_, item)| item.flow == *flow);
+        tickets.extend(waiting.map(|(ticket, _)| *ticket));
         tickets.sort_unstable();
         tickets
     }
 
-    /// An item.
+    /// An item, in the queue or in front of it.
     #[must_use]
     pub fn peek(&self, ticket: Ticket) -> Option<&Item<K, T>> {
-        self.items.get(&ticket)
+        (self.items.get(&ticket)).or_else(|| self.outside.get(&ticket))
     }
 
     /// The item that has been here longest; what was put back counts as before all others.
@@ -378,13 +432,43 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     }
 
     fn fits(&self, item: &Item<K, T>) -> bool {
+        self.has_share(item) && self.has_room(item)
+    }
+
+    fn has_room(&self, item: &Item<K, T>) -> bool {
+        let bytes = self.bytes.checked_add(item.bytes);
+        let bytes_fit = bytes.is_some_and(|bytes| bytes <= self.limits.bytes);
+        self.items.len() < self.limits.messages && bytes_fit
+    }
+
+    /// Whether its flow has not as many as it may have.
+    fn has_share(&self, item: &Item<K, T>) -> bool {
         let flow = self.per_flow.get(&item.flow).copied().unwrap_or(0);
-        self.items.len() < self.limits.messages
-            && flow < self.limits.per_flow
-            && self
-                .bytes
-                .checked_add(item.bytes)
-                .is_some_and(|bytes| bytes <= self.limits.bytes)
+        flow < self.limits.per_flow
+    }
+
+    /// Whether it is to wait in front of the queue. Nobody goes past those who do already.
+    fn waits(&self, item: &Item<K, T>) -> bool {
+        self.limits.on_full == OnFull::Wait
+            && !self.admits(item)
+            && self.could_fit(item)
+            && self.has_share(item)
+    }
+
+    fn wait(&mut self, ticket: Ticket, item: Item<K, T>) {
+        self.enter(ticket, &item);
+        self.outside.insert(ticket, item);
+    }
+
+    /// Those in front of the queue come in, as far as there is room.
+    fn let_in(&mut self) {
+        while let Some((ticket, item)) = self.outside.pop_first() {
+            if !self.has_room(&item) {
+                self.outside.insert(ticket, item);
+                return;
+            }
+            self.place(ticket, item);
+        }
     }
 
     /// Whether it would fit into the empty queue.
@@ -407,11 +491,20 @@ impl<K: Ord + Clone, T> FairQueue<K, T> {
     }
 
     fn insert(&mut self, ticket: Ticket, item: Item<K, T>) {
-        self.levels[level_of(item.priority)].insert(&item.flow, ticket);
+        self.enter(ticket, &item);
+        self.place(ticket, item);
+    }
+
+    /// It counts for its flow, and its deadline holds.
+    fn enter(&mut self, ticket: Ticket, item: &Item<K, T>) {
         *self.per_flow.entry(item.flow.clone()).or_default() += 1;
         if let Some(deadline) = item.deadline {
             self.deadlines.insert((deadline, ticket));
         }
+    }
+
+    fn place(&mut self, ticket: Ticket, item: Item<K, T>) {
+        self.levels[level_of(item.priority)].insert(&item.flow, ticket);
         self.bytes += item.bytes;
         self.items.insert(ticket, item);
     }
@@ -563,8 +656,69 @@ mod tests {
             assert_eq!(queue.push(giant), Pushed::Refused(9));
             assert_eq!(queue.len(), 3, "nothing is dropped for what can never fit");
         }
-        let mut none = FairQueue::new(limits(0, 0, OnFull::DropOldest));
-        assert_eq!(none.push(item(0, 1)), Pushed::Refused(1));
+        for on_full in [OnFull::DropOldest, OnFull::Wait] {
+            let mut none = FairQueue::new(limits(0, 0, on_full));
+            assert_eq!(none.push(item(0, 1)), Pushed::Refused(1));
+        }
+    }
+
+    /// SUB-06: what does not fit waits in front of the queue, in order, and its deadline holds there.
+    #[test]
+    fn what_does_not_fit_waits_for_room() {
+        for limits in [
+            limits(3, 1 << 20, OnFull::Wait),
+            limits(99, 399, OnFull::Wait),
+        ] {
+            let mut queue = FairQueue::new(limits);
+            for value in 0..3 {
+                assert!(matches!(queue.push(item(0, value)), Pushed::Queued(_)));
+            }
+            let Pushed::Waiting(given_up) = queue.push(item(1, 3)) else {
+                panic!("there is no room");
+            };
+            let now = Instant::now();
+            let late = Item {
+                deadline: Some(now),
+                ..item(2, 4)
+            };
+            assert!(matches!(queue.push(late), Pushed::Waiting(_)));
+            assert!(matches!(queue.push(item(3, 5)), Pushed::Waiting(_)));
+            // It would fit, and does not go past the others.
+            let small = Item {
+                bytes: 99,
+                ..item(4, 6)
+            };
+            assert!(!queue.admits(&small));
+            assert!(matches!(queue.push(small), Pushed::Waiting(_)));
+            let giant = Item {
+                bytes: 2 << 20,
+                ..item(5, 7)
+            };
+            assert_eq!(queue.push(giant), Pushed::Refused(7));
+            assert_eq!((queue.len(), queue.bytes(), queue.outside()), (3, 300, 4));
+            assert!(!queue.hold(given_up), "it has no turn to lose");
+            assert_eq!(queue.tickets_of(&1), [given_up]);
+            assert_eq!(queue.expire(now).map(|item| item.value), Some(4));
+            assert_eq!(queue.remove(given_up).map(|item| item.value), Some(3));
+            assert_eq!((queue.len(), queue.outside()), (3, 2));
+            // Flows take turns: the first of flow 3 was let in by the first of flow 0.
+            let order: Vec<_> = std::iter::from_fn(|| queue.pop())
+                .map(|item| item.value)
+                .collect();
+            assert_eq!(order, [0, 5, 6, 1, 2]);
+            assert_eq!((queue.len(), queue.bytes(), queue.outside()), (0, 0, 0));
+            assert_eq!((queue.next_deadline(), queue.per_flow.len()), (None, 0));
+        }
+        // The share of a flow is not waited for: all others would wait with it.
+        let mut queue = FairQueue::new(Limits {
+            per_flow: 2,
+            ..limits(1, 1 << 20, OnFull::Wait)
+        });
+        assert!(matches!(queue.push(item(0, 0)), Pushed::Queued(_)));
+        assert!(matches!(queue.push(item(0, 1)), Pushed::Waiting(_)));
+        assert_eq!(queue.push(item(0, 2)), Pushed::Refused(2));
+        queue.set_limits(limits(9, 1 << 20, OnFull::Reject));
+        assert_eq!((queue.len(), queue.outside()), (2, 0), "there is room now");
     }
 
     #[test]
@@ -752,10 +906,13 @@ mod tests {
     #[test]
     fn random_histories() {
         let start = Instant::now();
+        let mut most = 0;
         for seed in 0..200 {
             let mut random = Random::new(seed);
-            let mut queue = FairQueue::new(limits(30, 3000, OnFull::Reject));
+            let on_full = [OnFull::Reject, OnFull::Wait][(seed % 2) as usize];
+            let mut queue = FairQueue::new(limits(30, 3000, on_full));
             let mut inside = BTreeMap::new();
+            let mut outside = BTreeMap::new();
             let mut now = start;
             for value in 0..300 {
                 match random.below(5) {
@@ -767,8 +924,10 @@ mod tests {
                             deadline: Some(now + Duration::from_millis(random.below(50))),
                             value,
                         };
-                        if let Pushed::Queued(ticket) = queue.push(item.clone()) {
-                            inside.insert(ticket, item);
+                        match queue.push(item.clone()) {
+                            Pushed::Queued(ticket) => drop(inside.insert(ticket, item)),
+                            Pushed::Waiting(ticket) => drop(outside.insert(ticket, item)),
+                            pushed => assert_eq!(pushed, Pushed::Refused(value)),
                         }
                     }
                     3 => {
@@ -789,15 +948,28 @@ mod tests {
                         while let Some(item) = queue.expire(now) {
                             assert!(item.deadline.unwrap() <= now);
                             inside.retain(|_, other| other.value != item.value);
+                            outside.retain(|_, other| other.value != item.value);
                         }
                         assert!(inside.values().all(|item| item.deadline.unwrap() > now));
+                        assert!(outside.values().all(|item| item.deadline.unwrap() > now));
                     }
                 }
+                while let Some((ticket, item)) = outside.pop_first() {
+                    let octets: usize = inside.values().map(|item| item.bytes).sum();
+                    if inside.len() == 30 || octets + item.bytes > 3000 {
+                        outside.insert(ticket, item);
+                        break;
+                    }
+                    inside.insert(ticket, item);
+                }
+                most = most.max(outside.len());
+                assert_eq!(queue.outside(), outside.len());
                 assert_eq!(queue.len(), inside.len());
                 let octets: usize = inside.values().map(|item| item.bytes).sum();
                 assert_eq!(queue.bytes(), octets);
                 assert!(queue.len() <= 30 && queue.bytes() <= 3000);
             }
         }
+        assert!(most > 5, "some wait in front of it: {most}");
     }
 }

@@ -103,6 +103,8 @@ pub struct GateCounters {
     pub admitted: u64,
     /// Turned away because too many waited.
     pub full: u64,
+    /// Those who waited in front of the queue ([`OnFull::Wait`]), whatever became of them.
+    pub waited: u64,
     /// Turned away because their deadline was over.
     pub late: u64,
     /// Turned away to shed load.
@@ -144,8 +146,8 @@ impl GateEngine {
     pub fn new(config: GateConfig) -> Self {
         let mut limits = config.queue;
         if config.admission != Admission::PerClientFair {
-            // All are one flow.
-            limits.per_flow = limits.messages;
+            // All are one flow, with those in front of the queue.
+            limits.per_flow = usize::MAX;
         }
         GateEngine {
             config,
@@ -180,18 +182,27 @@ impl GateEngine {
             deadline,
             value: (id, now),
         };
-        let full = Rejected::Full {
-            retry_after: self.config.retry_after,
-        };
+        let full = self.full();
         let free = self.inside.len() < self.config.inside.max(1) && self.queue.is_empty();
         let ticket = if free {
             self.queue.push_front(item)
         } else if self.config.admission == Admission::Lifo {
+            let mut item = item;
             let limits = self.config.queue;
             let drops = limits.on_full == OnFull::DropOldest
                 && limits.messages > 0
                 && bytes <= limits.bytes;
-            while !self.queue.admits(&item) {
+            loop {
+                if self.queue.admits(&item) {
+                    break self.queue.push_front(item);
+                }
+                item = match self.queue.wait_for_front(item) {
+                    Ok(ticket) => {
+                        self.counters.waited += 1;
+                        break ticket;
+                    }
+                    Err(item) => item,
+                };
                 self.counters.full += 1;
                 // Who came first is behind all others.
                 let oldest = match drops {
@@ -204,10 +215,13 @@ impl GateEngine {
                 self.waiting.remove(oldest.0);
                 self.events.push_back(GateEvent::Rejected(oldest, full));
             }
-            self.queue.push_front(item)
         } else {
             match self.queue.push(item) {
                 Pushed::Queued(ticket) => ticket,
+                Pushed::Waiting(ticket) => {
+                    self.counters.waited += 1;
+                    ticket
+                }
                 Pushed::Replaced(ticket, dropped) => {
                     for (id, _) in dropped {
                         self.waiting.remove(id.0);
@@ -260,16 +274,34 @@ impl GateEngine {
         self.queue.next_deadline()
     }
 
-    /// How many are inside, how many wait, and with how many octets.
+    /// How many are inside, how many wait in the queue, and with how many octets.
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
         (self.inside.len(), self.queue.len(), self.queue.bytes())
+    }
+
+    /// How many wait in front of the queue ([`OnFull::Wait`]). The engine does not bound them: whoever lets them come does.
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        self.queue.outside()
     }
 
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> GateCounters {
         self.counters
+    }
+
+    /// Somebody is turned away who was not to come now.
+    pub(super) fn turn_away(&mut self) -> Rejected {
+        self.counters.full += 1;
+        self.full()
+    }
+
+    fn full(&self) -> Rejected {
+        Rejected::Full {
+            retry_after: self.config.retry_after,
+        }
     }
 
     fn admit(&mut self, now: Instant) {
@@ -532,6 +564,61 @@ mod tests {
             gate.handle_leave(now, id);
         }
         assert_eq!(order, [ids[0], ids[2], ids[1]]);
+    }
+
+    /// SUB-06: nobody is turned away, and those in front of a full queue come in as there is room, in the order of
+    /// admission.
+    #[test]
+    fn who_finds_no_room_waits_for_it_if_so_configured() {
+        let now = Instant::now();
+        for (messages, bytes) in [(1, 100), (100, 5)] {
+            for (admission, order) in [
+                (Admission::Fifo, [0, 1, 2, 4]),
+                (Admission::Lifo, [0, 1, 4, 2]),
+            ] {
+                let mut gate = GateEngine::new(GateConfig {
+                    inside: 1,
+                    queue: Limits {
+                        messages,
+                        bytes,
+                        on_full: OnFull::Wait,
+                        ..Limits::default()
+                    },
+                    admission,
+                    ..GateConfig::default()
+                });
+                let late = now + Duration::from_millis(1);
+                let ids: Vec<_> = (0..6u8)
+                    .map(|client| {
+                        let deadline = (client == 3).then_some(late);
+                        gate.handle_enter(now, [client].into(), 5, deadline)
+                            .unwrap()
+                    })
+                    .collect();
+                let never = gate.handle_enter(now, "large".into(), bytes + 1, None);
+                assert!(never.is_err(), "what never fits waits for nothing");
+                assert_eq!((gate.load(), gate.outside()), ((1, 1, 5), 4));
+                gate.handle_leave(now, ids[5]);
+                gate.handle_timeout(late);
+                let mut told = Vec::new();
+                while let Some(event) = gate.poll_event() {
+                    match event {
+                        GateEvent::Admitted(id) => {
+                            told.push(id);
+                            gate.handle_leave(late, id);
+                        }
+                        event => {
+                            assert_eq!(event, GateEvent::Rejected(ids[3], Rejected::Late));
+                        }
+                    }
+                }
+                assert_eq!(told, order.map(|at| ids[at]), "{admission:?}");
+                assert_eq!((gate.load(), gate.outside()), ((0, 0, 0), 0));
+                let counters = gate.counters();
+                assert_eq!((counters.admitted, counters.late), (4, 1));
+                assert_eq!((counters.waited, counters.full), (4, 1));
+            }
+        }
     }
 
     /// In either order of admission it is who has waited longest that goes.

@@ -78,7 +78,8 @@ impl Gate {
     /// Gets in, waiting at most so long. `bytes` is how much memory the request takes while it waits.
     ///
     /// # Errors
-    /// If it is turned away, or the time is over.
+    /// If it is turned away, or the time is over. With [`OnFull::Wait`](crate::common::OnFull::Wait) nobody is turned away
+    /// because the queue is full, but for those with more than the share of a client, or more octets than the queue takes.
     pub fn enter(
         &self,
         who: impl Into<PeerId>,
@@ -151,10 +152,17 @@ impl Gate {
         })
     }
 
-    /// How many are inside, how many wait, and with how many octets.
+    /// How many are inside, how many wait in the queue, and with how many octets.
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
         self.0.state.lock().engine.load()
+    }
+
+    /// How many wait in front of the queue, each in a thread or task of its own
+    /// ([`OnFull::Wait`](crate::common::OnFull::Wait)).
+    #[must_use]
+    pub fn outside(&self) -> usize {
+        self.0.state.lock().engine.outside()
     }
 
     /// What was done so far.

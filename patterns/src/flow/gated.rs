@@ -149,6 +149,12 @@ impl Engine for GatedEngine {
         };
         let deadline = self.patience.and_then(|patience| now.checked_add(patience));
         let bytes = footprint(message.frames());
+        if self.gate.outside() > 0 {
+            // Who was not to be read from does not wait with the one that does.
+            let why = self.gate.turn_away();
+            self.turn_away(port, peer.clone(), &message, why);
+            return self.settle(now);
+        }
         match self.gate.handle_enter(now, peer.clone(), bytes, deadline) {
             Ok(ticket) => {
                 self.here
@@ -158,6 +164,10 @@ impl Engine for GatedEngine {
             Err(why) => self.turn_away(port, peer.clone(), &message, why),
         }
         self.settle(now);
+    }
+
+    fn takes_messages(&self, _: Port) -> bool {
+        self.gate.outside() == 0
     }
 
     fn handle_peer(&mut self, now: Instant, _: Port, event: PeerEvent) {
@@ -235,6 +245,43 @@ mod tests {
         assert_eq!(gated.poll_transmit(), None, "nobody is turned away");
         gated.handle_done(now, inside.ticket, None);
         assert_eq!(gated.poll_event().unwrap().peer, other);
+    }
+
+    /// SUB-06: one request waits in front of a full queue, and nothing is read until it is in.
+    #[test]
+    fn nothing_is_read_while_the_queue_is_full_if_so_configured() {
+        let (now, port) = (Instant::now(), Port(0));
+        for (messages, bytes) in [(1, 1 << 20), (100, 4 + FRAME_COST)] {
+            let config = GateConfig {
+                inside: 1,
+                queue: Limits {
+                    messages,
+                    bytes,
+                    on_full: OnFull::Wait,
+                    ..Limits::default()
+                },
+                ..GateConfig::default()
+            };
+            let mut gated = GatedEngine::new(config, None, |_, why| Some(why.to_string().into()));
+            for peer in ["a", "b", "c"] {
+                assert!(gated.takes_messages(port));
+                gated.handle_message(now, port, Some(&peer.into()), "work".into());
+            }
+            assert!(!gated.takes_messages(port));
+            assert_eq!(gated.poll_transmit(), None, "nobody is turned away");
+            // What is given to it all the same is too much.
+            gated.handle_message(now, port, Some(&"d".into()), "work".into());
+            assert_eq!(gated.poll_transmit().unwrap().to, Some("d".into()));
+            for peer in ["a", "b", "c"] {
+                let admitted = gated.poll_event().unwrap();
+                assert_eq!(admitted.peer, peer.into());
+                gated.handle_done(now, admitted.ticket, None);
+                assert!(gated.takes_messages(port));
+            }
+            let counters = gated.counters();
+            assert_eq!((counters.waited, counters.full), (1, 1));
+            assert_eq!((counters.admitted, gated.load()), (3, (0, 0, 0)));
+        }
     }
 
     /// Whoever is too much hears of it, or not.

@@ -62,7 +62,8 @@ impl GatedRouter {
         self.0.flush();
     }
 
-    /// How many are inside, how many wait, and with how many octets.
+    /// How many are inside, how many wait in the queue, and with how many octets. With
+    /// [`OnFull::Wait`](crate::common::OnFull::Wait) one more may wait in front of it, and nothing is read meanwhile.
     pub fn load(&mut self) -> (usize, usize, usize) {
         self.0.engine().load()
     }

@@ -221,8 +221,12 @@ fn everyone_at_a_gate_is_told_once() {
                 messages: random.below(8) as usize,
                 bytes: 10 + random.below(100) as usize,
                 per_flow: 1 + random.below(8) as usize,
-                on_full: [OnFull::Reject, OnFull::DropOldest, OnFull::DropNewest]
-                    [random.below(3) as usize],
+                on_full: [
+                    OnFull::Reject,
+                    OnFull::DropOldest,
+                    OnFull::DropNewest,
+                    OnFull::Wait,
+                ][random.below(4) as usize],
             },
             admission: [
                 Admission::Fifo,
@@ -292,8 +296,11 @@ fn everyone_at_a_gate_is_told_once() {
                     }
                 }
             }
-            let (in_now, wait_now, _) = gate.load();
-            assert_eq!((in_now, wait_now), (inside.len(), waiting.len()));
+            let (in_now, wait_now, octets) = gate.load();
+            let outside = gate.outside();
+            assert_eq!((in_now, wait_now + outside), (inside.len(), waiting.len()));
+            assert!(outside == 0 || config.queue.on_full == OnFull::Wait);
+            assert!(octets <= config.queue.bytes);
             assert!(in_now <= config.inside && wait_now <= config.queue.messages);
             assert!(
                 wait_now == 0 || in_now == config.inside,

@@ -11,6 +11,7 @@
 //! in one direction or both; it heals, or the link breaks. What TCP cannot do, engines must stand all the
 //! same: peers that repeat themselves, and peers that send rubbish ([`Fault::Replay`], [`Fault::Rubbish`]).
 
+mod bodies;
 mod schedule;
 mod sim;
 mod tally;
@@ -54,6 +55,7 @@ macro_rules! forward {
     };
 }
 
+pub(crate) use bodies::{answer, number_of, request, rubbish};
 pub(crate) use forward;
 pub(crate) use schedule::{number, schedules};
 pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather, STRANGER};

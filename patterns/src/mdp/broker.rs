@@ -229,7 +229,7 @@ impl BrokerEngine {
         self.policies.insert(name.to_vec(), policy);
         if let Some(service) = self.services.get_mut(name) {
             service.policy = policy;
-            service.queue.set_limits(policy.queue);
+            service.queue.set_limits(policy.limits());
         }
     }
 
@@ -331,7 +331,7 @@ impl BrokerEngine {
             let policy = policy.unwrap_or(self.config.policy);
             let service = Service {
                 policy,
-                queue: FairQueue::new(policy.queue),
+                queue: FairQueue::new(policy.limits()),
                 idle: BTreeSet::new(),
                 lanes: Lanes::default(),
                 wakes: None,
@@ -505,7 +505,8 @@ impl BrokerEngine {
                     dropped = others;
                     Some(ticket)
                 }
-                Pushed::Refused(_) => {
+                // Nobody waits in front of this queue.
+                Pushed::Refused(_) | Pushed::Waiting(_) => {
                     self.counters.rejected += 1;
                     self.decline_all(&origin, key, Status::Rejected, None);
                     return self.tidy(&name);

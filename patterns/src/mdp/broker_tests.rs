@@ -1,5 +1,6 @@
 //! The broker in virtual time: each cell of its table of worker states, requests, MMI, bounds.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use sinew::{Frame, Message};
@@ -26,6 +27,8 @@ const BEAT: Duration = Duration::from_millis(100);
 struct Bench {
     broker: BrokerEngine,
     now: Instant,
+    /// What is called what, of the requests that workers were given: by worker, and by what it sends back.
+    names: BTreeMap<(String, Vec<u8>), MsgId>,
 }
 
 /// What somebody was sent: to whom, the frames.
@@ -51,6 +54,7 @@ impl Bench {
         Bench {
             broker: BrokerEngine::new(config),
             now: Instant::now(),
+            names: BTreeMap::new(),
         }
     }
 
@@ -86,8 +90,19 @@ impl Bench {
     }
 
     fn slot_reply(&mut self, worker: &str, to: &Frame, body: &str) {
-        let reply = wire::encode_reply(V1, to, vec![body.into()], true);
-        self.from(worker, reply);
+        let name = self.name(worker, to).map(|id| Ext {
+            id: Some(id),
+            ..Ext::default()
+        });
+        let name = name.and_then(|ext| ext.encode().ok());
+        let body = name.into_iter().chain([body.into()]).collect();
+        self.from(worker, wire::encode_reply(V1, to, body, true));
+    }
+
+    /// The name of the request that a worker was given last with this to send back, if it has one.
+    fn name(&self, worker: &str, to: &Frame) -> Option<MsgId> {
+        let request = (worker.to_owned(), to.to_vec());
+        self.names.get(&request).copied()
     }
 
     fn call(&mut self, peer: &str, service: &str, body: &str) {
@@ -103,13 +118,12 @@ impl Bench {
     }
 
     fn reply(&mut self, worker: &str, client: &str, body: &str) {
-        self.from(
-            worker,
-            wire::encode_reply(V1, &client.into(), vec![body.into()], true),
-        );
+        self.slot_reply(worker, &client.into(), body);
     }
 
-    fn ext_reply(&mut self, worker: &str, client: &str, ext: Ext<'_>, body: &str) {
+    /// With the name of the request, unless there is one in the header.
+    fn ext_reply(&mut self, worker: &str, client: &str, mut ext: Ext<'_>, body: &str) {
+        ext.id = ext.id.or_else(|| self.name(worker, &client.into()));
         let body = vec![ext.encode().unwrap(), body.into()];
         let message = wire::encode_reply(V1, &client.into(), body, true);
         self.from(worker, message);
@@ -138,7 +152,18 @@ impl Bench {
     fn sent(&mut self) -> Option<Sent> {
         let transmit = self.broker.poll_transmit()?;
         let to = String::from_utf8(transmit.to.unwrap().as_bytes().to_vec()).unwrap();
-        Some((to, transmit.message.into_frames()))
+        let frames = transmit.message.into_frames();
+        if let [_, _, command, address, _, body, ..] = &frames[..] {
+            if command[..] == [2] {
+                let request = (to.clone(), address.to_vec());
+                let id = Ext::decode(body).unwrap().and_then(|ext| ext.id);
+                match id {
+                    Some(id) => drop(self.names.insert(request, id)),
+                    None => drop(self.names.remove(&request)),
+                }
+            }
+        }
+        Some((to, frames))
     }
 
     /// Everything that was sent, as "peer:kind", and for requests and replies the last frame.

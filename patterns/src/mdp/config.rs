@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::common::{CacheConfig, Heartbeat, Limits, PeerId};
+use crate::common::{CacheConfig, Heartbeat, Limits, OnFull, PeerId};
 
 /// Options of a broker.
 ///
@@ -81,6 +81,8 @@ impl Default for BrokerLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServicePolicy {
     /// The queue of requests that wait for a worker. Clients have equal shares of the workers.
+    /// [`OnFull::Wait`](crate::common::OnFull::Wait) declines as `Reject` does: a broker that did not read would not hear
+    /// of the replies of its workers, which make the room that is waited for.
     pub queue: Limits,
     /// How long a request waits at most, even if its client sets no deadline. Default: 60 s.
     pub ttl: Duration,
@@ -125,6 +127,20 @@ pub enum Pick {
     /// By the `key` of the request: as a rule always the same one, which may then keep what it needs for it; another one
     /// while that is busy. Those without a key go as with `LongestIdle`. Looks at all that are free.
     ByKey,
+}
+
+impl ServicePolicy {
+    /// The bounds of the queue, where nobody waits in front of it.
+    pub(super) fn limits(&self) -> Limits {
+        let on_full = match self.queue.on_full {
+            OnFull::Wait => OnFull::Reject,
+            on_full => on_full,
+        };
+        Limits {
+            on_full,
+            ..self.queue
+        }
+    }
 }
 
 impl Default for ServicePolicy {

@@ -101,14 +101,9 @@ impl Requester {
         loop {
             while let Some((call, endpoint, until)) = self.due() {
                 current = endpoint;
-                let sent = self.lanes[endpoint]
-                    .socket
-                    .send_deadline(body.clone(), until);
-                let too_large = sent.as_ref().err().and_then(too_large);
-                self.asked(call, endpoint, sent.is_ok());
-                if let Some(error) = too_large {
-                    return Err(error);
-                }
+                let socket = &mut self.lanes[endpoint].socket;
+                let sent = socket.send_deadline(body.clone(), until);
+                self.asked(call, endpoint, Some(sent))?;
             }
             if let Some(outcome) = self.engine.poll_outcome() {
                 return result_of(outcome);
@@ -159,12 +154,7 @@ impl Requester {
                 current = endpoint;
                 let sending = self.lanes[endpoint].socket.send_async(body.clone());
                 let sent = before(until, sending).await;
-                let refused = sent.as_ref().and_then(|sent| sent.as_ref().err());
-                let too_large = refused.and_then(too_large);
-                self.asked(call, endpoint, matches!(sent, Some(Ok(()))));
-                if let Some(error) = too_large {
-                    return Err(error);
-                }
+                self.asked(call, endpoint, sent)?;
             }
             if let Some(outcome) = self.engine.poll_outcome() {
                 return result_of(outcome);
@@ -211,14 +201,25 @@ impl Requester {
         Some((call, endpoint, until))
     }
 
-    fn asked(&mut self, call: CallId, endpoint: usize, sent: bool) {
+    /// What came of asking; `None`: the time was over first.
+    ///
+    /// # Errors
+    /// If nobody can ever be asked that.
+    fn asked(
+        &mut self,
+        call: CallId,
+        endpoint: usize,
+        sent: Option<Result<(), SendError>>,
+    ) -> Result<(), CallError> {
         let now = Instant::now();
-        if sent {
+        if let Some(Ok(())) = sent {
             self.lanes[endpoint].asked = Some(call);
             self.engine.handle_sent(now);
-        } else {
-            self.engine.handle_unavailable(now);
+            return Ok(());
         }
+        self.engine.handle_unavailable(now);
+        let too_large = sent.and_then(Result::err).as_ref().and_then(too_large);
+        too_large.map_or(Ok(()), Err)
     }
 
     /// Waits for a reply on the endpoint asked last, until the engine wants something else. Then others

@@ -4,7 +4,7 @@
 //! | request | event | next |
 //! | --- | --- | --- |
 //! | – | arrives, there is room | Queued |
-//! | – | arrives, no room | declined with 429, if the client speaks EXT |
+//! | – | arrives, no room | declined with 429, if the client speaks EXT; or waits for it, and nothing else is read |
 //! | – | arrives, its key is known | the kept reply, or waits for the running one |
 //! | Queued | a handler is free | Running; with a key and a store, Looking |
 //! | Queued | deadline | declined with 408; no handler sees it |
@@ -147,6 +147,9 @@ pub struct ServerCounters {
     pub early: u64,
     /// Requests declined for want of room.
     pub rejected: u64,
+    /// Requests that waited for room in the queue ([`OnFull::Wait`](crate::common::OnFull::Wait)), of whatever fate.
+    /// Meanwhile nothing was read.
+    pub waited: u64,
     /// Requests given up by their client, or whose client went away.
     pub cancelled: u64,
     /// Replies and parts of replies that could not be delivered.
@@ -304,7 +307,8 @@ impl ServerEngine {
         self.look_drained();
     }
 
-    /// Requests that wait, their octets as [`Limits`] counts them, and requests that are being carried out.
+    /// Requests that wait, their octets as [`Limits`] counts them, and requests that are being carried out. One that waits
+    /// for room in the queue ([`OnFull::Wait`](crate::common::OnFull::Wait)) is none of them.
     #[must_use]
     pub fn load(&self) -> (usize, usize, usize) {
         (self.queue.len(), self.queue.bytes(), self.running)
@@ -410,8 +414,17 @@ impl ServerEngine {
         let mut dropped = Vec::new();
         let queued = match free && self.queue.admits(&item) {
             true => None,
+            // Who was not to be read from does not wait with the one that does.
+            false if !self.has_room() => {
+                self.rejected(&origin, key);
+                return;
+            }
             false => match self.queue.push(item) {
                 Pushed::Queued(ticket) => Some(ticket),
+                Pushed::Waiting(ticket) => {
+                    self.counters.waited += 1;
+                    Some(ticket)
+                }
                 Pushed::Replaced(ticket, others) => {
                     dropped = others;
                     Some(ticket)
@@ -450,6 +463,11 @@ impl ServerEngine {
                 self.rejected(&pending.origin, pending.key);
             }
         }
+    }
+
+    /// Whether nothing waits in front of the queue.
+    fn has_room(&self) -> bool {
+        self.queue.outside() == 0
     }
 
     fn rejected(&mut self, origin: &Origin, key: Option<MsgId>) {
@@ -701,6 +719,10 @@ impl Engine for ServerEngine {
             Err(_) => self.counters.malformed += 1,
         }
         self.dispatch(now);
+    }
+
+    fn takes_messages(&self, _: Port) -> bool {
+        self.has_room()
     }
 
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {

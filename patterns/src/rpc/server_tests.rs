@@ -17,6 +17,8 @@ mod again;
 mod too_large;
 #[path = "server_tests/unread.rs"]
 mod unread;
+#[path = "server_tests/waiting.rs"]
+mod waiting;
 
 struct Bench {
     server: ServerEngine,

@@ -15,7 +15,10 @@ use crate::common::{
     Fault as Failure, Idem, Limits, MemoryStore, MsgId, PeerEvent, PeerId, Port, Random,
     RetryBudget, RetryPolicy, Status, StoreLimits, StoreOp, Stored, Timers, Transmit,
 };
-use crate::lab::{forward, rows, schedules, Fault, Node, NodeId, Sim, Tallies, Trouble, Weather};
+use crate::lab::{
+    answer, forward, number_of, request, rows, rubbish, schedules, Fault, Node, NodeId, Sim,
+    Tallies, Trouble, Weather,
+};
 
 mod again;
 
@@ -96,7 +99,7 @@ impl Caller {
             self.number += 1;
             let plain = self.engine.handle_call(
                 now,
-                body(number),
+                request(number),
                 CallOptions {
                     deadline: Duration::ZERO,
                     ..CallOptions::default()
@@ -122,7 +125,10 @@ impl Caller {
                 ..CallOptions::default()
             };
             self.world.borrow_mut().asked.insert(number, idem);
-            match self.engine.handle_call(now, body(number), options.clone()) {
+            match self
+                .engine
+                .handle_call(now, request(number), options.clone())
+            {
                 Ok(call) => {
                     self.calls
                         .insert(call, (number, now + options.deadline, options));
@@ -184,23 +190,8 @@ impl Caller {
     }
 }
 
-fn body(number: u64) -> Message {
-    Message::from(number.to_be_bytes())
-}
-
 fn key_of(number: u64) -> MsgId {
     MsgId::random(&mut Random::new(number))
-}
-
-fn number_of(message: &Message) -> u64 {
-    message
-        .as_bytes()
-        .try_into()
-        .map_or(u64::MAX, u64::from_be_bytes)
-}
-
-fn answer(number: u64) -> Message {
-    Message::multipart([&b"answer"[..], &number.to_be_bytes()])
 }
 
 fn part(number: u64, count: u32) -> Message {
@@ -243,7 +234,7 @@ impl Caller {
     /// The number of a request that may be sent only once.
     fn once_of(&self, message: &Message) -> Option<u64> {
         let parts = wire::decode(message.clone(), true).unwrap();
-        let number = number_of(&parts.body);
+        let number = number_of(&parts.body)?;
         let call = self.calls.values().find(|(other, ..)| *other == number)?;
         (call.2.idem == Idem::Once).then_some(number)
     }
@@ -257,7 +248,8 @@ struct Server {
     random: Random,
     world: Shared,
     busy: Timers<super::RequestId>,
-    bodies: BTreeMap<super::RequestId, u64>,
+    /// Their numbers; of what nobody has made so, none.
+    bodies: BTreeMap<super::RequestId, Option<u64>>,
     bound: usize,
     disk: Option<Disk>,
 }
@@ -321,17 +313,19 @@ impl Server {
             let number = number_of(&request.body);
             let mut world = self.world.borrow_mut();
             let life = (self.id, self.life);
-            *world.effects.entry((life.0, life.1, number)).or_default() += 1;
+            if let Some(number) = number {
+                *world.effects.entry((life.0, life.1, number)).or_default() += 1;
+            }
             if let Some(key) = request.key {
                 let count = world.keyed.entry((life.0, life.1, key)).or_default();
                 *count += 1;
-                assert_eq!(*count, 1, "RPC-02: {number} was carried out twice");
+                assert_eq!(*count, 1, "RPC-02: {number:?} was carried out twice");
                 let count = world.everywhere.entry(key).or_default();
                 *count += 1;
                 let count = *count;
                 assert!(
                     count == 1 || !world.stored,
-                    "RPC-02: {number} was carried out twice, in spite of the store"
+                    "RPC-02: {number:?} was carried out twice, in spite of the store"
                 );
             }
             self.bodies.insert(request.id, number);
@@ -356,12 +350,11 @@ impl Node for Server {
             self.engine.handle_stored(now, stored);
         }
         while let Some(id) = self.busy.expire(now) {
-            let number = self.bodies.remove(&id).unwrap();
-            if number == u64::MAX {
+            let Some(number) = self.bodies.remove(&id).unwrap() else {
                 self.engine
                     .handle_fault(now, id, Failure::failed("rubbish"));
                 continue;
-            }
+            };
             if number % 4 == 0 {
                 for count in 0..3 {
                     self.engine.handle_partial(id, &part(number, count));
@@ -411,8 +404,10 @@ impl Node for PlainRep {
                 if let Ok(parts) = wire::decode(message, false) {
                     let number = number_of(&parts.body);
                     let mut world = self.world.borrow_mut();
-                    *world.effects.entry((self.id, 0, number)).or_default() += 1;
-                    let reply = answer(number);
+                    if let Some(number) = number {
+                        *world.effects.entry((self.id, 0, number)).or_default() += 1;
+                    }
+                    let reply = number.map_or_else(rubbish, answer);
                     let message = wire::encode(&parts.envelope, None, Some(&reply));
                     self.out = Some(Transmit {
                         port,

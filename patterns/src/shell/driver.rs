@@ -183,7 +183,14 @@ impl<E: Engine, C> Driver<E, C> {
         self.now = Instant::now();
         let busy = self.receive() || !self.taken.is_empty();
         self.engine.handle_timeout(self.now);
-        busy
+        // What was due may have made room.
+        self.resume() || busy
+    }
+
+    /// Ports that were left alone for want of room are looked at again, if there is room now; whether there are any.
+    fn resume(&mut self) -> bool {
+        let engine = &self.engine;
+        self.sockets.resume(|port| engine.takes_messages(port))
     }
 
     /// Waits until there may be something, for ever if nothing comes and nothing is due.
@@ -224,14 +231,21 @@ impl<E: Engine, C> Driver<E, C> {
 
     /// Takes what has come, up to a number of messages; whether there was anything.
     fn receive(&mut self) -> bool {
-        self.told.extend(self.sockets.take_events());
-        let mut busy = !self.told.is_empty();
+        self.resume();
+        let events = self.sockets.take_events();
+        let mut busy = !events.is_empty();
+        let news = busy;
+        self.told.extend(events);
         let mut ports = self.sockets.awake();
         let now = self.now;
         let (mut room, mut octets) = (self.at_once, OCTETS_AT_ONCE);
         // Each port has its turn, until none has anything.
         while room > 0 && octets > 0 && !ports.is_empty() {
             ports.retain(|&port| {
+                if !self.engine.takes_messages(port) {
+                    self.sockets.pause(port);
+                    return false;
+                }
                 let Some((peer, message)) = self.sockets.try_recv(port) else {
                     return false;
                 };
@@ -245,7 +259,11 @@ impl<E: Engine, C> Driver<E, C> {
             busy |= room < self.at_once;
         }
         self.took(self.at_once - room);
-        self.tell(ports.is_empty());
+        match self.sockets.is_paused() {
+            true if news || room < self.at_once => self.tell_losses(),
+            true => {}
+            false => self.tell(ports.is_empty()),
+        }
         for (port, peer) in self.sockets.take_room() {
             self.engine.handle_room(now, port, peer.as_ref());
             self.flush();
@@ -270,6 +288,20 @@ impl<E: Engine, C> Driver<E, C> {
             self.flush();
         }
         self.since = 0;
+    }
+
+    /// While the engine has no room it is told of losses at once, since what lost peers have makes room; and again in their
+    /// order, for what they had sent besides.
+    #[cold]
+    fn tell_losses(&mut self) {
+        let lost = |(_, event): &&(Port, PeerEvent)| matches!(event, PeerEvent::Down { .. });
+        for (port, event) in self.told.iter().filter(lost) {
+            self.engine.handle_peer(self.now, *port, event.clone());
+        }
+        while self.told.len() > LEFT_AT_MOST {
+            self.told.pop_front();
+        }
+        self.flush();
     }
 
     /// So many messages are taken at once at most, for an engine whose messages are taken in another way as well.

@@ -26,6 +26,8 @@ pub(crate) struct Sockets {
     unopened: BTreeMap<Port, (Endpoint, Instant)>,
     /// Those that may have something; the others ring the bell when they do.
     awake: BTreeSet<Port>,
+    /// Those of which no message is wanted now.
+    paused: BTreeSet<Port>,
     /// DEALERs that took back the last message, and why, until they have room. Full peers of a ROUTER are watched by it.
     full: BTreeMap<Port, SendFailure>,
     /// Where there is room again, as was found in passing.
@@ -122,6 +124,7 @@ impl Sockets {
             wires: BTreeMap::new(),
             unopened: BTreeMap::new(),
             awake: BTreeSet::new(),
+            paused: BTreeSet::new(),
             full: BTreeMap::new(),
             room: Vec::new(),
             bell: Arc::default(),
@@ -189,6 +192,7 @@ impl Sockets {
     pub(crate) fn close(&mut self, port: Port) {
         self.wires.remove(&port);
         self.unopened.remove(&port);
+        self.paused.remove(&port);
         self.full.remove(&port);
         self.room.retain(|(of, _)| *of != port);
     }
@@ -310,6 +314,34 @@ impl Sockets {
         self.awake.iter().copied().collect()
     }
 
+    /// No message of this port is wanted: what comes ends no wait.
+    pub(crate) fn pause(&mut self, port: Port) {
+        self.paused.insert(port);
+    }
+
+    /// Whether there is a port whose messages are not wanted now.
+    pub(crate) fn is_paused(&self) -> bool {
+        !self.paused.is_empty()
+    }
+
+    /// Messages of these ports are wanted again; whether there are any such ports.
+    pub(crate) fn resume(&mut self, wanted: impl Fn(Port) -> bool) -> bool {
+        if self.paused.is_empty() {
+            return false;
+        }
+        let before = self.paused.len();
+        let awake = &mut self.awake;
+        self.paused.retain(|port| {
+            let wanted = wanted(*port);
+            if wanted {
+                // It does not ring for what has come before.
+                awake.insert(*port);
+            }
+            !wanted
+        });
+        self.paused.len() < before
+    }
+
     /// Takes a message.
     pub(crate) fn try_recv(&mut self, port: Port) -> Option<(Option<PeerId>, Message)> {
         match &mut self.wires.get_mut(&port)?.socket {
@@ -339,7 +371,8 @@ impl Sockets {
     /// The only socket.
     fn only(&self) -> Option<Port> {
         let port = *self.wires.first_key_value()?.0;
-        (self.wires.len() == 1).then_some(port)
+        // Who waits at it is told of messages.
+        (self.wires.len() == 1 && self.paused.is_empty()).then_some(port)
     }
 
     /// With one socket the thread that waits reads its connections itself, and the bell interrupts that.
@@ -387,9 +420,11 @@ impl Sockets {
     /// Whether nothing has come anywhere. From then on the sockets ring when something does.
     fn fall_asleep(&mut self) -> bool {
         let (wires, full, room) = (&mut self.wires, &self.full, &mut self.room);
+        let paused = &self.paused;
         self.awake.retain(|port| {
             wires.get_mut(port).is_some_and(|wire| {
-                wire.is_readable() || wire.has_more_to_tell(*port, full.contains_key(port), room)
+                let has_message = !paused.contains(port) && wire.is_readable();
+                has_message || wire.has_more_to_tell(*port, full.contains_key(port), room)
             })
         });
         self.awake.is_empty() && self.room.is_empty()

@@ -2,7 +2,7 @@
 //! nobody has another's reply.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::stream::{FuturesUnordered, StreamExt};
 use sinew::{Endpoint, Message};
@@ -69,11 +69,14 @@ fn calling(at: &Endpoint) -> Remote {
 /// Waits until the broker is so: requests that wait, that workers have, and workers.
 pub(crate) fn until_state(broker: &mut Remote, state: [usize; 3]) {
     let expected = state.map(|number| number.to_string()).join(" ");
+    let end = Instant::now() + LONG.deadline;
     loop {
         broker.tell("state");
-        if broker.says("state") == expected {
+        let found = broker.says("state");
+        if found == expected {
             return;
         }
+        assert!(Instant::now() < end, "it is {found}, and not {expected}");
         thread::yield_now();
     }
 }

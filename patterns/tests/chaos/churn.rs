@@ -81,6 +81,79 @@ fn a_frozen_server_makes_no_storm() {
     assert_eq!(client.call("after", &LONG), Ok("after".into()));
 }
 
+/// RPC-05: the server, a process, has all requests, and its replies vanish. Each call ends at its deadline with an error
+/// that says so, and all together were sent no more than 1.2 times.
+#[test]
+fn replies_that_vanish_cost_no_more_than_the_budget() {
+    const WAVES: u64 = 10;
+    const CALLS: u64 = 50;
+    /// Without trouble, before and after. They pay for the retries that the budget has at the start.
+    const QUIET: u64 = 100;
+    let (server, at) = Remote::server();
+    let proxy = Proxy::to(&at);
+    let config = ClientConfig {
+        dialect: Dialect::Ext,
+        in_flight: CALLS as usize,
+        retry: RetryPolicy {
+            attempt_timeout: Duration::from_millis(20),
+            max_attempts: 1000,
+            budget: Some(RetryBudget {
+                ratio_percent: 20,
+                burst: 10,
+            }),
+            breaker: None,
+            ..RetryPolicy::default()
+        },
+        ..ClientConfig::default()
+    };
+    let client = Client::connect(&Context::default(), &[proxy.endpoint()], config).unwrap();
+    let quiet = |name: &str| {
+        for number in 0..QUIET {
+            let body = Message::from(format!("{name} {number}"));
+            assert_eq!(client.call(body.clone(), &LONG), Ok(body));
+        }
+    };
+    quiet("before");
+    proxy.hold(false, true);
+    let short = CallOptions {
+        deadline: Duration::from_millis(150),
+        ..LONG
+    };
+    let mut latest = Duration::ZERO;
+    for wave in 0..WAVES {
+        let calls = (0..CALLS).map(|number| {
+            let begun = Instant::now();
+            let call = client.call_async(format!("{wave} {number}"), &short);
+            async move { (call.await, begun.elapsed()) }
+        });
+        for (end, span) in futures::executor::block_on(join_all(calls)) {
+            assert!(matches!(end, Err(CallError::TimedOut { .. })), "{end:?}");
+            assert!(span >= short.deadline, "{span:?}");
+            latest = latest.max(span - short.deadline);
+        }
+    }
+    println!("replies that vanish: none ended more than {latest:?} after its deadline");
+    let counters = client.counters();
+    assert_eq!(
+        (counters.replies, counters.failures),
+        (QUIET, WAVES * CALLS)
+    );
+    assert!(counters.over_budget > 0, "{counters:?}");
+    assert!(counters.retries > WAVES * CALLS / 10, "{counters:?}");
+    assert!(
+        counters.attempts <= counters.calls * 12 / 10,
+        "{counters:?}"
+    );
+    // The server had all requests, and none that was not sent.
+    proxy.hold(false, false);
+    quiet("after");
+    let mut did = server.did_until(&format!("after {}", QUIET - 1));
+    assert!(did.len() as u64 <= client.counters().attempts);
+    did.sort();
+    did.dedup();
+    assert_eq!(did.len() as u64, 2 * QUIET + WAVES * CALLS);
+}
+
 /// MDP-01: workers are killed by turns with a request and without. Each request has one reply, and so many were given
 /// out again as workers were killed with one.
 #[test]

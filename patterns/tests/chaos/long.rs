@@ -33,11 +33,17 @@ const OPTIONS: CallOptions = CallOptions {
     headers: Headers::new(),
 };
 
-/// So many calls, a thousand a second, while somebody is killed after each pause. Each call ends, and a reply is its
-/// own; those that have none, and why.
+/// RPC-01: how long after its deadline a call may end. That is asserted of virtual time, where it is none at all; here it
+/// is printed, and so many times as much is waited for, since other processes have their turns as well.
+const LATE: Duration = Duration::from_millis(50);
+const SLACK: u32 = 4;
+
+/// So many calls with this deadline, a thousand a second, while somebody is killed after each pause. Each call ends in
+/// time, and a reply is its own; those that have none, and why.
 fn storm<F>(
     name: &str,
     calls: u64,
+    deadline: Duration,
     pause: Duration,
     call: impl Fn(u64) -> F,
     mut kill: impl FnMut() + Send + 'static,
@@ -54,15 +60,22 @@ where
         }
         kills
     });
+    type End = (u64, Result<Message, CallError>, Duration, Duration);
+    let mut latest = Duration::ZERO;
     let begin = Instant::now();
     let (mut took, errors) = futures::executor::block_on(async {
         let ask = |number: u64, at: Instant| {
-            let reply = call(number);
-            async move { (number, reply.await, at.elapsed()) }
+            let (begun, reply) = (Instant::now(), call(number));
+            async move {
+                let reply = reply.await;
+                let late = begun.elapsed().saturating_sub(deadline);
+                (number, reply, at.elapsed(), late)
+            }
         };
         let (mut took, mut errors) = (Vec::new(), BTreeMap::new());
-        let mut ended = |(number, reply, span): (u64, Result<Message, CallError>, Duration)| {
+        let mut ended = |(number, reply, span, late): End| {
             took.push(span);
+            latest = latest.max(late);
             match reply {
                 Ok(reply) => assert_eq!(reply, Message::from(number.to_string())),
                 Err(error) => drop(errors.insert(number, error)),
@@ -94,7 +107,7 @@ where
     let at = |hundredths: usize| took[(took.len() - 1) * hundredths / 100];
     println!(
         "{name}: {} calls in {:?}, {kills} kills; half within {:?}, 99 in 100 within {:?}, all within {:?}; {} without \
-         a reply",
+         a reply; none ended more than {latest:?} after its deadline",
         took.len(),
         begin.elapsed(),
         at(50),
@@ -103,6 +116,7 @@ where
         errors.len()
     );
     assert_eq!(took.len() as u64, calls);
+    assert!(latest <= LATE * SLACK, "{latest:?} after its deadline");
     errors
 }
 
@@ -125,8 +139,48 @@ fn servers_are_killed_for_a_minute() {
         servers.push((Remote::server_at(&at), at));
     };
     let call = |number: u64| client.call_async(number.to_string(), &OPTIONS);
-    let errors = storm("rpc", calls_of_a_minute(), KILLS, call, kill);
+    let errors = storm(
+        "rpc",
+        calls_of_a_minute(),
+        OPTIONS.deadline,
+        KILLS,
+        call,
+        kill,
+    );
     assert_eq!(errors, BTreeMap::new());
+}
+
+/// RPC-01: the only server is away for longer than calls have time. Those of that time end at their deadline, and the others
+/// with their own reply.
+#[test]
+fn calls_end_in_time_while_the_only_server_is_killed() {
+    let options = CallOptions {
+        deadline: Duration::from_millis(200),
+        ..OPTIONS
+    };
+    let (server, at) = Remote::server();
+    let client = requests::client(&[&at], options.deadline);
+    let mut server = Some(server);
+    // Killed, and back, by turns.
+    let turn = move || match server.take() {
+        Some(running) => running.kill(),
+        None => server = Some(Remote::server_at(&at)),
+    };
+    let call = |number: u64| client.call_async(number.to_string(), &options);
+    let pause = 2 * options.deadline;
+    let errors = storm("rpc, in time", 2000, options.deadline, pause, call, turn);
+    let over = |error: &CallError| {
+        matches!(
+            error,
+            CallError::TimedOut { .. } | CallError::Disconnected { .. }
+        )
+    };
+    assert!(errors.values().all(over), "{errors:?}");
+    assert!(
+        (1..2000).contains(&errors.len()),
+        "{} of 2000",
+        errors.len()
+    );
 }
 
 /// RPC-02: what has a reply was carried out once, and what has none once at most: its server was killed with it, and
@@ -143,7 +197,8 @@ fn servers_with_a_store(calls: u64, pause: Duration) {
         servers.push(Remote::storing_server(&at, &path));
     };
     let call = |number: u64| client.call_async(number.to_string(), &requests::with_key(number));
-    let errors = storm("rpc, keys", calls, pause, call, kill);
+    let deadline = requests::with_key(0).deadline;
+    let errors = storm("rpc, keys", calls, deadline, pause, call, kill);
     assert!((errors.len() as u64) < calls / 2, "{errors:?}");
     let effects = requests::effects(directory.path());
     let twice = effects.iter().find(|(_, times)| **times != 1);
@@ -181,18 +236,29 @@ fn workers_are_killed_for_a_minute() {
         workers.push(Remote::worker(&brokers));
     };
     let call = |number: u64| client.call_async("work", number.to_string(), &OPTIONS);
-    let errors = storm("mdp", calls_of_a_minute(), KILLS, call, kill);
+    let errors = storm(
+        "mdp",
+        calls_of_a_minute(),
+        OPTIONS.deadline,
+        KILLS,
+        call,
+        kill,
+    );
     assert_eq!(errors, BTreeMap::new());
 }
 
 /// FLW-04: two clients ask a hundred times what four can do who take 10 ms for each, for ten seconds. All have an
-/// answer; how many are done, and how long they and the others took, is printed, by the clock of the clients.
+/// answer; how many are done, and how long they and the others took, is printed, by the clock of the clients. Those who get
+/// in are done within their patience, and the others hear of it within 5 ms, each with the slack that others need.
 #[test]
 #[ignore = "takes ten seconds: see CONTRIBUTING.md"]
 fn a_gate_for_ten_seconds() {
     const INSIDE: usize = 4;
     const SERVICE: Duration = Duration::from_millis(10);
     const PATIENCE: Duration = Duration::from_millis(200);
+    const REFUSAL: Duration = Duration::from_millis(5);
+    // The clients never sleep, and take the processors that the gate needs: beside other work 20 to 28 ms were seen.
+    const REFUSAL_SLACK: u32 = 10;
     const CLIENTS: usize = 2;
     const SPAN: Duration = Duration::from_secs(10);
     let capacity = INSIDE * (SPAN.as_millis() / SERVICE.as_millis()) as usize;
@@ -282,8 +348,14 @@ fn a_gate_for_ten_seconds() {
         full.len(),
         within(&full)
     );
-    // How many is for a quiet machine to say.
     assert!(done.len() <= capacity + capacity / 100 && full.len() > done.len());
+    // That nine in ten of what can be served is served is for a quiet machine to say.
+    assert!(done.len() >= capacity / SLACK as usize, "{}", done.len());
+    let (done, full) = (within(&done), within(&full));
+    assert!(
+        done <= PATIENCE * SLACK && full <= REFUSAL * REFUSAL_SLACK,
+        "{done:?} {full:?}"
+    );
 }
 
 /// What a client is told: its message, and what became of it.

@@ -57,6 +57,8 @@ fn client(at: &[Endpoint], calls: usize) -> Client {
         calls,
         // No more than a broker lets one client have waiting for a service.
         lanes: calls.min(250) as u32,
+        // Streams without an end go on while the broker is asked how it is: a slow machine takes its time for that.
+        unread: 50_000,
         retry: RetryPolicy {
             // It is the deadline that ends what hangs.
             attempt_timeout: LONG.deadline,

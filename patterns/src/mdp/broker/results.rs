@@ -86,12 +86,13 @@ impl BrokerEngine {
         mut body: Vec<Frame>,
         last: bool,
     ) {
-        let ext = match self.workers.get(peer).map(|worker| worker.ext) {
-            Some(true) => match body.first().map(|first| Ext::decode(first)) {
+        let knows = self.workers.get(peer).is_some_and(|worker| worker.ext);
+        let ext = match knows {
+            true => match body.first().map(|first| Ext::decode(first)) {
                 Some(Ok(ext)) => ext.map(Ext::into_owned),
                 _ => return self.ban(now, peer),
             },
-            _ => None,
+            false => None,
         };
         if ext.is_some() {
             body.remove(0);
@@ -101,7 +102,9 @@ impl BrokerEngine {
         }
         let ext = ext.unwrap_or_default();
         let expected = self.requests.get(&id).and_then(|request| request.origin.id);
-        if ext.id.is_some() && ext.id != expected {
+        // The address says whose request it is, but not which of theirs: a reply without the name of this one may be late, of
+        // an earlier one.
+        if knows && ext.id != expected {
             self.counters.stale_replies += 1;
             return;
         }

@@ -38,6 +38,27 @@ impl Bench {
         self.reply(worker, "c", "done");
     }
 
+    /// So many answers to what it is given one after the other: what is sent of that.
+    fn answers(&mut self, worker: &str, count: usize) -> Vec<String> {
+        let answer = |_| {
+            self.answer(worker);
+            self.log()
+        };
+        (0..count).flat_map(answer).collect()
+    }
+
+    /// Client "d" asks with a key, for a short time, and client "c" with the same one: what is sent of that.
+    fn two_of_a_key(&mut self, idem: Option<ExtIdem>) -> Vec<String> {
+        let first = Ext {
+            idem,
+            deadline: Some(BEAT),
+            ..keyed(1, "a")
+        };
+        self.ext_call("d", "echo", first, "1");
+        self.ask(2, "a");
+        self.log()
+    }
+
     /// How many of those that wait are held.
     fn held(&self) -> usize {
         self.broker.service("echo").unwrap_or_default().held
@@ -96,14 +117,8 @@ fn a_key_is_free_when_its_request_is_over() {
         let mut bench = with(Pick::LongestIdle, true);
         bench.ext_ready("u", "echo");
         bench.ext_ready("v", "echo");
-        let first = Ext {
-            idem: Some(ExtIdem::Once),
-            deadline: Some(BEAT),
-            ..keyed(1, "a")
-        };
-        bench.ext_call("d", "echo", first, "1");
-        bench.ask(2, "a");
-        assert_eq!((bench.log(), bench.held()), (vec!["u:request 1".into()], 1));
+        let log = bench.two_of_a_key(Some(ExtIdem::Once));
+        assert_eq!((log, bench.held()), (vec!["u:request 1".into()], 1));
         ends(&mut bench);
         assert!(bench.log().contains(&"v:request 2".into()));
         assert_eq!(bench.held(), 0);
@@ -122,19 +137,12 @@ fn a_key_is_free_when_a_request_that_waits_is_over() {
         bench.ext_ready("u", "echo");
         bench.ask(9, "b");
         bench.ask(8, "b");
-        let first = Ext {
-            deadline: Some(BEAT),
-            ..keyed(1, "a")
-        };
-        bench.ext_call("d", "echo", first, "1");
-        bench.ask(2, "a");
-        assert_eq!((bench.log(), bench.held()), (vec!["u:request 9".into()], 2));
+        let log = bench.two_of_a_key(None);
+        assert_eq!((log, bench.held()), (vec!["u:request 9".into()], 2));
         ends(&mut bench);
         assert_eq!(bench.held(), 1, "one of another key");
         bench.log();
-        bench.answer("u");
-        bench.answer("u");
-        let log = bench.log();
+        let log = bench.answers("u", 2);
         assert!(log.contains(&"u:request 2".into()), "{log:?}");
     };
     start(|bench| bench.pass(BEAT * 2));
@@ -212,13 +220,8 @@ fn what_makes_room_for_another_of_its_key() {
     }
     assert_eq!((bench.stats().0, bench.held()), (2, 1));
     bench.log();
-    bench.answer("u");
-    bench.answer("u");
-    bench.answer("u");
-    let requests = bench
-        .log()
-        .into_iter()
-        .filter(|line| line.contains("request"));
+    let log = bench.answers("u", 3);
+    let requests = log.into_iter().filter(|line| line.contains("request"));
     assert_eq!(requests.collect::<Vec<_>>(), ["u:request 4", "u:request 5"]);
 }
 

@@ -225,6 +225,30 @@ fn requests_that_nobody_waits_for_go_with_their_worker() {
     assert_eq!(bench.broker.service("echo"), None);
 }
 
+/// A broker reads on whatever its queues hold: the replies that make room come through the same socket.
+#[test]
+fn who_finds_no_room_at_a_broker_does_not_wait_for_it() {
+    let mut small = config();
+    small.policy.queue = Limits {
+        messages: 1,
+        on_full: OnFull::Wait,
+        ..Limits::default()
+    };
+    let mut bench = Bench::new(small);
+    bench.broker.set_policy("other", small.policy);
+    for service in ["echo", "other"] {
+        bench.call("c", service, "first");
+        bench.ext_call("d", service, Ext::default(), "second");
+        assert_eq!(bench.declined("d").0, Status::Rejected);
+        bench.broker.set_policy(service, small.policy);
+        bench.ext_call("d", service, Ext::default(), "third");
+        assert_eq!(bench.declined("d").0, Status::Rejected);
+        assert!(bench.broker.takes_messages(Port(0)));
+    }
+    assert_eq!(bench.stats(), (1, 0, 0));
+    assert_eq!(bench.broker.counters().rejected, 4);
+}
+
 #[test]
 fn the_newest_is_dropped_without_a_word_if_so_configured() {
     let mut small = config();

@@ -127,6 +127,31 @@ fn cancel(name: u8) -> Ext<'static> {
     }
 }
 
+/// With one slot the address of a reply names the client, and not which of its requests: without the name of this one it
+/// may be that to an earlier one, and the worker stays busy.
+#[test]
+fn a_reply_without_the_name_of_its_request_is_nobodys() {
+    let mut bench = leased(Lease::None);
+    bench.ext_ready("w", "echo");
+    bench.ext_call("c", "echo", named(2), "x");
+    bench.given("w");
+    let header = |ext: Ext<'_>| ext.encode().ok();
+    for header in [None, header(Ext::default()), header(named(1))] {
+        let body = header.into_iter().chain(["late".into()]).collect();
+        bench.from("w", wire::encode_reply(V1, &"c".into(), body, true));
+    }
+    assert_eq!((bench.sent(), bench.stats()), (None, (0, 1, 1)));
+    assert_eq!(bench.broker.counters().stale_replies, 3);
+    bench.ext_reply("w", "c", named(2), "y");
+    assert_eq!(bench.log(), ["c:reply y"]);
+    // Who gives its requests no names has none in replies.
+    bench.ext_call("c", "echo", Ext::default(), "x");
+    bench.given("w");
+    bench.ext_reply("w", "c", Ext::default(), "z");
+    assert_eq!(bench.log(), ["c:reply z"]);
+    assert_eq!(bench.broker.counters().banned, 0);
+}
+
 #[test]
 fn a_worker_hears_that_its_client_has_given_up_or_is_gone() {
     let mut bench = leased(Lease::None);

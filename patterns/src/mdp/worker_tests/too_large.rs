@@ -8,19 +8,24 @@ impl Bench {
         let transmit = self.worker.poll_transmit().expect("something is sent");
         self.worker.handle_too_large(self.now, transmit, 11, 10);
     }
+
+    /// A worker that has a request of client "c".
+    fn asked(ext: Ext<'_>) -> (Self, WorkerRequestId) {
+        let mut bench = Bench::new(with_ext(), 2);
+        bench.up();
+        bench.sent().expect("READY");
+        bench.ext_request("c", ext);
+        let id = bench.given();
+        (bench, id)
+    }
 }
 
 #[test]
 fn a_reply_that_is_too_large_is_a_fault_and_the_connection_stays() {
-    let mut bench = Bench::new(with_ext(), 2);
-    bench.up();
-    bench.sent().expect("READY");
-    let ext = Ext {
+    let (mut bench, id) = Bench::asked(Ext {
         id: Some(MsgId([1; 16])),
         ..Ext::default()
-    };
-    bench.ext_request("c", ext);
-    let id = bench.given();
+    });
     bench.reply(id, "huge");
     bench.too_large();
     let (ext, body) = bench.ext_reply();
@@ -64,11 +69,7 @@ fn where_there_is_no_word_for_it_the_reply_is_empty() {
 /// Of a part the handler hears, and its client in the end.
 #[test]
 fn a_part_that_is_too_large_ends_its_request() {
-    let mut bench = Bench::new(with_ext(), 2);
-    bench.up();
-    bench.sent().expect("READY");
-    bench.ext_request("c", Ext::default());
-    let id = bench.given();
+    let (mut bench, id) = Bench::asked(Ext::default());
     assert!(bench.worker.handle_partial(bench.now, id, "huge".into()));
     bench.too_large();
     assert!(!bench.worker.is_wanted(id));
@@ -80,11 +81,7 @@ fn a_part_that_is_too_large_ends_its_request() {
 /// What cannot be made smaller would be tried for ever.
 #[test]
 fn what_is_too_large_without_a_body_is_no_connection_to_keep() {
-    let mut bench = Bench::new(with_ext(), 2);
-    bench.up();
-    bench.sent().expect("READY");
-    bench.ext_request("c", Ext::default());
-    let id = bench.given();
+    let (mut bench, id) = Bench::asked(Ext::default());
     bench.reply(id, "");
     bench.too_large();
     bench.expect_reconnect(1);

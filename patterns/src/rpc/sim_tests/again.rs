@@ -37,7 +37,10 @@ impl Caller {
                 idem: Idem::Key(key_of(number)),
                 ..CallOptions::default()
             };
-            match self.engine.handle_call(now, body(number), options.clone()) {
+            match self
+                .engine
+                .handle_call(now, request(number), options.clone())
+            {
                 Ok(call) => {
                     let until = now + options.deadline;
                     self.calls.insert(call, (number, until, options));

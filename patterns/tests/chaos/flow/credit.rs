@@ -1,9 +1,12 @@
 //! A sender and a receiver with credit between them.
 
+use std::time::Instant;
+
 use sinew::Endpoint;
 
 use super::roles::WINDOW;
 use crate::remote::{Harm, Remote, Victim};
+use crate::requests::LONG;
 
 fn sender(at: &Endpoint) -> Remote {
     Remote::start("credit sender", std::slice::from_ref(at))
@@ -28,11 +31,14 @@ fn take(receiver: &mut Remote, how: &str, count: u64) -> Vec<(u32, u64)> {
 
 /// Waits until it holds so many messages.
 fn until_held(receiver: &mut Remote, messages: u64) {
+    let end = Instant::now() + LONG.deadline;
     loop {
         receiver.tell("look");
-        if receiver.says("holds") == messages.to_string() {
+        let held = receiver.says("holds");
+        if held == messages.to_string() {
             return;
         }
+        assert!(Instant::now() < end, "it holds {held}, and not {messages}");
     }
 }
 
