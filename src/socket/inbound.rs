@@ -557,7 +557,7 @@ impl RecvHalf {
             self.wait(deadline);
             return;
         }
-        self.spin = self.watch.take().unwrap_or_else(Spin::for_others);
+        self.spin = self.watch.take().unwrap_or_else(Spin::adaptive);
         self.wait(deadline);
         self.watch = Some(std::mem::replace(&mut self.spin, Spin::Off));
     }

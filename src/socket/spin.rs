@@ -1,10 +1,14 @@
 //! How long a receive looks for a message before it sleeps.
 //!
 //! To sleep and to be woken costs some 5 to 50 µs, most of a round trip. To look again and again costs
-//! a processor that somebody else may need. So a receive in lock-step looks for a while, and the while
-//! follows what came of it: it doubles when the message came within it, and halves, down to nothing,
-//! when it did not; then it is tried again now and then. Every look yields the processor, so that a peer
-//! that has to share it gets its turn.
+//! a processor that somebody else may need. So a receive in lock-step looks for a while, about as long as
+//! sleeping would take; and if the message came later than that in most waits, it looks no more, but now and
+//! then to see whether that has changed. Every look yields the processor, so that a peer that has to share it
+//! gets its turn.
+//!
+//! The while is the same however seldom it pays: if both sides of a round trip sleep, either hears from the
+//! other only after a wake-up. With less time than that takes, both would have to look again in the same
+//! round trip, which may never come.
 
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -22,45 +26,28 @@ pub(super) enum Spin {
     Always,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Budget {
-    time: Duration,
-    /// The shortest while.
-    least: Duration,
+    /// Attempts in vain, less those that paid.
+    vain: u32,
     /// Waits until the next attempt, once it does not pay.
     rest: u32,
 }
 
-/// The longest while: about what sleeping would cost. So the price of a mistake is at most another wait.
-const MOST: Duration = Duration::from_micros(50);
+/// How long it looks: about what sleeping would cost. So the price of a mistake is at most another wait.
+const WHILE: Duration = Duration::from_micros(50);
 
-/// The shortest: a round trip between two threads that both look takes less.
-const LEAST: Duration = Duration::from_micros(12);
+/// So many attempts in vain are enough.
+const PATIENCE: u32 = 3;
 
-/// The shortest where what is waited for may have to wake a thread first.
-const LEAST_FOR_OTHERS: Duration = Duration::from_micros(25);
-
-/// So many waits in vain are followed by one that is tried again.
+/// So many waits without looking are followed by an attempt.
 const REST: u32 = 64;
 
 impl Spin {
-    /// For a socket that waits for an answer.
+    /// Unless this is the only processor.
     pub(super) fn adaptive() -> Self {
-        Spin::of_at_least(LEAST)
-    }
-
-    /// For a wait that other threads of this process end as well.
-    pub(super) fn for_others() -> Self {
-        Spin::of_at_least(LEAST_FOR_OTHERS)
-    }
-
-    fn of_at_least(least: Duration) -> Self {
         match several_processors() {
-            true => Spin::Adaptive(Budget {
-                time: least,
-                least,
-                rest: 0,
-            }),
+            true => Spin::Adaptive(Budget::default()),
             false => Spin::Off,
         }
     }
@@ -83,11 +70,10 @@ impl Spin {
                 std::hint::spin_loop();
             },
             Spin::Adaptive(budget) => {
-                if budget.rest > 0 {
-                    budget.rest -= 1;
+                if budget.rests() {
                     return false;
                 }
-                let mut end = clock::now() + budget.time;
+                let mut end = clock::now() + WHILE;
                 if let Some(deadline) = deadline {
                     end = end.min(deadline);
                 }
@@ -108,14 +94,20 @@ impl Spin {
 }
 
 impl Budget {
+    /// Whether this wait is one without looking.
+    fn rests(&mut self) -> bool {
+        let rests = self.rest > 0;
+        self.rest -= u32::from(rests);
+        rests
+    }
+
     fn paid(&mut self) {
-        self.time = (self.time * 2).min(MOST);
+        self.vain = self.vain.saturating_sub(1);
     }
 
     fn failed(&mut self) {
-        self.time /= 2;
-        if self.time < self.least {
-            self.time = self.least;
+        self.vain = (self.vain + 1).min(PATIENCE);
+        if self.vain == PATIENCE {
             self.rest = REST;
         }
     }
@@ -186,23 +178,52 @@ mod tests {
 
     #[test]
     fn what_does_not_pay_is_given_up_and_tried_again() {
-        let mut spin = Spin::Adaptive(Budget {
-            time: LEAST,
-            least: LEAST,
-            rest: 0,
-        });
+        let mut spin = Spin::Adaptive(Budget::default());
         assert!(looks(&mut spin, 1).0);
-        let Spin::Adaptive(budget) = &spin else {
-            unreachable!("made so above");
-        };
-        assert_eq!(budget.time, LEAST * 2);
-        // In vain twice, and then not at all for a while.
+        for _ in 1..PATIENCE {
+            assert!(!looks(&mut spin, 0).0);
+        }
+        // One that paid makes up for one in vain.
+        assert!(looks(&mut spin, 1).0);
         assert!(!looks(&mut spin, 0).0);
-        assert!(!looks(&mut spin, 0).0);
-        for _ in 0..REST {
-            assert_eq!(looks(&mut spin, 1), (false, 0));
+        // Then not at all for a while, and once more in vain is enough for the next.
+        for _ in 0..2 {
+            assert!(looks(&mut spin, 0).1 > 0);
+            for _ in 0..REST {
+                assert_eq!(looks(&mut spin, 1), (false, 0));
+            }
         }
         assert_eq!(looks(&mut spin, 1), (true, 1));
+        assert_eq!(looks(&mut spin, 1), (true, 1));
+    }
+
+    /// Both sides of a round trip, in a time of their own, in which one that sleeps is woken late.
+    #[test]
+    fn two_who_have_given_up_find_each_other_again() {
+        let (way, wake) = (Duration::from_micros(4), Duration::from_micros(35));
+        for apart in 0..=REST {
+            let mut sides = [apart, REST].map(|rest| Budget {
+                vain: PATIENCE,
+                rest,
+            });
+            let mut peer_sleeps = true;
+            let mut asleep = 0;
+            for turn in 0..6 * REST as usize {
+                let side = &mut sides[turn % 2];
+                let takes = way * 2 + wake * u32::from(peer_sleeps);
+                let looks = !side.rests();
+                let found = looks && takes <= WHILE;
+                match (looks, found) {
+                    (true, true) => side.paid(),
+                    (true, false) => side.failed(),
+                    (false, _) => {}
+                }
+                peer_sleeps = !found;
+                asleep += u32::from(peer_sleeps);
+            }
+            assert!(!peer_sleeps, "{apart} apart");
+            assert!(asleep <= 2 * REST, "{apart} apart: {asleep}");
+        }
     }
 
     #[test]
