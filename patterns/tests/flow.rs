@@ -199,6 +199,38 @@ fn two_hundred_at_a_gate(on_full: OnFull) -> (usize, GateCounters) {
     (served, counters)
 }
 
+/// Nobody waits for a client that does not read: answers for which it has no room are lost, and counted.
+#[test]
+fn answers_that_nobody_reads_are_counted() {
+    const REQUESTS: u64 = 50;
+    let mut router = Router::builder().send_hwm(2).build().unwrap();
+    let endpoint = router.bind("inproc://answers-that-nobody-reads").unwrap();
+    let mut dealer = Dealer::builder().recv_hwm(3).connect(&endpoint).unwrap();
+    let mut config = GateConfig {
+        inside: 1,
+        ..GateConfig::default()
+    };
+    config.queue.messages = 1;
+    let mut gated = GatedRouter::new(router, config, None, |_, _| Some("full".into()));
+    for _ in 0..REQUESTS {
+        dealer.send("work").unwrap();
+    }
+    let inside = gated.recv_deadline(Instant::now() + LONG).unwrap();
+    let end = Instant::now() + LONG;
+    while gated.counters().full < REQUESTS - 2 {
+        assert!(Instant::now() < end, "{:?}", gated.counters());
+        let tick = Instant::now() + Duration::from_millis(5);
+        assert!(gated.recv_deadline(tick).is_none());
+    }
+    gated.done(inside.ticket, Some("served".into()));
+    let answers = std::iter::from_fn(|| dealer.try_recv().ok());
+    let answers: Vec<Message> = answers.collect();
+    assert!(answers.contains(&"full".into()));
+    let unsent = gated.counters().unsent;
+    assert!(unsent > 0);
+    assert_eq!(unsent + answers.len() as u64, REQUESTS - 1);
+}
+
 /// However many requests wait, each has its reply: tokens, or when to come back.
 #[test]
 fn a_token_server_answers_each_request() {

@@ -109,6 +109,9 @@ pub struct GateCounters {
     pub late: u64,
     /// Turned away to shed load.
     pub shed: u64,
+    /// Answers that were lost: who asked was gone, or had left so many earlier ones unread that there was no room. None, of
+    /// a gate that answers nobody itself.
+    pub unsent: u64,
 }
 
 /// See the module.

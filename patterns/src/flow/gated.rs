@@ -49,6 +49,7 @@ pub struct GatedEngine {
     here: IdMap<(Port, PeerId, Option<Message>)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<Admitted>,
+    unsent: u64,
 }
 
 impl GatedEngine {
@@ -68,6 +69,7 @@ impl GatedEngine {
             here: IdMap::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
+            unsent: 0,
         }
     }
 
@@ -95,7 +97,10 @@ impl GatedEngine {
     /// What was done so far.
     #[must_use]
     pub fn counters(&self) -> GateCounters {
-        self.gate.counters()
+        GateCounters {
+            unsent: self.unsent,
+            ..self.gate.counters()
+        }
     }
 
     fn turn_away(&mut self, port: Port, peer: PeerId, message: &Message, why: Rejected) {
@@ -188,6 +193,7 @@ impl Engine for GatedEngine {
 
     fn handle_refused(&mut self, _: Instant, _: Transmit) {
         // Whoever cannot be answered is gone, or does not read: nobody waits for it.
+        self.unsent += 1;
     }
 
     fn handle_timeout(&mut self, now: Instant) {

@@ -56,7 +56,8 @@ impl GatedRouter {
         self.0.next_event_async().await
     }
 
-    /// A request is done: its place is free, and this is sent to whoever asked, if it is there to take it.
+    /// A request is done: its place is free, and this is sent to whoever asked, if it is there to take it
+    /// ([`GateCounters::unsent`]).
     pub fn done(&mut self, ticket: TicketId, reply: Option<Message>) {
         self.0.engine().handle_done(Instant::now(), ticket, reply);
         self.0.flush();

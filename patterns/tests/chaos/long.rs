@@ -248,8 +248,9 @@ fn workers_are_killed_for_a_minute() {
 }
 
 /// FLW-04: two clients ask a hundred times what four can do who take 10 ms for each, for ten seconds. All have an
-/// answer; how many are done, and how long they and the others took, is printed, by the clock of the clients. Those who get
-/// in are done within their patience, and the others hear of it within 5 ms, each with the slack that others need.
+/// answer; how many are done, and how long they and the others took, is printed, by the clock of the clients. Nine in ten of
+/// what can be done is done; of those who get in 99 in 100 are done within their patience, and of the others 99 in 100 hear
+/// of it within 5 ms.
 #[test]
 #[ignore = "takes ten seconds: see CONTRIBUTING.md"]
 fn a_gate_for_ten_seconds() {
@@ -257,10 +258,9 @@ fn a_gate_for_ten_seconds() {
     const SERVICE: Duration = Duration::from_millis(10);
     const PATIENCE: Duration = Duration::from_millis(200);
     const REFUSAL: Duration = Duration::from_millis(5);
-    // The clients never sleep, and take the processors that the gate needs: beside other work 20 to 28 ms were seen.
-    const REFUSAL_SLACK: u32 = 10;
     const CLIENTS: usize = 2;
     const SPAN: Duration = Duration::from_secs(10);
+    const TICK: Duration = Duration::from_millis(1);
     let capacity = INSIDE * (SPAN.as_millis() / SERVICE.as_millis()) as usize;
     let mut router = Router::new();
     let at = router.bind("tcp://127.0.0.1:*").unwrap();
@@ -295,18 +295,29 @@ fn a_gate_for_ten_seconds() {
             let at = at.clone();
             thread::spawn(move || {
                 let mut dealer = Dealer::builder().connect(&at).unwrap();
-                let pause = SPAN / (100 * capacity / CLIENTS) as u32;
-                let (mut next, mut sent) = (begin, 0usize);
+                let asked = 100 * capacity / CLIENTS;
+                let pause = SPAN / asked as u32;
+                let (mut sent, mut tick) = (0, begin);
                 let (mut done, mut full) = (Vec::new(), Vec::new());
-                while begin.elapsed() < SPAN || done.len() + full.len() < sent {
-                    let now = Instant::now();
-                    if next <= now && now < begin + SPAN {
-                        next += pause;
+                while done.len() + full.len() < asked {
+                    // All whose time has come, and then what comes back: one that never slept would take the
+                    // processor that the gate needs.
+                    while sent < asked && begin + pause * sent as u32 <= Instant::now() {
                         sent += 1;
-                        let at = (now - begin).as_nanos() as u64;
+                        let at = begin.elapsed().as_nanos() as u64;
                         dealer.send(at.to_be_bytes()).unwrap();
                     }
-                    while let Ok(reply) = dealer.try_recv() {
+                    tick += TICK;
+                    let until = if sent < asked { tick } else { begin + SPAN * 3 };
+                    loop {
+                        let reply: Message = match dealer.recv_deadline(until) {
+                            Ok(reply) => reply,
+                            Err(_) if sent < asked => break,
+                            Err(error) => {
+                                let answers = done.len() + full.len();
+                                panic!("{error}: {answers} of {asked}, {:?}", dealer.stats());
+                            }
+                        };
                         let [at, what] = reply.frames() else {
                             panic!("{reply:?}");
                         };
@@ -315,6 +326,9 @@ fn a_gate_for_ten_seconds() {
                         match what.as_slice() {
                             b"done" => done.push(took),
                             _ => full.push(took),
+                        }
+                        if done.len() + full.len() == asked {
+                            break;
                         }
                     }
                 }
@@ -349,13 +363,9 @@ fn a_gate_for_ten_seconds() {
         within(&full)
     );
     assert!(done.len() <= capacity + capacity / 100 && full.len() > done.len());
-    // That nine in ten of what can be served is served is for a quiet machine to say.
-    assert!(done.len() >= capacity / SLACK as usize, "{}", done.len());
+    assert!(done.len() >= capacity * 9 / 10, "{}", done.len());
     let (done, full) = (within(&done), within(&full));
-    assert!(
-        done <= PATIENCE * SLACK && full <= REFUSAL * REFUSAL_SLACK,
-        "{done:?} {full:?}"
-    );
+    assert!(done <= PATIENCE && full <= REFUSAL, "{done:?} {full:?}");
 }
 
 /// What a client is told: its message, and what became of it.
