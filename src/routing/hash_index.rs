@@ -72,6 +72,11 @@ enum Place {
 /// Slots of a bucket.
 const WIDTH: usize = 4;
 
+/// The bits of a hash that tell how far behind the first bucket of an entry its second is: 1 to 16. So near that both
+/// are in one page of memory as a rule, since finding out where a page is takes time as well; and far enough for
+/// nearly all buckets to be full before there is no room.
+const DISTANCE_BITS: u32 = 4;
+
 /// Slots of a segment that is split when it is full.
 const LARGEST: usize = 1024;
 
@@ -292,12 +297,18 @@ impl<V: Copy> Segment<V> {
         self.len < self.slots() / 2
     }
 
-    /// The buckets where an entry may be; perhaps one twice.
+    /// The buckets where an entry may be, of which the second is a little behind the first, where the first bucket of
+    /// all follows on the last; perhaps one twice.
     #[inline]
     fn homes(&self, hash: PrefixHash) -> [usize; 2] {
-        let buckets = self.buckets.len() as u64;
-        hash.places()
-            .map(|bits| ((u64::from(bits) * buckets) >> u32::BITS) as usize)
+        let buckets = self.buckets.len();
+        let [low, more] = hash.places();
+        let first = ((u64::from(low) * buckets as u64) >> u32::BITS) as usize;
+        let second = first + 1 + (more >> (u32::BITS - DISTANCE_BITS)) as usize;
+        // What is not beyond the end wraps around to more than anything. In a segment of a few buckets it may be
+        // farther than all the way round.
+        let second = second.min(second.wrapping_sub(buckets));
+        [first, second.min(buckets - 1)]
     }
 
     /// Adds an entry; `false` if there is no room where it may be.
