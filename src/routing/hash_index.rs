@@ -76,10 +76,10 @@ enum Place {
 /// Slots of a bucket.
 const WIDTH: usize = 4;
 
-/// The bits of a hash that tell how far behind the first bucket of an entry its second is: 1 to 16. So near that both
-/// are in one page of memory as a rule, since finding out where a page is takes time as well; and far enough for
-/// nearly all buckets to be full before there is no room.
-const DISTANCE_BITS: u32 = 4;
+/// How far behind the first bucket of an entry its second is at most. So near that both are in one page of memory as a
+/// rule, since finding out where a page is takes time as well; and far enough for nearly all buckets to be full before
+/// there is no room.
+const REACH: usize = 16;
 
 /// Slots of a segment that is split when it is full.
 const LARGEST: usize = 1024;
@@ -307,12 +307,11 @@ impl<V: Copy> Segment<V> {
     fn homes(&self, hash: PrefixHash) -> [usize; 2] {
         let buckets = self.buckets.len();
         let [low, more] = hash.places();
-        let first = ((u64::from(low) * buckets as u64) >> u32::BITS) as usize;
-        let second = first + 1 + (more >> (u32::BITS - DISTANCE_BITS)) as usize;
-        // What is not beyond the end wraps around to more than anything. In a segment of a few buckets it may be
-        // farther than all the way round.
-        let second = second.min(second.wrapping_sub(buckets));
-        [first, second.min(buckets - 1)]
+        let part = |bits: u32, of: usize| ((u64::from(bits) * of as u64) >> u32::BITS) as usize;
+        let first = part(low, buckets);
+        let second = first + 1 + part(more, buckets.min(REACH));
+        // What is not beyond the end wraps around to more than anything.
+        [first, second.min(second.wrapping_sub(buckets))]
     }
 
     /// Adds an entry; `false` if there is no room where it may be.
@@ -497,7 +496,7 @@ mod tests {
     /// Two buckets: one is full, and one of its entries may be in the other as well.
     #[test]
     fn an_entry_makes_room_for_another() {
-        let of = |distance: u32, high: u32| PrefixHash::new(high, 1 << 31, (distance - 1) << 28);
+        let of = |distance: u32, high: u32| PrefixHash::new(high, 1 << 31, (distance - 1) << 31);
         let mut segment = Segment::new(0, 2);
         assert_eq!(
             [1, 2].map(|distance| segment.homes(of(distance, 0))),
@@ -523,14 +522,20 @@ mod tests {
         let key = HashKey::random();
         for buckets in [1, 2, 3, 15, 16, 17, 18, 250] {
             let segment = Segment::<u32>::new(0, buckets);
-            for n in 0..1000_u32 {
+            let mut seconds = vec![0; buckets];
+            for n in 0..100 * buckets as u32 {
                 let [first, second] = segment.homes(key.hash(&n.to_be_bytes()));
                 assert!(first < buckets && second < buckets, "{first}, {second}");
-                if buckets > 16 {
-                    let behind = (second + buckets - first) % buckets;
-                    assert!((1..=16).contains(&behind), "{first}, {second}");
-                }
+                let behind = (second + buckets - first) % buckets;
+                assert!(behind <= REACH, "{first}, {second}");
+                assert!(behind > 0 || buckets <= REACH, "{first}, {second}");
+                seconds[second] += 1;
             }
+            // Each is that of a hundred, more or less.
+            assert!(
+                seconds.iter().all(|count| (20..200).contains(count)),
+                "{seconds:?}"
+            );
         }
     }
 
