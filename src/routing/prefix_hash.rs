@@ -75,7 +75,7 @@ impl HashKey {
 }
 
 /// Hashes prefixes of a frame, each longer than the one before or as long.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct PrefixHasher<'a> {
     state: State,
     /// What follows the words in `state`, and is no prefix of them.

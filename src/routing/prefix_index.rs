@@ -141,17 +141,43 @@ impl PrefixIndex {
     }
 
     /// The keys that are prefixes of `frame`, the shortest first.
-    #[inline]
+    #[inline(always)]
     pub(super) fn prefixes_of<'a>(&'a self, frame: &'a [u8]) -> Prefixes<'a> {
+        let hasher = PrefixHasher::new(self.secret, frame);
+        let lengths = self.lengths & up_to(frame.len());
+        let (found, hasher, lengths) = self.look_up(hasher, 0, lengths);
         Prefixes {
             index: self,
-            hasher: PrefixHasher::new(self.secret, frame),
-            frame: frame.len(),
+            found,
+            hasher,
             block: 0,
-            lengths: self.lengths,
-            met: [None; AHEAD],
-            left: 0,
+            lengths,
+            is_short: frame.len() <= BLOCK || self.markers.is_empty(),
+            frame: frame.len(),
         }
+    }
+
+    /// Looks for the next few of these lengths in a block. What it is given it gives back, less what it used up,
+    /// so that nothing of it goes through memory.
+    #[inline(always)]
+    fn look_up<'a>(
+        &self,
+        mut hasher: PrefixHasher<'a>,
+        block: usize,
+        mut lengths: u64,
+    ) -> (Found, PrefixHasher<'a>, u64) {
+        let mut found = Found(0);
+        for at in 0..AHEAD {
+            if lengths == 0 {
+                break;
+            }
+            #[cfg(test)]
+            super::radix::work::add(1);
+            let len = block + lengths.trailing_zeros() as usize + 1;
+            lengths &= lengths - 1;
+            found.set(at, self.keys.get(hasher.prefix(len)));
+        }
+        (found, hasher, lengths)
     }
 
     /// One more key goes on here, and ends in this block unless `bit` is beyond it.
@@ -188,9 +214,19 @@ fn blocks(key: &[u8]) -> impl Iterator<Item = usize> {
     (BLOCK..key.len()).step_by(BLOCK)
 }
 
+/// The lengths within a block that a frame has, of which so much is left.
+#[inline]
+fn up_to(left: usize) -> u64 {
+    match left {
+        0..BLOCK => (1 << left) - 1,
+        _ => u64::MAX,
+    }
+}
+
 /// See [`PrefixIndex::prefixes_of`].
 pub(super) struct Prefixes<'a> {
     index: &'a PrefixIndex,
+    found: Found,
     hasher: PrefixHasher<'a>,
     /// The frame's length.
     frame: usize,
@@ -198,10 +234,30 @@ pub(super) struct Prefixes<'a> {
     block: usize,
     /// Of this block, without those looked for already.
     lengths: u64,
-    /// What was found for the last few lengths.
-    met: [Option<Met>; AHEAD],
-    /// Which of them are keys, and were not handed out: a bit for each.
-    left: u32,
+    /// There is no later block.
+    is_short: bool,
+}
+
+/// What was found for the last few lengths and not handed out: 32 bits for each, zeros if nothing. A number, because an
+/// array that is written piece by piece and moved as a whole would wait for what is looked for.
+#[derive(Debug, Clone, Copy)]
+struct Found(u128);
+
+impl Found {
+    #[inline(always)]
+    fn set(&mut self, at: usize, met: Option<Met>) {
+        let number = met.map_or(0, |Met(number)| number.get());
+        self.0 |= u128::from(number) << (at as u32 * u32::BITS);
+    }
+
+    /// The first of them.
+    #[inline(always)]
+    fn take(&mut self) -> Option<Met> {
+        let at = self.0.trailing_zeros() & !(u32::BITS - 1);
+        let number = NonZeroU32::new(self.0.checked_shr(at)? as u32)?;
+        self.0 ^= u128::from(number.get()) << at;
+        Some(Met(number))
+    }
 }
 
 /// Lengths that are looked for at once: what is met takes part in no decision before all are on their way.
@@ -210,47 +266,33 @@ const AHEAD: usize = 4;
 impl Iterator for Prefixes<'_> {
     type Item = Met;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Met> {
-        while self.left == 0 {
-            match self.lengths {
-                0 => self.next_block()?,
-                _ => self.look_ahead(),
-            }
+        if self.found.0 == 0 && (self.lengths != 0 || !self.is_short) {
+            self.look_on();
         }
-        let at = self.left.trailing_zeros() as usize;
-        self.left &= self.left - 1;
-        self.met[at % AHEAD]
+        self.found.take()
     }
 }
 
 impl Prefixes<'_> {
-    /// Looks for the next few lengths, unless the frame is shorter.
-    #[inline]
-    fn look_ahead(&mut self) {
-        for at in 0..AHEAD {
-            if self.lengths == 0 {
+    /// Looks for further lengths until something is found, or there is nothing to look for.
+    #[inline(never)]
+    fn look_on(&mut self) {
+        while self.found.0 == 0 {
+            if self.lengths == 0 && self.next_block().is_none() {
+                self.is_short = true;
                 break;
             }
-            let len = self.block + self.lengths.trailing_zeros() as usize + 1;
-            if len > self.frame {
-                // Nor are there keys in later blocks.
-                self.lengths = 0;
-                break;
-            }
-            #[cfg(test)]
-            super::radix::work::add(1);
-            self.lengths &= self.lengths - 1;
-            let met = self.index.keys.get(self.hasher.prefix(len));
-            self.met[at] = met;
-            self.left |= u32::from(met.is_some()) << at;
+            let hasher = self.hasher.clone();
+            let looked_up = self.index.look_up(hasher, self.block, self.lengths);
+            (self.found, self.hasher, self.lengths) = looked_up;
         }
     }
 
     /// Goes on to the next block, if a key does.
-    #[inline]
     fn next_block(&mut self) -> Option<()> {
-        if self.index.markers.is_empty() || self.frame - self.block <= BLOCK {
+        if self.is_short || self.frame - self.block <= BLOCK {
             return None;
         }
         #[cfg(test)]
@@ -258,7 +300,7 @@ impl Prefixes<'_> {
         let hash = self.hasher.prefix(self.block + BLOCK);
         let marker = self.index.markers.get(hash)?;
         self.block += BLOCK;
-        self.lengths = marker.lengths();
+        self.lengths = marker.lengths() & up_to(self.frame - self.block);
         Some(())
     }
 }

@@ -332,13 +332,21 @@ impl SubscriptionTrie {
     /// Calls `matched` once for every peer that holds a prefix of `first_frame`.
     #[inline]
     pub(crate) fn for_each_match(&mut self, first_frame: &[u8], matched: impl FnMut(PeerKey)) {
-        if let Some(index) = &self.index {
-            let topics = Indexed::new(&self.tree, index, &self.peers, first_frame);
-            return hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
+        if self.index.is_some() {
+            return self.for_each_indexed(first_frame, matched);
         }
         let topics = self.tree.prefixes_of(first_frame);
         let topics = topics.map(|holders| Wanted::By(holders.as_slice()));
         hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
+    }
+
+    // Apart from the walk along the tree, which is to stay small.
+    #[inline(never)]
+    fn for_each_indexed(&mut self, first_frame: &[u8], matched: impl FnMut(PeerKey)) {
+        if let Some(index) = &self.index {
+            let topics = Indexed::new(&self.tree, index, &self.peers, first_frame);
+            hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
+        }
     }
 
     /// Whether this peer holds a prefix of `first_frame`.
@@ -508,6 +516,7 @@ struct Indexed<'a> {
 }
 
 impl<'a> Indexed<'a> {
+    #[inline(always)]
     fn new(
         tree: &'a RadixTree<Holders>,
         index: &'a PrefixIndex,
@@ -526,8 +535,7 @@ impl<'a> Indexed<'a> {
 impl<'a> Iterator for Indexed<'a> {
     type Item = Wanted<'a>;
 
-    // Apart from the walk along the tree, which is to stay small.
-    #[inline(never)]
+    #[inline(always)]
     fn next(&mut self) -> Option<Wanted<'a>> {
         if let Some(holders) = self.root.take() {
             return Some(Wanted::By(holders.as_slice()));
