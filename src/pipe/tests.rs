@@ -165,6 +165,45 @@ fn credit_is_exact_and_comes_back() {
     }
 }
 
+/// Nothing is appended by an empty run of octets, also where it would be the first of a view.
+#[test]
+fn an_empty_run_is_nothing() {
+    let (mut writer, mut reader) = pipe(limits(200), Tuning::INPROC);
+    for _ in 0..40 {
+        send(&mut writer, "dense");
+    }
+    let large = Bytes::from(vec![7; 100_000]);
+    for shared in [false, true] {
+        // It goes by reference, and ends the view.
+        writer.append_message(&Message::from(large.clone()));
+        writer.publish();
+        if shared {
+            writer.append_shared(Bytes::new(), 0, false);
+        } else {
+            writer.append_wire(&[], 0, false);
+        }
+        assert!(!writer.is_unfinished());
+        if writer.send_short(b"short").is_none() {
+            send(&mut writer, "short");
+        }
+        // Back to what was published last, not to before the short one.
+        writer.append_payload(b"not sent");
+        writer.rollback();
+        send(&mut writer, "last");
+    }
+    for _ in 0..40 {
+        assert_eq!(reader.read_message().unwrap().as_bytes(), b"dense");
+    }
+    for _ in 0..2 {
+        assert_eq!(reader.read_message().unwrap().as_bytes(), &large[..]);
+        for expected in ["short", "last"] {
+            let message = reader.read_message().unwrap();
+            assert_eq!(message.as_bytes(), expected.as_bytes());
+        }
+    }
+    assert!(reader.read_message().is_none());
+}
+
 /// Which messages go the short way, and that it is the same as the other.
 #[test]
 fn the_short_way() {

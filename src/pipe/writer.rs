@@ -388,8 +388,11 @@ impl Writer {
     /// Appends octets that are whole encoded frames, by copy, unpublished. `messages` says how many
     /// messages end in them, `in_message` whether another frame of the last one must follow.
     pub(crate) fn append_wire(&mut self, wire: &[u8], messages: u64, in_message: bool) {
-        self.reserve(wire.len());
-        self.put(wire);
+        // Room for nothing might begin a view, with which nothing is unpublished, and that would be news.
+        if !wire.is_empty() {
+            self.reserve(wire.len());
+            self.put(wire);
+        }
         self.count(messages);
         self.at.in_message = in_message;
     }
@@ -407,7 +410,9 @@ impl Writer {
     /// appended just before.
     pub(crate) fn append_shared(&mut self, wire: Bytes, messages: u64, in_message: bool) {
         let len = wire.len();
-        self.link(Data::Shared(wire), len);
+        if len > 0 {
+            self.link(Data::Shared(wire), len);
+        }
         self.count(messages);
         self.at.in_message = in_message;
     }
