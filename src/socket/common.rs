@@ -356,6 +356,10 @@ macro_rules! wait_methods {
         /// for several sockets there is the [`Poller`](crate::Poller).
         pub fn wait_readable(&mut self, until: Option<std::time::Instant>) -> bool {
             self.take_note();
+            if self.inbound.has_next() {
+                return true;
+            }
+            self.out.will_wait();
             self.inbound.wait_readable(Deadline::by(until))
         }
 
