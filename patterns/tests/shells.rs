@@ -1,5 +1,7 @@
 //! Clients, servers, workers and brokers on real sockets, as a user writes them.
 
+#[path = "shells/cancels.rs"]
+mod cancels;
 #[path = "shells/full.rs"]
 mod full;
 #[path = "shells/large.rs"]

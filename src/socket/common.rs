@@ -353,9 +353,14 @@ macro_rules! wait_methods {
         /// It waits as a receive does that blocks: a connection is read by this thread, without a hop to another. Before
         /// it sleeps it looks for 25 to 50 µs, as long as that pays: to be woken takes that long, by another thread, too.
         /// So it is what a thread waits in that has one socket, and is told by other threads what else to do;
-        /// for several sockets there is the [`Poller`](crate::Poller).
+        /// for several sockets there is the [`Poller`](crate::Poller). Who sends one message at most between two waits writes it
+        /// itself, too.
         pub fn wait_readable(&mut self, until: Option<std::time::Instant>) -> bool {
             self.take_note();
+            if self.inbound.has_next() {
+                return true;
+            }
+            self.out.will_wait();
             self.inbound.wait_readable(Deadline::by(until))
         }
 

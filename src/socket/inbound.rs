@@ -563,7 +563,7 @@ impl RecvHalf {
     }
 
     /// As [`RecvHalf::take_next`], and takes nothing.
-    fn has_next(&mut self) -> bool {
+    pub(super) fn has_next(&mut self) -> bool {
         loop {
             while let Some(key) = self.readable.current() {
                 if self.is_readable() {

@@ -12,6 +12,7 @@ use crate::io::{Counters, DropCause, Half, Link, Outbound, Port, Room, BURST_GAP
 use crate::message::Message;
 use crate::pipe::{Reader, Writer};
 use crate::routing::{Admission, PeerKey, Rotation};
+use crate::sync::atomic::Ordering;
 use crate::sync::clock;
 
 mod batch;
@@ -323,6 +324,12 @@ impl SendHalf {
             }
         }
         self.end_fan_out();
+    }
+
+    /// Its thread waits now for what to do next.
+    pub(super) fn will_wait(&mut self) {
+        let sent = self.port.counters.messages_sent.load(Ordering::Relaxed);
+        self.pace.waits(sent);
     }
 
     /// A message ended the idleness of a pipe.
@@ -765,6 +772,8 @@ struct Pace {
     lock_step: bool,
     /// When the last message had been seen off.
     last: Option<Instant>,
+    /// How many messages had been sent when its thread waited last.
+    waited_at: u64,
     /// While one message goes to many: whether it belongs to a burst, and how many it was written to.
     fan_out: Option<(Option<bool>, u32)>,
 }
@@ -790,9 +799,43 @@ impl Pace {
         }
     }
 
+    /// Who sends one message at most between two waits is in lock-step with others, however fast they are: the next message
+    /// is no part of a burst. A broker, whose ROUTER sends two in each round trip, else has them written by I/O threads, which
+    /// then never sleep: with two cores a round trip takes 78 µs instead of 56.
+    fn waits(&mut self, sent: u64) {
+        if sent.wrapping_sub(self.waited_at) <= 1 {
+            self.last = None;
+        }
+        self.waited_at = sent;
+    }
+
     fn seen_off(&mut self) {
         if !self.lock_step {
             self.last = Some(clock::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_follows_a_wait_is_no_burst_unless_a_burst_came_before_it() {
+        let mut pace = Pace::default();
+        let mut sent = 0;
+        for (more, alone) in [
+            (1, true),
+            (1, true),
+            (3, false),
+            (2, false),
+            (0, true),
+            (1, true),
+        ] {
+            pace.seen_off();
+            sent += more;
+            pace.waits(sent);
+            assert_eq!(pace.last.is_none(), alone, "{more} between two waits");
         }
     }
 }

@@ -2,6 +2,8 @@
 
 /// Bounds retries to a share of the calls: over any time, retries ≤ `ratio` × calls + `burst`.
 ///
+/// A retry counts when it is decided on. It is sent when its pause is over and a server takes it.
+///
 /// ```
 /// use sinew_patterns::common::RetryBudget;
 ///
@@ -12,7 +14,8 @@
 pub struct RetryBudget {
     /// Retries per hundred calls. Default: 20.
     pub ratio_percent: u32,
-    /// Retries that may be saved up, and are there at the start. Default: 10.
+    /// Retries that may be saved up, and are there at the start. With 0 there is none ever, whatever the share, since shares
+    /// are saved up until they are a whole one: for little more than the share take 1. Default: 10.
     pub burst: u32,
 }
 
@@ -75,7 +78,44 @@ const ONE: u64 = 100;
 
 #[cfg(test)]
 mod tests {
-    use super::{Bucket, RetryBudget};
+    use super::{Bucket, RetryBudget, ONE};
+    use crate::common::Random;
+
+    /// SUB-03: over any window, and nothing is held back that the bound allows from the start on.
+    #[test]
+    fn no_window_has_more_retries_than_its_share_and_the_burst() {
+        let mut random = Random::new(3);
+        for round in 0..2000 {
+            let budget = RetryBudget {
+                ratio_percent: random.below(150) as u32,
+                burst: random.below(4) as u32,
+            };
+            let burst = u64::from(budget.burst) * ONE;
+            let mut bucket = Bucket::new(Some(budget));
+            // Of the window that ends now and has most: hundredths of retries beyond the share of its calls.
+            let (mut most, mut retries) = (0, 0);
+            let mut full = burst;
+            for _ in 0..200 {
+                if random.below(3) == 0 {
+                    bucket.fill();
+                    most = u64::saturating_sub(most, u64::from(budget.ratio_percent));
+                    full = (full + u64::from(budget.ratio_percent)).min(burst);
+                    continue;
+                }
+                let spare = random.below(4) == 0;
+                let taken = match spare {
+                    true => bucket.take_spare(),
+                    false => bucket.take(),
+                };
+                assert_eq!(taken, full >= ONE + if spare { burst / 2 } else { 0 });
+                if taken {
+                    (most, retries, full) = (most + ONE, retries + 1, full - ONE);
+                }
+                assert!(most <= burst, "round {round}: {budget:?}");
+            }
+            assert!(budget.burst > 0 || retries == 0, "what is said of none");
+        }
+    }
 
     #[test]
     fn retries_are_a_share_of_the_calls() {

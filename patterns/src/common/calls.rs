@@ -112,6 +112,9 @@ pub(crate) struct Dispatch {
     pub(crate) remaining: Duration,
 }
 
+/// Where to say that a call was given up, and its deadline.
+pub(crate) type Cancel = (Port, CallId, Instant);
+
 #[derive(Debug)]
 pub(crate) struct Calls<T> {
     policy: RetryPolicy,
@@ -131,7 +134,7 @@ pub(crate) struct Calls<T> {
     /// When each call's attempt has taken too long, or its pause is over; or its deadline, if that is before.
     timers: BTreeSet<(Instant, CallId)>,
     dispatches: VecDeque<Dispatch>,
-    cancels: VecDeque<(Port, CallId)>,
+    cancels: VecDeque<Cancel>,
     resets: VecDeque<Port>,
     events: VecDeque<CallEvent>,
     counters: CallCounters,
@@ -610,7 +613,7 @@ impl<T> Calls<T> {
         }
     }
 
-    pub(crate) fn poll_cancel(&mut self) -> Option<(Port, CallId)> {
+    pub(crate) fn poll_cancel(&mut self) -> Option<Cancel> {
         self.cancels.pop_front()
     }
 
@@ -870,8 +873,9 @@ impl<T> Calls<T> {
             State::Sent(other) if other != port => Some(other),
             _ => None,
         };
+        let deadline = call.deadline;
         for other in before.into_iter().chain(hedge) {
-            self.cancels.push_back((other, id));
+            self.cancels.push_back((other, id, deadline));
             self.leave(now, other, id);
         }
     }
@@ -891,8 +895,9 @@ impl<T> Calls<T> {
 
     /// Ends a call whose reply may be on its way.
     fn give_up(&mut self, now: Instant, id: CallId, error: CallError) {
-        if let Some(State::Sent(port)) = self.calls.get(id.0).map(|call| call.state) {
-            self.cancels.push_back((port, id));
+        let call = self.calls.get(id.0);
+        if let Some((State::Sent(port), deadline)) = call.map(|call| (call.state, call.deadline)) {
+            self.cancels.push_back((port, id, deadline));
             self.leave(now, port, id);
         }
         self.end(now, id, Err(error));
@@ -904,9 +909,9 @@ impl<T> Calls<T> {
         };
         // Of two that were asked, who has not replied need not go on.
         if let Some(hedge) = call.hedge {
-            self.cancel(now, hedge, id);
+            self.cancel(now, hedge, id, call.deadline);
             if let State::Sent(port) = call.state {
-                self.cancel(now, port, id);
+                self.cancel(now, port, id, call.deadline);
             }
         }
         // A final reply to an attempt before the current one: the current one is given up.

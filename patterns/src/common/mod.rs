@@ -6,6 +6,7 @@ mod backoff;
 mod breaker;
 mod budget;
 mod call;
+mod cancels;
 mod dedup;
 mod engine;
 mod ext;
@@ -43,6 +44,7 @@ pub use store::{
 pub use timers::Timers;
 
 pub(crate) use budget::Bucket;
+pub(crate) use cancels::Cancels;
 pub(crate) use footprint::footprint;
 pub(crate) use id_map::IdMap;
 pub(crate) use outbox::Outbox;

@@ -13,6 +13,10 @@ use crate::common::{PeerEvent, PeerId, Port, Random, Transmit};
 pub(crate) trait Node {
     fn handle_message(&mut self, now: Instant, port: Port, from: Option<&PeerId>, message: Message);
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent);
+    /// Whether it has room for messages of a port. Those that come where it has none stay in its socket.
+    fn takes_messages(&self, _port: Port) -> bool {
+        true
+    }
     fn handle_refused(&mut self, now: Instant, transmit: Transmit);
     fn handle_timeout(&mut self, now: Instant);
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
@@ -87,6 +91,8 @@ struct Host {
     frozen: bool,
     /// What arrived while it was frozen.
     pending: VecDeque<Input>,
+    /// What has come and was not taken yet, for want of room.
+    inbox: VecDeque<Input>,
     deaf: bool,
     mute: bool,
     slow: Duration,
@@ -181,6 +187,7 @@ impl Sim {
             node: Some(node),
             frozen: false,
             pending: VecDeque::new(),
+            inbox: VecDeque::new(),
             deaf: false,
             mute: false,
             slow: Duration::ZERO,
@@ -466,9 +473,31 @@ impl Sim {
             host.pending.push_back(input);
             return;
         }
-        let now = self.now;
         let Some(node) = &mut host.node else {
             return;
+        };
+        // While there is no room it is told of losses at once, which may make some, and again in their order.
+        if let (Input::Peer(port, event @ PeerEvent::Down { .. }), false) =
+            (&input, host.inbox.is_empty())
+        {
+            node.handle_peer(self.now, *port, event.clone());
+        }
+        host.inbox.push_back(input);
+        self.drain(id);
+    }
+
+    /// Gives a node the next of what has come; false if there is nothing, or no room for it.
+    fn take(&mut self, id: NodeId) -> bool {
+        let now = self.now;
+        let host = &mut self.hosts[id.0];
+        let (Some(node), Some(next)) = (&mut host.node, host.inbox.front()) else {
+            return false;
+        };
+        if matches!(next, Input::Message(port, ..) if !node.takes_messages(*port)) {
+            return false;
+        }
+        let Some(input) = host.inbox.pop_front() else {
+            return false;
         };
         self.delivered += 1;
         match input {
@@ -485,10 +514,10 @@ impl Sim {
             }
             Input::Peer(port, event) => node.handle_peer(now, port, event),
         }
-        self.drain(id);
+        true
     }
 
-    /// Sends what a node wants sent, and closes and opens what it wants closed and opened.
+    /// Sends what a node wants sent, closes and opens what it wants closed and opened, and gives it what it has room for.
     fn drain(&mut self, id: NodeId) {
         let now = self.now;
         loop {
@@ -504,12 +533,16 @@ impl Sim {
                 continue;
             }
             let Some((port, to)) = node.poll_connection() else {
-                return;
+                match self.take(id) {
+                    true => continue,
+                    false => return,
+                }
             };
             host.dials.remove(&port);
             // Whoever closes a socket does not hear of it any more.
             *host.closes.entry(port).or_default() += 1;
             host.pending.retain(|input| input.port() != port);
+            host.inbox.retain(|input| input.port() != port);
             let own = self.links_of(id, Some(port));
             for link in own {
                 self.break_link(link, Some(id));
@@ -608,6 +641,7 @@ impl Sim {
                 host.life += 1;
                 host.frozen = false;
                 host.pending.clear();
+                host.inbox.clear();
                 for port in std::mem::take(&mut host.own) {
                     host.dials.remove(&port);
                 }

@@ -17,8 +17,8 @@ use super::negotiation;
 use super::wire::{self, Dialect};
 use crate::common::calls::{Answer, Bounds, Calls, Choice};
 use crate::common::{
-    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, Idem, MsgId,
-    Op, PeerEvent, PeerId, Port, Random, RetryPolicy, Transmit,
+    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Cancels, Engine, Ext, Idem,
+    MsgId, Op, PeerEvent, PeerId, Port, Random, RetryPolicy, Transmit,
 };
 use crate::rpc::{answer_of, request_ext};
 
@@ -125,6 +125,8 @@ pub struct ClientEngine {
     random: Random,
     brokers: u32,
     transmits: VecDeque<Transmit>,
+    /// Which brokers are to be told of which calls that were given up.
+    cancels: Cancels<MsgId>,
     events: VecDeque<ClientEvent>,
 }
 
@@ -170,6 +172,7 @@ impl ClientEngine {
             random,
             brokers,
             transmits: VecDeque::new(),
+            cancels: Cancels::new(config.calls),
             events: VecDeque::new(),
         };
         let (lanes, capacity) = match config.ext {
@@ -319,6 +322,7 @@ impl ClientEngine {
             }
             let mut body = Vec::with_capacity(1 + asked.body.frame_count());
             if let Some(name) = self.by_call.get(&dispatch.call).filter(|_| ext) {
+                self.cancels.withdraw(dispatch.port, *name);
                 let ext = Ext {
                     id: Some(*name),
                     ..request_ext(options, dispatch.remaining, dispatch.attempt)
@@ -332,28 +336,15 @@ impl ClientEngine {
                 message: wire::encode_call(dialect, &asked.service, body),
             });
         }
-        while let Some((port, call)) = self.calls.poll_cancel() {
-            let Some(name) = self.by_call.get(&call).filter(|_| self.speaks_ext(port)) else {
-                continue;
-            };
-            let cancel = Ext {
-                id: Some(*name),
-                op: Op::Cancel,
-                ..Ext::default()
-            };
-            self.transmits.push_back(Transmit {
-                port,
-                to: None,
-                message: wire::encode_call(
-                    dialect,
-                    &Frame::from("-"),
-                    cancel.encode().ok().into_iter().collect(),
-                ),
-            });
+        while let Some((port, call, deadline)) = self.calls.poll_cancel() {
+            if let Some(name) = self.by_call.get(&call).filter(|_| self.speaks_ext(port)) {
+                self.cancels.push(port, *name, deadline);
+            }
         }
         while let Some(port) = self.calls.poll_reset() {
             // What was to be sent over it is not, and belongs to calls that are over.
             self.transmits.retain(|transmit| transmit.port != port);
+            self.cancels.forget(port);
             if let Some(speaks) = self.links.get_mut(&port) {
                 *speaks = Speaks::Unknown;
             }
@@ -367,6 +358,22 @@ impl ClientEngine {
             }
             self.events.push_back(ClientEvent::Call(event));
         }
+    }
+
+    /// The next word to a broker about a call that was given up.
+    fn cancel(&mut self) -> Option<Transmit> {
+        let (port, name) = self.cancels.poll()?;
+        let cancel = Ext {
+            id: Some(name),
+            op: Op::Cancel,
+            ..Ext::default()
+        };
+        let body = cancel.encode().ok().into_iter().collect();
+        Some(Transmit {
+            port,
+            to: None,
+            message: wire::encode_call(self.config.dialect, &Frame::from("-"), body),
+        })
     }
 
     /// The call whose request this is.
@@ -433,6 +440,7 @@ impl Engine for ClientEngine {
                 if let Some(speaks) = self.links.get_mut(&port) {
                     *speaks = Speaks::Unknown;
                 }
+                self.cancels.forget(port);
                 self.calls.handle_down(now, port);
             }
         }
@@ -449,6 +457,17 @@ impl Engine for ClientEngine {
             self.calls.handle_refused(now, transmit.port, call);
         }
         self.flush(now);
+    }
+
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        // A cancel waits for room; a request is asked again, perhaps elsewhere.
+        if !self.cancels.full() {
+            self.handle_refused(now, transmit);
+        }
+    }
+
+    fn handle_room(&mut self, now: Instant, port: Port, _: Option<&PeerId>) {
+        self.cancels.room(now, port);
     }
 
     fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
@@ -473,7 +492,8 @@ impl Engine for ClientEngine {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        self.cancels.settle();
+        self.transmits.pop_front().or_else(|| self.cancel())
     }
 
     fn poll_event(&mut self) -> Option<ClientEvent> {
@@ -488,3 +508,7 @@ impl Engine for ClientEngine {
         answers.chain(self.calls.poll_timeout()).min()
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

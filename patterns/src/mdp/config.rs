@@ -33,7 +33,8 @@ pub struct BrokerConfig {
 /// How much a broker takes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerLimits {
-    /// Services that have workers or waiting requests. Default: 1024.
+    /// Services that have workers or waiting requests. If there are so many, those that only have requests give way to those of
+    /// workers that register, and the requests are declined with 429. Default: 1024.
     pub services: usize,
     /// Workers; of one that takes several requests at once each slot counts. Default: 10 000.
     pub workers: usize,

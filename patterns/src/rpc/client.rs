@@ -9,8 +9,8 @@ use sinew::{Frame, Message};
 use super::wire;
 use crate::common::calls::{Answer, Bounds, Calls, Choice};
 use crate::common::{
-    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Engine, Ext, ExtIdem,
-    Fault, Idem, Op, PeerEvent, PeerId, Port, Random, RetryPolicy, Status, Transmit,
+    footprint, CallCounters, CallError, CallEvent, CallId, CallOptions, Cancels, Engine, Ext,
+    ExtIdem, Fault, Idem, Op, PeerEvent, PeerId, Port, Random, RetryPolicy, Status, Transmit,
 };
 
 /// What the servers speak.
@@ -109,6 +109,8 @@ pub struct ClientEngine {
     /// client cannot guess what would be taken for a reply.
     first: u64,
     transmits: VecDeque<Transmit>,
+    /// Which servers are to be told of which calls that were given up.
+    cancels: Cancels<CallId>,
 }
 
 impl ClientEngine {
@@ -140,6 +142,7 @@ impl ClientEngine {
             calls,
             first,
             transmits: VecDeque::new(),
+            cancels: Cancels::new(config.calls),
         }
     }
 
@@ -202,6 +205,20 @@ impl ClientEngine {
         Frame::from(self.first.wrapping_add(call.0).to_be_bytes())
     }
 
+    /// The next word to a server about a call that was given up.
+    fn cancel(&mut self) -> Option<Transmit> {
+        let (port, call) = self.cancels.poll()?;
+        let cancel = Ext {
+            op: Op::Cancel,
+            ..Ext::default()
+        };
+        Some(Transmit {
+            port,
+            to: None,
+            message: wire::encode(&[self.name(call)], cancel.encode().ok(), None),
+        })
+    }
+
     /// Makes messages of what the table wants sent.
     fn flush(&mut self) {
         while let Some(dispatch) = self.calls.poll_dispatch() {
@@ -216,6 +233,7 @@ impl ClientEngine {
                     ext.encode().ok()
                 }
             };
+            self.cancels.withdraw(dispatch.port, dispatch.call);
             let message = wire::encode(&[self.name(dispatch.call)], ext, Some(body));
             self.transmits.push_back(Transmit {
                 port: dispatch.port,
@@ -223,20 +241,10 @@ impl ClientEngine {
                 message,
             });
         }
-        while let Some((port, call)) = self.calls.poll_cancel() {
-            if self.dialect == Dialect::Plain {
-                continue;
+        while let Some((port, call, deadline)) = self.calls.poll_cancel() {
+            if self.dialect == Dialect::Ext {
+                self.cancels.push(port, call, deadline);
             }
-            let cancel = Ext {
-                op: Op::Cancel,
-                ..Ext::default()
-            };
-            let message = wire::encode(&[self.name(call)], cancel.encode().ok(), None);
-            self.transmits.push_back(Transmit {
-                port,
-                to: None,
-                message,
-            });
         }
         // All routes of this client stand as they are.
         while self.calls.poll_reset().is_some() {}
@@ -263,13 +271,16 @@ impl Engine for ClientEngine {
     fn handle_peer(&mut self, now: Instant, port: Port, event: PeerEvent) {
         match event {
             PeerEvent::Up { .. } => self.calls.handle_up(now, port),
-            PeerEvent::Down { .. } => self.calls.handle_down(now, port),
+            PeerEvent::Down { .. } => {
+                self.cancels.forget(port);
+                self.calls.handle_down(now, port);
+            }
         }
         self.flush();
     }
 
     fn handle_refused(&mut self, now: Instant, transmit: Transmit) {
-        // A refused cancel is no loss: it is a courtesy.
+        // A cancel whose server is gone is no loss.
         let header = Ext::decode(
             transmit
                 .message
@@ -284,6 +295,17 @@ impl Engine for ClientEngine {
             self.calls.handle_refused(now, transmit.port, call);
         }
         self.flush();
+    }
+
+    fn handle_full(&mut self, now: Instant, transmit: Transmit) {
+        // A cancel waits for room; a request is asked again, perhaps elsewhere.
+        if !self.cancels.full() {
+            self.handle_refused(now, transmit);
+        }
+    }
+
+    fn handle_room(&mut self, now: Instant, port: Port, _: Option<&PeerId>) {
+        self.cancels.room(now, port);
     }
 
     fn handle_too_large(&mut self, now: Instant, transmit: Transmit, size: u64, limit: u64) {
@@ -301,7 +323,8 @@ impl Engine for ClientEngine {
     }
 
     fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.transmits.pop_front()
+        self.cancels.settle();
+        self.transmits.pop_front().or_else(|| self.cancel())
     }
 
     fn poll_event(&mut self) -> Option<CallEvent> {
@@ -355,3 +378,7 @@ pub(crate) fn answer_of(ext: Option<&Ext<'_>>, body: Message) -> Answer {
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "client_tests.rs"]
+mod tests;

@@ -12,7 +12,7 @@ use super::wire;
 use super::{ClientConfig, ClientEngine, Dialect, Pick, ServerConfig, ServerEngine, ServerEvent};
 use crate::common::{
     CacheConfig, CallError, CallEvent, CallId, CallOptions, DedupLife, DedupStore, Engine,
-    Fault as Failure, Idem, Limits, MemoryStore, MsgId, PeerEvent, PeerId, Port, Random,
+    Fault as Failure, Idem, Limits, MemoryStore, MsgId, OnFull, PeerEvent, PeerId, Port, Random,
     RetryBudget, RetryPolicy, Status, StoreLimits, StoreOp, Stored, Timers, Transmit,
 };
 use crate::lab::{
@@ -37,6 +37,8 @@ struct World {
     once: BTreeMap<u64, u32>,
     /// The longest queue of any server.
     longest: usize,
+    /// The most requests that any server let wait for room.
+    waited: u64,
     /// How often each key was carried out, by all lives of all servers.
     everywhere: BTreeMap<MsgId, u32>,
     /// Whether that may be once at most.
@@ -337,12 +339,17 @@ impl Server {
         let (queued, ..) = self.engine.load();
         assert!(queued <= self.bound);
         let mut world = self.world.borrow_mut();
+        let waited = self.engine.counters().waited;
+        world.waited = world.waited.max(waited);
         world.longest = world.longest.max(queued);
     }
 }
 
 impl Node for Server {
     forward!(engine);
+    fn takes_messages(&self, port: Port) -> bool {
+        self.engine.takes_messages(port)
+    }
     fn handle_timeout(&mut self, now: Instant) {
         self.engine.handle_timeout(now);
         let disk = self.disk.as_mut();
@@ -471,6 +478,7 @@ fn server(
     seed: u64,
     world: &Shared,
     store: Option<MemoryStore>,
+    on_full: OnFull,
 ) -> impl Fn(Instant) -> Box<dyn Node> {
     let world = Rc::clone(world);
     world.borrow_mut().stored = store.is_some();
@@ -481,10 +489,12 @@ fn server(
             *life += 1;
             *life
         };
+        let bound = if on_full == OnFull::Wait { 3 } else { 8 };
         let config = ServerConfig {
             concurrency: 2,
             queue: Limits {
-                messages: 8,
+                messages: bound,
+                on_full,
                 ..Limits::default()
             },
             cache: Some(CacheConfig::default()),
@@ -507,8 +517,16 @@ fn server(
             world: Rc::clone(&world),
             busy: Timers::new(),
             bodies: BTreeMap::new(),
-            bound: 8,
+            bound,
         })
+    }
+}
+
+/// In a third of the schedules servers decline nobody, and read no more while they are full.
+fn on_full(seed: u64) -> OnFull {
+    match (seed / 2) % 3 {
+        0 => OnFull::Wait,
+        _ => OnFull::Reject,
     }
 }
 
@@ -541,7 +559,7 @@ fn run_with(
     let mut nodes = Vec::new();
     for id in 0..servers as usize {
         let node = match dialect {
-            Dialect::Ext => sim.add(server(id, seed, &world, store.clone())),
+            Dialect::Ext => sim.add(server(id, seed, &world, store.clone(), on_full(seed))),
             Dialect::Plain => sim.add(plain_rep(id, &world)),
         };
         sim.connect(client, Port(id as u32), node, Port(0));
@@ -585,11 +603,12 @@ fn run_with(
 
 #[test]
 fn every_call_ends_once_in_time_with_its_own_reply() {
-    let good = Cell::new(0);
+    let (good, waited) = (Cell::new(0), Cell::new(0));
     schedules(2500, |seed| {
         let hostile = seed % 4 < 2;
         let (trace, world) = run(seed, 1 + (seed % 3) as u32, Dialect::Ext, hostile);
         let world = world.borrow();
+        waited.set(waited.get() + world.waited);
         good.set(
             good.get()
                 + world
@@ -602,6 +621,7 @@ fn every_call_ends_once_in_time_with_its_own_reply() {
         trace
     });
     assert!(good.get() > 0, "some calls succeed");
+    assert!(waited.get() > 0, "some wait for room");
 }
 
 /// RPC-02: with a store that outlives them, servers carry a key out at most once, all of them together, whatever kills
@@ -675,7 +695,7 @@ fn half_dead_servers_are_left() {
             Box::new(Caller::new(config, 2, 200, seed, now, shared))
         });
         for id in 0..2 {
-            let node = sim.add(server(id, seed, &world, None));
+            let node = sim.add(server(id, seed, &world, None, on_full(seed)));
             sim.connect(client, Port(id as u32), node, Port(0));
             if id == 0 {
                 sim.fault_at(Duration::from_millis(500), Fault::Freeze(node));
@@ -711,7 +731,7 @@ fn a_black_hole_does_not_multiply_requests() {
         let shared = Rc::clone(&shared);
         Box::new(Caller::new(config, 1, 500, 5, now, shared))
     });
-    let node = sim.add(server(0, 5, &world, None));
+    let node = sim.add(server(0, 5, &world, None, OnFull::Reject));
     sim.connect(client, Port(0), node, Port(0));
     sim.fault_at(Duration::from_millis(200), Fault::Mute(node));
     sim.run(Duration::from_secs(60));
@@ -742,7 +762,7 @@ fn recovery() {
             Box::new(caller)
         });
         for id in 0..2 {
-            let node: NodeId = sim.add(server(id, seed, &world, None));
+            let node: NodeId = sim.add(server(id, seed, &world, None, on_full(seed)));
             sim.connect(client, Port(id as u32), node, Port(0));
             nodes.push(node);
         }
@@ -811,7 +831,7 @@ fn fare(
     let nodes: Vec<NodeId> = (0..2)
         .map(|id| {
             let node = match dialect {
-                Dialect::Ext => sim.add(server(id, seed, &world, store.clone())),
+                Dialect::Ext => sim.add(server(id, seed, &world, store.clone(), OnFull::Reject)),
                 Dialect::Plain => sim.add(plain_rep(id, &world)),
             };
             sim.connect(client, Port(id as u32), node, Port(0));

@@ -10,6 +10,7 @@ use crate::brokers::until_state;
 use crate::majordomo::client;
 use crate::remote::{heartbeat, Harm, Remote, Victim};
 use crate::requests::LONG;
+use crate::stalls::Stalls;
 
 const KILLS: usize = 6;
 const CALLERS: u64 = 4;
@@ -21,7 +22,8 @@ const PAUSE: usize = 200;
 type Took = (Instant, Duration);
 
 /// Of the calls that run while one of the brokers is killed, or are made in the heartbeat after it, 99 in 100 take no longer
-/// than two heartbeats. That is asserted of virtual time; here it is printed, and four times as much is waited for.
+/// than two heartbeats. That is asserted of virtual time; here it is printed, and four times as much is waited for, and
+/// longer where the machine lets threads wait.
 #[test]
 fn a_broker_that_is_killed_costs_no_more_than_two_heartbeats() {
     let (mut victims, at): (Vec<Victim>, Vec<Endpoint>) = [(); 2]
@@ -34,6 +36,7 @@ fn a_broker_that_is_killed_costs_no_more_than_two_heartbeats() {
     for victim in &mut victims {
         until_state(victim.remote(), [0, 0, 1]);
     }
+    let stalls = Stalls::watch();
     let over = AtomicBool::new(false);
     let (kills, took) = thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS)
@@ -76,6 +79,7 @@ fn a_broker_that_is_killed_costs_no_more_than_two_heartbeats() {
         let took = callers.into_iter().flat_map(|c| c.join().unwrap());
         (kills, took.collect::<Vec<Took>>())
     });
+    let stall = stalls.longest();
     let interval = heartbeat().interval;
     let during = |(begun, span): &&Took| {
         let mut kills = kills.iter();
@@ -86,10 +90,10 @@ fn a_broker_that_is_killed_costs_no_more_than_two_heartbeats() {
     assert!(spans.len() >= KILLS * CALLERS as usize, "{}", spans.len());
     let p99 = spans[(spans.len() - 1) * 99 / 100];
     println!(
-        "two brokers: {} calls, {} while one was killed, of which half within {:?} and 99 in 100 within {p99:?}",
+        "two brokers: {} calls, {} while one was killed, of which half within {:?} and 99 in 100 within {p99:?}, where a thread that only waits was {stall:?} late",
         took.len(),
         spans.len(),
         spans[spans.len() / 2],
     );
-    assert!(p99 <= interval * 2 * 4, "{p99:?}");
+    assert!(p99 <= (interval * 2 + stall) * 4, "{p99:?}");
 }

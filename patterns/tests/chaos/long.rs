@@ -18,6 +18,7 @@ use sinew_patterns::flow::{Admitted, GateConfig, GatedRouter};
 use crate::majordomo;
 use crate::remote::Remote;
 use crate::requests;
+use crate::stalls::Stalls;
 
 /// Between two calls, and between two kills.
 const PACE: Duration = Duration::from_millis(1);
@@ -33,8 +34,9 @@ const OPTIONS: CallOptions = CallOptions {
     headers: Headers::new(),
 };
 
-/// RPC-01: how long after its deadline a call may end. That is asserted of virtual time, where it is none at all; here it
-/// is printed, and so many times as much is waited for, since other processes have their turns as well.
+/// RPC-01: how long after its deadline a call may end. In virtual time that is not at all. Here it is this, and what the
+/// machine adds: a call that ends by time goes through two threads, each of which may be woken late, and the killer and the
+/// servers take turns as well.
 const LATE: Duration = Duration::from_millis(50);
 const SLACK: u32 = 4;
 
@@ -51,6 +53,7 @@ fn storm<F>(
 where
     F: Future<Output = Result<Message, CallError>>,
 {
+    let stalls = Stalls::watch();
     let (stop, stopped) = mpsc::channel::<()>();
     let killer = thread::spawn(move || {
         let mut kills = 0;
@@ -103,11 +106,12 @@ where
     });
     drop(stop);
     let kills: u32 = killer.join().unwrap();
+    let stall = stalls.longest();
     took.sort_unstable();
     let at = |hundredths: usize| took[(took.len() - 1) * hundredths / 100];
     println!(
         "{name}: {} calls in {:?}, {kills} kills; half within {:?}, 99 in 100 within {:?}, all within {:?}; {} without \
-         a reply; none ended more than {latest:?} after its deadline",
+         a reply; none ended more than {latest:?} after its deadline, where a thread that only waits was {stall:?} late",
         took.len(),
         begin.elapsed(),
         at(50),
@@ -116,7 +120,10 @@ where
         errors.len()
     );
     assert_eq!(took.len() as u64, calls);
-    assert!(latest <= LATE * SLACK, "{latest:?} after its deadline");
+    assert!(
+        latest <= LATE + stall * SLACK,
+        "{latest:?} after its deadline"
+    );
     errors
 }
 

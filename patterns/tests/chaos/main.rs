@@ -20,5 +20,6 @@ mod proxy;
 mod remote;
 mod requests;
 mod rough;
+mod stalls;
 mod streams;
 mod zmtp;

@@ -25,7 +25,7 @@ fn bounds() -> [Limits; 2] {
 }
 
 /// Waits until it is so.
-fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+pub(super) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let end = Instant::now() + LONG.deadline;
     while !is_so() {
         assert!(Instant::now() < end, "never: {what}");

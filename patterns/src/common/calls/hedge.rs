@@ -103,10 +103,10 @@ impl<T> Calls<T> {
     }
 
     /// Tells whoever still has a call that is over.
-    pub(super) fn cancel(&mut self, now: Instant, port: Port, id: CallId) {
+    pub(super) fn cancel(&mut self, now: Instant, port: Port, id: CallId, deadline: Instant) {
         let has = |route: &super::Route| route.in_flight.contains(id.0);
         if self.routes.get(&port).is_some_and(has) {
-            self.cancels.push_back((port, id));
+            self.cancels.push_back((port, id, deadline));
             self.leave(now, port, id);
         }
     }
@@ -174,6 +174,12 @@ mod tests {
             call
         }
 
+        /// Who is told next that a call was given up.
+        fn told(&mut self) -> Option<(Port, CallId)> {
+            let (port, call, _) = self.calls.poll_cancel()?;
+            Some((port, call))
+        }
+
         fn pass(&mut self, span: Duration) {
             self.now += span;
             self.calls.handle_timeout(self.now);
@@ -219,8 +225,8 @@ mod tests {
             bench.expect_nothing_sent();
             bench.answer(replies, call, reply("first"));
             bench.expect_reply(call, "first");
-            assert_eq!(bench.calls.poll_cancel(), Some((Port(other), call)));
-            assert_eq!(bench.calls.poll_cancel(), None);
+            assert_eq!(bench.told(), Some((Port(other), call)));
+            assert_eq!(bench.told(), None);
             bench.answer(other, call, reply("second"));
             let counters = bench.calls.counters();
             assert_eq!((counters.hedges, counters.retries), (1, 1));
@@ -321,7 +327,7 @@ mod tests {
                 bench.expect_nothing_sent();
                 bench.answer(other, call, reply("a reply"));
                 bench.expect_reply(call, "a reply");
-                assert_eq!(bench.calls.poll_cancel(), None);
+                assert_eq!(bench.told(), None);
             }
         }
         // Both do: then it is as if there had been one.
@@ -359,7 +365,7 @@ mod tests {
             let call = bench.hedged();
             let part = |text: &str, number| Answer::Partial(Message::from(text), Some(number));
             bench.answer(replies, call, part("a", 0));
-            assert_eq!(bench.calls.poll_cancel(), Some((Port(other), call)));
+            assert_eq!(bench.told(), Some((Port(other), call)));
             bench.answer(other, call, part("another's", 0));
             bench.answer(other, call, reply("another's"));
             bench.answer(replies, call, part("b", 1));
@@ -389,7 +395,7 @@ mod tests {
         let mut bench = Bench::new(policy(), 2);
         let call = bench.hedged();
         bench.calls.handle_cancel(bench.now, call);
-        let told = [bench.calls.poll_cancel(), bench.calls.poll_cancel()];
+        let told = [bench.told(), bench.told()];
         assert_eq!(told, [Some((Port(0), call)), Some((Port(1), call))]);
     }
 
@@ -403,6 +409,6 @@ mod tests {
         assert_eq!(counters.retries, 0);
         bench.answer(0, call, reply("a reply"));
         bench.expect_reply(call, "a reply");
-        assert_eq!(bench.calls.poll_cancel(), None);
+        assert_eq!(bench.told(), None);
     }
 }

@@ -7,8 +7,10 @@ use sinew::{Frame, Message};
 
 use super::super::config::{Lease, Verb};
 use super::super::wire::{self, Dialect, ToBroker};
-use super::{BrokerEngine, Timer, MMI};
-use crate::common::{Beat, Ext, IdMap, Liveness, Op, PeerId, Port, Timers, Transmit, LONGEST};
+use super::{BrokerEngine, Service, Timer, MMI};
+use crate::common::{
+    Beat, Ext, IdMap, Liveness, Op, PeerId, Port, Status, Timers, Transmit, LONGEST,
+};
 
 /// A worker that is registered.
 #[derive(Debug)]
@@ -186,11 +188,11 @@ impl BrokerEngine {
         // Of one that takes more than it may, or than there is room for, some slots are left alone.
         let left = self.config.limits.workers.saturating_sub(self.slots);
         let room = left > 0 && !self.draining;
-        let allowed = valid
-            && room
-            && self.may(peer, Verb::Offer, service)
-            && self.service_mut(service).is_some();
-        if !allowed {
+        let allowed = valid && room && self.may(peer, Verb::Offer, service);
+        if allowed {
+            self.make_room(service);
+        }
+        if !allowed || self.service_mut(service).is_none() {
             self.send_disconnect(port, peer, dialect);
             self.banned.add(peer);
             self.counters.banned += 1;
@@ -223,6 +225,33 @@ impl BrokerEngine {
         self.workers.insert(peer.clone(), worker);
         self.idle(peer);
         self.dispatch(now, service);
+    }
+
+    /// If there are as many services as there may be, one that is only asked for gives way to one that is offered: of those, one
+    /// of whoever waits for most. Else a client that asks for names of its own invention would keep workers out.
+    fn make_room(&mut self, name: &[u8]) {
+        let full = self.services.len() >= self.config.limits.services;
+        if !full || self.services.contains_key(name) {
+            return;
+        }
+        let waits_for = |service: &Service| {
+            let request = self.requests.get(&service.queue.oldest()?.value)?;
+            // One that lost its workers will have others.
+            let new = service.stats.workers == 0 && request.deliveries == 0;
+            let count = self.clients.get(&request.origin.peer);
+            new.then_some(count.copied().unwrap_or(0))
+        };
+        let only_asked_for = (self.services.iter())
+            .filter_map(|(name, service)| Some((waits_for(service)?, name)))
+            .max();
+        let Some(name) = only_asked_for.map(|(_, name)| name.clone()) else {
+            return;
+        };
+        while let Some(first) = self.services.get(&name).and_then(|s| s.queue.oldest()) {
+            let id = first.value;
+            self.counters.rejected += 1;
+            self.decline_waiting(id, Status::Rejected);
+        }
     }
 
     /// A service has workers now: what has waited for one may wait as long as if it had had them when it came.

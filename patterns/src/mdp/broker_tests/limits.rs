@@ -41,6 +41,55 @@ fn everything_is_bounded() {
     assert_eq!(bench.broker.service("third").unwrap().workers, 5);
 }
 
+/// MDP-08: who asks for names of its own invention keeps neither workers out nor what others wait for.
+#[test]
+fn services_that_are_only_asked_for_give_way() {
+    let mut config = config();
+    config.limits.services = 5;
+    let mut bench = Bench::new(config);
+    bench.ready("w", "echo");
+    bench.ext_call("modest", "soon", Ext::default(), "x");
+    for turn in 0..10 {
+        bench.ext_call("greedy", &format!("invented {turn}"), Ext::default(), "x");
+    }
+    assert_eq!(bench.broker.services().count(), 5);
+    for _ in 3..10 {
+        assert_eq!(bench.declined("greedy").0, Status::Rejected);
+    }
+    // Three of its names are left; two give way to a worker, and its client hears of it.
+    for worker in ["another", "yet another"] {
+        bench.ready(worker, worker);
+        assert_eq!(bench.declined("greedy").0, Status::Rejected);
+        assert_eq!(bench.broker.service(worker).unwrap().workers, 1);
+    }
+    assert_eq!(bench.broker.service("soon").unwrap().ready, 1);
+    for worker in ["last but one", "last"] {
+        bench.ready(worker, worker);
+    }
+    assert!(bench.broker.service("soon").is_none());
+    assert_eq!(bench.log().len(), 2);
+    // What is offered does not give way.
+    bench.ready("fifth", "fifth");
+    assert_eq!(bench.log(), ["fifth:disconnect"]);
+    let counters = bench.broker.counters();
+    assert_eq!((counters.rejected, counters.banned), (11, 1));
+    assert_eq!(bench.broker.bytes(), 0);
+}
+
+/// What has lost its worker is not only asked for.
+#[test]
+fn services_that_lost_their_workers_do_not_give_way() {
+    let mut config = config();
+    config.limits.services = 1;
+    let mut bench = Bench::new(config);
+    bench.ready("w", "echo");
+    bench.ext_call("c", "echo", Ext::default(), "x");
+    bench.down("w");
+    bench.ready("other", "other");
+    assert!(bench.broker.service("other").is_none());
+    assert_eq!(bench.broker.service("echo").unwrap().ready, 1);
+}
+
 /// A policy that is set while the service has workers and requests.
 #[test]
 fn bounds_that_change() {

@@ -1,6 +1,7 @@
 //! Brokers die, and others take over.
 
 use super::*;
+use crate::common::Backoff;
 
 /// MDP-04: one of two brokers dies for good. Workers and calls move to the other.
 #[test]
@@ -67,4 +68,62 @@ fn a_broker_that_dies_costs_no_more_than_two_heartbeats() {
         during <= before + HEARTBEAT.interval * 2,
         "{during:?} while a broker dies, {before:?} before it"
     );
+}
+
+/// MDP-03: the workers of a broker that is killed, or frozen, are all back with it as long after it is back as they wait for
+/// heartbeats, and pause before they connect again.
+#[test]
+fn workers_are_back_in_time() {
+    let pauses = Backoff::default();
+    for (harm, cure, outage, pause) in [
+        // Two pauses were made by then at most.
+        (
+            Fault::Kill as fn(NodeId) -> Fault,
+            Fault::Restart as fn(NodeId) -> Fault,
+            HEARTBEAT.patience(),
+            pauses.base * 4,
+        ),
+        (
+            Fault::Kill,
+            Fault::Restart,
+            HEARTBEAT.patience() * 10,
+            pauses.max,
+        ),
+        (
+            Fault::Freeze,
+            Fault::Thaw,
+            HEARTBEAT.patience() * 10,
+            pauses.max,
+        ),
+    ] {
+        schedules(50, |seed| {
+            let calm = Plan {
+                brokers: 1,
+                calls: 0,
+                ext: true,
+                negotiates: false,
+                ..plan(seed)
+            };
+            let mut town = build(seed, &calm);
+            let broker = town.brokers[0];
+            let workers = |town: &mut Town, at| {
+                let trace = town.sim.run(at);
+                let broker = town.sim.node::<BrokerNode>(broker).unwrap();
+                let of = |name: &str| broker.engine.service(name.as_bytes()).map(|s| s.workers);
+                ([of("echo"), of("other")], trace)
+            };
+            let at = Duration::from_secs(2);
+            let back = at + outage;
+            town.sim.fault_at(at, harm(broker));
+            town.sim.fault_at(back, cure(broker));
+            let moment = Duration::from_millis(1);
+            let (all, _) = workers(&mut town, at - moment);
+            assert_eq!(all[0], Some(5), "seed {seed}");
+            let (left, _) = workers(&mut town, back + moment);
+            assert_ne!(left, all, "seed {seed}: it lost some");
+            let (again, trace) = workers(&mut town, back + HEARTBEAT.patience() + pause);
+            assert_eq!(again, all, "seed {seed}");
+            trace
+        });
+    }
 }
