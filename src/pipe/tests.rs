@@ -222,6 +222,30 @@ fn the_short_way() {
     assert_eq!(writer.send_short(b"x"), None);
 }
 
+/// A message that went the short way is not taken back, whatever was appended before it.
+#[test]
+fn nothing_at_all_may_be_appended() {
+    let (mut writer, mut reader) = pipe(limits(200), Tuning::INPROC);
+    for _ in 0..40 {
+        send(&mut writer, "dense");
+        assert_eq!(reader.read_message().unwrap().as_bytes(), b"dense");
+    }
+    // Behind a body by reference the view of the block is a new one.
+    send(&mut writer, vec![1; 5000]);
+    assert_eq!(reader.read_message().unwrap().byte_len(), 5000);
+    writer.append_wire(&[], 0, false);
+    assert!(!writer.has_unpublished());
+    if writer.send_short(b"short").is_none() {
+        send(&mut writer, "short");
+    }
+    writer.append_payload(b"taken back");
+    writer.rollback();
+    send(&mut writer, "next");
+    assert_eq!(reader.read_message().unwrap().as_bytes(), b"short");
+    assert_eq!(reader.read_message().unwrap().as_bytes(), b"next");
+    assert!(reader.read_message().is_none());
+}
+
 #[test]
 fn each_end_changes_what_it_allows() {
     let fill = |w: &mut Writer| {
