@@ -32,6 +32,9 @@ enum Step {
     Publish,
     /// A message by the short way, if that takes it.
     Send(Part),
+    /// So many messages that the pipe is dense after, if the reader stays awake and there is credit: only then is there
+    /// a short way.
+    Stream,
     /// As a receiving pump: encoded messages and the beginning of one more, by copy or by reference,
     /// and the end of the one begun by the last such step.
     Wire {
@@ -106,6 +109,23 @@ fn message() -> impl Strategy<Value = Vec<Part>> {
     prop_oneof![
         4 => prop::collection::vec(part(), 1..2),
         1 => prop::collection::vec(part(), 1..5),
+    ]
+}
+
+/// Sent as a stream, read in every manner, and every now and then something else.
+fn step_of_a_stream() -> impl Strategy<Value = Step> {
+    let short = (
+        prop_oneof![3 => 0..66usize, 1 => Just(64usize)],
+        any::<bool>(),
+    )
+        .prop_map(|(len, fixed)| Step::Send(Part { len, fixed }));
+    prop_oneof![
+        12 => short,
+        2 => Just(Step::Stream),
+        2 => Just(Step::Publish),
+        2 => Just(Step::Rollback),
+        5 => Just(Step::Read),
+        4 => step(),
     ]
 }
 
@@ -271,6 +291,8 @@ struct Pair {
     acked: (u64, u64),
     /// Octets to the boundary that the pump works towards.
     target: u64,
+    /// Messages that went the short way.
+    short: u32,
 }
 
 impl Pair {
@@ -287,6 +309,7 @@ impl Pair {
             model: Model::new(limits),
             acked: (0, 0),
             target: 0,
+            short: 0,
         }
     }
 
@@ -305,6 +328,13 @@ impl Pair {
                     self.writable.0.take(),
                     std::mem::take(&mut self.model.waits)
                 );
+            }
+            Step::Stream => {
+                for len in 0..2 * 32 {
+                    self.write_step(Step::Append(vec![Part { len, fixed: false }]));
+                    self.write_step(Step::Publish);
+                    self.read_step(Step::Read);
+                }
             }
             Step::Read | Step::Pump { .. } | Step::Acknowledge => self.read_step(step),
             Step::ArmReader | Step::DisarmReader => self.sleep_step(&step),
@@ -338,7 +368,12 @@ impl Pair {
             Step::Send(part) => {
                 let octets = part.octets(model.seed());
                 if let Some(asleep) = writer.send_short(&octets) {
+                    self.short += 1;
+                    assert!(part.len <= 64);
                     assert!(model.partial.is_empty() && model.complete.is_empty());
+                    let queued = (model.published, model.published_bytes);
+                    let queued = (queued.0 - self.acked.0, queued.1 - self.acked.1);
+                    assert!(queued.0 < model.limits.messages && queued.1 < model.limits.bytes);
                     model.partial.push(octets);
                     model.finish();
                     model.publish();
@@ -594,6 +629,13 @@ impl Pair {
                 writer.is_unfinished(),
                 model.complete_bytes() + model.partial_bytes() > 0
             );
+            assert_eq!(
+                writer.has_unpublished(),
+                !model.complete.is_empty() || model.partial.len() > model.kept
+            );
+            assert_eq!(writer.queued_octets(), model.published_bytes - acked.1);
+            let credit = model.limits.messages.saturating_sub(appended - acked.0);
+            assert!(writer.message_credit() <= credit);
             assert_eq!(writer.is_reader_closed(), self.reader.is_none());
             assert_eq!(
                 writer.stream_position(),
@@ -622,6 +664,27 @@ proptest! {
             pair.step(step);
         }
     }
+}
+
+/// Of a pipe that is dense nearly all the time.
+#[test]
+fn the_short_way_is_the_same_queue() {
+    let config = ProptestConfig {
+        cases: CASES,
+        ..ProptestConfig::default()
+    };
+    let went = std::cell::Cell::new(0);
+    let histories = (limits(), prop::collection::vec(step_of_a_stream(), 0..400));
+    let result =
+        proptest::test_runner::TestRunner::new(config).run(&histories, |(limits, steps)| {
+            let mut pair = Pair::new(limits);
+            steps.into_iter().for_each(|step| pair.step(step));
+            went.set(went.get() + pair.short);
+            Ok(())
+        });
+    result.unwrap_or_else(|error| panic!("{error}"));
+    // Without the barrier of the system's there is no such way.
+    assert!(!barrier::is_free() || went.get() > 10 * CASES, "{went:?}");
 }
 
 /// A second or two in a debug build; `PROPTEST_CASES` has no say, for valgrind multiplies it by 50.

@@ -388,7 +388,7 @@ impl Writer {
     /// Appends octets that are whole encoded frames, by copy, unpublished. `messages` says how many
     /// messages end in them, `in_message` whether another frame of the last one must follow.
     pub(crate) fn append_wire(&mut self, wire: &[u8], messages: u64, in_message: bool) {
-        // Room for nothing might begin a view, with which nothing is unpublished, and that would be news.
+        // A view is begun for octets only: `left` would be noted with nothing to take back.
         if !wire.is_empty() {
             self.reserve(wire.len());
             self.put(wire);

@@ -29,8 +29,8 @@ pub(super) struct HashIndex<V> {
     directory: Vec<u32>,
     depth: u32,
     segments: Vec<Segment<V>>,
-    /// Those for whom a segment has no room though it is half empty: there are none, unless more have one hash
-    /// than fit into two buckets.
+    /// Those for whom a segment has no room though it is half empty, until it is made anew. There are hardly any, unless
+    /// more have one hash than fit into two buckets; in a segment of a few buckets it may happen (in one of two thousand).
     strays: Vec<Entry<V>>,
     len: usize,
     vacant: Bucket<V>,
@@ -237,7 +237,7 @@ impl<V: Copy> HashIndex<V> {
             self.depth += 1;
         }
         let is_upper = |entry: &Entry<V>| entry.hash.high() >> (u32::BITS - depth) & 1 == 1;
-        let entries = self.segments[at].entries();
+        let entries = self.take_entries(at).into_iter();
         let (upper, lower): (Vec<_>, Vec<_>) = entries.partition(is_upper);
         let id = self.segments.len();
         // The places whose highest bits are those of the split segment, and a one.
@@ -252,8 +252,21 @@ impl<V: Copy> HashIndex<V> {
     }
 
     fn resize(&mut self, at: usize, buckets: usize) {
-        let entries: Vec<_> = self.segments[at].entries().collect();
+        let entries = self.take_entries(at);
         self.rebuild(at, buckets, &entries);
+    }
+
+    /// The entries of a segment that is made anew, and those for whom it had no room: as long as there is one of these,
+    /// every look-up takes the longer way.
+    fn take_entries(&mut self, at: usize) -> Vec<Entry<V>> {
+        let mut entries: Vec<_> = self.segments[at].entries().collect();
+        for stray in std::mem::take(&mut self.strays) {
+            match self.segment_of(stray.hash) == at {
+                true => entries.push(stray),
+                false => self.strays.push(stray),
+            }
+        }
+        entries
     }
 
     /// Makes a segment of so many buckets, or as many more as it takes, and these entries.
@@ -262,8 +275,8 @@ impl<V: Copy> HashIndex<V> {
             let mut segment = Segment::new(self.segments[at].depth, buckets);
             let put = |entry: &&Entry<V>| !segment.put(**entry);
             let mut left: Vec<_> = entries.iter().filter(put).copied().collect();
-            let is_sparse = segment.is_sparse();
-            if left.is_empty() || is_sparse {
+            let is_crowded = segment.len * 8 > segment.slots() * 7;
+            if left.is_empty() && !is_crowded || segment.is_sparse() {
                 self.segments[at] = segment;
                 self.strays.append(&mut left);
                 return;
@@ -491,6 +504,27 @@ mod tests {
             assert_eq!(index.remove(same, |known| *known == n), Some(n));
         }
         assert_eq!((index.len(), index.get(same)), (0, None));
+    }
+
+    /// Five entries have one and the same place, until there are more buckets.
+    #[test]
+    fn who_found_no_room_has_a_place_in_a_larger_segment() {
+        let mut index = HashIndex::new();
+        let of_one_place = |n: u32| PrefixHash::new(n << 28, n << 24, !n);
+        for n in 0..5 {
+            index.insert(of_one_place(n), n);
+        }
+        assert_eq!(index.strays.len(), 1);
+        index.check();
+        let key = HashKey::random();
+        for n in 5..400_u32 {
+            index.insert(key.hash(&n.to_be_bytes()), n);
+            index.check();
+        }
+        assert_eq!(index.strays.len(), 0);
+        for n in 0..5 {
+            assert_eq!(index.get(of_one_place(n)), Some(n));
+        }
     }
 
     /// Two buckets: one is full, and one of its entries may be in the other as well.

@@ -10,6 +10,10 @@
 //! looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever adds keys of
 //! many lengths slows down only the messages that begin as they do, as with a tree.
 //!
+//! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only tells that
+//! there are such keys, and they are looked for in the tree. With a marker for each 64 octets a subscription to a topic of
+//! 64 KiB would take a thousand steps, and whatever goes through many of them at once would keep publishers waiting.
+//!
 //! A match tells who holds a key if only one does, as is the rule, and otherwise where the list of them is: in the
 //! tree, which costs another trip to memory.
 //!
@@ -75,7 +79,7 @@ impl Marker {
     }
 }
 
-/// Keys of an octet or more.
+/// Keys of an octet or more, and no more than [`LONGEST`].
 #[derive(Debug)]
 pub(super) struct PrefixIndex {
     secret: HashKey,
@@ -89,6 +93,9 @@ pub(super) struct PrefixIndex {
 /// Octets in which lengths are told apart by a bit.
 const BLOCK: usize = 64;
 
+/// Octets of the longest key that is found: of longer ones, that there are some. Whole blocks; longer than topics are.
+pub(super) const LONGEST: usize = 16 * BLOCK;
+
 impl PrefixIndex {
     pub(super) fn new() -> Self {
         PrefixIndex {
@@ -100,13 +107,21 @@ impl PrefixIndex {
         }
     }
 
-    /// Adds a key that is not here. An empty one is not found: every frame begins with it.
+    /// Adds a key that is not here. An empty one is not found: every frame begins with it. Of a longer one than
+    /// [`LONGEST`] no more is looked at than one octet beyond that.
     pub(super) fn insert(&mut self, key: &[u8], met: Met) {
         let mut hasher = PrefixHasher::new(self.secret, key);
+        let is_long = key.len() > LONGEST;
         for block in blocks(key) {
             // How far into this block the key goes on, or that it goes on beyond it.
-            let bit = (key.len() - block - 1).min(BLOCK);
+            let bit = match is_long {
+                true => BLOCK,
+                false => (key.len() - block - 1).min(BLOCK),
+            };
             self.mark(hasher.prefix(block), bit);
+        }
+        if is_long {
+            return;
         }
         if (1..=BLOCK).contains(&key.len()) {
             let bit = key.len() - 1;
@@ -121,6 +136,9 @@ impl PrefixIndex {
         for block in blocks(key) {
             self.unmark(hasher.prefix(block));
         }
+        if key.len() > LONGEST {
+            return;
+        }
         if (1..=BLOCK).contains(&key.len()) {
             let bit = key.len() - 1;
             self.counts[bit] -= 1;
@@ -134,13 +152,17 @@ impl PrefixIndex {
 
     /// Changes what is known of a key.
     pub(super) fn change(&mut self, key: &[u8], from: Met, to: Met) {
+        if key.len() > LONGEST {
+            return;
+        }
         let hash = self.secret.hash(key);
         if let Some(known) = self.keys.get_mut(hash, |known| *known == from) {
             *known = to;
         }
     }
 
-    /// The keys that are prefixes of `frame`, the shortest first.
+    /// The keys that are prefixes of `frame`, the shortest first; of those longer than [`LONGEST`],
+    /// [whether there may be some](Prefixes::goes_on).
     #[inline(always)]
     pub(super) fn prefixes_of<'a>(&'a self, frame: &'a [u8]) -> Prefixes<'a> {
         let hasher = PrefixHasher::new(self.secret, frame);
@@ -182,6 +204,8 @@ impl PrefixIndex {
 
     /// One more key goes on here, and ends in this block unless `bit` is beyond it.
     fn mark(&mut self, marker: PrefixHash, bit: usize) {
+        #[cfg(test)]
+        super::radix::work::add(1);
         let lengths = match bit {
             BLOCK => 0,
             bit => 1_u64 << bit,
@@ -209,9 +233,9 @@ impl PrefixIndex {
     }
 }
 
-/// Where blocks begin that a key goes on in, except the first.
+/// Where blocks begin that a key goes on in, except the first, up to the end of the longest that is found.
 fn blocks(key: &[u8]) -> impl Iterator<Item = usize> {
-    (BLOCK..key.len()).step_by(BLOCK)
+    (BLOCK..key.len().min(LONGEST + 1)).step_by(BLOCK)
 }
 
 /// The lengths within a block that a frame has, of which so much is left.
@@ -276,6 +300,13 @@ impl Iterator for Prefixes<'_> {
 }
 
 impl Prefixes<'_> {
+    /// When all have been handed out: whether there is a key of more than [`LONGEST`] octets, of which the frame has the
+    /// first so many.
+    #[inline(always)]
+    pub(super) fn goes_on(&self) -> bool {
+        self.block == LONGEST
+    }
+
     /// Looks for further lengths until something is found, or there is nothing to look for.
     #[inline(never)]
     fn look_on(&mut self) {
@@ -292,7 +323,7 @@ impl Prefixes<'_> {
 
     /// Goes on to the next block, if a key does.
     fn next_block(&mut self) -> Option<()> {
-        if self.is_short || self.frame - self.block <= BLOCK {
+        if self.is_short || self.goes_on() || self.frame - self.block <= BLOCK {
             return None;
         }
         #[cfg(test)]
@@ -315,9 +346,10 @@ impl PrefixIndex {
         let mut counts = [0; BLOCK];
         let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
         for (key, met) in all {
+            let is_long = key.len() > LONGEST;
             let known = self.keys.get(self.secret.hash(key));
-            assert_eq!(known, Some(met), "{key:?}");
-            len += 1;
+            assert_eq!(known, (!is_long).then_some(met), "{key:?}");
+            len += usize::from(!is_long);
             let last = key.len() - 1;
             if last < BLOCK {
                 counts[last] += 1;
@@ -325,7 +357,10 @@ impl PrefixIndex {
             for block in blocks(key) {
                 let (keys, lengths) = marked.entry(&key[..block]).or_default();
                 *keys += 1;
-                *lengths |= 1_u64.checked_shl((last - block) as u32).unwrap_or(0);
+                let ends = 1_u64
+                    .checked_shl((last - block) as u32)
+                    .filter(|_| !is_long);
+                *lengths |= ends.unwrap_or(0);
             }
         }
         assert_eq!(self.keys.len(), len);
@@ -434,6 +469,35 @@ mod tests {
         assert!(steps(&index) <= 5 + 2 * BLOCK);
     }
 
+    #[test]
+    fn of_long_keys_it_is_told_that_there_are_some() {
+        let key = vec![b'k'; 64 * 1024];
+        let mut index = PrefixIndex::new();
+        index.insert(&key[..LONGEST], met(1));
+        for len in [LONGEST + 1, LONGEST + BLOCK, LONGEST + BLOCK + 1, key.len()] {
+            work::take();
+            index.insert(&key[..len], met(2));
+            assert!(work::take() <= LONGEST / BLOCK, "{len}");
+            index.change(&key[..len], met(2), met(3));
+            assert_eq!((index.keys.len(), index.markers.len()), (1, 16));
+            let mut other = key.clone();
+            other[LONGEST - 1] = b'o';
+            for (frame, expected) in [
+                (&key[..LONGEST], (1, false)),
+                (&key[..LONGEST + 1], (1, true)),
+                (&key[..], (1, true)),
+                (&other[..], (0, false)),
+            ] {
+                let mut met = index.prefixes_of(frame);
+                let count = met.by_ref().count();
+                assert_eq!((count, met.goes_on()), expected, "{len}");
+            }
+            index.remove(&key[..len], met(3));
+            index.check([(&key[..LONGEST], met(1))].into_iter());
+            assert!(!index.prefixes_of(&key).goes_on());
+        }
+    }
+
     fn keys() -> impl Strategy<Value = Vec<u8>> {
         let few = prop::sample::select(vec![0, 1, b'a', 255]);
         prop_oneof![
@@ -443,6 +507,9 @@ mod tests {
                 key.extend((last > 0).then_some(last));
                 key
             }),
+            1 => prop::sample::select(vec![BLOCK, 2 * BLOCK, LONGEST, LONGEST + BLOCK])
+                .prop_flat_map(|len| len - 1..len + 2)
+                .prop_map(|len| vec![b'a'; len]),
         ]
     }
 
@@ -475,8 +542,14 @@ mod tests {
             }
             for probe in probes {
                 // A prefix sorts before what it is a prefix of.
-                let expected: Vec<Met> = model.iter().filter(|(key, _)| probe.starts_with(key)).map(|(_, met)| *met).collect();
+                let short = model.iter().filter(|(key, _)| probe.starts_with(key) && key.len() <= LONGEST);
+                let expected: Vec<Met> = short.map(|(_, met)| *met).collect();
                 prop_assert_eq!(holders(&index, &probe), expected);
+                let begins = |key: &Vec<u8>| key.len() > LONGEST && key.starts_with(&probe[..LONGEST]);
+                let goes_on = probe.len() > LONGEST && model.keys().any(begins);
+                let mut met = index.prefixes_of(&probe);
+                met.by_ref().for_each(drop);
+                prop_assert_eq!(met.goes_on(), goes_on);
             }
         }
     }

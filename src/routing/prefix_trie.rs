@@ -36,8 +36,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::prefix_index::{self, Met, PrefixIndex, Prefixes};
-use super::radix::{NodeId, RadixTree, Value, ROOT};
+use super::prefix_index::{self, Met, PrefixIndex, Prefixes, LONGEST};
+use super::radix::{self, NodeId, RadixTree, Value, ROOT};
 use super::PeerKey;
 
 /// How a [`SubscriptionTrie`] counts, and what one peer may take.
@@ -298,7 +298,8 @@ impl SubscriptionTrie {
         self.remove_part(peer, usize::MAX, each);
     }
 
-    /// As [`SubscriptionTrie::remove_peer_each`], but of at most so many topics. Returns whether the peer
+    /// As [`SubscriptionTrie::remove_peer_each`], but of at most so many topics, of which one counts again for each 256
+    /// octets it has. Returns whether the peer
     /// holds more: one with a million must not keep others from this structure until all are gone.
     pub(crate) fn remove_part(
         &mut self,
@@ -308,7 +309,8 @@ impl SubscriptionTrie {
     ) -> bool {
         let index = peer.index as usize;
         let mut topic = Vec::new();
-        for _ in 0..at_most {
+        let mut left = at_most;
+        while left > 0 {
             let Some(held) = self.peers.get_mut(index) else {
                 return false;
             };
@@ -321,6 +323,7 @@ impl SubscriptionTrie {
                 return false;
             };
             self.tree.key_of(place.node, &mut topic);
+            left = left.saturating_sub(1 + topic.len() / LONG);
             self.peers[index].octets -= topic.len();
             let last = self.release(place, &topic);
             each(&topic, last);
@@ -479,7 +482,8 @@ impl SubscriptionTrie {
         let mut topic = Vec::new();
         for (node, holders) in self.tree.iter() {
             if let Some(met) = holders.met(node) {
-                self.tree.key_of(node, &mut topic);
+                // Of a long one not all, which would take as long as some hundred others.
+                self.tree.head_of(node, LONGEST + 1, &mut topic);
                 index.insert(&topic, met);
             }
         }
@@ -500,6 +504,9 @@ impl SubscriptionTrie {
     }
 }
 
+/// Octets that take about as long to remove as a topic does.
+const LONG: usize = 256;
+
 /// Who wants a topic that a frame begins with.
 enum Wanted<'a> {
     ByOnly(PeerKey),
@@ -513,6 +520,9 @@ struct Indexed<'a> {
     /// The empty one, if somebody holds it.
     root: Option<&'a Holders>,
     others: Option<Prefixes<'a>>,
+    frame: &'a [u8],
+    /// All of them once more, for those that are too long for the index.
+    long: Option<radix::Prefixes<'a, Holders>>,
 }
 
 impl<'a> Indexed<'a> {
@@ -528,6 +538,22 @@ impl<'a> Indexed<'a> {
             peers,
             root: Some(tree.root()).filter(|holders| !holders.is_vacant()),
             others: tree.leads_on(frame).then(|| index.prefixes_of(frame)),
+            frame,
+            long: None,
+        }
+    }
+
+    /// The next topic that is too long for the index.
+    #[cold]
+    #[inline(never)]
+    fn next_long(&mut self) -> Option<Wanted<'a>> {
+        let (tree, frame) = (self.tree, self.frame);
+        let long = self.long.get_or_insert_with(|| tree.prefixes_of(frame));
+        loop {
+            let (holders, lacks) = long.next_and_rest()?;
+            if frame.len() - lacks > LONGEST {
+                return Some(Wanted::By(holders.as_slice()));
+            }
         }
     }
 }
@@ -540,7 +566,10 @@ impl<'a> Iterator for Indexed<'a> {
         if let Some(holders) = self.root.take() {
             return Some(Wanted::By(holders.as_slice()));
         }
-        let met = self.others.as_mut()?.next()?;
+        let others = self.others.as_mut()?;
+        let Some(met) = others.next() else {
+            return others.goes_on().then(|| self.next_long()).flatten();
+        };
         Some(match met.held() {
             prefix_index::Held::ByThoseAt(node) => Wanted::By(self.tree.value(node).as_slice()),
             // What an earlier owner of the slot may have left went with its first subscription.

@@ -163,6 +163,23 @@ impl<V: Value> RadixTree<V> {
         key.reverse();
     }
 
+    /// As [`RadixTree::key_of`], but of a key longer than `most` only the beginning of that length.
+    pub(super) fn head_of(&self, node: NodeId, most: usize, head: &mut Vec<u8>) {
+        let above = |node: &NodeId| Some(self.nodes[*node as usize].parent);
+        let labels = std::iter::successors(Some(node), above).take_while(|node| *node != ROOT);
+        let label = |node: NodeId| self.nodes[node as usize].label.as_slice();
+        let len: usize = labels.clone().map(|node| label(node).len()).sum();
+        head.clear();
+        let mut end = len;
+        for label in labels.map(label) {
+            let begin = end - label.len();
+            let kept = most.saturating_sub(begin).min(label.len());
+            head.extend(label[..kept].iter().rev());
+            end = begin;
+        }
+        head.reverse();
+    }
+
     /// Every node with a value, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeId, &V)> {
         self.nodes
@@ -221,13 +238,13 @@ pub(super) struct Prefixes<'a, V> {
     rest: &'a [u8],
 }
 
-impl<'a, V: Value> Iterator for Prefixes<'a, V> {
-    type Item = &'a V;
-
+impl<'a, V: Value> Prefixes<'a, V> {
+    /// The next, and how many octets of the key it lacks.
     #[inline]
-    fn next(&mut self) -> Option<&'a V> {
+    pub(super) fn next_and_rest(&mut self) -> Option<(&'a V, usize)> {
         loop {
             let node = self.next.take()?;
+            let lacks = self.rest.len();
             #[cfg(test)]
             work::add(1);
             if let Some(child) = self.rest.first().and_then(|b| node.children.find(*b)) {
@@ -240,9 +257,18 @@ impl<'a, V: Value> Iterator for Prefixes<'a, V> {
                 }
             }
             if !node.value.is_vacant() {
-                return Some(&node.value);
+                return Some((&node.value, lacks));
             }
         }
+    }
+}
+
+impl<'a, V: Value> Iterator for Prefixes<'a, V> {
+    type Item = &'a V;
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a V> {
+        self.next_and_rest().map(|(value, _)| value)
     }
 }
 
@@ -656,6 +682,11 @@ mod tests {
             let mut key = Vec::new();
             let all: BTreeMap<Vec<u8>, u32> = tree.iter().map(|(node, value)| {
                 tree.key_of(node, &mut key);
+                for most in 0..=key.len() + 1 {
+                    let mut head = vec![7];
+                    tree.head_of(node, most, &mut head);
+                    assert_eq!(head, key[..most.min(key.len())]);
+                }
                 (key.clone(), value.unwrap())
             }).collect();
             prop_assert_eq!(&all, &model);

@@ -70,7 +70,9 @@ impl Spin {
                 std::hint::spin_loop();
             },
             Spin::Adaptive(budget) => {
-                if budget.rests() {
+                // Who only asks whether there is something does not wait, and that there was nothing says
+                // nothing about the waits.
+                if deadline.is_some_and(|deadline| deadline <= clock::now()) || budget.rests() {
                     return false;
                 }
                 let mut end = clock::now() + WHILE;
@@ -195,6 +197,23 @@ mod tests {
         }
         assert_eq!(looks(&mut spin, 1), (true, 1));
         assert_eq!(looks(&mut spin, 1), (true, 1));
+    }
+
+    /// A program that asks now and then, and then waits.
+    #[test]
+    fn a_wait_of_no_time_has_no_say() {
+        let mut spin = Spin::Adaptive(Budget::default());
+        for _ in 0..2 * PATIENCE {
+            assert!(!spin.until(Some(clock::now()), || false));
+        }
+        assert_eq!(looks(&mut spin, 1), (true, 1));
+        for _ in 0..PATIENCE {
+            assert!(!looks(&mut spin, 0).0);
+        }
+        for _ in 0..2 * REST {
+            assert!(!spin.until(Some(clock::now()), || false));
+        }
+        assert_eq!(looks(&mut spin, 1), (false, 0), "it rests still");
     }
 
     /// Both sides of a round trip, in a time of their own, in which one that sleeps is woken late.

@@ -182,6 +182,71 @@ fn a_million_topics_are_matched_with_little_more_work_than_a_thousand() {
     }
 }
 
+/// A topic of `len` octets that differs from others in its first four.
+fn long(n: u32, len: usize) -> Vec<u8> {
+    let mut topic = n.to_be_bytes().to_vec();
+    topic.resize(len, b'l');
+    topic
+}
+
+/// A peer may hold a thousand topics of 64 KiB.
+#[test]
+fn long_topics_take_no_longer_than_many() {
+    const OCTETS: usize = 64 * 1024;
+    let mut trie = unlimited();
+    trie.many = 300;
+    for n in 0..299 {
+        trie.subscribe(peer(n % 2), &long(n, OCTETS)).unwrap();
+    }
+    super::super::radix::work::take();
+    trie.subscribe(peer(0), b"the last").unwrap();
+    assert!(trie.index.is_some());
+    let work = super::super::radix::work::take();
+    assert!(work <= 300 * 20, "{work} steps for an index of 300 topics");
+    for most in [512, 100, 1] {
+        let mut removed = 0;
+        assert!(trie.remove_part(peer(1), most, |topic, _| removed += topic.len()));
+        assert!((1..=2 * OCTETS).contains(&removed), "{removed}");
+    }
+    trie.check();
+}
+
+#[test]
+fn topics_that_are_too_long_for_the_index_are_matched() {
+    for many in [1, usize::MAX] {
+        let mut trie = unlimited();
+        trie.many = many;
+        for (holder, len) in [LONGEST - 1, LONGEST, LONGEST + 1, 5000, 5001]
+            .into_iter()
+            .enumerate()
+        {
+            trie.subscribe(peer(holder as u32), &long(7, len)).unwrap();
+            trie.subscribe(peer(5), &long(7, len)).unwrap();
+        }
+        trie.subscribe(peer(6), &long(8, 5000)).unwrap();
+        for (len, holders) in [
+            (LONGEST - 2, &[][..]),
+            (LONGEST, &[0, 1, 5]),
+            (LONGEST + 1, &[0, 1, 2, 5]),
+            (5000, &[0, 1, 2, 3, 5]),
+            (6000, &[0, 1, 2, 3, 4, 5]),
+        ] {
+            assert_eq!(trie.matches(&long(7, len)), holders, "{len}");
+        }
+        assert_eq!(trie.matches(&long(8, 5000)), [6]);
+        assert!(trie.any_match(&long(8, 5000)));
+        assert!(!trie.any_match(&long(8, 4999)));
+        trie.check();
+        trie.remove_peer(peer(5), |_| {});
+        assert_eq!(trie.matches(&long(7, 5000)), [0, 1, 2, 3]);
+        for holder in [6, 4, 3, 2, 1] {
+            trie.remove_peer(peer(holder), |_| {});
+        }
+        assert_eq!(trie.matches(&long(7, 5000)), [0]);
+        trie.check();
+    }
+}
+
 /// What a message that nobody wants costs is the same, and less if it begins otherwise.
 #[test]
 fn an_index_comes_with_many_topics_and_goes_with_them() {
