@@ -1,12 +1,16 @@
 //! The rules of each pattern.
 
+use std::io::Write;
 use std::time::Duration;
 
 use sinew::{
-    Message, Pub, Pull, Push, ReconnectPolicy, RecvError, Rep, Req, RequestError, SendFailure, Sub,
+    Endpoint, Message, Pub, Pull, Push, ReconnectPolicy, RecvError, Rep, Req, RequestError,
+    SendFailure, Sub,
 };
 
-use crate::support::{await_true, number_of, numbered, pattern, task, KINDS, LONG, SHORT, STREAMS};
+use crate::support::{
+    await_true, number_of, numbered, pattern, task, Net, KINDS, LONG, SHORT, STREAMS,
+};
 
 fn quick() -> ReconnectPolicy {
     ReconnectPolicy::backoff(Duration::from_millis(1), Duration::from_millis(20))
@@ -257,55 +261,80 @@ fn pulled_messages_come_in_turn() {
     }
 }
 
+/// A puller that has never read when it goes: all but what the kernel has taken goes to another one.
 #[test]
 fn what_a_dead_puller_was_not_sent_goes_to_others() {
+    let (push, endpoint) = pusher(Net::Tcp4);
+    let mut dead = std::net::TcpStream::connect(endpoint.socket_addr().unwrap()).unwrap();
+    // 23/ZMTP: a greeting of 3.0 with NULL, and READY.
+    let mut hello = [0; 64];
+    (hello[0], hello[9], hello[10]) = (0xff, 0x7f, 3);
+    hello[12..16].copy_from_slice(b"NULL");
+    let ready = b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PULL";
+    dead.write_all(&[&hello[..], ready].concat()).unwrap();
+    let lost = lost_with(dead, push, &endpoint);
+    assert!(lost < 60, "{lost} of 100 were lost");
+}
+
+/// One that closes reads on and throws away until the other side has heard of it: of its own share, as much as comes.
+#[test]
+fn what_a_closed_puller_did_not_take_goes_to_others() {
     for &net in STREAMS {
-        let mut push = Push::builder()
-            .kernel_send_buffer(16 << 10)
-            .bind(net.fresh())
-            .unwrap();
-        let endpoint = push.bound_endpoints()[0].clone();
-        let [dead, mut alive] = [(); 2].map(|()| {
-            Pull::builder()
-                .recv_hwm(1)
-                .kernel_recv_buffer(16 << 10)
-                .connect(&endpoint)
-                .unwrap()
-        });
-        push.wait_for_peers(2, LONG).unwrap();
-        const MESSAGES: u32 = 200;
-        let body = |n: u32| [&n.to_le_bytes()[..], &pattern(64 << 10)].concat();
-        for n in 0..MESSAGES {
-            push.send(body(n)).unwrap();
-        }
-        drop(dead);
-        await_true("one is left", || push.stats().peers == 1);
-        let sender = task(move || {
-            push.send(body(MESSAGES)).unwrap();
-            push.close().unsent
-        });
-        let mut seen = vec![false; MESSAGES as usize + 1];
-        // In any order: the rest of the dead one's may be found after the last was sent.
-        loop {
-            let Ok(message) = alive.recv_timeout(SHORT) else {
-                if sender.is_done() && alive.stats().peers == 0 {
-                    break;
-                }
-                continue;
-            };
-            let n = u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap());
-            assert!(!std::mem::replace(&mut seen[n as usize], true), "{n} twice");
-        }
-        while let Ok(message) = alive.try_recv() {
-            let n = u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap());
-            assert!(!std::mem::replace(&mut seen[n as usize], true), "{n} twice");
-        }
-        assert!(seen[MESSAGES as usize]);
-        assert_eq!(sender.join(), 0);
-        let lost = seen.iter().filter(|seen| !**seen).count();
-        // What the kernel and the dead peer's own queue had taken, of 100.
-        assert!(lost < 60, "{net:?}: {lost} were lost");
+        let (push, endpoint) = pusher(net);
+        let closed = puller(&endpoint);
+        let lost = lost_with(closed, push, &endpoint);
+        assert!(lost <= 100, "{net:?}: {lost} were lost");
     }
+}
+
+fn pusher(net: Net) -> (Push, Endpoint) {
+    let mut push = Push::builder()
+        .kernel_send_buffer(16 << 10)
+        .build()
+        .unwrap();
+    let endpoint = push.bind(net.fresh()).unwrap();
+    (push, endpoint)
+}
+
+fn puller(endpoint: &Endpoint) -> Pull {
+    let pull = Pull::builder().recv_hwm(1).kernel_recv_buffer(16 << 10);
+    pull.connect(endpoint).unwrap()
+}
+
+/// Of two hundred messages that one who dies and another one share, how many are lost. None is received twice.
+fn lost_with<D>(dead: D, mut push: Push, endpoint: &Endpoint) -> usize {
+    const MESSAGES: u32 = 200;
+    let mut alive = puller(endpoint);
+    push.wait_for_peers(2, LONG).unwrap();
+    let body = |n: u32| [&n.to_le_bytes()[..], &pattern(64 << 10)].concat();
+    for n in 0..MESSAGES {
+        push.send(body(n)).unwrap();
+    }
+    drop(dead);
+    await_true("one is left", || push.stats().peers == 1);
+    let sender = task(move || {
+        push.send(body(MESSAGES)).unwrap();
+        push.close().unsent
+    });
+    let mut seen = vec![false; MESSAGES as usize + 1];
+    // In any order: the rest of the dead one's may be found after the last was sent.
+    loop {
+        let Ok(message) = alive.recv_timeout(SHORT) else {
+            if sender.is_done() && alive.stats().peers == 0 {
+                break;
+            }
+            continue;
+        };
+        let n = u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap());
+        assert!(!std::mem::replace(&mut seen[n as usize], true), "{n} twice");
+    }
+    while let Ok(message) = alive.try_recv() {
+        let n = u32::from_le_bytes(message.as_bytes()[..4].try_into().unwrap());
+        assert!(!std::mem::replace(&mut seen[n as usize], true), "{n} twice");
+    }
+    assert!(seen[MESSAGES as usize]);
+    assert_eq!(sender.join(), 0);
+    seen.iter().filter(|seen| !**seen).count()
 }
 
 // ---- PUB and SUB --------------------------------------------------------------------------------

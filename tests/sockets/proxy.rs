@@ -404,11 +404,14 @@ fn a_router_waits_for_the_peer_that_a_message_is_for() {
         proxy.handle().statistics().back.received_messages == 23
     });
     drop(client);
+    // A client that goes throws away what it has, which may make room for the one that is held.
     await_true("the rest is for nobody", || {
-        proxy.handle().statistics().undeliverable == 3
+        let statistics = proxy.handle().statistics();
+        statistics.front.sent_messages + statistics.undeliverable == 25
     });
     let report = proxy.stop();
-    assert_eq!(report.statistics.front.sent_messages, 22);
+    let sent = report.statistics.front.sent_messages;
+    assert!(sent == 22 || sent == 23, "{:?}", report.statistics);
     assert_eq!(report.for_front, None);
 }
 
