@@ -12,7 +12,7 @@
 //! - with messages that go through all of the million topics, so that what each needs is in no cache. Whatever finds
 //!   one of a million has to read one place at least of some 20 MiB, which is what the index takes. How long such a
 //!   read takes, of a place that is known no sooner than the message, is measured beside it: where a match among a
-//!   thousand takes no longer than that, twice as long cannot be had. So this may take half as long again as a match
+//!   thousand takes no longer than that, an index of that size cannot have twice as long. So this may take half as long again as a match
 //!   among a thousand and that read together, or twice as long as the match, whichever is more.
 //!
 //! Of each, the best of some rounds counts, which take turns: what else the machine does at the time is in

@@ -801,7 +801,7 @@ impl Pace {
 
     /// Who sends one message at most between two waits is in lock-step with others, however fast they are: the next message
     /// is no part of a burst. A broker, whose ROUTER sends two in each round trip, else has them written by I/O threads, which
-    /// then never sleep: with two cores a round trip takes 78 µs instead of 56.
+    /// then never sleep.
     fn waits(&mut self, sent: u64) {
         if sent.wrapping_sub(self.waited_at) <= 1 {
             self.last = None;
