@@ -15,7 +15,7 @@
 //!
 //! Whether twice can be had for these at all is measured beside it, as the least that any index would take: a match
 //! among a thousand, and before it one read of a place that the message tells, in as little memory as a million topics
-//! can be known by. What takes octets that are no topic for one once in 2⁴⁶ times has to keep 46 bits for each topic
+//! can be known by, if they have nothing in common. What takes octets that are no topic for one once in 2⁴⁶ times has to keep 46 bits for each topic
 //! at least (Carter et al., "Exact and approximate membership testers", 1978), and 7 more to name one of a hundred
 //! subscribers: 6.3 MiB.
 //!
@@ -232,7 +232,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         with_read / least
     );
     println!(
-        "one read in {:.1} MiB, then a match among {FEW}: {:.0} ns, {:.2} x: no index takes less",
+        "one read in {:.1} MiB, then a match among {FEW}: {:.0} ns, {:.2} x",
         LEAST as f64 / f64::from(1 << 20),
         smallest.best,
         smallest.best / least
