@@ -216,22 +216,26 @@ fn compare(
                 // is in full swing.
                 machine::progress(&format!("{work}: trying {}", subject.name()));
                 let mut trial = Plan::calibration(work);
+                let mut failure = None;
                 for _ in 0..TRIALS {
                     match child::measure(subject.name(), work, &trial, Kind::Trial, scratch)? {
                         Ok(sample) => {
                             let plan = Plan::lasting(target, work, &sample);
                             let last = !plan.dwarfs(&trial);
                             (trial, contender.plan) = (plan, Some(plan));
+                            failure = None;
                             if last {
                                 break;
                             }
                         }
+                        // It may have been over before it was looked at.
                         Err(reason) => {
-                            contender.notes.push(reason);
-                            break;
+                            failure = Some(reason);
+                            trial = trial.times(8);
                         }
                     }
                 }
+                contender.notes.extend(failure);
             }
         }
         contenders.push(contender);

@@ -92,6 +92,9 @@ impl Tally {
                 let total = self.share() * self.senders as u64;
                 wait(|| all(&self.accounts) >= self.plan.warmup);
                 let before = all(&self.accounts);
+                if before == total {
+                    return Err("all messages had come before the clock was started".into());
+                }
                 let start = Mark::now();
                 wait(|| all(&self.accounts) >= total);
                 let sample = start.rate(total - before);

@@ -230,6 +230,15 @@ impl Plan {
         }
     }
 
+    /// The same at a multiple of the length.
+    pub(crate) fn times(&self, by: u64) -> Plan {
+        Plan {
+            size: self.size,
+            warmup: self.warmup * by,
+            count: self.count * by,
+        }
+    }
+
     /// The same at a fraction of the length.
     pub(crate) fn divided(&self, by: u64) -> Plan {
         Plan {
