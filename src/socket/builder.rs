@@ -262,11 +262,11 @@ impl<K: SocketKind> SocketBuilder<K> {
     }
 
     /// Whether `recv` (and whatever else waits for messages) looks for them without ever going to sleep.
-    /// Default: no; a socket in lock-step (REQ, REP) then looks for a few microseconds, as long as that
+    /// Default: no; a socket in lock-step (REQ, REP) then looks for up to 50 µs (100 µs in a task), as long as that
     /// pays, and others sleep at once.
     ///
     /// Saves the time that it takes to be woken, and costs a processor for as long as the socket waits:
-    /// for threads that have one of their own. Tasks (`recv_async`) never look so.
+    /// for threads that have one of their own. Tasks (`recv_async`) go to sleep all the same.
     pub fn busy_poll(mut self, busy_poll: bool) -> Self {
         self.config.busy_poll = busy_poll;
         self

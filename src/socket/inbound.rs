@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 use super::deadline::Deadline;
 use super::favourites::Favourites;
 use super::shell::Ending;
-use super::spin::{Follow, Spin};
+use super::spin::{Follow, Spin, TaskSpin};
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port};
@@ -63,6 +63,8 @@ pub(super) struct RecvHalf {
     /// How long a wait that is interrupted looks first, once there was one.
     watch: Option<Spin>,
     follow: Follow,
+    /// Of tasks, in lock-step.
+    task_spin: Option<TaskSpin>,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
@@ -139,6 +141,7 @@ impl RecvHalf {
                 false => Spin::Off,
             },
             follow: Follow::default(),
+            task_spin: None,
             since_look: if config.attach_properties {
                 LOOK_EVERY
             } else {
@@ -176,6 +179,7 @@ impl RecvHalf {
         if matches!(self.spin, Spin::Off) {
             self.spin = Spin::adaptive();
         }
+        self.task_spin = TaskSpin::adaptive();
         self
     }
 
@@ -533,7 +537,8 @@ impl RecvHalf {
                 return true;
             }
             let again = match deadline {
-                Deadline::Task(_) => self.wait(deadline),
+                // Who asks whether there is something is to be woken for it only.
+                Deadline::Task(waker) => !self.port.is_terminated() && self.wait_to_be_woken(waker),
                 _ => self.pump(),
             };
             if !again {

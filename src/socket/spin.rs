@@ -4,7 +4,7 @@
 //! a processor that somebody else may need. So a receive in lock-step looks for a while, about as long as
 //! sleeping would take; and if the message came later than that in most waits, it looks no more, but now and
 //! then to see whether that has changed. Every look yields the processor, so that a peer that has to share it
-//! gets its turn.
+//! gets its turn. A task that looks has others polled in between.
 //!
 //! The while is the same however seldom it pays: if both sides of a round trip sleep, either hears from the
 //! other only after a wake-up. With less time than that takes, both would have to look again in the same
@@ -112,6 +112,68 @@ impl Budget {
         if self.vain == PATIENCE {
             self.rest = REST;
         }
+    }
+}
+
+/// How a task in lock-step looks for its message: between two looks others have their turn, on its thread and elsewhere.
+///
+/// It may be polled for any reason, and be polled again after it has gone to sleep. So a wait is what is between two
+/// messages, and there is one while of looking in it at most.
+#[derive(Debug)]
+pub(super) struct TaskSpin {
+    budget: Budget,
+    /// Messages that had come when this wait began.
+    came: u64,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// There has been no wait yet.
+    Fresh,
+    LooksUntil(Instant),
+    Sleeps,
+}
+
+/// How long it looks: one that sleeps is woken by way of two threads, which takes twice the time.
+const TASK_WHILE: Duration = WHILE.saturating_mul(2);
+
+impl TaskSpin {
+    /// `None` if this is the only processor.
+    pub(super) fn adaptive() -> Option<Self> {
+        several_processors().then(|| TaskSpin {
+            budget: Budget::default(),
+            came: 0,
+            stage: Stage::Fresh,
+        })
+    }
+
+    /// Whether to look at all in this poll, and again in the next, instead of sleeping. `came`: messages, so far.
+    pub(super) fn goes_on(&mut self, came: u64) -> bool {
+        self.goes_on_at(clock::now(), came)
+    }
+
+    fn goes_on_at(&mut self, now: Instant, came: u64) -> bool {
+        let same = came == std::mem::replace(&mut self.came, came);
+        match self.stage {
+            Stage::Sleeps if same => return false,
+            Stage::LooksUntil(end) if same => {
+                let goes_on = now < end;
+                if !goes_on {
+                    self.budget.failed();
+                    self.stage = Stage::Sleeps;
+                }
+                return goes_on;
+            }
+            Stage::LooksUntil(_) => self.budget.paid(),
+            Stage::Fresh | Stage::Sleeps => {}
+        }
+        let rests = self.budget.rests();
+        self.stage = match rests {
+            true => Stage::Sleeps,
+            false => Stage::LooksUntil(now + TASK_WHILE),
+        };
+        !rests
     }
 }
 
@@ -243,6 +305,34 @@ mod tests {
             assert!(!peer_sleeps, "{apart} apart");
             assert!(asleep <= 2 * REST, "{apart} apart: {asleep}");
         }
+    }
+
+    #[test]
+    fn a_task_looks_once_in_each_wait_while_that_pays() {
+        let Some(mut spin) = TaskSpin::adaptive() else {
+            return;
+        };
+        let begin = clock::now();
+        let mut at = |nanos, came| spin.goes_on_at(begin + Duration::from_nanos(nanos), came);
+        let long = TASK_WHILE.as_nanos() as u64;
+        assert!(at(0, 0));
+        assert!(at(long - 1, 0));
+        // The message came in time, and the next one does not.
+        assert!(at(long, 1));
+        assert!(at(2 * long - 1, 1));
+        for later in 2..10 {
+            assert!(!at(later * long, 1), "polled for another reason");
+        }
+        for came in 2..=u64::from(PATIENCE) {
+            assert!(at(0, came), "a wait of its own");
+            assert!(!at(long, came));
+        }
+        for came in 1..=u64::from(REST) {
+            assert!(!at(0, 1000 + came));
+        }
+        assert!(at(0, 2000), "to see whether it pays now");
+        assert!(at(0, 2001), "it did");
+        assert!(at(0, 2002));
     }
 
     #[test]

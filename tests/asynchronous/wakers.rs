@@ -7,7 +7,9 @@ use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
-use sinew::{Dealer, Message, Monitor, Pub, Pull, Push, Rep, Router, RoutingId, SocketEvent, Sub};
+use sinew::{
+    Dealer, Message, Monitor, Pub, Pull, Push, Rep, Req, Router, RoutingId, SocketEvent, Sub,
+};
 
 use crate::support::{
     block_on, fresh, number_of, numbered, watched, Executor, Tally, LONG, TRANSPORTS,
@@ -44,6 +46,54 @@ fn the_last_waker_counts() {
             panic!("woken for nothing");
         };
         assert_eq!(message.unwrap().as_bytes(), b"x");
+    }
+}
+
+/// A task in lock-step looks for its message for a while, and has itself polled again for that; then it sleeps. Others sleep
+/// at once.
+#[test]
+fn a_task_in_lock_step_looks_before_it_sleeps() {
+    let looks = thread::available_parallelism().is_ok_and(|count| count.get() > 1);
+    for transport in TRANSPORTS {
+        let mut rep = Rep::new();
+        let endpoint = rep.bind(fresh(transport).as_str()).unwrap();
+        let mut req = Req::builder().connect(&endpoint).unwrap();
+        req.send("first").unwrap();
+        assert_eq!(rep.recv_timeout(LONG).unwrap().as_bytes(), b"first");
+        rep.send("reply").unwrap();
+        req.recv_timeout(LONG).unwrap();
+        {
+            let tally = Tally::new();
+            let mut receiving = pin!(rep.recv_async());
+            assert!(poll(receiving.as_mut(), &tally).is_pending());
+            assert_eq!(tally.count() > 0, looks, "{transport}: to look again");
+            // As an executor does: until it was not woken.
+            let mut polls = 1;
+            while tally.count() == polls {
+                assert!(poll(receiving.as_mut(), &tally).is_pending());
+                polls += 1;
+            }
+            let asleep = tally.count();
+            for _ in 0..100 {
+                assert!(poll(receiving.as_mut(), &tally).is_pending());
+            }
+            assert_eq!(tally.count(), asleep, "{transport}: one while in a wait");
+            req.send("x").unwrap();
+            tally.wait(asleep + 1);
+            let message = block_on(receiving).unwrap();
+            assert_eq!(message.as_bytes(), b"x");
+        }
+        rep.send("reply").unwrap();
+        req.recv_timeout(LONG).unwrap();
+        // Dropped while it looks: whoever asks next has what comes.
+        let _ = poll(pin!(rep.recv_async()), &Tally::new());
+        req.send("y").unwrap();
+        assert_eq!(rep.recv_timeout(LONG).unwrap().as_bytes(), b"y");
+
+        let (_push, mut pull) = pipeline(transport);
+        let tally = Tally::new();
+        assert!(poll(pin!(pull.recv_async()), &tally).is_pending());
+        assert_eq!(tally.count(), 0, "{transport}: not in lock-step");
     }
 }
 

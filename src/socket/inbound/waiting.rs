@@ -28,10 +28,40 @@ impl RecvHalf {
         }
     }
 
+    /// A task in lock-step looks for a while, as a thread does, and has itself polled again at once: to be woken takes
+    /// two threads, most of a round trip.
+    fn wait_as_task(&mut self, waker: &Waker) -> bool {
+        let received = self.port.counters.messages_received.load(Ordering::Relaxed);
+        let spin = &mut self.task_spin;
+        if !spin.as_mut().is_some_and(|spin| spin.goes_on(received)) {
+            return self.wait_to_be_woken(waker);
+        }
+        if self.turns < TASK_TURNS {
+            self.turns += 1;
+            if (1..=MOST).contains(&self.linked.len()) {
+                self.adopt_all(Waits::Task);
+            }
+            if let Some(caller) = &mut self.caller {
+                caller.expect_input();
+            }
+            // Mail may say that there will be no message.
+            let mail = self.port.inbound.is_pending();
+            if self.pump() || self.look() || mail {
+                return true;
+            }
+        }
+        self.turns = 0;
+        // Threads that have to share the processor get their turn. If only what is late yielded, it would wait for those
+        // that are not, up to some milliseconds (999 in 1000 round trips within 60 to 110 µs this way, 60 to 1600 that way).
+        std::thread::yield_now();
+        waker.wake_by_ref();
+        false
+    }
+
     /// A task cannot wait for a descriptor itself: the I/O threads do, and read. But where many messages come between
     /// two waits, each full pipe would be a hop to an I/O thread and back; there the task reads, as long as there is
     /// something, and is told when there is again.
-    pub(super) fn wait_as_task(&mut self, waker: &Waker) -> bool {
+    pub(super) fn wait_to_be_woken(&mut self, waker: &Waker) -> bool {
         self.adopt_for_task();
         if self.turns < TASK_TURNS {
             self.turns += 1;
