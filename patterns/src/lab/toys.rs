@@ -84,11 +84,9 @@ impl Node for Toy {
         self.saw(port.0.into());
         match event {
             PeerEvent::Up { peer: Some(peer) } => self.peers.push(peer),
-            PeerEvent::Down { peer: Some(gone) } => {
-                // Some are sent to when they are gone.
-                if self.random.below(2) == 0 {
-                    self.peers.retain(|peer| *peer != gone);
-                }
+            // Others are sent to when they are gone.
+            PeerEvent::Down { peer: Some(gone) } if self.random.below(2) == 0 => {
+                self.peers.retain(|peer| *peer != gone);
             }
             _ => {}
         }
