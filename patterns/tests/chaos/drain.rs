@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use sinew::{Context, Dealer, Endpoint, Message};
+use sinew::{Context, Dealer, Endpoint, Frame, Message};
 use sinew_patterns::common::{CallError, RetryPolicy, Status};
 use sinew_patterns::mdp::{Client, ClientConfig};
 
@@ -36,34 +36,42 @@ fn client(at: &Endpoint) -> Client {
     Client::connect(&Context::default(), std::slice::from_ref(at), config).unwrap()
 }
 
-/// A worker of "other" that knows 7/MDP and nothing else, in this process: what it is told can be seen. The broker has it
-/// when this returns.
+/// A worker that knows 7/MDP and nothing else, in this process: what it is told can be seen.
 struct Plain(Dealer);
 
 impl Plain {
-    fn registered(at: &Endpoint, client: &Client) -> Self {
+    /// The broker has it when this returns.
+    fn registered(at: &Endpoint, client: &Client, service: &'static str) -> Self {
         let mut dealer = Dealer::builder().connect(at).unwrap();
-        let ready = Message::multipart(["", "MDPW01", "\x01", "other"]);
+        let ready = Message::multipart(["", "MDPW01", "\x01", service]);
         dealer.send(ready).unwrap();
         let end = Instant::now() + LONG.deadline;
-        while !client.available("other", &LONG).unwrap() {
+        while !client.available(service, &LONG).unwrap() {
             assert!(Instant::now() < end, "it is not there");
         }
         Plain(dealer)
     }
 
-    /// Waits until it is told this.
-    fn told(&mut self, command: u8) {
+    /// Waits until it is told this, and what else there is in the message.
+    fn told(&mut self, command: u8) -> Vec<Frame> {
         let end = Instant::now() + LONG.deadline;
         loop {
             let message: Message = self.0.recv_deadline(end).unwrap();
             let frames = message.frames();
             assert_eq!(frames[1], "MDPW01");
-            match frames[2].as_slice() {
-                [HEARTBEAT] => {}
-                found => return assert_eq!(found, [command]),
+            if frames[2] != [HEARTBEAT] {
+                assert_eq!(frames[2], [command]);
+                return frames[3..].to_vec();
             }
         }
+    }
+
+    /// Carries a request out.
+    fn reply(&mut self, body: &Frame) {
+        let client = self.told(REQUEST).swap_remove(0);
+        let frames = ["", "MDPW01", "\x03"].map(Frame::from).into_iter();
+        let reply = frames.chain([client, "".into(), body.clone()]);
+        self.0.send(Message::multipart(reply)).unwrap();
     }
 }
 
@@ -90,7 +98,7 @@ fn declined(end: Result<Message, CallError>) -> bool {
 fn what_workers_finish_in_time_is_replied_to() {
     let (mut broker, at) = Remote::bound("draining broker", &any_port());
     let client = client(&at);
-    let mut idle = Plain::registered(&at, &client);
+    let mut idle = Plain::registered(&at, &client, "other");
     let mut busy = Remote::worker(std::slice::from_ref(&at));
     let hangs = client.call_async("work", "hang", &LONG);
     busy.says("hangs on");
@@ -119,7 +127,7 @@ fn what_workers_finish_in_time_is_replied_to() {
 fn what_workers_do_not_finish_is_given_up() {
     let (mut broker, at) = Remote::bound("draining broker", &any_port());
     let client = client(&at);
-    let mut silent = Plain::registered(&at, &client);
+    let mut silent = Plain::registered(&at, &client, "other");
     let beating = Remote::worker(std::slice::from_ref(&at));
     let calls = [("work", "hang"), ("other", "x")]
         .map(|(service, body)| client.call_async(service, body, &LONG));
@@ -150,17 +158,16 @@ fn what_workers_do_not_finish_is_given_up() {
 fn who_reads_nothing_is_not_waited_for() {
     const REQUESTS: usize = 8;
     let (mut broker, at) = Remote::bound("draining broker", &any_port());
-    let worker = Remote::worker(std::slice::from_ref(&at));
-    until_state(&mut broker, [0, 0, 1]);
+    let mut worker = Plain::registered(&at, &client(&at), "work");
     let mut deaf = Dealer::builder().recv_hwm(1).connect(&at).unwrap();
-    let body = "x".repeat(4 << 20);
+    let body = Frame::from(vec![0; 4 << 20]);
     for _ in 0..REQUESTS {
-        deaf.send(Message::multipart(["", "MDPC01", "work", &body]))
+        deaf.send(Message::multipart(["", "MDPC01", "work", "x"]))
             .unwrap();
+        worker.reply(&body);
     }
-    for _ in 0..REQUESTS {
-        worker.says("did");
-    }
+    // The last one is there, too.
+    until_state(&mut broker, [0, 0, 1]);
     let stalls = Stalls::watch();
     let begin = Instant::now();
     broker.tell("drain");

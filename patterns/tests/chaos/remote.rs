@@ -322,6 +322,11 @@ fn role() {
         "draining broker" => {
             let config = BrokerConfig {
                 linger: drain::LINGER,
+                // No worker is given up for what the machine lets it wait.
+                policy: ServicePolicy {
+                    lease: Lease::WhileHeartbeating(drain::LINGER),
+                    ..ServicePolicy::default()
+                },
                 ..broker_config(heartbeat())
             };
             run(broker_with(&context, &at[0], config));
