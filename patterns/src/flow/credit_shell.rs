@@ -191,7 +191,8 @@ impl CreditSender {
 ///
 /// > window = bandwidth × round trip
 ///
-/// is enough for 95 % of what goes without credit. With larger messages add twice the largest of them, for one may be
+/// is enough for 95 % of what goes without credit, where the round trip is that of a message and of the grant for it, and
+/// with them what the consumer takes until it has consumed it. With larger messages add twice the largest of them, for one may be
 /// half sent, or not fit into what is left. Half the window is half the throughput. For instance 1 Gbit/s and a round trip of
 /// 20 ms are 2.5 MB, and 2.5 MB more for messages of 1.25 MB. A consumer that is slower than the connection wants no more
 /// than what it consumes in a round trip. The window is granted again by 32nds, so that none of it lies about.
