@@ -326,7 +326,8 @@ pub(crate) struct BrokerArgs {
     /// Print counters and services to standard error this often. They are printed at SIGUSR1 and at the end, too.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) statistics: Option<Duration>,
-    /// After the first signal, wait so long for what workers have.
+    /// After the first signal, end within this time. Until a second before, or a quarter of it, what workers have is waited
+    /// for.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "30s")]
     pub(crate) drain: Duration,
 }

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, RecvTimeoutError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -12,8 +14,8 @@ use signal_hook::iterator::Signals;
 use sinew::{Context, Endpoint};
 use sinew_patterns::common::{CacheConfig, Heartbeat, Limits, OnFull};
 use sinew_patterns::mdp::{
-    Broker, BrokerConfig, BrokerCounters, BrokerEngine, BrokerHandle, BrokerLimits, Lease,
-    ServicePolicy, ServiceStats,
+    Broker, BrokerConfig, BrokerCounters, BrokerEngine, BrokerEvent, BrokerHandle, BrokerLimits,
+    DeadReason, Lease, ServicePolicy, ServiceStats,
 };
 
 use crate::args::{BrokerArgs, WhenFull};
@@ -28,21 +30,25 @@ pub(crate) fn run(args: &BrokerArgs, reporter: &Reporter) -> Result<(), Failure>
         .map(|at| at.parse::<Endpoint>().map_err(Failure::usage))
         .collect::<Result<Vec<_>, _>>()?;
     let engine = BrokerEngine::new(config(args));
-    let broker = Broker::bind(&Context::default(), &endpoints, engine).map_err(Failure::new)?;
+    let unfinished = Arc::new(AtomicU64::new(0));
+    let broker = Broker::bind_with(&Context::default(), &endpoints, engine, {
+        let unfinished = Arc::clone(&unfinished);
+        move |event| {
+            let over = |reason| reason == DeadReason::Ended;
+            if matches!(event, BrokerEvent::Dead { reason, .. } if over(reason)) {
+                unfinished.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    })
+    .map_err(Failure::new)?;
     let handle = broker.handle();
     let (tell, signals) = channel();
-    let (left_over, left) = channel();
     handle_first({
-        let (handle, drain) = (handle.clone(), args.drain);
+        let handle = handle.clone();
         move |signal| {
             // Whoever is to be told may be done.
             let _ = tell.send(signal);
             handle.drain();
-            thread::spawn(move || {
-                thread::sleep(drain);
-                let _ = left_over.send(in_flight(&handle));
-                handle.stop();
-            });
         }
     })
     .map_err(Failure::new)?;
@@ -71,7 +77,9 @@ pub(crate) fn run(args: &BrokerArgs, reporter: &Reporter) -> Result<(), Failure>
         let _ = writing(|| thread.join());
     }
     tell_statistics(&handle, reporter);
-    if let Some(left) = left.try_recv().ok().filter(|left| *left > 0) {
+    // The broker's thread has ended.
+    let left = unfinished.load(Ordering::Relaxed);
+    if left > 0 {
         reporter.note(&json!({ "unfinished": left }), || {
             format!("{left} requests were with workers when the time was over")
         });
@@ -118,6 +126,7 @@ fn config(args: &BrokerArgs) -> BrokerConfig {
             bytes: args.cache_bytes,
             age: args.cache_age,
         }),
+        linger: args.drain,
     }
 }
 
@@ -143,11 +152,6 @@ fn tell_when_asked(handle: &BrokerHandle, reporter: &Reporter) -> std::io::Resul
         }
     });
     Ok(())
-}
-
-fn in_flight(handle: &BrokerHandle) -> usize {
-    let services = services(handle);
-    services.iter().map(|(_, stats)| stats.in_flight).sum()
 }
 
 fn services(handle: &BrokerHandle) -> Vec<(Vec<u8>, ServiceStats)> {
@@ -245,7 +249,7 @@ mod tests {
         let config = given(
             "--heartbeat 1s --liveness 2 --queue 3 --queue-bytes 4 --queue-per-client 5 --on-full drop-oldest --ttl 6s \
              --unregistered-ttl 7s --max-deliveries 8 --max-services 9 --max-workers 10 --max-slots 11 --max-clients 12 \
-             --max-bytes 13 --no-cache",
+             --max-bytes 13 --no-cache --drain 14s",
         );
         assert_eq!(config.heartbeat.patience(), Duration::from_secs(2));
         let ServicePolicy {
@@ -264,7 +268,7 @@ mod tests {
         let limits = config.limits;
         assert_eq!((limits.services, limits.workers, limits.slots), (9, 10, 11));
         assert_eq!((limits.clients, limits.bytes), (12, 13));
-        assert_eq!(config.cache, None);
+        assert_eq!((config.cache, config.linger.as_secs()), (None, 14));
         let cache = given("--cache-entries 1 --cache-bytes 2 --cache-age 3s")
             .cache
             .unwrap();

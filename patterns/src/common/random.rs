@@ -47,8 +47,61 @@ impl Random {
         }
     }
 
-    /// From nothing to `range`, without `range`.
+    /// From nothing to `range`, without `range`; nothing if `range` is. In whole nanoseconds, and without floating point: what
+    /// is drawn is the same everywhere.
     pub fn up_to(&mut self, range: Duration) -> Duration {
-        range.mul_f64(self.fraction())
+        let nanos = range.as_nanos();
+        // The same 53 bits as of a fraction. A duration has no more than 94 bits, so its halves have room for them.
+        let part = u128::from(self.next_u64() >> 11);
+        let (high, low) = (nanos >> 64, nanos & u128::from(u64::MAX));
+        let drawn = ((high * part) << 11) + ((low * part) >> 53);
+        Duration::new((drawn / NANOS) as u64, (drawn % NANOS) as u32)
+    }
+}
+
+const NANOS: u128 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The numbers that the authors of SplitMix64 draw from this seed.
+    #[test]
+    fn it_is_splitmix() {
+        let mut random = Random::new(1_234_567);
+        for expected in [
+            6_457_827_717_110_365_317,
+            3_203_168_211_198_807_973,
+            9_817_491_932_198_370_423,
+            4_593_380_528_125_082_431,
+            16_408_922_859_458_223_821,
+        ] {
+            assert_eq!(random.next_u64(), expected);
+        }
+    }
+
+    /// Spans of every size: below their end, exactly the part that was drawn, and all of it is reached.
+    #[test]
+    fn spans_are_parts_of_their_range() {
+        let mut random = Random::new(3);
+        for range in [
+            Duration::ZERO,
+            Duration::from_nanos(1),
+            Duration::from_millis(3),
+            Duration::from_secs(1 << 40),
+            Duration::MAX,
+        ] {
+            let mut most = Duration::ZERO;
+            for _ in 0..1000 {
+                let mut same = random.clone();
+                let span = random.up_to(range);
+                assert!(span < range || range.is_zero(), "{span:?} of {range:?}");
+                let expected = range.as_nanos() as f64 * same.fraction();
+                let off = (span.as_nanos() as f64 - expected).abs();
+                assert!(off <= 1.0 + expected * 1e-9, "{span:?}, not {expected}");
+                most = most.max(span);
+            }
+            assert!(range.as_nanos() < 2 || most > range / 10 * 9, "{most:?}");
+        }
     }
 }

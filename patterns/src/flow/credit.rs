@@ -114,7 +114,10 @@ impl CreditTx {
 }
 
 impl CreditRx {
-    /// A receiver with this window, which grants anew when half of it was consumed.
+    /// A receiver with this window, which grants anew when half of it was consumed. A connection is kept busy with that if the
+    /// window is twice its bandwidth × round trip; with smaller refills less will do, as with [`CreditInlet`]'s.
+    ///
+    /// [`CreditInlet`]: super::CreditInlet
     #[must_use]
     pub fn new(window: u64) -> Self {
         CreditRx::with_refill(window, window / 2)

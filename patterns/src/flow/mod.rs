@@ -19,6 +19,8 @@ mod gate_shell;
 mod gated;
 mod gated_shell;
 #[cfg(test)]
+mod line_tests;
+#[cfg(test)]
 mod loss_tests;
 #[cfg(test)]
 mod sim_tests;

@@ -10,11 +10,20 @@
 //! connecting end makes a new connection, under a new name at a ROUTER. A partition holds messages back,
 //! in one direction or both; it heals, or the link breaks. What TCP cannot do, engines must stand all the
 //! same: peers that repeat themselves, and peers that send rubbish ([`Fault::Replay`], [`Fault::Rubbish`]).
+//!
+//! Messages take a while that is drawn for each, whatever their size; between two nodes there may be a [`Line`] instead,
+//! which has a bandwidth and a delay ([`Sim::lay`]).
+//!
+//! A run is told from others by its [`Trace`], which is the same number on all platforms: `digests.txt` has those of a few
+//! runs of toys, and whoever runs the tests compares. `PATTERNS_DIGESTS=1` writes it anew, after a change of the laboratory.
 
 mod bodies;
+mod line;
 mod schedule;
 mod sim;
 mod tally;
+mod toys;
+mod trace;
 
 /// Parts of a [`Node`] around an engine in a field: what comes goes to the engine, and then `after(now)` of the node
 /// sees to its events. With `input`, what the engine sends and what comes back of that is left to the node.
@@ -57,6 +66,8 @@ macro_rules! forward {
 
 pub(crate) use bodies::{answer, number_of, request, rubbish};
 pub(crate) use forward;
+pub(crate) use line::Line;
 pub(crate) use schedule::{number, schedules};
 pub(crate) use sim::{Fault, Node, NodeId, Sim, Weather, STRANGER};
 pub(crate) use tally::{rows, Tallies, Trouble};
+pub(crate) use trace::Trace;

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt::Debug;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
 use sinew::{Frame, Message};
 
+use super::{Line, Trace};
 use crate::common::{PeerEvent, PeerId, Port, Random, Transmit};
 
 /// An engine with whatever the test wants around it: load that it makes, handlers, checks.
@@ -81,7 +81,9 @@ pub(crate) struct Sim {
     next_link: u64,
     agenda: BTreeMap<(Instant, u64), Event>,
     next_event: u64,
-    trace: DefaultHasher,
+    /// What is between two nodes, if not what is between all others.
+    lines: BTreeMap<[NodeId; 2], Line>,
+    trace: Trace,
     pub(crate) delivered: u64,
 }
 
@@ -117,6 +119,8 @@ struct Link {
     name: PeerId,
     /// What has not arrived yet, for each receiving end: when it may, and whether it is a greeting.
     flight: [VecDeque<(Instant, Input)>; 2],
+    /// Until when its line is busy, towards each end.
+    busy: [Instant; 2],
     /// Which end knows that it stands.
     up: [bool; 2],
     broken: bool,
@@ -169,7 +173,8 @@ impl Sim {
             next_link: 1,
             agenda: BTreeMap::new(),
             next_event: 0,
-            trace: DefaultHasher::new(),
+            lines: BTreeMap::new(),
+            trace: Trace::new(),
             delivered: 0,
         }
     }
@@ -210,6 +215,25 @@ impl Sim {
     pub(crate) fn connect(&mut self, from: NodeId, port: Port, to: NodeId, to_port: Port) {
         self.hosts[from.0].dials.insert(port, (to, to_port));
         self.dial_soon(from, port);
+    }
+
+    /// From now on this line is between two nodes, in place of delays by chance.
+    pub(crate) fn lay(&mut self, one: NodeId, other: NodeId, line: Line) {
+        self.lines.insert([one.min(other), one.max(other)], line);
+    }
+
+    fn line(&self, ends: [(NodeId, Port); 2]) -> Option<Line> {
+        let [one, other] = ends.map(|(node, _)| node);
+        self.lines.get(&[one.min(other), one.max(other)]).copied()
+    }
+
+    /// What has happened so far.
+    pub(crate) fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    fn after(&self) -> Duration {
+        self.now - self.start
     }
 
     /// The node, if it is alive.
@@ -301,7 +325,7 @@ impl Sim {
                 };
                 self.happen(event);
             } else if let Some((_, id)) = timer {
-                self.note(&("timer", id));
+                self.trace.timer(self.after(), id);
                 let now = self.now;
                 if let Some(node) = &mut self.hosts[id.0].node {
                     node.handle_timeout(now);
@@ -310,12 +334,7 @@ impl Sim {
             }
         }
         self.now = end;
-        self.trace.finish()
-    }
-
-    fn note(&mut self, what: &impl Hash) {
-        (self.now - self.start).hash(&mut self.trace);
-        what.hash(&mut self.trace);
+        self.trace.digest()
     }
 
     fn schedule(&mut self, at: Instant, event: Event) {
@@ -359,7 +378,7 @@ impl Sim {
                 }
             }
             Event::Fault(fault) => {
-                self.note(&fault);
+                self.trace.fault(self.after(), fault);
                 self.strike(fault);
             }
         }
@@ -421,6 +440,7 @@ impl Sim {
             ends: [(from, port), (to, to_port)],
             name: name.clone(),
             flight: [VecDeque::new(), VecDeque::new()],
+            busy: [self.now; 2],
             up: [false; 2],
             broken: false,
         };
@@ -429,8 +449,13 @@ impl Sim {
             Input::Peer(to_port, PeerEvent::Up { peer: Some(name) }),
         ];
         let keeps_name = self.hosts[from.0].keeps_name;
+        let line = self.line(link.ends);
         for (end, greeting) in greetings.into_iter().enumerate() {
-            let mut at = self.now + self.random.up_to(Duration::from_millis(3));
+            let mut at = self.now
+                + match line {
+                    Some(line) => line.delay,
+                    None => self.random.up_to(Duration::from_millis(3)),
+                };
             if end == 1 && keeps_name {
                 // A ROUTER takes nobody of a name before it is told that the last one of that name is gone.
                 at += NOTICED;
@@ -480,6 +505,7 @@ impl Sim {
         if let (Input::Peer(port, event @ PeerEvent::Down { .. }), false) =
             (&input, host.inbox.is_empty())
         {
+            self.trace.peer(self.now - self.start, id, *port, event);
             node.handle_peer(self.now, *port, event.clone());
         }
         host.inbox.push_back(input);
@@ -506,13 +532,14 @@ impl Sim {
                     host.heard.pop_front();
                 }
                 host.heard.push_back((port, from.clone(), message.clone()));
-                let octets: Vec<&[u8]> = message.frames().iter().map(Frame::as_slice).collect();
-                let note = (id, octets);
-                (now - self.start).hash(&mut self.trace);
-                note.hash(&mut self.trace);
+                let after = now - self.start;
+                self.trace.message(after, id, port, from.as_ref(), &message);
                 node.handle_message(now, port, from.as_ref(), message);
             }
-            Input::Peer(port, event) => node.handle_peer(now, port, event),
+            Input::Peer(port, event) => {
+                self.trace.peer(now - self.start, id, port, &event);
+                node.handle_peer(now, port, event);
+            }
         }
         true
     }
@@ -538,6 +565,7 @@ impl Sim {
                     false => return,
                 }
             };
+            self.trace.closed(now - self.start, id, port);
             host.dials.remove(&port);
             // Whoever closes a socket does not hear of it any more.
             *host.closes.entry(port).or_default() += 1;
@@ -564,6 +592,8 @@ impl Sim {
         });
         let Some((&link_id, _)) = link else {
             let now = self.now;
+            self.trace
+                .refused(now - self.start, id, *port, to.as_ref(), message);
             if let Some(node) = &mut self.hosts[id.0].node {
                 node.handle_refused(now, transmit);
             }
@@ -571,13 +601,16 @@ impl Sim {
         };
         let end = usize::from(to.is_none());
         let message = message.clone();
-        let delay = Duration::from_micros(100)
-            + self.random.up_to(Duration::from_millis(3))
-            + self.hosts[id.0].slow;
+        let line = self.links.get(&link_id).and_then(|l| self.line(l.ends));
+        let chance = match line {
+            Some(_) => Duration::ZERO,
+            None => Duration::from_micros(100) + self.random.up_to(Duration::from_millis(3)),
+        };
         let Some(link) = self.links.get_mut(&link_id) else {
             return;
         };
-        let earliest = self.now + delay;
+        let carried = line.map(|line| line.carry(self.now, &mut link.busy[end], &message));
+        let earliest = carried.unwrap_or(self.now) + chance + self.hosts[id.0].slow;
         let at = link.flight[end]
             .back()
             .map_or(earliest, |(at, _)| earliest.max(*at));

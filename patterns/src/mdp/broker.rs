@@ -9,7 +9,7 @@
 //! | Draining | sent away, declined | forwarded, sent away | lease extended | removed, declined | lease: sent away, declined | removed, declined |
 //!
 //! Draining is what a busy worker is while the broker drains; all others are sent away then. What would be requeued is
-//! declined, since nobody is left to do it.
+//! declined, since nobody is left to do it. What is not finished in time is given up, and its worker sent away.
 //!
 //! That is of a worker that takes one request at a time. One that speaks the extension header may take several over its
 //! connection ([`Ext::slots`]): each of its slots then is Idle, Busy or Suspect. What 7/MDP has as the client's address in a
@@ -26,6 +26,7 @@
 
 mod again;
 mod answers;
+mod drain;
 mod lanes;
 mod mmi;
 mod notes;
@@ -110,6 +111,10 @@ pub struct BrokerEngine {
     next_id: u64,
     timers: Timers<Timer>,
     draining: bool,
+    /// Until when anything is sent, if it drains.
+    ends: Option<Instant>,
+    /// That time has come.
+    over: bool,
     outbox: Outbox,
     starved: Starved,
     events: VecDeque<BrokerEvent>,
@@ -188,6 +193,8 @@ enum Timer {
     Lease(u64, PeerId),
     /// A request has waited for too long.
     Queue(Vec<u8>),
+    /// The broker drains, and has no more time.
+    Linger,
 }
 
 impl BrokerEngine {
@@ -210,6 +217,8 @@ impl BrokerEngine {
             next_id: 0,
             timers: Timers::new(),
             draining: false,
+            ends: None,
+            over: false,
             outbox: Outbox::default(),
             starved: Starved::default(),
             events: VecDeque::new(),
@@ -231,27 +240,6 @@ impl BrokerEngine {
             service.policy = policy;
             service.queue.set_limits(policy.limits());
         }
-    }
-
-    /// From now on requests are declined; what workers have is finished, and what waits is declined. Workers
-    /// are disconnected as they become idle.
-    pub fn handle_drain(&mut self, _: Instant) {
-        self.draining = true;
-        let waiting: Vec<u64> = (self.requests.iter())
-            .filter(|(_, request)| request.ticket.is_some())
-            .map(|(id, _)| *id)
-            .collect();
-        for id in waiting {
-            self.decline_waiting(id, Status::Unavailable);
-        }
-        let idle: Vec<PeerId> = (self.workers.iter())
-            .filter(|(_, worker)| !worker.is_busy())
-            .map(|(peer, _)| peer.clone())
-            .collect();
-        for peer in idle {
-            self.dismiss(&peer);
-        }
-        self.look_drained();
     }
 
     /// What a service is doing. `None` if it has neither workers nor requests.
@@ -718,14 +706,6 @@ impl BrokerEngine {
             self.decline_waiting(item.value, status);
         }
     }
-
-    fn look_drained(&mut self) {
-        let idle = self.draining && self.workers.is_empty() && self.requests.is_empty();
-        let idle = idle && self.outbox.is_idle();
-        if idle && self.events.back() != Some(&BrokerEvent::Drained) {
-            self.events.push_back(BrokerEvent::Drained);
-        }
-    }
 }
 
 impl Engine for BrokerEngine {
@@ -827,6 +807,7 @@ impl Engine for BrokerEngine {
                     }
                     self.dispatch(now, &name);
                 }
+                Timer::Linger => self.lingered(now),
             }
         }
         self.look_unread(now);

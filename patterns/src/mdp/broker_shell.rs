@@ -9,7 +9,9 @@ use sinew::{Context, Endpoint, ToEndpoint};
 
 use super::{BrokerCounters, BrokerEngine, BrokerEvent, ServicePolicy, ServiceStats, WorkerStats};
 use crate::common::PeerId;
-use crate::shell::{behind, endpoints, replier, Desk, Driver, Running, StartError, With};
+use crate::shell::{
+    behind, endpoints, replier, Desk, Driver, Running, StartError, With, LINGER, PORT,
+};
 
 /// A broker that runs on a thread of its own from the beginning, until it is drained, stopped or dropped. See
 /// [`Client`](super::Client) for an example.
@@ -163,7 +165,8 @@ impl BrokerHandle {
     }
 
     /// From now on requests are declined; what workers have is finished, and what waits is declined. Then the
-    /// broker ends. Does not wait for that: [`join`](Self::join) does.
+    /// broker ends, within [`BrokerConfig::linger`](super::BrokerConfig::linger) of the first time that this is called. Does not
+    /// wait for that: [`join`](Self::join) does.
     pub fn drain(&self) {
         let _ = self.running.sender().send(Command::Drain);
     }
@@ -173,7 +176,8 @@ impl BrokerHandle {
         let _ = self.running.sender().send(Command::Stop);
     }
 
-    /// Waits until the broker has ended and its socket is closed, at most a second after its last message.
+    /// Waits until the broker has ended and its socket is closed, at most a second after its last message; of one that drains,
+    /// not beyond its [`linger`](super::BrokerConfig::linger).
     pub fn join(&self) {
         self.running.join();
     }
@@ -204,8 +208,14 @@ struct Counter {
 }
 
 impl Counter {
-    fn ends(&self, engine: &BrokerEngine) -> ControlFlow<()> {
-        let _ = self.last.set(engine.counters());
+    fn ends(&self, driver: &mut Driver<BrokerEngine, Command>) -> ControlFlow<()> {
+        let _ = self.last.set(driver.engine.counters());
+        let ends = driver.engine.ends();
+        if let (Some(ends), Some(router)) = (ends, driver.sockets.router(PORT)) {
+            let left = ends.saturating_duration_since(Instant::now());
+            // It has a linger time as it is.
+            let _ = router.set_linger(left.min(LINGER));
+        }
         ControlFlow::Break(())
     }
 }
@@ -220,7 +230,7 @@ impl Desk for Counter {
         event: BrokerEvent,
     ) -> ControlFlow<()> {
         match event {
-            BrokerEvent::Drained => return self.ends(&driver.engine),
+            BrokerEvent::Drained => return self.ends(driver),
             dead @ BrokerEvent::Dead { .. } => (self.on_dead)(dead),
         }
         ControlFlow::Continue(())
@@ -234,7 +244,7 @@ impl Desk for Counter {
         match command {
             Command::With(with) => with(&mut driver.engine),
             Command::Drain => driver.engine.handle_drain(Instant::now()),
-            Command::Stop => return self.ends(&driver.engine),
+            Command::Stop => return self.ends(driver),
         }
         ControlFlow::Continue(())
     }

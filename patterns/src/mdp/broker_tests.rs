@@ -13,6 +13,7 @@ use crate::common::{
 };
 use crate::mdp::BrokerLimits;
 
+mod drain;
 mod keys;
 mod lanes;
 mod limits;

@@ -16,7 +16,7 @@ use crate::common::{CacheConfig, Heartbeat, Limits, OnFull, PeerId};
 /// };
 /// assert_eq!(config.limits.services, 1024);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BrokerConfig {
     /// Heartbeats to and from workers.
     pub heartbeat: Heartbeat,
@@ -26,8 +26,25 @@ pub struct BrokerConfig {
     pub policy: ServicePolicy,
     /// The bounds of the whole.
     pub limits: BrokerLimits,
-    /// Replies kept for requests with a key. `None`: such requests are declined with 500.
+    /// Replies kept for requests with a key. `None`: such requests are declined with 500. Default: `None`.
     pub cache: Option<CacheConfig>,
+    /// How long the broker stays when it is told to drain, all in all: what workers have is finished, and everybody is told.
+    /// Of that the last quarter, a second at most, is for telling. What workers have not finished before is dead
+    /// ([`DeadReason::Ended`]): its client is told so with 500, since it may have been done, and its worker is disconnected.
+    /// With 0 nothing is waited for, and who hears of it is left to chance. At most 30 days. Default: 30 s.
+    pub linger: Duration,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        BrokerConfig {
+            heartbeat: Heartbeat::default(),
+            policy: ServicePolicy::default(),
+            limits: BrokerLimits::default(),
+            cache: None,
+            linger: Duration::from_secs(30),
+        }
+    }
 }
 
 /// How much a broker takes on.
@@ -224,6 +241,8 @@ pub enum DeadReason {
     /// Its client does not read the parts of the reply: no more of them are kept ([`BrokerLimits::unread`]), or no longer
     /// ([`BrokerLimits::stall`]).
     Unread,
+    /// The broker was told to drain, and its worker did not finish in time ([`BrokerConfig::linger`]).
+    Ended,
 }
 
 /// What a broker has done so far.

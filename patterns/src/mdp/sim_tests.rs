@@ -771,6 +771,31 @@ fn workers_hear_of_calls_that_are_given_up() {
     assert!(recalled.get() > 0 && again.get() > 0, "both happen");
 }
 
+/// One broker and its workers, whom nobody asks. A worker that asks what the broker speaks has one slot, so none does.
+fn calm(seed: u64) -> Plan {
+    Plan {
+        brokers: 1,
+        calls: 0,
+        ext: true,
+        negotiates: false,
+        ..plan(seed)
+    }
+}
+
+impl Town {
+    /// How many workers of each of these the first broker has then, and the trace until then.
+    fn offered<const N: usize>(
+        &mut self,
+        services: [&str; N],
+        at: Duration,
+    ) -> ([Option<usize>; N], u64) {
+        let trace = self.sim.run(at);
+        let broker = self.sim.node::<BrokerNode>(self.brokers[0]).unwrap();
+        let workers = |name| broker.engine.service(name).map(|stats| stats.workers);
+        (services.map(workers), trace)
+    }
+}
+
 /// MDP-01: a worker that is killed is gone from the broker within 100 ms, one that is frozen when it has been silent for
 /// as many heartbeats as are waited for.
 #[test]
@@ -784,26 +809,14 @@ fn dead_workers_are_found_out_in_time() {
         (Fault::Freeze, HEARTBEAT.patience() + moment),
     ] {
         schedules(50, |seed| {
-            let calm = Plan {
-                brokers: 1,
-                calls: 0,
-                ext: true,
-                // A worker that asks has one slot.
-                negotiates: false,
-                ..plan(seed)
-            };
-            let mut town = build(seed, &calm);
-            // The other worker of its service has four slots.
-            let workers = |town: &mut Town, at| {
-                let trace = town.sim.run(at);
-                let broker = town.sim.node::<BrokerNode>(town.brokers[0]).unwrap();
-                (broker.engine.service("echo").unwrap().workers, trace)
-            };
+            let mut town = build(seed, &calm(seed));
             let at = Duration::from_secs(2);
             town.sim.fault_at(at, harm(town.workers[0]));
-            assert_eq!(workers(&mut town, at - moment).0, 5, "seed {seed}");
-            let (left, trace) = workers(&mut town, at + within);
-            assert_eq!(left, 4, "seed {seed}");
+            // The other worker of its service has four slots.
+            let ([all], _) = town.offered(["echo"], at - moment);
+            assert_eq!(all, Some(5), "seed {seed}");
+            let ([left], trace) = town.offered(["echo"], at + within);
+            assert_eq!(left, Some(4), "seed {seed}");
             trace
         });
     }

@@ -22,7 +22,7 @@ pub use thread::StartError;
 
 pub(crate) use calls::{CallEngine, Caller, Pending, Told as CallTold};
 pub(crate) use driver::{Driver, Turn, With};
-pub(crate) use router::behind;
+pub(crate) use router::{behind, PORT};
 pub(crate) use serving::{Asked, Control, Part, ServeEngine, Serving, Told as ServeTold};
 pub(crate) use sockets::{Sockets, RECONNECT};
 pub(crate) use thread::{Desk, Running};

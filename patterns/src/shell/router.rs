@@ -116,4 +116,4 @@ pub(crate) fn behind<E: Engine, C>(router: Router, engine: E) -> Driver<E, C> {
 }
 
 /// An engine with one socket has one port.
-const PORT: Port = Port(0);
+pub(crate) const PORT: Port = Port(0);

@@ -18,10 +18,14 @@ use crate::requests::LONG;
 const AT_ONCE: usize = 8;
 
 /// What a broker's process says of the service when it is asked: requests that wait, requests that workers have, and
-/// workers.
+/// workers. And it drains when it is told to.
 pub(crate) fn answer_orders(handle: BrokerHandle) {
     thread::spawn(move || {
-        for _ in orders() {
+        for (verb, _) in orders() {
+            if verb == "drain" {
+                handle.drain();
+                continue;
+            }
             let state = handle.service("work").unwrap_or_default();
             let (ready, in_flight, workers) = (state.ready, state.in_flight, state.workers);
             say(&format!("state {ready} {in_flight} {workers}"));

@@ -10,6 +10,7 @@ mod process;
 
 mod brokers;
 mod churn;
+mod drain;
 mod flow;
 mod live;
 mod long;

@@ -25,6 +25,8 @@ struct Mood {
     split: bool,
     /// New connections are doubled.
     double: bool,
+    /// New connections are ended as soon as they are made.
+    refuse: bool,
     /// How long each octet takes.
     per_octet: Duration,
     /// How much later what was read is written.
@@ -90,7 +92,9 @@ impl Proxy {
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 accepting.connected.fetch_add(1, Ordering::Relaxed);
-                accepting.connect(client);
+                if !accepting.mood.lock().unwrap().refuse {
+                    accepting.connect(client);
+                }
             }
         });
         Proxy { shared, at }
@@ -107,6 +111,11 @@ impl Proxy {
 
     pub(crate) fn split(&self) {
         self.change(|mood| mood.split = true);
+    }
+
+    /// Whether connections are ended as soon as they are made.
+    pub(crate) fn refuse(&self, refuse: bool) {
+        self.change(|mood| mood.refuse = refuse);
     }
 
     pub(crate) fn double(&self) {

@@ -18,7 +18,9 @@ use sinew_patterns::rpc::{Server, ServerConfig};
 use sinew_patterns::{DirectoryStore, Request};
 
 use crate::brokers;
+use crate::drain;
 use crate::flow;
+use crate::live;
 use crate::majordomo::any_port;
 use crate::process::Running;
 use crate::streams;
@@ -95,6 +97,11 @@ impl Remote {
             did.push(self.says("did"));
         }
         did
+    }
+
+    /// Waits until it has ended by itself, and what it said.
+    pub(crate) fn finish(self) -> Vec<String> {
+        self.0.finish()
     }
 
     /// The number of the process.
@@ -188,16 +195,46 @@ pub(crate) fn heartbeat() -> Heartbeat {
 
 /// A broker that gives a worker up when it has been silent for three heartbeats.
 pub(crate) fn broker(context: &Context, at: &Endpoint) -> Broker {
-    let config = BrokerConfig {
-        heartbeat: heartbeat(),
+    broker_with(context, at, broker_config(heartbeat()))
+}
+
+fn broker_with(context: &Context, at: &Endpoint, config: BrokerConfig) -> Broker {
+    Broker::bind(context, &[at], BrokerEngine::new(config)).unwrap()
+}
+
+fn broker_config(heartbeat: Heartbeat) -> BrokerConfig {
+    BrokerConfig {
+        heartbeat,
         policy: ServicePolicy {
-            lease: Lease::WhileHeartbeating(heartbeat().patience()),
+            lease: Lease::WhileHeartbeating(heartbeat.patience()),
             ..ServicePolicy::default()
         },
         cache: Some(CacheConfig::default()),
         ..BrokerConfig::default()
+    }
+}
+
+fn serve(context: &Context, at: &[Endpoint], heartbeat: Heartbeat) {
+    let config = WorkerConfig {
+        ext: true,
+        heartbeat,
+        ..WorkerConfig::default()
     };
-    Broker::bind(context, &[at], BrokerEngine::new(config)).unwrap()
+    let worker = Worker::connect(context, at, "work", config).unwrap();
+    worker.serve(carry_out).unwrap();
+}
+
+/// Says where it is bound, and does what it is told until it has ended.
+fn run(broker: Broker) {
+    say(&format!("bound {}", broker.endpoints()[0]));
+    let handle = broker.handle();
+    brokers::answer_orders(handle.clone());
+    broker.run();
+    let counted = handle.counters();
+    say(&format!(
+        "ended {} {} {}",
+        counted.dispatched, counted.replies, counted.dead
+    ));
 }
 
 /// Carries a request out: its body, and who did it. One that says "hang" is hung on, the first time it is given
@@ -240,15 +277,8 @@ fn role() {
     // The harness does not end its own line.
     say("");
     match role.as_str() {
-        "worker" => {
-            let config = WorkerConfig {
-                ext: true,
-                heartbeat: heartbeat(),
-                ..WorkerConfig::default()
-            };
-            let worker = Worker::connect(&context, &at, "work", config).unwrap();
-            worker.serve(carry_out).unwrap();
-        }
+        "worker" => serve(&context, &at, heartbeat()),
+        "live worker" => serve(&context, &at, live::heartbeat()),
         "streaming worker" => {
             let (config, slots) = (streams::worker_config(), streams::AT_ONCE);
             let worker = Worker::connect_slots(&context, &at, "work", config, slots).unwrap();
@@ -284,11 +314,22 @@ fn role() {
             };
             server.serve(carry_out).unwrap();
         }
-        "broker" => {
-            let broker = broker(&context, &at[0]);
-            say(&format!("bound {}", broker.endpoints()[0]));
-            brokers::answer_orders(broker.handle());
-            broker.run();
+        "broker" => run(broker(&context, &at[0])),
+        "live broker" => {
+            let config = broker_config(live::heartbeat());
+            run(broker_with(&context, &at[0], config));
+        }
+        "draining broker" => {
+            let config = BrokerConfig {
+                linger: drain::LINGER,
+                // No worker is given up for what the machine lets it wait.
+                policy: ServicePolicy {
+                    lease: Lease::WhileHeartbeating(drain::LINGER),
+                    ..ServicePolicy::default()
+                },
+                ..broker_config(heartbeat())
+            };
+            run(broker_with(&context, &at[0], config));
         }
         "client of a broker" => brokers::call_by_orders(&at),
         flow => flow::roles::play(flow, &context, &at),

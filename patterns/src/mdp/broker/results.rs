@@ -74,6 +74,7 @@ impl BrokerEngine {
             DeadReason::Request => "the request is too large to be given to a worker",
             DeadReason::Reply => "the reply is too large, or in parts",
             DeadReason::Unread => "the parts of the reply are not read",
+            DeadReason::Ended => "the broker has ended, and its worker had not finished",
         }
     }
 

@@ -41,13 +41,19 @@ fn everything_is_bounded() {
     assert_eq!(bench.broker.service("third").unwrap().workers, 5);
 }
 
+/// A broker with so many services at most, of which a worker offers one.
+fn few_services(services: usize) -> Bench {
+    let mut config = config();
+    config.limits.services = services;
+    let mut bench = Bench::new(config);
+    bench.ready("w", "echo");
+    bench
+}
+
 /// MDP-08: who asks for names of its own invention keeps neither workers out nor what others wait for.
 #[test]
 fn services_that_are_only_asked_for_give_way() {
-    let mut config = config();
-    config.limits.services = 5;
-    let mut bench = Bench::new(config);
-    bench.ready("w", "echo");
+    let mut bench = few_services(5);
     bench.ext_call("modest", "soon", Ext::default(), "x");
     for turn in 0..10 {
         bench.ext_call("greedy", &format!("invented {turn}"), Ext::default(), "x");
@@ -79,10 +85,7 @@ fn services_that_are_only_asked_for_give_way() {
 /// What has lost its worker is not only asked for.
 #[test]
 fn services_that_lost_their_workers_do_not_give_way() {
-    let mut config = config();
-    config.limits.services = 1;
-    let mut bench = Bench::new(config);
-    bench.ready("w", "echo");
+    let mut bench = few_services(1);
     bench.ext_call("c", "echo", Ext::default(), "x");
     bench.down("w");
     bench.ready("other", "other");

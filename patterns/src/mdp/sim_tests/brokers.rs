@@ -97,31 +97,20 @@ fn workers_are_back_in_time() {
         ),
     ] {
         schedules(50, |seed| {
-            let calm = Plan {
-                brokers: 1,
-                calls: 0,
-                ext: true,
-                negotiates: false,
-                ..plan(seed)
-            };
-            let mut town = build(seed, &calm);
+            let mut town = build(seed, &calm(seed));
             let broker = town.brokers[0];
-            let workers = |town: &mut Town, at| {
-                let trace = town.sim.run(at);
-                let broker = town.sim.node::<BrokerNode>(broker).unwrap();
-                let of = |name: &str| broker.engine.service(name.as_bytes()).map(|s| s.workers);
-                ([of("echo"), of("other")], trace)
-            };
+            let services = ["echo", "other"];
             let at = Duration::from_secs(2);
             let back = at + outage;
             town.sim.fault_at(at, harm(broker));
             town.sim.fault_at(back, cure(broker));
             let moment = Duration::from_millis(1);
-            let (all, _) = workers(&mut town, at - moment);
+            let (all, _) = town.offered(services, at - moment);
             assert_eq!(all[0], Some(5), "seed {seed}");
-            let (left, _) = workers(&mut town, back + moment);
+            let (left, _) = town.offered(services, back + moment);
             assert_ne!(left, all, "seed {seed}: it lost some");
-            let (again, trace) = workers(&mut town, back + HEARTBEAT.patience() + pause);
+            let back_at = back + HEARTBEAT.patience() + pause;
+            let (again, trace) = town.offered(services, back_at);
             assert_eq!(again, all, "seed {seed}");
             trace
         });
