@@ -6,15 +6,16 @@ use std::task::{Wake, Waker};
 
 use super::deadline::Deadline;
 use super::favourites::Favourites;
+use super::outbound::SendHalf;
 use super::shell::Ending;
-use super::spin::{Follow, Spin};
+use super::spin::{self, Follow, Spin};
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
-use crate::sync::barrier;
+use crate::sync::{barrier, clock};
 
 mod forwarding;
 mod left_behind;
@@ -60,7 +61,7 @@ pub(super) struct RecvHalf {
     /// And when memory was last given back.
     trimmed: Option<u64>,
     spin: Spin,
-    /// How long a wait that is interrupted looks first, once there was one.
+    /// How long a wait that is interrupted, or one for an answer, looks first, once there was one.
     watch: Option<Spin>,
     follow: Follow,
     /// REQ: peers whose connection was lost since the last look.
@@ -133,6 +134,7 @@ enum State {
 impl RecvHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
         let config = &port.settings().config;
+        spin::count_processors();
         RecvHalf {
             spin: match config.busy_poll {
                 true => Spin::Always,
@@ -552,14 +554,14 @@ impl RecvHalf {
 
     /// Waits. Who interrupts, and what is sent next, may be some microseconds away, and whoever is awake need not be woken:
     /// so it looks first, as a socket in lock-step does, while that pays.
-    fn watch(&mut self, deadline: Deadline) {
+    fn watch(&mut self, deadline: Deadline) -> bool {
         if !matches!(self.spin, Spin::Off) {
-            self.wait(deadline);
-            return;
+            return self.wait(deadline);
         }
         self.spin = self.watch.take().unwrap_or_else(Spin::adaptive);
-        self.wait(deadline);
+        let awake = self.wait(deadline);
         self.watch = Some(std::mem::replace(&mut self.spin, Spin::Off));
+        awake
     }
 
     /// As [`RecvHalf::take_next`], and takes nothing.
@@ -646,6 +648,32 @@ impl RecvHalf {
             Ok(())
         } else {
             Err(self.over(over))
+        }
+    }
+
+    /// As [`RecvHalf::await_more`], for a socket that sends as well. A thread that has sent one message since the wait before
+    /// is taken to be in lock-step: it looks for the answer before it sleeps, while that pays, and its next message is not
+    /// part of a burst. A task may wait between any two messages, whatever its pace, and nothing is made of that.
+    ///
+    /// # Errors
+    /// As for that.
+    pub(super) fn await_more_from(
+        &mut self,
+        out: &mut SendHalf,
+        deadline: Deadline,
+    ) -> Result<(), RecvError> {
+        // Who only asks whether there is something, for no time, may be in the middle of a burst.
+        let waits = match deadline {
+            Deadline::Never => true,
+            Deadline::At(at) => at > clock::now(),
+            Deadline::Now | Deadline::Glance | Deadline::Task(_) => false,
+        };
+        if !(waits && out.will_wait()) {
+            return self.await_more(deadline);
+        }
+        match self.watch(deadline) {
+            true => Ok(()),
+            false => Err(self.over(RecvError::Timeout)),
         }
     }
 
@@ -736,6 +764,43 @@ const ONE: Limits = Limits {
     messages: 1,
     bytes: 1,
 };
+
+/// For tests of sockets that send and receive: what a receive says of the message that is sent next.
+#[cfg(test)]
+pub(super) mod after {
+    use super::*;
+    use crate::context::Context;
+
+    /// Whether the next message is written at once, if so many were sent, and nothing was received.
+    pub(in crate::socket) fn check<S>(
+        make: impl Fn(Context) -> S,
+        port: impl Fn(&S) -> &Arc<Port>,
+        recv: impl Fn(&mut S, Deadline) -> Result<(), RecvError>,
+        out: impl Fn(&S) -> &SendHalf,
+    ) {
+        let next = |sent, deadline, result: RecvError| {
+            let mut socket = make(Context::default());
+            Counters::add_owned(&port(&socket).counters.messages_sent, sent);
+            if matches!(result, RecvError::Terminated) {
+                // It would wait for ever.
+                port(&socket).terminate();
+            }
+            assert_eq!(recv(&mut socket, deadline), Err(result));
+            out(&socket).writes_next()
+        };
+        for (sent, at_once) in [(1, true), (0, false), (2, false), (64, false)] {
+            let writes = next(sent, Deadline::Never, RecvError::Terminated);
+            assert_eq!(writes, at_once, "{sent} before a wait");
+        }
+        let over = Deadline::At(clock::now());
+        for (deadline, result) in [
+            (Deadline::Now, RecvError::WouldBlock),
+            (over, RecvError::Timeout),
+        ] {
+            assert!(!next(1, deadline, result), "{deadline:?} is no wait");
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
