@@ -104,7 +104,7 @@ impl Dealer {
     #[cold]
     fn recv_slow(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
         loop {
-            let timed_out = self.inbound.await_more(deadline);
+            let timed_out = self.inbound.await_more_from(&mut self.out, deadline);
             // Those who come and go meanwhile must not pile up.
             self.out.refresh();
             let received = self.inbound.try_recv();
@@ -122,3 +122,20 @@ peer_methods!(Dealer, inbound);
 relay!(Dealer: deals_wire out, receives_wire inbound);
 pollable!(Dealer, |socket, time| read: socket.inbound.is_ready(time), write: socket.out.is_ready(time));
 halves!(Dealer, out, inbound);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::inbound::after;
+
+    /// A program that sends and receives in turn has its messages written without a hop to an I/O thread.
+    #[test]
+    fn what_is_sent_after_a_wait_for_an_answer_is_written_at_once() {
+        after::check(
+            |context| Dealer::assemble(SocketConfig::default(), (), context),
+            |dealer| &dealer.shell.port,
+            |dealer, deadline| dealer.recv_by(deadline).map(drop),
+            |dealer| &dealer.out,
+        );
+    }
+}

@@ -100,7 +100,7 @@ impl Duplex {
                 return Ok(message);
             }
             over?;
-            over = self.inbound.await_more(deadline);
+            over = self.inbound.await_more_from(&mut self.out, deadline);
         }
     }
 
@@ -122,5 +122,32 @@ impl Duplex {
 impl Ending for Duplex {
     fn finish(&mut self) -> u64 {
         self.out.finish() + self.inbound.finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SocketConfig;
+    use crate::io::NoHooks;
+    use crate::socket::inbound::after;
+    use crate::socket_type::SocketType;
+
+    /// A program that sends and receives in turn has its messages written without a hop to an I/O thread.
+    #[test]
+    fn what_is_sent_after_a_wait_for_an_answer_is_written_at_once() {
+        after::check(
+            |context| {
+                Duplex::new(&Port::new(
+                    SocketType::Pair,
+                    SocketConfig::default(),
+                    Arc::new(NoHooks),
+                    Arc::clone(context.pool()),
+                ))
+            },
+            |duplex| &duplex.port,
+            |duplex, deadline| duplex.recv(deadline).map(drop),
+            |duplex| &duplex.out,
+        );
     }
 }

@@ -6,15 +6,16 @@ use std::task::{Wake, Waker};
 
 use super::deadline::Deadline;
 use super::favourites::Favourites;
+use super::outbound::SendHalf;
 use super::shell::Ending;
-use super::spin::{Follow, Spin, TaskSpin};
+use super::spin::{self, Follow, Spin, TaskSpin};
 use super::{make_slot, peer_key, pipe_key};
 use crate::error::RecvError;
 use crate::io::{CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound, Link, Port};
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
-use crate::sync::barrier;
+use crate::sync::{barrier, clock};
 
 mod forwarding;
 mod left_behind;
@@ -60,7 +61,7 @@ pub(super) struct RecvHalf {
     /// And when memory was last given back.
     trimmed: Option<u64>,
     spin: Spin,
-    /// How long a wait that is interrupted looks first, once there was one.
+    /// How long a wait that is interrupted, or one for an answer, looks first, once there was one.
     watch: Option<Spin>,
     follow: Follow,
     /// Of tasks, in lock-step.
@@ -135,6 +136,7 @@ enum State {
 impl RecvHalf {
     pub(super) fn new(port: Arc<Port>) -> Self {
         let config = &port.settings().config;
+        spin::count_processors();
         RecvHalf {
             spin: match config.busy_poll {
                 true => Spin::Always,
@@ -524,10 +526,22 @@ impl RecvHalf {
     // The deadline, which is more than fits into registers, is then made only where it is looked at.
     #[inline(always)]
     pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        if self.is_readable() {
-            return self.try_recv();
+        // As `try_recv`, for most messages: with one look at the pipe.
+        if self.since_look + 1 < LOOK_EVERY {
+            if let Some(key) = self.readable.current() {
+                let slot = self.pipes.get_mut(key.index as usize);
+                if let Some(pipe) = slot.and_then(Option::as_mut) {
+                    if pipe.reader.has_message() {
+                        self.since_look += 1;
+                        self.from = key;
+                        self.readable.advance();
+                        Counters::add_owned(&self.port.counters.messages_received, 1);
+                        return pipe.reader.take_message(RecvError::WouldBlock);
+                    }
+                }
+            }
         }
-        self.recv_slow(deadline)
+        self.recv_otherwise(deadline)
     }
 
     /// Whether a message is there; a task is woken when one may be.
@@ -557,14 +571,14 @@ impl RecvHalf {
 
     /// Waits. Who interrupts, and what is sent next, may be some microseconds away, and whoever is awake need not be woken:
     /// so it looks first, as a socket in lock-step does, while that pays.
-    fn watch(&mut self, deadline: Deadline) {
+    fn watch(&mut self, deadline: Deadline) -> bool {
         if !matches!(self.spin, Spin::Off) {
-            self.wait(deadline);
-            return;
+            return self.wait(deadline);
         }
         self.spin = self.watch.take().unwrap_or_else(Spin::adaptive);
-        self.wait(deadline);
+        let awake = self.wait(deadline);
         self.watch = Some(std::mem::replace(&mut self.spin, Spin::Off));
+        awake
     }
 
     /// As [`RecvHalf::take_next`], and takes nothing.
@@ -593,6 +607,15 @@ impl RecvHalf {
         let current = self.readable.current();
         let pipe = current.and_then(|key| self.pipes.get_mut(key.index as usize)?.as_mut());
         pipe.is_some_and(|pipe| pipe.reader.has_message())
+    }
+
+    /// It may be time to look at the mailbox, or nothing is there.
+    #[inline(never)]
+    fn recv_otherwise(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
+        match self.is_readable() {
+            true => self.try_recv(),
+            false => self.recv_slow(deadline),
+        }
     }
 
     #[cold]
@@ -651,6 +674,32 @@ impl RecvHalf {
             Ok(())
         } else {
             Err(self.over(over))
+        }
+    }
+
+    /// As [`RecvHalf::await_more`], for a socket that sends as well. A thread that has sent one message since the wait before
+    /// is taken to be in lock-step: it looks for the answer before it sleeps, while that pays, and its next message is not
+    /// part of a burst. A task may wait between any two messages, whatever its pace, and nothing is made of that.
+    ///
+    /// # Errors
+    /// As for that.
+    pub(super) fn await_more_from(
+        &mut self,
+        out: &mut SendHalf,
+        deadline: Deadline,
+    ) -> Result<(), RecvError> {
+        // Who only asks whether there is something, for no time, may be in the middle of a burst.
+        let waits = match deadline {
+            Deadline::Never => true,
+            Deadline::At(at) => at > clock::now(),
+            Deadline::Now | Deadline::Glance | Deadline::Task(_) => false,
+        };
+        if !(waits && out.will_wait()) {
+            return self.await_more(deadline);
+        }
+        match self.watch(deadline) {
+            true => Ok(()),
+            false => Err(self.over(RecvError::Timeout)),
         }
     }
 
@@ -741,6 +790,43 @@ const ONE: Limits = Limits {
     messages: 1,
     bytes: 1,
 };
+
+/// For tests of sockets that send and receive: what a receive says of the message that is sent next.
+#[cfg(test)]
+pub(super) mod after {
+    use super::*;
+    use crate::context::Context;
+
+    /// Whether the next message is written at once, if so many were sent, and nothing was received.
+    pub(in crate::socket) fn check<S>(
+        make: impl Fn(Context) -> S,
+        port: impl Fn(&S) -> &Arc<Port>,
+        recv: impl Fn(&mut S, Deadline) -> Result<(), RecvError>,
+        out: impl Fn(&S) -> &SendHalf,
+    ) {
+        let next = |sent, deadline, result: RecvError| {
+            let mut socket = make(Context::default());
+            Counters::add_owned(&port(&socket).counters.messages_sent, sent);
+            if matches!(result, RecvError::Terminated) {
+                // It would wait for ever.
+                port(&socket).terminate();
+            }
+            assert_eq!(recv(&mut socket, deadline), Err(result));
+            out(&socket).writes_next()
+        };
+        for (sent, at_once) in [(1, true), (0, false), (2, false), (64, false)] {
+            let writes = next(sent, Deadline::Never, RecvError::Terminated);
+            assert_eq!(writes, at_once, "{sent} before a wait");
+        }
+        let over = Deadline::At(clock::now());
+        for (deadline, result) in [
+            (Deadline::Now, RecvError::WouldBlock),
+            (over, RecvError::Timeout),
+        ] {
+            assert!(!next(1, deadline, result), "{deadline:?} is no wait");
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

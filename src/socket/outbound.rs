@@ -149,6 +149,7 @@ impl SendHalf {
     /// For REQ and REP.
     pub(super) fn lock_step(mut self) -> Self {
         self.pace.lock_step = true;
+        self.pace.at_once = true;
         self
     }
 
@@ -296,7 +297,7 @@ impl SendHalf {
     /// Has a message appended to one pipe, if it has credit.
     #[inline(always)]
     fn put(&mut self, key: PeerKey, append: impl FnOnce(&mut Writer)) -> Given {
-        let lock_step = self.pace.lock_step;
+        let at_once = self.pace.at_once;
         let Some(pipe) = self.pipe(key) else {
             return Given::Gone;
         };
@@ -308,8 +309,11 @@ impl SendHalf {
             };
         }
         append(&mut pipe.writer);
-        if pipe.publish(lock_step) {
+        if pipe.publish(at_once) {
             self.see_off(key);
+        }
+        if at_once {
+            self.pace.sent_at_once();
         }
         Counters::add_owned(&self.port.counters.messages_sent, 1);
         Given::Done
@@ -326,10 +330,17 @@ impl SendHalf {
         self.end_fan_out();
     }
 
-    /// Its thread waits now for what to do next.
-    pub(super) fn will_wait(&mut self) {
+    /// Its thread waits now for what to do next. Whether it has sent one message since the wait before, so that this may be
+    /// a wait for the answer.
+    pub(super) fn will_wait(&mut self) -> bool {
         let sent = self.port.counters.messages_sent.load(Ordering::Relaxed);
-        self.pace.waits(sent);
+        self.pace.waits(sent) == 1
+    }
+
+    /// Whether its thread writes the next message itself, whoever else is about to.
+    #[cfg(test)]
+    pub(super) fn writes_next(&self) -> bool {
+        self.pace.at_once
     }
 
     /// A message ended the idleness of a pipe.
@@ -474,7 +485,7 @@ impl SendHalf {
     /// as possible. `false` if it is not so; nothing has been done then.
     #[inline(always)]
     pub(super) fn send_short(&mut self, payload: &[u8]) -> bool {
-        if self.port.outbound.is_pending() || self.pace.lock_step {
+        if self.port.outbound.is_pending() || self.pace.at_once {
             return false;
         }
         let Some(key) = self.writable.current() else {
@@ -709,11 +720,11 @@ impl OutPipe {
 
     /// Publishes what was appended. Whether that has ended the idleness of the pipe.
     #[inline(always)]
-    fn publish(&mut self, lock_step: bool) -> bool {
+    fn publish(&mut self, at_once: bool) -> bool {
         let asleep = self.writer.publish();
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
-        let now = lock_step && !asleep;
+        let now = at_once && !asleep;
         if now || self.writer.stream_position() - self.pumped >= PUMP_EVERY {
             self.pump();
         }
@@ -770,6 +781,8 @@ fn check_size<M: Outgoing>(limits: SendLimits, message: &M) -> Result<(), SendFa
 struct Pace {
     /// REQ and REP: a message is always the first after idleness.
     lock_step: bool,
+    /// The next message is one of somebody in lock-step, who writes it also if an I/O thread would.
+    at_once: bool,
     /// When the last message had been seen off.
     last: Option<Instant>,
     /// How many messages had been sent when its thread waited last.
@@ -802,11 +815,22 @@ impl Pace {
     /// Who sends one message at most between two waits is in lock-step with others, however fast they are: the next message
     /// is no part of a burst. A broker, whose ROUTER sends two in each round trip, else has them written by I/O threads, which
     /// then never sleep.
-    fn waits(&mut self, sent: u64) {
-        if sent.wrapping_sub(self.waited_at) <= 1 {
+    ///
+    /// Returns how many that were.
+    fn waits(&mut self, sent: u64) -> u64 {
+        let since = sent.wrapping_sub(self.waited_at);
+        if since <= 1 {
             self.last = None;
         }
+        self.at_once = self.lock_step || since == 1;
         self.waited_at = sent;
+        since
+    }
+
+    /// A message has been sent at once.
+    #[cold]
+    fn sent_at_once(&mut self) {
+        self.at_once = self.lock_step;
     }
 
     fn seen_off(&mut self) {
@@ -834,8 +858,26 @@ mod tests {
         ] {
             pace.seen_off();
             sent += more;
-            pace.waits(sent);
+            assert_eq!(pace.waits(sent), more);
             assert_eq!(pace.last.is_none(), alone, "{more} between two waits");
+            assert_eq!(pace.at_once, more == 1, "{more} between two waits");
+        }
+        pace.sent_at_once();
+        assert!(!pace.at_once, "the second message may be one of a burst");
+    }
+
+    #[test]
+    fn in_lock_step_every_message_is_written_at_once() {
+        let mut pace = Pace {
+            lock_step: true,
+            at_once: true,
+            ..Pace::default()
+        };
+        for sent in [0, 1, 3] {
+            pace.waits(sent);
+            assert!(pace.at_once);
+            pace.sent_at_once();
+            assert!(pace.at_once);
         }
     }
 }

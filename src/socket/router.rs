@@ -580,7 +580,7 @@ impl Router {
                 discarded.one(deadline)?;
             }
             timed_out?;
-            timed_out = self.inbound.await_more(deadline);
+            timed_out = self.inbound.await_more_from(&mut self.out, deadline);
         }
     }
 
@@ -743,3 +743,20 @@ socket_traits!(Router);
 peer_methods!(Router, inbound);
 pollable!(Router, |socket, time| read: socket.inbound.is_ready(time), write: true);
 halves!(Router, out, inbound, peers, mandatory, raw, last, names, named);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::socket::inbound::after;
+
+    /// A program that sends and receives in turn has its messages written without a hop to an I/O thread.
+    #[test]
+    fn what_is_sent_after_a_wait_for_an_answer_is_written_at_once() {
+        after::check(
+            |context| Router::assemble(SocketConfig::default(), RouterOptions::default(), context),
+            |router| &router.shell.port,
+            |router, deadline| router.recv_by(deadline).map(drop),
+            |router| &router.out,
+        );
+    }
+}

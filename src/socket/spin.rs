@@ -221,6 +221,12 @@ const STREAM: u64 = 8;
 /// reference half as many again went through as without (two cores; 5 to 20 µs, and a second look, make no difference).
 const AHEAD: Duration = Duration::from_micros(10);
 
+/// Counts them now, by whom a socket is made: a thread that waits later may be kept on one of them, and is not alone for
+/// that.
+pub(super) fn count_processors() {
+    several_processors();
+}
+
 /// With one processor nobody else can do anything while one looks. To ask takes the system some time.
 fn several_processors() -> bool {
     static SEVERAL: OnceLock<bool> = OnceLock::new();

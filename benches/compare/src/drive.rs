@@ -162,6 +162,52 @@ pub(crate) fn ping_pong(
     )
 }
 
+/// Asks so many at a time, and for each answer once more; round trips per second. The threads run where they like.
+pub(crate) fn under_way(
+    mut asker: impl Sender + Receiver,
+    mut replier: impl Replier + 'static,
+    plan: &Plan,
+    at_once: u64,
+) -> Fallible<Sample> {
+    let Plan {
+        size,
+        warmup,
+        count,
+    } = *plan;
+    both(
+        move || {
+            loop {
+                replier.serve()?;
+            }
+            #[allow(unreachable_code, reason = "the type of a closure that never returns")]
+            Ok(())
+        },
+        move || {
+            let mut payload = vec![0x5a; size];
+            for number in 0..at_once {
+                stamp(&mut payload, number);
+                asker.send(&payload)?;
+            }
+            let mut trip = |number| {
+                asker.recv(|body| check(body, size, number))??;
+                stamp(&mut payload, number + at_once);
+                asker.send(&payload)
+            };
+            for number in 0..warmup {
+                trip(number)?;
+            }
+            let start = Mark::now();
+            for number in warmup..warmup + count {
+                trip(number)?;
+            }
+            let sample = start.rate(count);
+            // The other side would take the end of the stream for a failure; the process ends soon.
+            std::mem::forget(asker);
+            Ok(sample)
+        },
+    )
+}
+
 /// Several senders or several receivers, a thread each. The sum over all receivers is measured.
 pub(crate) fn many<S, R>(
     senders: Vec<S>,

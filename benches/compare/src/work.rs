@@ -16,6 +16,9 @@ pub(crate) enum Pattern {
     ReqRep,
     /// Lock-step, and a pause of a millisecond before each request.
     Gap,
+    /// DEALER to ROUTER and back, so many messages under way: microseconds per round trip if that is one, otherwise round
+    /// trips per second.
+    Dealer(usize),
     /// One way, through a proxy in a thread of its own, PULL to PUSH.
     Proxy,
     /// The same between DEALER and ROUTER: a name comes before each message, and is carried on.
@@ -71,7 +74,7 @@ impl Work {
     pub(crate) fn is_latency(&self) -> bool {
         matches!(
             self.pattern,
-            Pattern::ReqRep | Pattern::Gap | Pattern::IdleReqRep(_)
+            Pattern::ReqRep | Pattern::Gap | Pattern::Dealer(1) | Pattern::IdleReqRep(_)
         )
     }
 
@@ -117,6 +120,8 @@ impl fmt::Display for Pattern {
             Pattern::ByReference => f.write_str("byref"),
             Pattern::ReqRep => f.write_str("reqrep"),
             Pattern::Gap => f.write_str("gap"),
+            Pattern::Dealer(1) => f.write_str("dealerrouter"),
+            Pattern::Dealer(under_way) => write!(f, "dealerrouter{under_way}"),
             Pattern::Proxy => f.write_str("proxy"),
             Pattern::RouterProxy => f.write_str("proxyrouter"),
             Pattern::PubSub(subscribers) => write!(f, "pubsub{subscribers}"),
@@ -140,7 +145,8 @@ impl fmt::Display for Transport {
 /// Every work, in the order of the table.
 pub(crate) fn all() -> Vec<Work> {
     use Pattern::{
-        ByReference, Flow, Gap, IdleFlow, IdleReqRep, Proxy, PubSub, ReqRep, RouterProxy, Topics,
+        ByReference, Dealer, Flow, Gap, IdleFlow, IdleReqRep, Proxy, PubSub, ReqRep, RouterProxy,
+        Topics,
     };
     use Transport::{Inproc, Ipc, Tcp};
     let mut works = Vec::new();
@@ -155,6 +161,11 @@ pub(crate) fn all() -> Vec<Work> {
         works.push(Work::new(ReqRep, transport, 64));
     }
     works.push(Work::new(Gap, Tcp, 64));
+    for transport in [Tcp, Ipc] {
+        for under_way in [1, 64] {
+            works.push(Work::new(Dealer(under_way), transport, 64));
+        }
+    }
     for subscribers in [1, 8, 32, 64] {
         works.push(Work::new(PubSub(subscribers), Tcp, 64));
     }
@@ -194,7 +205,7 @@ impl Plan {
     pub(crate) fn calibration(work: &Work) -> Plan {
         let count = match work.pattern {
             Pattern::Gap => 50,
-            Pattern::ReqRep | Pattern::IdleReqRep(_) => 1_000,
+            Pattern::ReqRep | Pattern::Dealer(1) | Pattern::IdleReqRep(_) => 1_000,
             Pattern::ByReference => 100_000,
             // 64 MiB, or as many messages as libzmq moves in some 25 ms.
             _ => ((64 << 20) / work.size as u64).min(100_000),

@@ -91,11 +91,14 @@ impl SendHalf {
     }
 
     fn publish_to(&mut self, key: PeerKey) {
-        let lock_step = self.pace.lock_step;
+        let at_once = self.pace.at_once;
         let has_unpublished = |pipe: &&mut OutPipe| pipe.writer.has_unpublished();
         if let Some(pipe) = self.pipe(key).filter(has_unpublished) {
-            if pipe.publish(lock_step) {
+            if pipe.publish(at_once) {
                 self.see_off(key);
+            }
+            if at_once {
+                self.pace.sent_at_once();
             }
         }
     }

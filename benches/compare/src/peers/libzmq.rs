@@ -4,7 +4,7 @@
 //! reference go by `zmq_msg_init_data` of constant data, for which the crate has no safe door.
 
 use super::raw::{numbers, whole};
-use crate::drive::{flow, many, ping_pong, GAP};
+use crate::drive::{flow, many, ping_pong, under_way, GAP};
 use crate::idle::{self, Idle};
 use crate::meter::Sample;
 use crate::subject::{Fallible, Offer, Receiver, Replier, Requester, Sender, Subject};
@@ -83,6 +83,13 @@ impl Subject for Libzmq {
                 let (req, rep, _) = pair(zmq::REQ, zmq::REP)?;
                 let gap = (work.pattern == Pattern::Gap).then_some(GAP);
                 ping_pong(req, rep, plan, gap)
+            }
+            Pattern::Dealer(at_once) => {
+                let (dealer, router, _) = pair(zmq::DEALER, zmq::ROUTER)?;
+                match at_once {
+                    1 => ping_pong(dealer, Router(router), plan, None),
+                    _ => under_way(dealer, Router(router), plan, at_once as u64),
+                }
             }
             Pattern::IdleReqRep(idle) => {
                 let (req, rep, at) = pair(zmq::REQ, zmq::REP)?;
@@ -194,6 +201,18 @@ impl Replier for End {
         // The message itself goes back, without a copy; the next receive has a new one.
         let message = std::mem::replace(&mut self.message, zmq::Message::new());
         Ok(self.socket.send(message, 0)?)
+    }
+}
+
+/// Sends the name that comes before each message back before it.
+struct Router(End);
+
+impl Replier for Router {
+    fn serve(&mut self) -> Fallible<()> {
+        self.0.socket.recv(&mut self.0.message, 0)?;
+        let name = std::mem::replace(&mut self.0.message, zmq::Message::new());
+        self.0.socket.send(name, zmq::SNDMORE)?;
+        self.0.serve()
     }
 }
 

@@ -49,7 +49,8 @@ impl Subject for Monocoque {
                 | Pattern::IdleFlow(_)
                 | Pattern::Topics(_)
                 | Pattern::Proxy
-                | Pattern::RouterProxy,
+                | Pattern::RouterProxy
+                | Pattern::Dealer(_),
                 _,
             ) => Offer::NoRow,
             (Pattern::Flow(..), Transport::Tcp | Transport::Ipc) => match work.pattern {

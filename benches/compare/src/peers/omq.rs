@@ -44,7 +44,8 @@ impl Subject for Omq {
             | Pattern::IdleFlow(_)
             | Pattern::Topics(_)
             | Pattern::Proxy
-            | Pattern::RouterProxy => Offer::NoRow,
+            | Pattern::RouterProxy
+            | Pattern::Dealer(_) => Offer::NoRow,
             _ => Offer::Yes,
         }
     }

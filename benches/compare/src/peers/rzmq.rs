@@ -37,7 +37,8 @@ impl Subject for Rzmq {
             | Pattern::IdleFlow(_)
             | Pattern::Topics(_)
             | Pattern::Proxy
-            | Pattern::RouterProxy => Offer::NoRow,
+            | Pattern::RouterProxy
+            | Pattern::Dealer(_) => Offer::NoRow,
             _ => Offer::Yes,
         }
     }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::fresh;
 use super::raw::{numbers, whole};
-use crate::drive::{flow, many, ping_pong, GAP};
+use crate::drive::{flow, many, ping_pong, under_way, GAP};
 use crate::idle::{self, Idle};
 use crate::meter::Sample;
 use crate::subject::{Fallible, Offer, Receiver, Replier, Requester, Sender, Subject};
@@ -39,7 +39,7 @@ impl Subject for Sinew {
     fn offers(&self, work: &Work) -> Offer {
         match self {
             Sinew::Default => Offer::Yes,
-            Sinew::Busy if !work.is_latency() => Offer::NoRow,
+            Sinew::Busy if !work.is_latency() || work.pattern == Pattern::Dealer(1) => Offer::NoRow,
             Sinew::Busy => Offer::Yes,
         }
     }
@@ -107,6 +107,16 @@ impl Subject for Sinew {
                 let (req, rep, _) = self.lock_step(&at)?;
                 let gap = (work.pattern == Pattern::Gap).then_some(GAP);
                 ping_pong(Req(req), Rep(rep), plan, gap)
+            }
+            Pattern::Dealer(at_once) => {
+                let mut router = sinew::Router::new();
+                let at: sinew::Endpoint = router.bind(at.as_str())?;
+                let mut dealer = sinew::Dealer::new();
+                dealer.connect(&at)?;
+                match at_once {
+                    1 => ping_pong(Dealer(dealer), Router(router), plan, None),
+                    _ => under_way(Dealer(dealer), Router(router), plan, at_once as u64),
+                }
             }
             Pattern::IdleReqRep(idle) => {
                 let (req, mut rep, at) = self.lock_step(&at)?;
@@ -253,6 +263,37 @@ impl Replier for Rep {
     fn serve(&mut self) -> Fallible<()> {
         let message: sinew::Message = self.0.recv()?;
         Ok(self.0.send(message)?)
+    }
+}
+
+struct Dealer(sinew::Dealer);
+
+impl Sender for Dealer {
+    fn send(&mut self, payload: &[u8]) -> Fallible<()> {
+        Ok(self.0.send(payload)?)
+    }
+}
+
+impl Receiver for Dealer {
+    fn recv<T>(&mut self, look: impl FnOnce(&[u8]) -> T) -> Fallible<T> {
+        let message: sinew::Message = self.0.recv()?;
+        Ok(look(message.as_bytes()))
+    }
+}
+
+impl Requester for Dealer {
+    fn round_trip<T>(&mut self, payload: &[u8], look: impl FnOnce(&[u8]) -> T) -> Fallible<T> {
+        self.send(payload)?;
+        self.recv(look)
+    }
+}
+
+struct Router(sinew::Router);
+
+impl Replier for Router {
+    fn serve(&mut self) -> Fallible<()> {
+        let (id, message) = self.0.recv_from()?;
+        Ok(self.0.send_to(&id, message)?)
     }
 }
 

@@ -36,7 +36,8 @@ impl Subject for ZeromqRs {
             | Pattern::IdleFlow(_)
             | Pattern::Topics(_)
             | Pattern::Proxy
-            | Pattern::RouterProxy => Offer::NoRow,
+            | Pattern::RouterProxy
+            | Pattern::Dealer(_) => Offer::NoRow,
             _ if work.transport == Transport::Inproc => Offer::No("no inproc"),
             _ => Offer::Yes,
         }
