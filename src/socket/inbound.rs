@@ -677,8 +677,8 @@ impl RecvHalf {
         }
     }
 
-    /// As [`RecvHalf::await_more`], for a socket that sends as well. A thread that has sent one message since the wait before
-    /// is taken to be in lock-step: it looks for the answer before it sleeps, while that pays, and its next message is not
+    /// As [`RecvHalf::await_more`], for a socket that sends as well. A thread that has sent one message before each of the last
+    /// waits is in lock-step: it looks for the answer before it sleeps, while that pays, and its next message is not
     /// part of a burst. A task may wait between any two messages, whatever its pace, and nothing is made of that.
     ///
     /// # Errors
@@ -797,7 +797,7 @@ pub(super) mod after {
     use super::*;
     use crate::context::Context;
 
-    /// Whether the next message is written at once, if so many were sent, and nothing was received.
+    /// Whether the next message is written at once, if so many were sent before each of the last waits.
     pub(in crate::socket) fn check<S>(
         make: impl Fn(Context) -> S,
         port: impl Fn(&S) -> &Arc<Port>,
@@ -806,17 +806,19 @@ pub(super) mod after {
     ) {
         let next = |sent, deadline, result: RecvError| {
             let mut socket = make(Context::default());
-            Counters::add_owned(&port(&socket).counters.messages_sent, sent);
             if matches!(result, RecvError::Terminated) {
                 // It would wait for ever.
                 port(&socket).terminate();
             }
-            assert_eq!(recv(&mut socket, deadline), Err(result));
+            for _ in 0..16 {
+                Counters::add_owned(&port(&socket).counters.messages_sent, sent);
+                assert_eq!(recv(&mut socket, deadline), Err(result));
+            }
             out(&socket).writes_next()
         };
         for (sent, at_once) in [(1, true), (0, false), (2, false), (64, false)] {
             let writes = next(sent, Deadline::Never, RecvError::Terminated);
-            assert_eq!(writes, at_once, "{sent} before a wait");
+            assert_eq!(writes, at_once, "{sent} before each wait");
         }
         let over = Deadline::At(clock::now());
         for (deadline, result) in [

@@ -330,11 +330,11 @@ impl SendHalf {
         self.end_fan_out();
     }
 
-    /// Its thread waits now for what to do next. Whether it has sent one message since the wait before, so that this may be
-    /// a wait for the answer.
+    /// Its thread waits now for what to do next. Whether it has sent one message before each of the last waits, so that this
+    /// is one for the answer.
     pub(super) fn will_wait(&mut self) -> bool {
         let sent = self.port.counters.messages_sent.load(Ordering::Relaxed);
-        self.pace.waits(sent) == 1
+        self.pace.waits(sent)
     }
 
     /// Whether its thread writes the next message itself, whoever else is about to.
@@ -773,6 +773,10 @@ fn check_size<M: Outgoing>(limits: SendLimits, message: &M) -> Result<(), SendFa
     }
 }
 
+/// So many waits in a row with one message before each are lock-step. Less may be by chance, where many requests are under
+/// way.
+const ALONE: u32 = 4;
+
 /// Tells single messages, which the sender writes itself, from those of a burst, which are batched.
 ///
 /// By the time between two calls, and not by that between two messages for one peer: if each of many
@@ -785,6 +789,8 @@ struct Pace {
     at_once: bool,
     /// When the last message had been seen off.
     last: Option<Instant>,
+    /// Waits in a row with one message exactly before each.
+    alone: u32,
     /// How many messages had been sent when its thread waited last.
     waited_at: u64,
     /// While one message goes to many: whether it belongs to a burst, and how many it was written to.
@@ -816,15 +822,23 @@ impl Pace {
     /// is no part of a burst. A broker, whose ROUTER sends two in each round trip, else has them written by I/O threads, which
     /// then never sleep.
     ///
-    /// Returns how many that were.
-    fn waits(&mut self, sent: u64) -> u64 {
+    /// Returns whether one message exactly was sent before each of the last few waits, which is lock-step beyond doubt: of
+    /// many requests that are under way, one is sent between two waits now and then.
+    fn waits(&mut self, sent: u64) -> bool {
         let since = sent.wrapping_sub(self.waited_at);
         if since <= 1 {
             self.last = None;
         }
-        self.at_once = self.lock_step || since == 1;
+        self.alone = match since {
+            // A wait may end for no reason, and go on.
+            0 => self.alone,
+            1 => self.alone.saturating_add(1),
+            _ => 0,
+        };
+        let is_in_step = self.alone >= ALONE;
+        self.at_once = self.lock_step || is_in_step;
         self.waited_at = sent;
-        since
+        is_in_step
     }
 
     /// A message has been sent at once.
@@ -858,12 +872,32 @@ mod tests {
         ] {
             pace.seen_off();
             sent += more;
-            assert_eq!(pace.waits(sent), more);
+            assert!(!pace.waits(sent));
             assert_eq!(pace.last.is_none(), alone, "{more} between two waits");
-            assert_eq!(pace.at_once, more == 1, "{more} between two waits");
         }
-        pace.sent_at_once();
-        assert!(!pace.at_once, "the second message may be one of a burst");
+    }
+
+    #[test]
+    fn one_message_before_each_of_some_waits_is_lock_step() {
+        let mut pace = Pace::default();
+        let mut sent = 0;
+        let mut wait_after = |pace: &mut Pace, more| {
+            sent += more;
+            let is_in_step = pace.waits(sent);
+            assert_eq!(pace.at_once, is_in_step);
+            is_in_step
+        };
+        for breach in [2, 64] {
+            for _ in 1..ALONE {
+                assert!(!wait_after(&mut pace, 1));
+                assert!(!wait_after(&mut pace, 0), "the same wait");
+            }
+            assert!(wait_after(&mut pace, 1));
+            assert!(wait_after(&mut pace, 0));
+            pace.sent_at_once();
+            assert!(!pace.at_once, "the second message may be one of a burst");
+            assert!(!wait_after(&mut pace, breach));
+        }
     }
 
     #[test]
