@@ -822,7 +822,10 @@ impl Pace {
         if since <= 1 {
             self.last = None;
         }
-        self.at_once = self.lock_step || since == 1;
+        // With none it is the same wait still: it was over for nothing, or before there was an answer.
+        if since > 0 {
+            self.at_once = self.lock_step || since == 1;
+        }
         self.waited_at = sent;
         since
     }
@@ -862,6 +865,8 @@ mod tests {
             assert_eq!(pace.last.is_none(), alone, "{more} between two waits");
             assert_eq!(pace.at_once, more == 1, "{more} between two waits");
         }
+        pace.waits(sent);
+        assert!(pace.at_once, "it waits on: nothing was sent meanwhile");
         pace.sent_at_once();
         assert!(!pace.at_once, "the second message may be one of a burst");
     }
