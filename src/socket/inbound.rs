@@ -15,7 +15,7 @@ use crate::io::{CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
-use crate::sync::{barrier, clock};
+use crate::sync::barrier;
 
 mod forwarding;
 mod left_behind;
@@ -688,13 +688,7 @@ impl RecvHalf {
         out: &mut SendHalf,
         deadline: Deadline,
     ) -> Result<(), RecvError> {
-        // Who only asks whether there is something, for no time, may be in the middle of a burst.
-        let waits = match deadline {
-            Deadline::Never => true,
-            Deadline::At(at) => at > clock::now(),
-            Deadline::Now | Deadline::Glance | Deadline::Task(_) => false,
-        };
-        if !(waits && out.will_wait()) {
+        if !(deadline.is_wait() && out.will_wait()) {
             return self.await_more(deadline);
         }
         match self.watch(deadline) {
@@ -796,6 +790,7 @@ const ONE: Limits = Limits {
 pub(super) mod after {
     use super::*;
     use crate::context::Context;
+    use crate::sync::clock;
 
     /// Whether the next message is written at once, if so many were sent, and nothing was received.
     pub(in crate::socket) fn check<S>(
