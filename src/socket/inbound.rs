@@ -553,7 +553,13 @@ impl RecvHalf {
             let again = match deadline {
                 // Who asks whether there is something is to be woken for it only.
                 Deadline::Task(waker) => !self.port.is_terminated() && self.wait_to_be_woken(waker),
-                _ => self.pump(),
+                _ => {
+                    // Of whoever waited before and went away nobody else reads.
+                    if let Some(caller) = &mut self.caller {
+                        caller.expect_untold();
+                    }
+                    self.pump()
+                }
             };
             if !again {
                 return self.has_next();
