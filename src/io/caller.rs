@@ -207,6 +207,14 @@ impl CallerPoll {
         }
     }
 
+    /// The same, of connections of whose input nobody would tell.
+    pub(crate) fn expect_untold(&mut self) {
+        for driven in &mut self.links {
+            let link = driven.link.upgrade();
+            driven.ready |= link.is_some_and(|link| link.reading.is_untold());
+        }
+    }
+
     /// Runs the in-pumps that have something to do, each after a call of `before`.
     pub(crate) fn pump(&mut self, mut before: impl FnMut(PipeKey)) {
         let buffers = &mut self.buffers;

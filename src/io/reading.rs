@@ -313,6 +313,11 @@ impl<P: Polls> Reading<P> {
         self.told.load(Ordering::Relaxed) && self.told.swap(false, Ordering::Relaxed)
     }
 
+    /// Whether a caller is the reader, and is told of nothing, since it does not wait.
+    pub(super) fn is_untold(&self) -> bool {
+        self.is_with_caller() && !self.waits.load(Ordering::Relaxed)
+    }
+
     /// What the caller does after a run.
     pub(super) fn caller_ran(&self, outcome: Option<InOutcome>) -> Then {
         match outcome {
@@ -460,8 +465,9 @@ mod tests {
         assert!(reading.give(&polls, Caller::Task).unwrap());
         assert!(!reading.give(&polls, Caller::Task).unwrap());
         assert_eq!(polls.watches(), (false, false, false), "it looks by itself");
-        assert!(!reading.take_told());
+        assert!(!reading.take_told() && reading.is_untold());
         reading.task_waits(&polls);
+        assert!(!reading.is_untold());
         assert_eq!(polls.watches(), (true, false, false));
         assert!(reading.tell_task(&polls));
         assert_eq!(polls.watches(), (false, false, false));

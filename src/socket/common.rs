@@ -360,8 +360,11 @@ macro_rules! wait_methods {
             if self.inbound.has_next() {
                 return true;
             }
-            self.out.will_wait();
-            self.inbound.wait_readable(Deadline::by(until))
+            let deadline = Deadline::by(until);
+            if deadline.is_wait() {
+                self.out.will_wait();
+            }
+            self.inbound.wait_readable(deadline)
         }
 
         /// Ends [`wait_readable`](Self::wait_readable): the current one, or else the next, unless a receive waits before

@@ -126,7 +126,9 @@ halves!(Dealer, out, inbound);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::Counters;
     use crate::socket::inbound::after;
+    use crate::sync::clock;
 
     /// A program that sends and receives in turn has its messages written without a hop to an I/O thread.
     #[test]
@@ -137,5 +139,16 @@ mod tests {
             |dealer, deadline| dealer.recv_by(deadline).map(drop),
             |dealer| &dealer.out,
         );
+    }
+
+    /// Who asks for no time may be in the middle of a burst.
+    #[test]
+    fn who_only_asks_is_not_in_lock_step() {
+        let mut dealer = Dealer::assemble(SocketConfig::default(), (), Context::default());
+        for _ in 0..16 {
+            Counters::add_owned(&dealer.shell.port.counters.messages_sent, 1);
+            assert!(!dealer.wait_readable(Some(clock::now())));
+        }
+        assert!(!dealer.out.writes_next());
     }
 }

@@ -15,7 +15,7 @@ use crate::io::{CallerPoll, Counters, DisconnectReason, DropCause, Half, Inbound
 use crate::message::{Message, PeerProperties};
 use crate::pipe::{pipe, Limits, Reader, Tuning};
 use crate::routing::{PeerKey, Rotation};
-use crate::sync::{barrier, clock};
+use crate::sync::barrier;
 
 mod forwarding;
 mod left_behind;
@@ -553,7 +553,13 @@ impl RecvHalf {
             let again = match deadline {
                 // Who asks whether there is something is to be woken for it only.
                 Deadline::Task(waker) => !self.port.is_terminated() && self.wait_to_be_woken(waker),
-                _ => self.pump(),
+                _ => {
+                    // Of whoever waited before and went away nobody else reads.
+                    if let Some(caller) = &mut self.caller {
+                        caller.expect_untold();
+                    }
+                    self.pump()
+                }
             };
             if !again {
                 return self.has_next();
@@ -688,13 +694,7 @@ impl RecvHalf {
         out: &mut SendHalf,
         deadline: Deadline,
     ) -> Result<(), RecvError> {
-        // Who only asks whether there is something, for no time, may be in the middle of a burst.
-        let waits = match deadline {
-            Deadline::Never => true,
-            Deadline::At(at) => at > clock::now(),
-            Deadline::Now | Deadline::Glance | Deadline::Task(_) => false,
-        };
-        if !(waits && out.will_wait()) {
+        if !(deadline.is_wait() && out.will_wait()) {
             return self.await_more(deadline);
         }
         match self.watch(deadline) {
@@ -796,6 +796,7 @@ const ONE: Limits = Limits {
 pub(super) mod after {
     use super::*;
     use crate::context::Context;
+    use crate::sync::clock;
 
     /// Whether the next message is written at once, if so many were sent before each of the last waits.
     pub(in crate::socket) fn check<S>(
@@ -812,6 +813,8 @@ pub(super) mod after {
             }
             for _ in 0..16 {
                 Counters::add_owned(&port(&socket).counters.messages_sent, sent);
+                assert_eq!(recv(&mut socket, deadline), Err(result));
+                // Who was woken for nothing waits again.
                 assert_eq!(recv(&mut socket, deadline), Err(result));
             }
             out(&socket).writes_next()

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use sinew::{
     Channel, Client, Dealer, Dgram, Dish, Endpoint, Gather, Interest, Pair, Peer, PollError,
     PollItem, Pollable, Poller, Pub, Pull, Push, Radio, Rep, Req, Router, Scatter, Server, Stream,
@@ -206,6 +207,35 @@ fn req_and_rep() {
         await_readable(&mut req);
         req.try_recv().unwrap();
         assert_eq!(state(&mut req), (false, true));
+    }
+}
+
+/// Whoever waited before, and reads no more: what has come is seen when it is asked for, and not when an I/O thread finds
+/// out that nobody reads.
+#[test]
+fn what_came_after_a_wait_was_given_up_is_seen_at_once() {
+    for given_up in ["task", "thread"] {
+        let mut rep = Rep::new();
+        let endpoint = rep.bind(fresh("ipc").as_str()).unwrap();
+        let mut req = Req::builder().connect(&endpoint).unwrap();
+        let mut at_once = 0;
+        // In some the I/O thread of the other writes, or takes reading back just then.
+        for _ in 0..100 {
+            req.send("first").unwrap();
+            rep.recv_timeout(LONG).unwrap();
+            rep.send("reply").unwrap();
+            req.recv_timeout(LONG).unwrap();
+            match given_up {
+                "task" => assert!(rep.recv_async().now_or_never().is_none()),
+                _ => assert!(rep.recv_timeout(Duration::from_micros(100)).is_err()),
+            }
+            req.send("second").unwrap();
+            at_once += u32::from(rep.readiness().is_readable());
+            rep.recv_timeout(LONG).unwrap();
+            rep.send("reply").unwrap();
+            req.recv_timeout(LONG).unwrap();
+        }
+        assert!(at_once > 0, "a {given_up} read before");
     }
 }
 
