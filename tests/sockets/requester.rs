@@ -18,7 +18,7 @@ use sinew::{
     Requester, Router, SendFailure, Shared, WaitEnd,
 };
 
-use crate::support::{await_true, number_of, numbered, task, Random, KINDS, LONG, SHORT};
+use crate::support::{await_true, number_of, numbered, task, Net, Random, KINDS, LONG, SHORT};
 
 /// Answers so many requests with themselves.
 fn echo(mut rep: Rep, count: u32) {
@@ -529,7 +529,7 @@ impl Wake for Owner {
 
 #[test]
 fn a_task_that_ends_with_its_waker_may_have_requests_of_its_own() {
-    let requester = Requester::builder().bind("inproc://*").unwrap();
+    let requester = Requester::builder().bind(Net::Inproc.fresh()).unwrap();
     let asking = requester.clone();
     let done = task(move || {
         let owner = || Waker::from(Arc::new(Owner(Mutex::new(asking.submit("its own")))));
@@ -555,7 +555,7 @@ impl Wake for Broken {
 
 #[test]
 fn a_waker_that_panics_does_not_concern_other_requests() {
-    let rep = Rep::builder().bind("inproc://*").unwrap();
+    let rep = Rep::builder().bind(Net::Inproc.fresh()).unwrap();
     let requester = Requester::builder()
         .connect(&rep.bound_endpoints()[0])
         .unwrap();
@@ -664,7 +664,7 @@ fn a_place_in_the_line_is_given_up_with_the_future() {
 #[test]
 fn who_waits_on_the_socket_itself_takes_no_wake_up_from_those_in_line() {
     use sinew::Pair;
-    let mut one = Pair::builder().bind("inproc://*").unwrap();
+    let mut one = Pair::builder().bind(Net::Inproc.fresh()).unwrap();
     let other = Pair::builder().connect(&one.bound_endpoints()[0]).unwrap();
     let other = Shared::new(other);
     let woken = Arc::new(Flag::default());

@@ -2,7 +2,7 @@
 
 use sinew::{Endpoint, Monitor, Pub, RecvError, Rep, Req, Requester, SocketEvent, Sub};
 
-use crate::support::{await_event, task, LONG};
+use crate::support::{await_event, task, Net, LONG};
 
 /// More than there may be whose messages wait.
 const MANY: usize = 1100;
@@ -70,7 +70,7 @@ fn a_requester_without_requests_takes_repliers() {
 #[test]
 fn subscribers_that_were_there_may_all_go_while_nothing_is_said() {
     let mut publisher = Pub::new();
-    let name = publisher.bind("inproc://*").unwrap();
+    let name = publisher.bind(Net::Inproc.fresh()).unwrap();
     let endpoint = publisher.bind("ipc://*").unwrap();
     let subs: Vec<Sub> = (0..MANY).map(|_| subscriber(&name)).collect();
     publisher.send("to all").unwrap();
