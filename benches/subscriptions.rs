@@ -15,9 +15,9 @@
 //!
 //! Whether twice can be had for these at all is measured beside it, as the least that any index would take: a match
 //! among a thousand, and before it one read of a place that the message tells, in as little memory as a million topics
-//! can be known by, if they have nothing in common. What takes octets that are no topic for one once in 2⁴⁶ times has to keep 46 bits for each topic
-//! at least (Carter et al., "Exact and approximate membership testers", 1978), and 7 more to name one of a hundred
-//! subscribers: 6.3 MiB.
+//! can be known by, if they have nothing in common. What takes octets that are no topic for one once in 2⁴⁶ times has
+//! to keep 46 bits for each topic at least (Carter et al., "Exact and approximate membership testers", 1978), and 7
+//! more to name one of a hundred subscribers: 6.3 MiB.
 //!
 //! Of each, the best of some rounds counts, which take turns: what else the machine does at the time is in
 //! the others.
