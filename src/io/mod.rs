@@ -77,11 +77,11 @@ pub(crate) use waiting::{FdPoll, Fds, WakeFd};
 /// on the machines this was measured on; two wake-ups are saved by not handing over.
 pub(crate) const BURST_GAP: Duration = Duration::from_micros(50);
 
-/// How often an I/O thread looks whether those who read connections themselves are still there: this often at
-/// first, and less and less often while they are. Two looks without a sign, and it reads them again. A look is a
-/// wake-up, which whoever is on the same processor at that moment has to wait for.
+/// How often an I/O thread looks whether those who read connections themselves are still there. Two looks without a sign,
+/// and it reads them again: so what comes for it alone, such as a PING, waits for twice this time at most, whatever the
+/// application does. A look is a wake-up; 200 of them in a second make no difference to round trips (their median, and the
+/// 99.9th percentile, were the same with a look every 40 ms).
 const CALLER_LOOK: Duration = Duration::from_millis(5);
-const CALLER_LOOK_MOST: Duration = Duration::from_millis(40);
 
 /// How long a socket that waits for room may be kept waiting for more of it than there is.
 const ROOM_PATIENCE: Duration = Duration::from_millis(2);

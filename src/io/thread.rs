@@ -27,7 +27,7 @@ use super::reading::Look;
 use super::settings::Settings;
 use super::timers::Timers;
 use super::writing::{HotList, OutOutcome};
-use super::{CALLER_LOOK, CALLER_LOOK_MOST, MEMORY_IDLE};
+use super::{CALLER_LOOK, MEMORY_IDLE};
 use crate::config::ContextConfig;
 use crate::endpoint::Endpoint;
 use crate::message::RoutingId;
@@ -242,7 +242,6 @@ pub(super) fn start(
         unread: Vec::new(),
         with_caller: Vec::new(),
         next_caller_look: None,
-        caller_look: CALLER_LOOK,
         buffers: BufferPool::default(),
         next_sweep: None,
         stopped: false,
@@ -290,8 +289,6 @@ pub(super) struct IoThread {
     /// Connections that a socket's `recv` reads itself.
     with_caller: Vec<Arc<Link>>,
     next_caller_look: Option<Instant>,
-    /// The time between two such looks.
-    caller_look: Duration,
     pub(super) buffers: BufferPool,
     /// When to look for memory to give back, if there may be any.
     next_sweep: Option<Instant>,
@@ -503,10 +500,8 @@ impl IoThread {
                     if link.reading.enlist() {
                         self.with_caller.push(link);
                     }
-                    self.caller_look = CALLER_LOOK;
-                    let soon = clock::now() + CALLER_LOOK;
-                    let next = self.next_caller_look.map_or(soon, |next| next.min(soon));
-                    self.next_caller_look = Some(next);
+                    let next = self.next_caller_look;
+                    self.next_caller_look = next.or_else(|| Some(clock::now() + CALLER_LOOK));
                 }
             }
             Command::CloseEndpoint {
@@ -565,14 +560,10 @@ impl IoThread {
             }
             look == Look::Present
         });
-        self.caller_look = match gone.is_empty() {
-            true => (self.caller_look * 2).min(CALLER_LOOK_MOST),
-            false => CALLER_LOOK,
-        };
         for link in gone {
             self.take_back(&link);
         }
-        self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + self.caller_look);
+        self.next_caller_look = (!self.with_caller.is_empty()).then(|| now + CALLER_LOOK);
     }
 
     /// Takes a connection back from the caller that reads it, and reads what there is.

@@ -341,6 +341,12 @@ impl<T: Default> Outstanding<T> {
             .collect()
     }
 
+    /// Whether a request has ended, and is not taken.
+    pub(crate) fn has_ended(&self, id: u64) -> bool {
+        let request = self.requests.get(&id);
+        request.is_some_and(|request| request.outcome.is_some())
+    }
+
     /// How a request ended, after which it is forgotten. `None`: it has not.
     pub(crate) fn take(&mut self, id: u64) -> Option<Outcome> {
         self.requests.get(&id)?.outcome.as_ref()?;

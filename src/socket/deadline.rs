@@ -34,13 +34,13 @@ impl Deadline<'_> {
         time.map_or(Deadline::Never, Deadline::At)
     }
 
-    /// Whether a thread waits by it for what is not there yet. Who only asks whether there is something, for no time, may be
+    /// Whether somebody waits by it for what is not there yet. Who only asks whether there is something, for no time, may be
     /// in the middle of a burst.
     pub(super) fn is_wait(self) -> bool {
         match self {
-            Deadline::Never => true,
+            Deadline::Never | Deadline::Task(_) => true,
             Deadline::At(at) => at > clock::now(),
-            Deadline::Now | Deadline::Glance | Deadline::Task(_) => false,
+            Deadline::Now | Deadline::Glance => false,
         }
     }
 

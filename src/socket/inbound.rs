@@ -64,8 +64,10 @@ pub(super) struct RecvHalf {
     /// How long a wait that is interrupted, or one for an answer, looks first, once there was one.
     watch: Option<Spin>,
     follow: Follow,
-    /// Of tasks, in lock-step.
-    task_spin: Option<TaskSpin>,
+    /// REQ and REP: every wait is one for an answer.
+    lock_step: bool,
+    /// How long a task looks that waits for an answer.
+    task_spin: TaskSpin,
     /// REQ: peers whose connection was lost since the last look.
     lost: Vec<PeerKey>,
     note_lost: bool,
@@ -143,7 +145,8 @@ impl RecvHalf {
                 false => Spin::Off,
             },
             follow: Follow::default(),
-            task_spin: None,
+            lock_step: false,
+            task_spin: TaskSpin::default(),
             since_look: if config.attach_properties {
                 LOOK_EVERY
             } else {
@@ -181,7 +184,7 @@ impl RecvHalf {
         if matches!(self.spin, Spin::Off) {
             self.spin = Spin::adaptive();
         }
-        self.task_spin = TaskSpin::adaptive();
+        self.lock_step = true;
         self
     }
 
@@ -683,9 +686,9 @@ impl RecvHalf {
         }
     }
 
-    /// As [`RecvHalf::await_more`], for a socket that sends as well. A thread that has sent one message before each of the last
-    /// waits is in lock-step: it looks for the answer before it sleeps, while that pays, and its next message is not
-    /// part of a burst. A task may wait between any two messages, whatever its pace, and nothing is made of that.
+    /// As [`RecvHalf::await_more`], for a socket that sends as well. A thread or a task that has sent one message before each
+    /// of the last waits is in lock-step: it looks for the answer before it sleeps, while that pays, and its next message is
+    /// not part of a burst.
     ///
     /// # Errors
     /// As for that.
@@ -697,7 +700,12 @@ impl RecvHalf {
         if !(deadline.is_wait() && out.will_wait()) {
             return self.await_more(deadline);
         }
-        match self.watch(deadline) {
+        let awake = match deadline {
+            Deadline::Task(_) if self.port.is_terminated() => false,
+            Deadline::Task(waker) => self.look_as_task(waker),
+            other => self.watch(other),
+        };
+        match awake {
             true => Ok(()),
             false => Err(self.over(RecvError::Timeout)),
         }
@@ -798,6 +806,11 @@ pub(super) mod after {
     use crate::context::Context;
     use crate::sync::clock;
 
+    struct NotWoken;
+    impl Wake for NotWoken {
+        fn wake(self: Arc<Self>) {}
+    }
+
     /// Whether the next message is written at once, if so many were sent before each of the last waits.
     pub(in crate::socket) fn check<S>(
         make: impl Fn(Context) -> S,
@@ -819,9 +832,12 @@ pub(super) mod after {
             }
             out(&socket).writes_next()
         };
+        let task = Waker::from(Arc::new(NotWoken));
         for (sent, at_once) in [(1, true), (0, false), (2, false), (64, false)] {
             let writes = next(sent, Deadline::Never, RecvError::Terminated);
             assert_eq!(writes, at_once, "{sent} before each wait");
+            let writes = next(sent, Deadline::Task(&task), RecvError::Timeout);
+            assert_eq!(writes, at_once, "{sent} before each wait of a task");
         }
         let over = Deadline::At(clock::now());
         for (deadline, result) in [

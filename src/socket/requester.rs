@@ -5,13 +5,12 @@ use std::future::Future;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context as TaskContext, Poll, Wake, Waker};
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use super::builder::sealed::Assemble;
 use super::common::watch_methods;
-use super::deadline::Deadline;
-use super::inbound::RecvHalf;
+use super::inbound::{interrupter, RecvHalf};
 use super::outbound::SendHalf;
 use super::shell::{await_closed, end_of, CloseReport, Ending, Shell};
 use super::task;
@@ -23,11 +22,15 @@ use crate::error::{
     BindError, ConnectError, RecvError, RequestError, SendError, SendFailure, UnknownEndpoint,
     WaitEnd, WaitTimeout,
 };
-use crate::io::{random, DropCause, NoHooks, Port};
+use crate::io::{random, NoHooks, Port};
 use crate::message::{IntoMessage, Message};
-use crate::routing::{Outcome, Outstanding, PeerKey, Terms};
+use crate::routing::{Outcome, Outstanding, Terms};
 use crate::socket_type::SocketType;
 use crate::sync::{clock, lock, wake, Mutex};
+
+mod replies;
+
+use replies::{Lending, Reads, Receiving};
 
 /// Sends requests to its peers in turn, any number of them at once, and gives each its reply: what many
 /// [`Req`](crate::Req) sockets would do, over one connection for each peer. Its peers are plain
@@ -40,7 +43,8 @@ use crate::sync::{clock, lock, wake, Mutex};
 ///
 /// Requests are sent to peers that are there ([`immediate`](SocketBuilder::immediate) is on by default), and wait for
 /// one that has room and fewer than [`window`](SocketBuilder::window) requests in hand. A request may be carried out and have no reply; one that is retried may be carried out twice.
-/// A thread of its own, named `sinew-requester`, receives the replies and keeps the time; it starts with the
+/// A thread of its own, named `sinew-requester`, receives the replies and keeps the time (and leaves looking for a reply, for
+/// up to 50 µs, to a thread that makes one [`request`](Requester::request) after the other); it starts with the
 /// first request and ends with the last handle.
 ///
 /// ```
@@ -195,15 +199,18 @@ struct Handle {
 struct Core {
     port: Arc<Port>,
     state: Mutex<State>,
+    /// What receives, while it is lent (see [`replies`]) and nobody has it. Nobody who holds this lock takes another.
+    desk: Mutex<Option<Box<Receiving>>>,
+    /// Has whoever receives look whether there is room for requests.
+    room: Waker,
 }
 
 struct State {
     out: SendHalf,
     requests: Outstanding<Option<Waker>>,
-    /// Until the thread has it.
-    inbound: Option<RecvHalf>,
     /// Until when the thread sleeps, if nothing comes.
     sleeps_until: Option<Instant>,
+    lending: Lending,
     closed: bool,
 }
 
@@ -221,6 +228,7 @@ impl Assemble for Requester {
         let window = options
             .window
             .map_or(usize::MAX, |window| window.get() as usize);
+        let busy_poll = config.busy_poll;
         let port = Port::new(
             SocketType::Dealer,
             config,
@@ -230,15 +238,18 @@ impl Assemble for Requester {
         let state = State {
             out: SendHalf::new(Arc::clone(&port)),
             requests: Outstanding::new(random(), window),
-            inbound: Some(RecvHalf::new(Arc::clone(&port)).note_every_end()),
             sleeps_until: None,
+            lending: Lending::new(busy_poll),
             closed: false,
         };
+        let inbound = RecvHalf::new(Arc::clone(&port)).note_every_end();
         Requester {
             handle: Arc::new(Handle {
                 core: Arc::new(Core {
                     port: Arc::clone(&port),
                     state: Mutex::new(state),
+                    desk: Mutex::new(Some(Receiving::new(inbound))),
+                    room: interrupter(&port),
                 }),
                 shell: Mutex::new(Shell::new(port, context)),
                 closing: Mutex::new(()),
@@ -280,7 +291,7 @@ impl Requester {
     /// [`RequestError::Send`] if no peer could take the request in time, or before the requester was closed (it is in
     /// the error), [`RequestError::Recv`] if no reply came; the request may have been carried out then.
     pub fn request(&self, message: impl IntoMessage) -> Result<Message, RequestError> {
-        self.submit(message).wait()
+        self.request_with(message, self.handle.defaults)
     }
 
     /// As [`request`](Self::request), with other options.
@@ -292,7 +303,8 @@ impl Requester {
         message: impl IntoMessage,
         options: RequestOptions,
     ) -> Result<Message, RequestError> {
-        self.submit_with(message, options).wait()
+        let request = self.begin(message.into(), options, true);
+        request.wait()
     }
 
     /// As [`request`](Self::request), for a task of any executor, or of none.
@@ -333,10 +345,14 @@ impl Requester {
         message: impl IntoMessage,
         options: RequestOptions,
     ) -> PendingRequest {
+        self.begin(message.into(), options, false)
+    }
+
+    /// `waits`: for its reply, before it does anything else.
+    fn begin(&self, message: Message, options: RequestOptions, waits: bool) -> PendingRequest {
         let handle = Arc::clone(&self.handle);
-        let message = message.into();
         let stage = match self.refusal(&message) {
-            None => Stage::Begun(handle.core.begin(message, options.terms())),
+            None => Stage::Begun(handle.core.begin(message, options.terms(), waits)),
             Some(reason) => Stage::Refused(Box::new(SendError::new(reason, message))),
         };
         PendingRequest { handle, stage }
@@ -482,12 +498,12 @@ impl Requester {
         }
         let started = self.handle.thread.get_or_init(|| {
             let core = Arc::clone(&self.handle.core);
-            let inbound = lock(&core.state).inbound.take();
-            let Some(inbound) = inbound else {
+            let receiving = lock(&core.desk).take();
+            let Some(receiving) = receiving else {
                 return false;
             };
             let thread = std::thread::Builder::new().name("sinew-requester".into());
-            thread.spawn(move || core.run(inbound)).is_ok()
+            thread.spawn(move || core.run(receiving)).is_ok()
         });
         match started {
             true => None,
@@ -517,14 +533,18 @@ impl Drop for Handle {
 }
 
 impl Core {
-    fn begin(&self, message: Message, terms: Terms) -> u64 {
+    fn begin(&self, message: Message, terms: Terms, waits: bool) -> u64 {
         let mut state = lock(&self.state);
         let others_wait = state.requests.next_unsent().is_some();
+        let is_alone = state.requests.len() == 0;
         let id = state.requests.begin(message, terms);
         if state.closed {
             state.requests.close();
             return id;
         }
+        // Who begins one when the one before has ended is in lock-step with its peers.
+        let in_step = is_alone && state.out.will_wait();
+        let reads = state.lending.begins(in_step && waits);
         let sleeps_until = state.sleeps_until;
         let all_sent = state.send_unsent();
         let sooner = match (state.requests.next_due(), sleeps_until) {
@@ -533,8 +553,12 @@ impl Core {
             (None, Some(_)) => false,
         };
         drop(state);
+        if reads == Reads::Caller {
+            self.look_for(id);
+            return id;
+        }
         // The thread waits for room, too, and does so already if others wait for it.
-        if sooner || !(all_sent || others_wait) {
+        if sooner || !(all_sent || others_wait) || reads == Reads::Nobody {
             self.port.inbound.event().notify();
         }
         id
@@ -550,74 +574,7 @@ impl Core {
         wake_all(ended);
         self.port.inbound.event().notify();
     }
-
-    /// Receives replies and keeps the time until it is closed.
-    fn run(&self, mut inbound: RecvHalf) {
-        /// Room for requests is a reason to look, too.
-        struct Look(Arc<Port>);
-        impl Wake for Look {
-            fn wake(self: Arc<Self>) {
-                self.0.inbound.event().notify();
-            }
-        }
-        let look = Waker::from(Arc::new(Look(Arc::clone(&self.port))));
-        let mut received: Vec<(PeerKey, Message)> = Vec::new();
-        let mut lost = Vec::new();
-        loop {
-            while received.len() < BATCH {
-                let Ok(message) = inbound.try_recv() else {
-                    break;
-                };
-                received.push((inbound.from(), message));
-            }
-            let more = received.len() == BATCH;
-            // Replies of a peer came before it was lost. Those of others do not put the news off.
-            lost.extend(std::iter::from_fn(|| inbound.take_lost_and_read()));
-            let mut ended = Vec::new();
-            let mut state = lock(&self.state);
-            if self.port.is_terminated() {
-                drop(state);
-                self.close();
-                return;
-            }
-            if state.closed {
-                return;
-            }
-            let mut unexpected = Vec::new();
-            for (from, message) in received.drain(..) {
-                match state.requests.accept(from, message) {
-                    Some(tag) => ended.push(tag),
-                    None => unexpected.push(from),
-                }
-            }
-            for peer in lost.drain(..) {
-                state.requests.lost(peer, &mut ended);
-            }
-            state.requests.expire(clock::now(), &mut ended);
-            let mut again = more;
-            if !state.send_unsent() {
-                again |= self.port.outbound.event().poll(&look);
-            }
-            let due = state.requests.next_due();
-            state.sleeps_until = due;
-            drop(state);
-            // A monitor may be woken, as those who asked may: without the lock.
-            let count = unexpected.len() as u64;
-            self.port.dropped(DropCause::Unexpected, count);
-            for from in unexpected {
-                inbound.note_unwanted(from);
-            }
-            wake_all(ended);
-            if !again {
-                // Late or early, the loop looks at everything.
-                let _ = inbound.await_more(Deadline::by(due));
-            }
-        }
-    }
 }
-
-/// Replies that are handed out under one lock.
-const BATCH: usize = 256;
 
 impl State {
     /// Sends what is not sent, as far as peers have room; whether everything is.
@@ -644,7 +601,7 @@ impl State {
     }
 }
 
-fn wake_all(ended: Vec<Option<Waker>>) {
+fn wake_all(ended: impl IntoIterator<Item = Option<Waker>>) {
     ended.into_iter().flatten().for_each(wake);
 }
 

@@ -35,7 +35,7 @@ pub(super) struct Budget {
 }
 
 /// How long it looks: about what sleeping would cost. So the price of a mistake is at most another wait.
-const WHILE: Duration = Duration::from_micros(50);
+pub(super) const WHILE: Duration = Duration::from_micros(50);
 
 /// So many attempts in vain are enough.
 const PATIENCE: u32 = 3;
@@ -97,17 +97,17 @@ impl Spin {
 
 impl Budget {
     /// Whether this wait is one without looking.
-    fn rests(&mut self) -> bool {
+    pub(super) fn rests(&mut self) -> bool {
         let rests = self.rest > 0;
         self.rest -= u32::from(rests);
         rests
     }
 
-    fn paid(&mut self) {
+    pub(super) fn paid(&mut self) {
         self.vain = self.vain.saturating_sub(1);
     }
 
-    fn failed(&mut self) {
+    pub(super) fn failed(&mut self) {
         self.vain = (self.vain + 1).min(PATIENCE);
         if self.vain == PATIENCE {
             self.rest = REST;
@@ -119,7 +119,7 @@ impl Budget {
 ///
 /// It may be polled for any reason, and be polled again after it has gone to sleep. So a wait is what is between two
 /// messages, and there is one while of looking in it at most.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct TaskSpin {
     budget: Budget,
     /// Messages that had come when this wait began.
@@ -127,9 +127,10 @@ pub(super) struct TaskSpin {
     stage: Stage,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 enum Stage {
     /// There has been no wait yet.
+    #[default]
     Fresh,
     LooksUntil(Instant),
     Sleeps,
@@ -139,18 +140,10 @@ enum Stage {
 const TASK_WHILE: Duration = WHILE.saturating_mul(2);
 
 impl TaskSpin {
-    /// `None` if this is the only processor.
-    pub(super) fn adaptive() -> Option<Self> {
-        several_processors().then(|| TaskSpin {
-            budget: Budget::default(),
-            came: 0,
-            stage: Stage::Fresh,
-        })
-    }
-
-    /// Whether to look at all in this poll, and again in the next, instead of sleeping. `came`: messages, so far.
+    /// Whether to look at all in this poll, and again in the next, instead of sleeping. `came`: messages, so far. Never if
+    /// this is the only processor.
     pub(super) fn goes_on(&mut self, came: u64) -> bool {
-        self.goes_on_at(clock::now(), came)
+        several_processors() && self.goes_on_at(clock::now(), came)
     }
 
     fn goes_on_at(&mut self, now: Instant, came: u64) -> bool {
@@ -228,7 +221,7 @@ pub(super) fn count_processors() {
 }
 
 /// With one processor nobody else can do anything while one looks. To ask takes the system some time.
-fn several_processors() -> bool {
+pub(super) fn several_processors() -> bool {
     static SEVERAL: OnceLock<bool> = OnceLock::new();
     *SEVERAL.get_or_init(|| std::thread::available_parallelism().is_ok_and(|count| count.get() > 1))
 }
@@ -315,9 +308,7 @@ mod tests {
 
     #[test]
     fn a_task_looks_once_in_each_wait_while_that_pays() {
-        let Some(mut spin) = TaskSpin::adaptive() else {
-            return;
-        };
+        let mut spin = TaskSpin::default();
         let begin = clock::now();
         let mut at = |nanos, came| spin.goes_on_at(begin + Duration::from_nanos(nanos), came);
         let long = TASK_WHILE.as_nanos() as u64;

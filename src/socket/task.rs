@@ -37,6 +37,13 @@ pub(super) async fn receive<T>(
         Err(RecvError::WouldBlock) => {}
         done => return done,
     }
+    if timeout.is_some_and(|timeout| timeout.is_zero()) {
+        // It is no wait, and there is nothing to be learned from it about those to come.
+        return attempt(Deadline::Now).map_err(|error| match error {
+            RecvError::WouldBlock => RecvError::Timeout,
+            other => other,
+        });
+    }
     let mut limit = alarm(timeout);
     poll_fn(|cx| match poll_receive(cx, &mut attempt) {
         Poll::Pending if is_over(&mut limit, cx) => Poll::Ready(Err(RecvError::Timeout)),
@@ -140,5 +147,41 @@ pub(super) fn block_on<T>(future: impl Future<Output = T>, deadline: Option<Inst
             Some(Duration::ZERO) => return None,
             Some(left) => std::thread::park_timeout(left),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who asks again and again for no time is not looked for anything: that would be in vain, and held against later waits.
+    #[test]
+    fn a_receive_of_no_time_does_not_wait() {
+        let mut attempts = Vec::new();
+        let mut receive_for = |timeout, last| {
+            attempts.clear();
+            let received = block_on(
+                receive(Some(timeout), |deadline| {
+                    attempts.push(matches!(deadline, Deadline::Task(_)));
+                    match deadline {
+                        Deadline::Glance | Deadline::Now if attempts.len() == 1 => {
+                            Err::<(), _>(RecvError::WouldBlock)
+                        }
+                        _ => Err(last),
+                    }
+                }),
+                None,
+            );
+            (received, attempts.clone())
+        };
+        let nothing = Some(Err(RecvError::Timeout));
+        let now = Duration::ZERO;
+        let asked = receive_for(now, RecvError::WouldBlock);
+        assert_eq!(asked, (nothing, vec![false, false]));
+        let terminated = receive_for(now, RecvError::Terminated).0;
+        assert_eq!(terminated, Some(Err(RecvError::Terminated)));
+        let (waited, attempts) = receive_for(Duration::from_nanos(1), RecvError::Timeout);
+        assert_eq!(waited, nothing);
+        assert!(attempts.len() > 1 && attempts[1..].iter().all(|task| *task));
     }
 }

@@ -18,6 +18,7 @@ mod large;
 mod legacy;
 mod lifecycle;
 mod limits;
+mod looking;
 mod mixed;
 mod monitor;
 mod network;

@@ -159,6 +159,37 @@ pub(crate) async fn ask<R: AsyncRequester>(
     Ok(sample)
 }
 
+/// Asks so many at a time, and for each answer once more; round trips per second.
+pub(crate) async fn ask_at_once<R: AsyncSender + AsyncReceiver>(
+    mut requester: R,
+    plan: Plan,
+    at_once: u64,
+) -> Fallible<Sample> {
+    let Plan {
+        size,
+        warmup,
+        count,
+    } = plan;
+    let mut payload = vec![0x5a; size];
+    for number in 0..at_once {
+        stamp(&mut payload, number);
+        requester.send(&payload).await?;
+    }
+    let mut start = Mark::now();
+    for number in 0..warmup + count {
+        if number == warmup {
+            start = Mark::now();
+        }
+        check(requester.recv().await?.as_ref(), size, number)?;
+        stamp(&mut payload, number + at_once);
+        requester.send(&payload).await?;
+    }
+    let sample = start.rate(count);
+    // The process ends before anything needs to be closed.
+    std::mem::forget(requester);
+    Ok(sample)
+}
+
 /// Answers all requests, for ever.
 pub(crate) async fn answer<R: AsyncReplier>(mut replier: R) {
     loop {

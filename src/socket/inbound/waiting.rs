@@ -28,12 +28,18 @@ impl RecvHalf {
         }
     }
 
+    fn wait_as_task(&mut self, waker: &Waker) -> bool {
+        match self.lock_step {
+            true => self.look_as_task(waker),
+            false => self.wait_to_be_woken(waker),
+        }
+    }
+
     /// A task in lock-step looks for a while, as a thread does, and has itself polled again at once: to be woken takes
     /// two threads, most of a round trip.
-    fn wait_as_task(&mut self, waker: &Waker) -> bool {
+    pub(super) fn look_as_task(&mut self, waker: &Waker) -> bool {
         let received = self.port.counters.messages_received.load(Ordering::Relaxed);
-        let spin = &mut self.task_spin;
-        if !spin.as_mut().is_some_and(|spin| spin.goes_on(received)) {
+        if !self.task_spin.goes_on(received) {
             return self.wait_to_be_woken(waker);
         }
         if self.turns < TASK_TURNS {
@@ -156,18 +162,21 @@ impl RecvHalf {
     /// Looks for a message for a while, if that is worth it.
     pub(super) fn spin(&mut self, deadline: Option<Instant>) -> bool {
         let mut spin = std::mem::replace(&mut self.spin, Spin::Off);
-        let found = spin.until(deadline, || {
-            if let Some(caller) = &mut self.caller {
-                caller.expect_input();
-            }
-            // Who only interrupts the wait leaves no mail.
-            self.port.inbound.is_pending()
-                || self.port.inbound.event().take()
-                || self.pump()
-                || self.look()
-        });
+        let found = spin.until(deadline, || self.look_around());
         self.spin = spin;
         found
+    }
+
+    /// Looks once, also at connections that this half reads and has not been told about.
+    pub(in crate::socket) fn look_around(&mut self) -> bool {
+        if let Some(caller) = &mut self.caller {
+            caller.expect_input();
+        }
+        // Who only interrupts the wait leaves no mail.
+        self.port.inbound.is_pending()
+            || self.port.inbound.event().take()
+            || self.pump()
+            || self.look()
     }
 
     /// Waits a moment for more of a stream, if all senders are in this process. Who waits for answers looks for them at
@@ -187,7 +196,7 @@ impl RecvHalf {
 
     /// Takes reading of connections over: of all if they are few, otherwise of those whose messages this
     /// half keeps waiting for.
-    pub(super) fn adopt_links(&mut self) {
+    pub(in crate::socket) fn adopt_links(&mut self) {
         if self.linked.len() > MOST {
             return self.adopt_favourites();
         }

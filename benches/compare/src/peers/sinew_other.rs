@@ -39,6 +39,7 @@ impl Subject for Other {
             Pattern::Flow(1, 1) if matches!(work.size, 64 | 16_384 | 1_048_576) => Offer::Yes,
             Pattern::ReqRep if work.size == 64 => Offer::Yes,
             Pattern::Gap => Offer::Yes,
+            Pattern::Dealer(_) if *self == Other::Async => Offer::Yes,
             Pattern::ByReference if *self == Other::Async => Offer::Yes,
             _ => Offer::NoRow,
         }
@@ -73,6 +74,24 @@ fn run_async(work: &Work, plan: Plan) -> Fallible<Sample> {
                 &tasks::side_runtime(Side::Replier)?,
                 tasks::answer(Rep(rep)),
             )
+        }
+        Pattern::Dealer(at_once) => {
+            let mut router = sinew::Router::new();
+            let at: sinew::Endpoint = router.bind(fresh(work.transport).as_str())?;
+            let mut dealer = sinew::Dealer::new();
+            dealer.connect(&at)?;
+            let (dealer, router) = (Dealer(dealer), Router(router));
+            if at_once == 1 {
+                return tasks::lock_step(
+                    &tasks::side_runtime(Side::Requester)?,
+                    tasks::ask(dealer, plan, false),
+                    &tasks::side_runtime(Side::Replier)?,
+                    tasks::answer(router),
+                );
+            }
+            let runtime = tasks::runtime()?;
+            let _answers = runtime.spawn(tasks::answer(router));
+            runtime.block_on(runtime.spawn(tasks::ask_at_once(dealer, plan, at_once as u64)))?
         }
         Pattern::ByReference => tasks::runtime()?.block_on(async {
             let (push, pull) = one_way(work.transport)?;
@@ -200,6 +219,37 @@ impl Replier for Rep {
     fn serve(&mut self) -> Fallible<()> {
         let message = self.0.recv()?;
         Ok(self.0.send(message)?)
+    }
+}
+
+struct Dealer(sinew::Dealer);
+
+impl AsyncSender for Dealer {
+    async fn send(&mut self, payload: &[u8]) -> Fallible<()> {
+        Ok(self.0.send_async(payload).await?)
+    }
+}
+
+impl AsyncReceiver for Dealer {
+    type Body = Body;
+
+    async fn recv(&mut self) -> Fallible<Body> {
+        Ok(Body(self.0.recv_async().await?))
+    }
+}
+
+impl AsyncRequester for Dealer {
+    async fn pause(&mut self) {
+        tokio::time::sleep(GAP).await;
+    }
+}
+
+struct Router(sinew::Router);
+
+impl AsyncReplier for Router {
+    async fn serve(&mut self) -> Fallible<()> {
+        let (id, message) = self.0.recv_from_async().await?;
+        Ok(self.0.send_to_async(&id, message).await?)
     }
 }
 
