@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
+use super::rotation::Rotation;
 use super::{barrier, fence, Arc, Limits, Ordering, Shared, Signal, Tuning};
 use crate::frame;
 use crate::message::{Frame, Message};
@@ -38,6 +39,7 @@ pub(crate) struct Writer {
     credit_bytes: u64,
     /// Capacity of the next block.
     next_block: usize,
+    rotation: Rotation,
     dense: bool,
     awake_run: u32,
     /// Octets behind a message boundary that the last publish held back.
@@ -108,6 +110,7 @@ impl Writer {
             since: Since::default(),
             left: None,
             next_block: tuning.first_block,
+            rotation: Rotation::default(),
             dense: false,
             awake_run: 0,
             held: 0,
@@ -527,6 +530,18 @@ impl Writer {
         self.at.place.tail
     }
 
+    /// The block appended to.
+    #[cfg(test)]
+    pub(super) fn tail_block(&self) -> *const Block {
+        self.at.place.block
+    }
+
+    /// What waits to be used again.
+    #[cfg(test)]
+    pub(super) fn spare_octets(&self) -> usize {
+        self.shared.reader.spare.blocks.octets()
+    }
+
     /// The stream position behind everything appended.
     pub(crate) fn stream_position(&self) -> u64 {
         self.at.stream
@@ -867,12 +882,31 @@ impl Writer {
             self.tuning.first_block
         };
         let len = wanted.max(len);
-        self.shared
-            .reader
-            .spare
-            .blocks
-            .pop(len)
-            .unwrap_or_else(|| Block::boxed(len))
+        let spare = &self.shared.reader.spare.blocks;
+        let rest = if self.dense {
+            let (octets, messages) = (self.at.stream, self.at.messages);
+            let under_way = || {
+                let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
+                usize::try_from(octets - acked).unwrap_or(usize::MAX)
+            };
+            let far = self.tuning.rotation;
+            self.rotation.next(octets, messages, far, under_way)
+        } else {
+            self.rotation.end();
+            None
+        };
+        let keep = rest.unwrap_or(0);
+        let block = spare
+            .pop(len, keep)
+            .or_else(|| (keep > 0).then(|| Block::extra(len)).flatten())
+            .or_else(|| spare.pop(len, 0))
+            .unwrap_or_else(|| Block::boxed(len));
+        // SAFETY: it is new or was popped, and nobody else's yet.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            (*block).set_rests(rest.is_some());
+        }
+        block
     }
 }
 
