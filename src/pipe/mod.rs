@@ -62,6 +62,8 @@ mod memory;
 mod reader;
 mod rotation;
 mod spare;
+#[cfg(not(loom))]
+mod sweep;
 mod writer;
 
 use std::fmt;

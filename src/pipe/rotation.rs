@@ -8,7 +8,7 @@
 //!
 //! So a stream of short messages within a process gets more blocks than it needs to hold what is under way, and uses that
 //! one again which has rested longest. Only a stream that goes on, from its first megaoctet or so on, and all of them
-//! together no more than [`MOST`]; when it has been idle for a while that is freed.
+//! together no more than [`MOST`]; when it has stopped that is [freed](super::sweep).
 //!
 //! Long messages are not copied by their reader, whose caches then know nothing of them: their blocks are used again at
 //! once, while they are in the writer's.

@@ -135,7 +135,7 @@ impl<T: Spare> SpareList<T> {
     }
 
     /// How large all of them are together.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn octets(&self) -> usize {
         let list = self.take();
         if list.is_null() {

@@ -96,6 +96,7 @@ fn blocks_of_a_stream(w: &mut Writer, r: &mut Reader, message: &[u8], messages: 
 #[test]
 fn a_stream_of_short_messages_goes_through_much_memory_and_lets_go_of_it() {
     let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    w.never_sweep();
     let message = [7; 64];
     let short = blocks_of_a_stream(&mut w, &mut r, &message, 10_000);
     assert!(short <= 4, "{short} blocks for less than a megaoctet");

@@ -4,6 +4,8 @@ use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
 use super::rotation::Rotation;
+#[cfg(not(loom))]
+use super::sweep::Sweep;
 use super::{barrier, fence, Arc, Limits, Ordering, Shared, Signal, Tuning};
 use crate::frame;
 use crate::message::{Frame, Message};
@@ -40,6 +42,9 @@ pub(crate) struct Writer {
     /// Capacity of the next block.
     next_block: usize,
     rotation: Rotation,
+    /// Looks after what is in rotation when the stream has stopped.
+    #[cfg(not(loom))]
+    sweep: std::cell::OnceCell<Arc<Sweep>>,
     dense: bool,
     awake_run: u32,
     /// Octets behind a message boundary that the last publish held back.
@@ -111,6 +116,8 @@ impl Writer {
             left: None,
             next_block: tuning.first_block,
             rotation: Rotation::default(),
+            #[cfg(not(loom))]
+            sweep: std::cell::OnceCell::new(),
             dense: false,
             awake_run: 0,
             held: 0,
@@ -531,13 +538,19 @@ impl Writer {
     }
 
     /// The block appended to.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn tail_block(&self) -> *const Block {
         self.at.place.block
     }
 
+    /// Has nobody look after what is in rotation.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn never_sweep(&self) {
+        self.sweep.get_or_init(|| Sweep::that_is_on(&self.shared));
+    }
+
     /// What waits to be used again.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     pub(super) fn spare_octets(&self) -> usize {
         self.shared.reader.spare.blocks.octets()
     }
@@ -871,6 +884,14 @@ impl Writer {
         }
     }
 
+    /// One more block than is needed, if there may be.
+    fn extra(&self, len: usize) -> Option<*mut Block> {
+        let block = Block::extra(len)?;
+        #[cfg(not(loom))]
+        self.sweep.get_or_init(|| Sweep::of(&self.shared)).start();
+        Some(block)
+    }
+
     /// A block with room for at least `len` octets: one that came back, or a new one.
     fn take_block(&mut self, len: usize) -> *mut Block {
         // A reader that keeps falling behind gets larger blocks, an idle pipe small ones.
@@ -882,12 +903,11 @@ impl Writer {
             self.tuning.first_block
         };
         let len = wanted.max(len);
-        let spare = &self.shared.reader.spare.blocks;
         let rest = if self.dense {
             let (octets, messages) = (self.at.stream, self.at.messages);
             let under_way = || {
                 let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
-                usize::try_from(octets - acked).unwrap_or(usize::MAX)
+                usize::try_from(octets.saturating_sub(acked)).unwrap_or(usize::MAX)
             };
             let far = self.tuning.rotation;
             self.rotation.next(octets, messages, far, under_way)
@@ -896,11 +916,12 @@ impl Writer {
             None
         };
         let keep = rest.unwrap_or(0);
-        let block = spare
-            .pop(len, keep)
-            .or_else(|| (keep > 0).then(|| Block::extra(len)).flatten())
-            .or_else(|| spare.pop(len, 0))
-            .unwrap_or_else(|| Block::boxed(len));
+        let again = |keep| self.shared.reader.spare.blocks.pop(len, keep);
+        let mut block = again(keep);
+        if block.is_none() && keep > 0 {
+            block = self.extra(len).or_else(|| again(0));
+        }
+        let block = block.unwrap_or_else(|| Block::boxed(len));
         // SAFETY: it is new or was popped, and nobody else's yet.
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
