@@ -5,8 +5,10 @@
 //! no look-up waits for the one before: a match waits for memory once. It costs more than a walk among few keys, which
 //! caches hold; so this is for many.
 //!
-//! Which lengths occur is known per block of 64 octets. For the first block the index knows. For a later one there
-//! is a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a match
+//! Which lengths occur is known per block of 64 octets. For the first block the index knows, and of each length which
+//! octets its keys end with: topics have an octet between their parts, or end in one of a few words, so that of many
+//! lengths a frame has an octet in that place at which no key ends. (That spares it a look-up; of keys that end in any
+//! octet, it costs a few instructions per length.) For a later one there is a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a match
 //! looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever adds keys of
 //! many lengths slows down only the messages that begin as they do, as with a tree.
 //!
@@ -88,6 +90,9 @@ pub(super) struct PrefixIndex {
     /// The lengths that occur in the first block, and how often.
     lengths: u64,
     counts: [u32; BLOCK],
+    /// The last octets of the keys of each, a bit for each octet. Cleared with the last key of that length: what is set for
+    /// one that has gone before costs a look.
+    ends: [[u64; 4]; BLOCK],
 }
 
 /// Octets in which lengths are told apart by a bit.
@@ -104,6 +109,7 @@ impl PrefixIndex {
             markers: HashIndex::new(),
             lengths: 0,
             counts: [0; BLOCK],
+            ends: [[0; 4]; BLOCK],
         }
     }
 
@@ -127,6 +133,8 @@ impl PrefixIndex {
             let bit = key.len() - 1;
             self.counts[bit] += 1;
             self.lengths |= 1 << bit;
+            let (word, end) = end(key[bit]);
+            self.ends[bit][word] |= end;
         }
         self.keys.insert(hasher.prefix(key.len()), met);
     }
@@ -144,6 +152,7 @@ impl PrefixIndex {
             self.counts[bit] -= 1;
             if self.counts[bit] == 0 {
                 self.lengths &= !(1 << bit);
+                self.ends[bit] = [0; 4];
             }
         }
         self.keys
@@ -166,7 +175,7 @@ impl PrefixIndex {
     #[inline(always)]
     pub(super) fn prefixes_of<'a>(&'a self, frame: &'a [u8]) -> Prefixes<'a> {
         let hasher = PrefixHasher::new(self.secret, frame);
-        let lengths = self.lengths & up_to(frame.len());
+        let lengths = self.likely(frame);
         let (found, hasher, lengths) = self.look_up(hasher, 0, lengths);
         Prefixes {
             index: self,
@@ -177,6 +186,20 @@ impl PrefixIndex {
             is_short: frame.len() <= BLOCK || self.markers.is_empty(),
             frame: frame.len(),
         }
+    }
+
+    /// The lengths within the first block that a key of this frame may have, as far as its last octet tells.
+    #[inline(always)]
+    fn likely(&self, frame: &[u8]) -> u64 {
+        let mut lengths = self.lengths & up_to(frame.len());
+        let mut likely = 0;
+        while lengths != 0 {
+            let bit = lengths.trailing_zeros() as usize;
+            lengths &= lengths - 1;
+            let (word, end) = end(frame[bit]);
+            likely |= u64::from(self.ends[bit][word] & end != 0) << bit;
+        }
+        likely
     }
 
     /// Looks for the next few of these lengths in a block. What it is given it gives back, less what it used up,
@@ -245,6 +268,12 @@ fn up_to(left: usize) -> u64 {
         0..BLOCK => (1 << left) - 1,
         _ => u64::MAX,
     }
+}
+
+/// Where an octet is in [`PrefixIndex::ends`]: in which word, and as which bit.
+#[inline]
+fn end(octet: u8) -> (usize, u64) {
+    (usize::from(octet >> 6), 1 << (octet & 63))
 }
 
 /// See [`PrefixIndex::prefixes_of`].
@@ -344,6 +373,7 @@ impl PrefixIndex {
         self.markers.check();
         let mut len = 0;
         let mut counts = [0; BLOCK];
+        let mut ends = [[0; 4]; BLOCK];
         let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
         for (key, met) in all {
             let is_long = key.len() > LONGEST;
@@ -353,6 +383,8 @@ impl PrefixIndex {
             let last = key.len() - 1;
             if last < BLOCK {
                 counts[last] += 1;
+                let (word, end) = end(key[last]);
+                ends[last][word] |= end;
             }
             for block in blocks(key) {
                 let (keys, lengths) = marked.entry(&key[..block]).or_default();
@@ -367,6 +399,11 @@ impl PrefixIndex {
         assert_eq!(self.counts, counts);
         for (bit, count) in counts.into_iter().enumerate() {
             assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
+            let of_none = [0; 4];
+            assert!(count > 0 || self.ends[bit] == of_none);
+            for (known, end) in self.ends[bit].into_iter().zip(ends[bit]) {
+                assert_eq!(known & end, end);
+            }
         }
         assert_eq!(self.markers.len(), marked.len());
         for (prefix, (keys, lengths)) in marked {
@@ -430,6 +467,32 @@ mod tests {
             let left = keys(key.len() + 1).map(|(_, met)| met);
             assert!(index.prefixes_of(&frame).eq(left));
         }
+    }
+
+    /// Keys of two lengths end in `m`, those of the others in an octet that the frame has elsewhere.
+    #[test]
+    fn lengths_at_whose_end_no_key_ends_are_not_looked_for() {
+        let frame = b"site/07/rack/003/host12/m and more";
+        let mut index = PrefixIndex::new();
+        index.insert(b"site/07/rack/003/host12/m", met(0));
+        index.insert(b"site/07/rack/003/host1/m", met(1));
+        for len in (1..24).chain(26..34) {
+            index.insert(&[255; 64][..len], met(2));
+        }
+        let looks = |index: &PrefixIndex| {
+            work::take();
+            assert_eq!(holders(index, frame), [met(0)]);
+            work::take()
+        };
+        assert_eq!(looks(&index), 1);
+        // What is set for a key that has gone costs a look, until the last of its length has gone.
+        index.insert(b"s", met(3));
+        assert_eq!(holders(&index, frame), [met(3), met(0)]);
+        index.remove(b"s", met(3));
+        assert_eq!(looks(&index), 2);
+        index.remove(&[255], met(2));
+        index.insert(&[254], met(2));
+        assert_eq!(looks(&index), 1);
     }
 
     #[test]
