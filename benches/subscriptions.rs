@@ -34,6 +34,8 @@ use sinew::{Pub, Sub};
 const SUBSCRIBERS: usize = 100;
 /// Matches that are timed together.
 const MATCHES: usize = 100_000;
+/// Of these, that are asked for at once.
+const BATCH: usize = 1_000;
 const ROUNDS: usize = 9;
 /// How much longer it may take among the most than among the fewest.
 const MOST: f64 = 2.0;
@@ -86,6 +88,7 @@ impl Stage {
 struct Row<'a> {
     name: String,
     publisher: &'a Pub,
+    in_batches: bool,
     /// One after the other in memory, so that reading them is no part of what is measured.
     asked: Vec<[u8; 32]>,
     /// Nanoseconds per match, in the best round.
@@ -104,16 +107,32 @@ impl<'a> Row<'a> {
         Row {
             name,
             publisher: &stage.publisher,
+            in_batches: false,
             asked: asked.collect(),
             best: f64::INFINITY,
+        }
+    }
+
+    fn in_batches(self) -> Self {
+        Row {
+            name: format!("{}, in batches", self.name),
+            in_batches: true,
+            ..self
         }
     }
 
     fn round(&mut self) {
         let begin = Instant::now();
         let mut matched = 0;
-        for message in &self.asked {
-            matched += self.publisher.subscriber_count(black_box(message));
+        if self.in_batches {
+            for batch in self.asked.chunks(BATCH) {
+                let counts = self.publisher.subscriber_counts(black_box(batch));
+                matched += counts.iter().sum::<usize>();
+            }
+        } else {
+            for message in &self.asked {
+                matched += self.publisher.subscriber_count(black_box(message));
+            }
         }
         let time = begin.elapsed();
         assert_eq!(matched, MATCHES);
@@ -213,10 +232,16 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         Row::new(format!("among {MANY}, the same messages"), &many, FEW),
         Row::new(format!("among {MANY}, of all of their topics"), &many, MANY),
     ];
+    let mut batches = [
+        Row::new(format!("among {FEW} subscriptions"), &few, FEW).in_batches(),
+        Row::new(format!("among {MANY}, the same messages"), &many, FEW).in_batches(),
+        Row::new(format!("among {MANY}, of all of their topics"), &many, MANY).in_batches(),
+    ];
     let mut memory = Memory::new();
     let mut smallest = Least::new(&few);
     for _ in 0..ROUNDS {
         rows.iter_mut().for_each(Row::round);
+        batches.iter_mut().for_each(Row::round);
         memory.round();
         // Twice, so that the memory is in what caches it can be in.
         smallest.round(&rows[0], &rows[2]);
@@ -226,6 +251,12 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let least = rows[0].best;
     for Row { name, best, .. } in &rows {
         println!("{name}: {best:.0} ns per match, {:.2} x", best / least);
+    }
+    for Row { name, best, .. } in &batches {
+        println!(
+            "{name}: {best:.0} ns per match, {:.2} x",
+            best / batches[0].best
+        );
     }
     let with_read = least + read;
     println!(

@@ -16,6 +16,9 @@
 //! there are such keys, and they are looked for in the tree. With a marker for each 64 octets a subscription to a topic of
 //! 64 KiB would take a thousand steps, and whatever goes through many of them at once would keep publishers waiting.
 //!
+//! Of several frames, [`Ahead`] collects what is to be looked up first, then has it all come, and then each is looked into:
+//! they wait for memory together.
+//!
 //! A match tells who holds a key if only one does, as is the rule, and otherwise where the list of them is: in the
 //! tree, which costs another trip to memory.
 //!
@@ -25,9 +28,10 @@
 //! among a million keys one message in 10²² meets a wrong one. Memory errs more often, and a SUB compares what it
 //! receives with its own topics.
 
+use std::hint::black_box;
 use std::num::NonZeroU32;
 
-use super::hash_index::HashIndex;
+use super::hash_index::{HashIndex, Sought};
 use super::prefix_hash::{HashKey, PrefixHash, PrefixHasher};
 use super::radix::NodeId;
 
@@ -188,6 +192,15 @@ impl PrefixIndex {
         }
     }
 
+    /// Nothing looked up yet.
+    pub(super) fn ahead(&self) -> Ahead<'_> {
+        Ahead {
+            index: self,
+            sought: [self.keys.nowhere(); ROOM],
+            len: 0,
+        }
+    }
+
     /// The lengths within the first block that a key of this frame may have, as far as its last octet tells.
     #[inline(always)]
     fn likely(&self, frame: &[u8]) -> u64 {
@@ -289,6 +302,87 @@ pub(super) struct Prefixes<'a> {
     lengths: u64,
     /// There is no later block.
     is_short: bool,
+}
+
+/// Look-ups for several frames that have begun.
+pub(super) struct Ahead<'a> {
+    index: &'a PrefixIndex,
+    sought: [Sought<'a, Met>; ROOM],
+    len: usize,
+}
+
+/// What [`Ahead`] knows of one frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Begun {
+    /// Which look-ups are its own.
+    first: usize,
+    count: usize,
+    /// The lengths in the first block that are to be looked for later.
+    lengths: u64,
+}
+
+/// Look-ups that are begun together: more than a processor can wait for at once, few enough for what they read to stay in
+/// its first cache (8 KiB) until it is looked into.
+const ROOM: usize = 64;
+
+impl<'a> Ahead<'a> {
+    /// Whether one more frame may be begun.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.len + AHEAD <= ROOM
+    }
+
+    /// Begins to look for the keys that are prefixes of `frame`; for no more than there is room for.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, frame: &[u8]) -> Begun {
+        let mut hasher = PrefixHasher::new(self.index.secret, frame);
+        let mut begun = Begun {
+            first: self.len,
+            count: 0,
+            lengths: self.index.likely(frame),
+        };
+        let room = &mut self.sought[self.len..];
+        for sought in room.iter_mut().take(AHEAD) {
+            if begun.lengths == 0 {
+                break;
+            }
+            #[cfg(test)]
+            super::radix::work::add(1);
+            let len = begun.lengths.trailing_zeros() as usize + 1;
+            begun.lengths &= begun.lengths - 1;
+            *sought = self.index.keys.seek(hasher.prefix(len));
+            begun.count += 1;
+        }
+        self.len += begun.count;
+        begun
+    }
+
+    /// Has all that is looked for come from memory. A loop of its own, so short that the processor is at the last of them
+    /// before the first has come.
+    #[inline(never)]
+    pub(super) fn touch(&self) {
+        let sought = self.sought[..self.len].iter();
+        black_box(sought.fold(0, |sum, sought| sum ^ sought.touch()));
+    }
+
+    /// As [`PrefixIndex::prefixes_of`], for a frame that was begun.
+    #[inline(always)]
+    pub(super) fn prefixes_of(&self, begun: Begun, frame: &'a [u8]) -> Prefixes<'a> {
+        let mut found = Found(0);
+        let sought = &self.sought[begun.first..][..begun.count];
+        for (at, sought) in sought.iter().enumerate() {
+            found.set(at, self.index.keys.found(sought));
+        }
+        Prefixes {
+            index: self.index,
+            found,
+            hasher: PrefixHasher::new(self.index.secret, frame),
+            block: 0,
+            lengths: begun.lengths,
+            is_short: frame.len() <= BLOCK || self.index.markers.is_empty(),
+            frame: frame.len(),
+        }
+    }
 }
 
 /// What was found for the last few lengths and not handed out: 32 bits for each, zeros if nothing. A number, because an
@@ -603,14 +697,19 @@ mod tests {
                 }
                 index.check(model.iter().map(|(key, met)| (&key[..], *met)));
             }
-            for probe in probes {
+            let mut ahead = index.ahead();
+            let begun: Vec<_> = probes.iter().map(|probe| ahead.begin(probe)).collect();
+            ahead.touch();
+            for (probe, begun) in probes.iter().zip(begun) {
                 // A prefix sorts before what it is a prefix of.
                 let short = model.iter().filter(|(key, _)| probe.starts_with(key) && key.len() <= LONGEST);
                 let expected: Vec<Met> = short.map(|(_, met)| *met).collect();
-                prop_assert_eq!(holders(&index, &probe), expected);
+                prop_assert_eq!(holders(&index, probe), &expected[..]);
+                let together: Vec<Met> = ahead.prefixes_of(begun, probe).collect();
+                prop_assert_eq!(together, expected);
                 let begins = |key: &Vec<u8>| key.len() > LONGEST && key.starts_with(&probe[..LONGEST]);
                 let goes_on = probe.len() > LONGEST && model.keys().any(begins);
-                let mut met = index.prefixes_of(&probe);
+                let mut met = index.prefixes_of(probe);
                 met.by_ref().for_each(drop);
                 prop_assert_eq!(met.goes_on(), goes_on);
             }

@@ -343,11 +343,59 @@ impl SubscriptionTrie {
         hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
     }
 
+    /// As [`SubscriptionTrie::for_each_match`] for one frame after the other, of which it tells the number as well. Many topics
+    /// are in no cache: what these frames need of them is waited for together.
+    pub(crate) fn for_each_match_of_each(
+        &mut self,
+        first_frames: &[&[u8]],
+        mut matched: impl FnMut(usize, PeerKey),
+    ) {
+        if self.index.is_some() {
+            return self.for_each_indexed_of_each(first_frames, matched);
+        }
+        for (at, frame) in first_frames.iter().enumerate() {
+            self.for_each_match(frame, |peer| matched(at, peer));
+        }
+    }
+
+    #[inline(never)]
+    fn for_each_indexed_of_each(
+        &mut self,
+        first_frames: &[&[u8]],
+        mut matched: impl FnMut(usize, PeerKey),
+    ) {
+        let Some(index) = &self.index else {
+            return;
+        };
+        let mut frames = first_frames.iter().copied().enumerate();
+        while frames.len() > 0 {
+            let mut ahead = index.ahead();
+            let mut begun = [None; TOGETHER];
+            // Ends with the last that there is room for.
+            let group = frames.clone();
+            let mut len = 0;
+            for (begun, (_, frame)) in begun.iter_mut().zip(group) {
+                if !ahead.has_room() {
+                    break;
+                }
+                *begun = self.tree.leads_on(frame).then(|| ahead.begin(frame));
+                len += 1;
+            }
+            ahead.touch();
+            for (begun, (at, frame)) in begun[..len].iter().zip(&mut frames) {
+                let others = begun.map(|begun| ahead.prefixes_of(begun, frame));
+                let topics = Indexed::new(&self.tree, &self.peers, frame, others);
+                let peers = |peer| matched(at, peer);
+                hand_out(topics, &mut self.stamps, &mut self.stamp, peers);
+            }
+        }
+    }
+
     // Apart from the walk along the tree, which is to stay small.
     #[inline(never)]
     fn for_each_indexed(&mut self, first_frame: &[u8], matched: impl FnMut(PeerKey)) {
         if let Some(index) = &self.index {
-            let topics = Indexed::new(&self.tree, index, &self.peers, first_frame);
+            let topics = Indexed::among(&self.tree, index, &self.peers, first_frame);
             hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
         }
     }
@@ -371,7 +419,7 @@ impl SubscriptionTrie {
     pub(crate) fn any_match(&self, first_frame: &[u8]) -> bool {
         match &self.index {
             None => self.tree.prefixes_of(first_frame).next().is_some(),
-            Some(index) => Indexed::new(&self.tree, index, &self.peers, first_frame)
+            Some(index) => Indexed::among(&self.tree, index, &self.peers, first_frame)
                 .next()
                 .is_some(),
         }
@@ -504,6 +552,10 @@ impl SubscriptionTrie {
     }
 }
 
+/// Messages that are matched together at most. More of them would not wait less: 70 ns each of 32 or of 64, where it is 79 of
+/// 16 and 90 of 8 (AMD EPYC, a million topics).
+pub(crate) const TOGETHER: usize = 32;
+
 /// Octets that take about as long to remove as a topic does.
 const LONG: usize = 256;
 
@@ -527,17 +579,29 @@ struct Indexed<'a> {
 
 impl<'a> Indexed<'a> {
     #[inline(always)]
-    fn new(
+    fn among(
         tree: &'a RadixTree<Holders>,
         index: &'a PrefixIndex,
         peers: &'a [Held],
         frame: &'a [u8],
     ) -> Self {
+        let others = tree.leads_on(frame).then(|| index.prefixes_of(frame));
+        Indexed::new(tree, peers, frame, others)
+    }
+
+    /// With what the index tells of all but the empty one.
+    #[inline(always)]
+    fn new(
+        tree: &'a RadixTree<Holders>,
+        peers: &'a [Held],
+        frame: &'a [u8],
+        others: Option<Prefixes<'a>>,
+    ) -> Self {
         Indexed {
             tree,
             peers,
             root: Some(tree.root()).filter(|holders| !holders.is_vacant()),
-            others: tree.leads_on(frame).then(|| index.prefixes_of(frame)),
+            others,
             frame,
             long: None,
         }

@@ -7,11 +7,11 @@ use super::outbound::{Given, Outgoing, SendHalf};
 use super::shell::Ending;
 use super::topics::{Matching, Reporting, Topics};
 use super::wire::{Parcel, WireSink};
-use crate::error::{SendError, SendFailure};
+use crate::error::{SendBatchError, SendError, SendFailure};
 use crate::io::{Counters, DropCause, Port};
 use crate::message::{IntoMessage, Message};
 use crate::pipe::Reach;
-use crate::routing::PeerKey;
+use crate::routing::{PeerKey, TOGETHER};
 
 /// See the module.
 #[derive(Debug)]
@@ -24,6 +24,29 @@ pub(super) struct FanOut {
     matched: Vec<PeerKey>,
     everyone: bool,
     version: u64,
+    foreseen: Foreseen,
+}
+
+/// Who gets the next few messages of a batch.
+#[derive(Debug, Default)]
+struct Foreseen {
+    /// Those of one message after the other.
+    matched: Vec<PeerKey>,
+    /// Where those of each message end.
+    ends: Vec<usize>,
+    /// How many of these messages have been passed, and where their receivers end.
+    passed: usize,
+    begin: usize,
+    /// How often to halve how many messages are looked at.
+    halved: u32,
+}
+
+/// A message of a batch, which stays with who sends it.
+enum Lent<'a> {
+    Payload(&'a [u8]),
+    Message(&'a Message),
+    /// Made of what is neither.
+    Made(Message),
 }
 
 /// Options of the sending half of a publisher.
@@ -47,6 +70,7 @@ impl FanOut {
             matched: Vec::new(),
             everyone: false,
             version: 0,
+            foreseen: Foreseen::default(),
         }
     }
 
@@ -71,6 +95,7 @@ impl FanOut {
             matched: Vec::new(),
             everyone: false,
             version: 0,
+            foreseen: Foreseen::default(),
         }
     }
 
@@ -103,6 +128,92 @@ impl FanOut {
                 sent.map_err(|reason| SendError::new(reason, message))
             }
         }
+    }
+
+    /// Sends one message after the other, as [`FanOut::send_by`] does, but finds out for several at once who gets them. Each
+    /// has a deadline of its own.
+    pub(super) fn send_batch<'a, M: IntoMessage + Clone>(
+        &mut self,
+        messages: &'a [M],
+        deadline: impl Fn() -> Deadline<'static>,
+    ) -> Result<(), SendBatchError> {
+        let mut group: Vec<Lent<'a>> = Vec::with_capacity(messages.len().min(TOGETHER));
+        let mut left = messages.iter();
+        let mut sent = 0;
+        while !left.as_slice().is_empty() {
+            let mut made = 0;
+            // What is made of messages takes memory, so that there are not many at once.
+            while group.len() < TOGETHER && made < SHARE_FROM {
+                let Some(message) = left.next() else {
+                    break;
+                };
+                let lent = Lent::of(message);
+                made += lent.made();
+                group.push(lent);
+            }
+            self.send_group(&group, &deadline)
+                .map_err(|(at, reason)| SendBatchError::new(sent + at, reason))?;
+            sent += group.len();
+            group.clear();
+        }
+        Ok(())
+    }
+
+    /// Sends [`TOGETHER`] messages at most.
+    ///
+    /// # Errors
+    /// Which of them was not sent, and why.
+    fn send_group(
+        &mut self,
+        group: &[Lent<'_>],
+        deadline: &impl Fn() -> Deadline<'static>,
+    ) -> Result<(), (usize, SendFailure)> {
+        let mut topics: [&[u8]; TOGETHER] = [&[]; TOGETHER];
+        for (topic, message) in topics.iter_mut().zip(group) {
+            *topic = message.topic();
+        }
+        let topics = &topics[..group.len()];
+        self.foreseen.forget();
+        for (at, message) in group.iter().enumerate() {
+            self.out.refresh();
+            self.find_matches_of_first(&topics[at..]);
+            let deadline = match self.options.no_drop {
+                true => deadline(),
+                // It does not wait.
+                false => Deadline::Now,
+            };
+            let sent = match message {
+                Lent::Payload(payload) => self.give_to_matched(*payload, &deadline),
+                Lent::Message(message) => self.give_to_matched(*message, &deadline),
+                Lent::Made(message) => self.give_to_matched(message, &deadline),
+            };
+            sent.map_err(|reason| (at, reason))?;
+        }
+        Ok(())
+    }
+
+    /// As [`FanOut::find_matches`] for the first of these messages, and finds out about more of them, unless it is known
+    /// since an earlier one.
+    fn find_matches_of_first(&mut self, topics: &[&[u8]]) {
+        let version = self.topics.version();
+        if self.everyone && version == self.version {
+            return;
+        }
+        let foreseen = &mut self.foreseen;
+        let is_outdated = version != self.version;
+        if is_outdated || foreseen.passed == foreseen.ends.len() {
+            let most = foreseen.look_further(is_outdated);
+            self.version = version;
+            let topics = &topics[..topics.len().min(most)];
+            self.everyone = self.topics.find_each(
+                topics,
+                self.options.matching,
+                &mut foreseen.matched,
+                &mut foreseen.ends,
+            );
+        }
+        self.matched.clear();
+        self.matched.extend_from_slice(foreseen.pass());
     }
 
     /// Sends a message to this peer alone, if it wants it.
@@ -208,6 +319,29 @@ impl FanOut {
         self.topics.count(topic, self.options.matching)
     }
 
+    /// How many peers get a message with each of these topics.
+    pub(super) fn counts(&self, topics: &[impl AsRef<[u8]>]) -> Vec<usize> {
+        let mut counts = Vec::with_capacity(topics.len());
+        let mut group: [&[u8]; TOGETHER] = [&[]; TOGETHER];
+        let (mut matched, mut ends) = (Vec::new(), Vec::new());
+        for some in topics.chunks(TOGETHER) {
+            for (topic, some) in group.iter_mut().zip(some) {
+                *topic = some.as_ref();
+            }
+            let group = &group[..some.len()];
+            matched.clear();
+            ends.clear();
+            self.topics
+                .find_each(group, self.options.matching, &mut matched, &mut ends);
+            let mut begin = 0;
+            for end in &ends {
+                counts.push(end - begin);
+                begin = *end;
+            }
+        }
+        counts
+    }
+
     /// How many different topics are held.
     pub(super) fn topic_count(&self) -> usize {
         self.topics.topic_count()
@@ -223,6 +357,64 @@ impl FanOut {
     pub(super) fn subscribers_of(&mut self, topic: &[u8]) -> usize {
         self.out.refresh();
         self.count(topic)
+    }
+}
+
+impl Foreseen {
+    /// Nothing is known of the messages that follow.
+    fn forget(&mut self) {
+        self.matched.clear();
+        self.ends.clear();
+        (self.passed, self.begin) = (0, 0);
+    }
+
+    /// As [`Foreseen::forget`], and how many messages to look at now: half as many if what was known is not so any more, lest
+    /// each change make it find out about all of them anew; otherwise twice as many, up to [`TOGETHER`].
+    fn look_further(&mut self, is_outdated: bool) -> usize {
+        self.halved = match is_outdated && self.passed < self.ends.len() {
+            true => (self.halved + 1).min(TOGETHER.ilog2()),
+            false => self.halved.saturating_sub(1),
+        };
+        self.forget();
+        TOGETHER >> self.halved
+    }
+
+    /// Who gets the next message.
+    fn pass(&mut self) -> &[PeerKey] {
+        let end = self.ends[self.passed];
+        let matched = &self.matched[self.begin..end];
+        self.passed += 1;
+        self.begin = end;
+        matched
+    }
+}
+
+impl<'a> Lent<'a> {
+    fn of(message: &'a (impl IntoMessage + Clone)) -> Self {
+        if let Some(message) = message.as_message() {
+            return Lent::Message(message);
+        }
+        match message.as_payload() {
+            // A long payload is copied once for all, not once for each.
+            Some(payload) if payload.len() < SHARE_FROM => Lent::Payload(payload),
+            _ => Lent::Made(message.clone().into()),
+        }
+    }
+
+    fn topic(&self) -> &[u8] {
+        match self {
+            Lent::Payload(payload) => payload,
+            Lent::Message(message) => message.as_bytes(),
+            Lent::Made(message) => message.as_bytes(),
+        }
+    }
+
+    /// Octets that may have been made for it.
+    fn made(&self) -> usize {
+        match self {
+            Lent::Payload(_) | Lent::Message(_) => 0,
+            Lent::Made(message) => message.byte_len(),
+        }
     }
 }
 

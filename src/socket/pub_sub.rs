@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    conflate_option, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
-    send_methods, shell_methods, socket_traits, subscriber_options,
+    batch_methods, conflate_option, peer_methods, pollable, publisher_methods, publisher_options,
+    recv_methods, send_methods, shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -20,7 +20,7 @@ use super::wire::{Rule, WireSink, WireSource};
 use super::SocketBuilder;
 use crate::config::{OptionError, SocketConfig};
 use crate::context::Context;
-use crate::error::{RecvError, SendError, SubscribeError, WaitTimeout};
+use crate::error::{RecvError, SendBatchError, SendError, SubscribeError, WaitTimeout};
 use crate::io::{Hooks, Port};
 use crate::message::{IntoMessage, Message};
 use crate::routing::{TopicSet, Unsubscribed};
@@ -142,11 +142,20 @@ impl Pub {
 
     shell_methods!(Pub, out);
     send_methods!();
+    batch_methods!("Pub");
     publisher_methods!();
 
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         self.out.send_by(message, deadline)
+    }
+
+    fn send_batch_by<M: IntoMessage + Clone>(
+        &mut self,
+        messages: &[M],
+        deadline: impl Fn() -> Deadline<'static>,
+    ) -> Result<(), SendBatchError> {
+        self.out.send_batch(messages, deadline)
     }
 }
 
