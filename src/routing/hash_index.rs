@@ -18,6 +18,8 @@
 //! Less memory to read was tried, and did not pay (AMD EPYC, a million topics): to look into the second bucket only if
 //! the first says that it overflowed means to wait twice for one entry in seven; and what tells beforehand which
 //! bucket it is, for two octets per bucket, is itself too much to stay in a second-level cache of 1 MiB.
+//! Five slots of 12 octets, with 64 bits of the hash each, take 15 MiB and not 20: of 250 ns for a match by itself that
+//! spares 10 to 20, of 70 for one of many at once 5, for which 31 bits are too many to give away.
 //!
 //! Entries are found by hash, and may be equal in it.
 

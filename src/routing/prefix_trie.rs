@@ -343,38 +343,44 @@ impl SubscriptionTrie {
         hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
     }
 
-    /// As [`SubscriptionTrie::for_each_match`] for one frame after the other, of which it tells the number as well. Many topics
-    /// are in no cache: what these frames need of them is waited for together.
-    pub(crate) fn for_each_match_of_each(
+    /// As [`SubscriptionTrie::for_each_match`] for one frame after the other: adds the peers of each to `matched`, and where
+    /// they end to `ends`. Many topics are in no cache: what these frames need of them is waited for together.
+    pub(crate) fn match_each(
         &mut self,
         first_frames: &[&[u8]],
-        mut matched: impl FnMut(usize, PeerKey),
+        matched: &mut Vec<PeerKey>,
+        ends: &mut Vec<usize>,
     ) {
         if self.index.is_some() {
-            return self.for_each_indexed_of_each(first_frames, matched);
+            return self.match_each_indexed(first_frames, matched, ends);
         }
-        for (at, frame) in first_frames.iter().enumerate() {
-            self.for_each_match(frame, |peer| matched(at, peer));
+        for frame in first_frames {
+            let topics = self.tree.prefixes_of(frame);
+            let topics = topics.map(|holders| Wanted::By(holders.as_slice()));
+            hand_out(topics, &mut self.stamps, &mut self.stamp, |peer| {
+                matched.push(peer);
+            });
+            ends.push(matched.len());
         }
     }
 
     #[inline(never)]
-    fn for_each_indexed_of_each(
+    fn match_each_indexed(
         &mut self,
         first_frames: &[&[u8]],
-        mut matched: impl FnMut(usize, PeerKey),
+        matched: &mut Vec<PeerKey>,
+        ends: &mut Vec<usize>,
     ) {
         let Some(index) = &self.index else {
             return;
         };
-        let mut frames = first_frames.iter().copied().enumerate();
+        let mut frames = first_frames.iter().copied();
         while frames.len() > 0 {
             let mut ahead = index.ahead();
             let mut begun = [None; TOGETHER];
-            // Ends with the last that there is room for.
-            let group = frames.clone();
             let mut len = 0;
-            for (begun, (_, frame)) in begun.iter_mut().zip(group) {
+            // Ends with the last that there is room for.
+            for (begun, frame) in begun.iter_mut().zip(frames.clone()) {
                 if !ahead.has_room() {
                     break;
                 }
@@ -382,11 +388,13 @@ impl SubscriptionTrie {
                 len += 1;
             }
             ahead.touch();
-            for (begun, (at, frame)) in begun[..len].iter().zip(&mut frames) {
+            for (begun, frame) in begun[..len].iter().zip(&mut frames) {
                 let others = begun.map(|begun| ahead.prefixes_of(begun, frame));
                 let topics = Indexed::new(&self.tree, &self.peers, frame, others);
-                let peers = |peer| matched(at, peer);
-                hand_out(topics, &mut self.stamps, &mut self.stamp, peers);
+                hand_out(topics, &mut self.stamps, &mut self.stamp, |peer| {
+                    matched.push(peer);
+                });
+                ends.push(matched.len());
             }
         }
     }

@@ -1,5 +1,6 @@
 //! Sending one message to everyone who wants it: what PUB, XPUB and RADIO have in common.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::deadline::Deadline;
@@ -20,23 +21,23 @@ pub(super) struct FanOut {
     out: SendHalf,
     topics: Arc<Topics>,
     options: FanOutOptions,
-    /// Who gets the message at hand, or, if `everyone`, every message until the version changes.
+    /// Who gets the message at hand, or, if `everyone`, every message until the version changes. Of a batch, who gets the
+    /// next few messages, one behind the other.
     matched: Vec<PeerKey>,
+    /// Which of these get the message at hand.
+    at_hand: Range<usize>,
     everyone: bool,
     version: u64,
     foreseen: Foreseen,
 }
 
-/// Who gets the next few messages of a batch.
+/// What is known of the next few messages of a batch.
 #[derive(Debug, Default)]
 struct Foreseen {
-    /// Those of one message after the other.
-    matched: Vec<PeerKey>,
-    /// Where those of each message end.
+    /// Where the receivers of each end.
     ends: Vec<usize>,
-    /// How many of these messages have been passed, and where their receivers end.
+    /// How many of these messages have been passed.
     passed: usize,
-    begin: usize,
     /// How often to halve how many messages are looked at.
     halved: u32,
 }
@@ -68,6 +69,7 @@ impl FanOut {
             topics: Arc::clone(topics),
             options,
             matched: Vec::new(),
+            at_hand: 0..0,
             everyone: false,
             version: 0,
             foreseen: Foreseen::default(),
@@ -93,6 +95,7 @@ impl FanOut {
             topics: Arc::clone(&self.topics),
             options: self.options,
             matched: Vec::new(),
+            at_hand: 0..0,
             everyone: false,
             version: 0,
             foreseen: Foreseen::default(),
@@ -204,16 +207,17 @@ impl FanOut {
         if is_outdated || foreseen.passed == foreseen.ends.len() {
             let most = foreseen.look_further(is_outdated);
             self.version = version;
-            let topics = &topics[..topics.len().min(most)];
+            self.matched.clear();
+            self.at_hand = 0..0;
             self.everyone = self.topics.find_each(
-                topics,
+                &topics[..topics.len().min(most)],
                 self.options.matching,
-                &mut foreseen.matched,
+                &mut self.matched,
                 &mut foreseen.ends,
             );
         }
-        self.matched.clear();
-        self.matched.extend_from_slice(foreseen.pass());
+        self.at_hand = self.at_hand.end..foreseen.ends[foreseen.passed];
+        foreseen.passed += 1;
     }
 
     /// Sends a message to this peer alone, if it wants it.
@@ -230,6 +234,7 @@ impl FanOut {
         if self.topics.is_matched(peer, message.as_bytes(), matching) {
             self.matched.push(peer);
         }
+        self.at_hand = 0..self.matched.len();
         let sent = self.give_to_matched(&message, &deadline);
         sent.map_err(|reason| SendError::new(reason, message))
     }
@@ -253,11 +258,11 @@ impl FanOut {
         if self.options.no_drop && !self.wait_for_room(*deadline) {
             return Err(self.out.no_room(*deadline));
         }
-        if self.matched.is_empty() {
+        if self.at_hand.is_empty() {
             Counters::add_owned(&self.port.counters.dropped_unmatched, 1);
         }
         self.out.begin_fan_out();
-        for key in &self.matched {
+        for key in &self.matched[self.at_hand.clone()] {
             self.out.give_or_drop(*key, &mut message);
             if self.out.is_refused() {
                 break;
@@ -282,7 +287,7 @@ impl FanOut {
     /// After a message was not sent because a receiver of it was full: has the event of what is sent tell of
     /// room. Whether there may be some after all.
     pub(super) fn arm_matched(&mut self) -> bool {
-        let mut matched = self.matched.iter();
+        let mut matched = self.matched[self.at_hand.clone()].iter();
         matched.all(|key| self.out.arm_pipe(*key))
     }
 
@@ -297,12 +302,14 @@ impl FanOut {
         self.matched.clear();
         let matching = self.options.matching;
         self.everyone = self.topics.find(topic, matching, &mut self.matched);
+        self.at_hand = 0..self.matched.len();
     }
 
     /// Waits until every receiver of the message at hand has room (or is gone).
     fn wait_for_room(&mut self, deadline: Deadline) -> bool {
         loop {
-            let full = self.matched.iter().find(|key| self.out.is_full(**key));
+            let mut matched = self.matched[self.at_hand.clone()].iter();
+            let full = matched.find(|key| self.out.is_full(**key));
             let Some(full) = full.copied() else {
                 return true;
             };
@@ -363,9 +370,8 @@ impl FanOut {
 impl Foreseen {
     /// Nothing is known of the messages that follow.
     fn forget(&mut self) {
-        self.matched.clear();
         self.ends.clear();
-        (self.passed, self.begin) = (0, 0);
+        self.passed = 0;
     }
 
     /// As [`Foreseen::forget`], and how many messages to look at now: half as many if what was known is not so any more, lest
@@ -377,15 +383,6 @@ impl Foreseen {
         };
         self.forget();
         TOGETHER >> self.halved
-    }
-
-    /// Who gets the next message.
-    fn pass(&mut self) -> &[PeerKey] {
-        let end = self.ends[self.passed];
-        let matched = &self.matched[self.begin..end];
-        self.passed += 1;
-        self.begin = end;
-        matched
     }
 }
 
@@ -431,11 +428,11 @@ impl WireSink for FanOut {
     /// More than one message only where all of them go to all who are there, and fit.
     fn allowance(&mut self, most: u64) -> Option<Reach> {
         let same = self.everyone && self.version == self.topics.version();
-        if most == 1 || !same || self.matched.is_empty() {
+        if most == 1 || !same || self.at_hand.is_empty() {
             return Some(Reach::ONE);
         }
         let mut reach = Reach::of(most, u64::MAX);
-        for key in &self.matched {
+        for key in &self.matched[self.at_hand.clone()] {
             if self.out.room(*key) != Given::Done {
                 return Some(Reach::ONE);
             }
@@ -446,16 +443,16 @@ impl WireSink for FanOut {
 
     fn admits(&mut self, parcel: &Parcel<'_>) -> bool {
         self.find_matches(parcel.first_body());
-        let mut matched = self.matched.iter();
+        let mut matched = self.matched[self.at_hand.clone()].iter();
         !self.options.no_drop || matched.all(|key| self.out.room(*key) != Given::Full)
     }
 
     fn take(&mut self, parcel: &Parcel<'_>) {
         let messages = parcel.run().messages;
-        if self.matched.is_empty() {
+        if self.at_hand.is_empty() {
             Counters::add_owned(&self.port.counters.dropped_unmatched, messages);
         }
-        for key in &self.matched {
+        for key in &self.matched[self.at_hand.clone()] {
             match self.out.room(*key) {
                 Given::Done => self.out.append(*key, |writer| parcel.append_to(writer)),
                 Given::Full => self.out.drop_for(*key),

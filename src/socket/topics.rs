@@ -186,15 +186,7 @@ impl Topics {
     ) -> bool {
         let mut state = self.lock_to_send();
         if matching == Matching::Prefix && state.leaving.is_empty() {
-            let trie = &mut state.trie;
-            let before = ends.len();
-            trie.for_each_match_of_each(topics, |at, key| {
-                while ends.len() < before + at {
-                    ends.push(matched.len());
-                }
-                matched.push(key);
-            });
-            ends.resize(before + topics.len(), matched.len());
+            state.trie.match_each(topics, matched, ends);
             return state.is_same_for_all();
         }
         let mut everyone = false;

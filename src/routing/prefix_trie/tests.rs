@@ -247,18 +247,22 @@ fn topics_that_are_too_long_for_the_index_are_matched() {
     }
 }
 
-fn one_by_one(trie: &mut SubscriptionTrie, frames: &[&[u8]]) -> Vec<(usize, PeerKey)> {
-    let mut matched = Vec::new();
-    for (at, frame) in frames.iter().enumerate() {
-        trie.for_each_match(frame, |peer| matched.push((at, peer)));
+/// The peers of each frame, and where they end.
+type Matches = (Vec<PeerKey>, Vec<usize>);
+
+fn one_by_one(trie: &mut SubscriptionTrie, frames: &[&[u8]]) -> Matches {
+    let (mut matched, mut ends) = Matches::default();
+    for frame in frames {
+        trie.for_each_match(frame, |peer| matched.push(peer));
+        ends.push(matched.len());
     }
-    matched
+    (matched, ends)
 }
 
-fn together(trie: &mut SubscriptionTrie, frames: &[&[u8]]) -> Vec<(usize, PeerKey)> {
-    let mut matched = Vec::new();
-    trie.for_each_match_of_each(frames, |at, peer| matched.push((at, peer)));
-    matched
+fn together(trie: &mut SubscriptionTrie, frames: &[&[u8]]) -> Matches {
+    let (mut matched, mut ends) = Matches::default();
+    trie.match_each(frames, &mut matched, &mut ends);
+    (matched, ends)
 }
 
 /// Topics of one length to 1500, of which some messages begin with none, some with a few, and one with all: more than are
@@ -287,8 +291,10 @@ fn messages_matched_together_go_to_the_same_peers_in_the_same_order() {
             for frames in [&frames[..], &frames[..TOGETHER], &frames[150..152], &[]] {
                 let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
                 let expected = one_by_one(&mut trie, &frames);
-                assert_eq!(expected.is_empty(), frames.is_empty());
-                assert_eq!(together(&mut trie, &frames), expected);
+                assert_eq!(expected.0.is_empty(), frames.is_empty());
+                // Too many to be told.
+                let is_same = together(&mut trie, &frames) == expected;
+                assert!(is_same, "{} frames", frames.len());
             }
         }
     }
