@@ -473,3 +473,25 @@ impl Ending for FanOut {
         self.out.finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_subscriptions_change_fewer_messages_are_looked_at() {
+        let mut foreseen = Foreseen::default();
+        let mut look = |passed: usize, is_outdated: bool| {
+            foreseen.passed = passed;
+            let most = foreseen.look_further(is_outdated);
+            foreseen.ends = vec![0; most];
+            most
+        };
+        assert_eq!(look(0, false), TOGETHER);
+        let fewer = [(); 7].map(|()| look(0, true));
+        assert_eq!(fewer, [16, 8, 4, 2, 1, 1, 1]);
+        // What is outdated when nothing of it is left has cost nothing.
+        let more = [look(1, true), look(2, false), look(4, false)];
+        assert_eq!(more, [2, 4, 8]);
+    }
+}
