@@ -285,7 +285,8 @@ impl Link {
             return false;
         };
         if missed {
-            self.activate_output();
+            // By oneself: the I/O thread would come when the next payload is being written, and leave a note again.
+            writing::write_on(self);
         }
         let Some(through) = through else {
             return false;
