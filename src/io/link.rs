@@ -277,9 +277,9 @@ impl Link {
             return false;
         }
         let mut waiting = room.waiting(self, queued + payload.len() as u64, patience);
-        let visit = self
-            .output
-            .try_visit(|pump| pump.write_through(self, writer, payload, || patient && waiting()));
+        let visit = self.output.try_visit(|pump| {
+            pump.write_through(self, writer, payload, || patient && waiting.wait())
+        });
         drop(waiting);
         let Some((through, missed)) = visit else {
             return false;
