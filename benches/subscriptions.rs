@@ -19,12 +19,18 @@
 //! to keep 46 bits for each topic at least (Carter et al., "Exact and approximate membership testers", 1978), and 7
 //! more to name one of a hundred subscribers: 6.3 MiB.
 //!
+//! Messages in batches are measured in the same way, and beside one another: for these, twice is the bound of all.
+//!
 //! Of each, the best of some rounds counts, which take turns: what else the machine does at the time is in
 //! the others.
 //!
 //! A hundred subscribers over inproc hold all topics between them, each topic once. What is timed is
-//! [`Pub::subscriber_count`], which is the matching that `send` does, and its lock.
+//! [`Pub::subscriber_count`], which is the matching that `send` does, and its lock; of batches
+//! [`Pub::subscriber_counts`], which is the matching that `send_batch` does, and its locks, with a list of a thousand
+//! counts. What `send` and `send_batch` take is shown as well, without a bound: the subscribers receive nothing and have
+//! no room, so that it is the matching, and finding out that the one receiver of the message is full.
 
+use std::cell::RefCell;
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -34,7 +40,11 @@ use sinew::{Pub, Sub};
 const SUBSCRIBERS: usize = 100;
 /// Matches that are timed together.
 const MATCHES: usize = 100_000;
+/// Of these, that are asked for at once.
+const BATCH: usize = 1_000;
 const ROUNDS: usize = 9;
+/// Of batches in each of these: they take little time, in which a machine may be slow.
+const BATCH_ROUNDS: usize = 3;
 /// How much longer it may take among the most than among the fewest.
 const MOST: f64 = 2.0;
 /// And than that and one read of memory, if that is more.
@@ -58,17 +68,17 @@ fn topic(n: usize) -> String {
 
 /// A publisher and those who hold so many topics between them.
 struct Stage {
-    publisher: Pub,
+    publisher: RefCell<Pub>,
     _subs: Vec<Sub>,
 }
 
 impl Stage {
     fn new(topics: usize) -> Result<Self, Box<dyn std::error::Error>> {
-        let mut publisher = Pub::new();
+        let mut publisher = Pub::builder().send_hwm(1).build()?;
         let endpoint = publisher.bind(format!("inproc://subscriptions-{topics}"))?;
         let mut subs = Vec::new();
         for first in 0..SUBSCRIBERS {
-            let mut sub = Sub::builder().connect(&endpoint)?;
+            let mut sub = Sub::builder().recv_hwm(1).connect(&endpoint)?;
             for n in (first..topics).step_by(SUBSCRIBERS) {
                 sub.subscribe(topic(n))?;
             }
@@ -76,7 +86,7 @@ impl Stage {
         }
         assert_eq!(publisher.topic_count(), topics);
         Ok(Stage {
-            publisher,
+            publisher: RefCell::new(publisher),
             _subs: subs,
         })
     }
@@ -85,11 +95,20 @@ impl Stage {
 /// Matches that are timed.
 struct Row<'a> {
     name: String,
-    publisher: &'a Pub,
+    publisher: &'a RefCell<Pub>,
+    how: How,
     /// One after the other in memory, so that reading them is no part of what is measured.
     asked: Vec<[u8; 32]>,
     /// Nanoseconds per match, in the best round.
     best: f64,
+}
+
+#[derive(Clone, Copy)]
+enum How {
+    Counted,
+    CountedInBatches,
+    Sent,
+    SentInBatches,
 }
 
 impl<'a> Row<'a> {
@@ -104,26 +123,73 @@ impl<'a> Row<'a> {
         Row {
             name,
             publisher: &stage.publisher,
+            how: How::Counted,
             asked: asked.collect(),
             best: f64::INFINITY,
         }
     }
 
+    /// Few topics, the same messages among many, and of all of these.
+    fn three(few: &'a Stage, many: &'a Stage, how: How) -> [Self; 3] {
+        let what = match how {
+            How::Counted => "",
+            How::CountedInBatches => ", in batches",
+            How::Sent => ", sent to who is full",
+            How::SentInBatches => ", sent in batches to who is full",
+        };
+        [
+            Row::new(format!("among {FEW} subscriptions{what}"), few, FEW),
+            Row::new(format!("among {MANY}, the same messages{what}"), many, FEW),
+            Row::new(
+                format!("among {MANY}, of all of their topics{what}"),
+                many,
+                MANY,
+            ),
+        ]
+        .map(|row| Row { how, ..row })
+    }
+
     fn round(&mut self) {
+        let mut publisher = self.publisher.borrow_mut();
+        let told = |publisher: &Pub| {
+            let stats = publisher.stats();
+            (stats.messages_sent + stats.dropped_full) as usize
+        };
+        let before = told(&publisher);
+        let mut counted = 0;
         let begin = Instant::now();
-        let mut matched = 0;
-        for message in &self.asked {
-            matched += self.publisher.subscriber_count(black_box(message));
+        match self.how {
+            How::Counted => {
+                for message in &self.asked {
+                    counted += publisher.subscriber_count(black_box(message));
+                }
+            }
+            How::CountedInBatches => {
+                for batch in self.asked.chunks(BATCH) {
+                    let counts = publisher.subscriber_counts(black_box(batch));
+                    counted += counts.iter().sum::<usize>();
+                }
+            }
+            How::Sent => {
+                for message in &self.asked {
+                    publisher.send(black_box(message)).unwrap();
+                }
+            }
+            How::SentInBatches => {
+                for batch in self.asked.chunks(BATCH) {
+                    publisher.send_batch(black_box(batch)).unwrap();
+                }
+            }
         }
         let time = begin.elapsed();
-        assert_eq!(matched, MATCHES);
+        assert_eq!(counted + told(&publisher) - before, MATCHES);
         self.best = self.best.min(time.as_nanos() as f64 / MATCHES as f64);
     }
 }
 
 /// The smallest index that there can be, of which one place is read before a match among a thousand.
 struct Least<'a> {
-    publisher: &'a Pub,
+    publisher: &'a RefCell<Pub>,
     /// Zeros, which only whoever reads them knows.
     words: Vec<u64>,
     /// Nanoseconds per match, in the best round.
@@ -144,6 +210,7 @@ impl<'a> Least<'a> {
 
     /// Matches `few` as `all` go by, of which each tells a place.
     fn round(&mut self, few: &Row, all: &Row) {
+        let publisher = self.publisher.borrow();
         let begin = Instant::now();
         let mut matched = 0;
         for (n, message) in all.asked.iter().enumerate() {
@@ -155,7 +222,7 @@ impl<'a> Least<'a> {
             let found = self.words[(hash % self.words.len() as u64) as usize] as usize;
             // Of the few again and again the same, so that reading them takes nothing from the caches.
             let message = &few.asked[(n ^ found) % FEW];
-            matched += self.publisher.subscriber_count(black_box(message));
+            matched += publisher.subscriber_count(black_box(message));
         }
         let time = begin.elapsed();
         assert_eq!(matched, MATCHES);
@@ -200,19 +267,25 @@ impl Memory {
 }
 
 fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+    const ALL: [How; 4] = [
+        How::Counted,
+        How::CountedInBatches,
+        How::Sent,
+        How::SentInBatches,
+    ];
     // Run as a test it only shows that it works.
     if std::env::args().any(|argument| argument == "--test") {
         let stage = Stage::new(FEW)?;
-        Row::new(String::new(), &stage, FEW).round();
+        for how in ALL {
+            let row = Row::new(String::new(), &stage, FEW);
+            Row { how, ..row }.round();
+        }
         return Ok(ExitCode::SUCCESS);
     }
     let few = Stage::new(FEW)?;
     let many = Stage::new(MANY)?;
-    let mut rows = [
-        Row::new(format!("among {FEW} subscriptions"), &few, FEW),
-        Row::new(format!("among {MANY}, the same messages"), &many, FEW),
-        Row::new(format!("among {MANY}, of all of their topics"), &many, MANY),
-    ];
+    let [mut rows, mut batches, mut sent, mut sent_in_batches] =
+        ALL.map(|how| Row::three(&few, &many, how));
     let mut memory = Memory::new();
     let mut smallest = Least::new(&few);
     for _ in 0..ROUNDS {
@@ -221,11 +294,21 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         // Twice, so that the memory is in what caches it can be in.
         smallest.round(&rows[0], &rows[2]);
         smallest.round(&rows[0], &rows[2]);
+        for _ in 0..BATCH_ROUNDS {
+            batches.iter_mut().for_each(Row::round);
+        }
+        sent.iter_mut().for_each(Row::round);
+        sent_in_batches.iter_mut().for_each(Row::round);
     }
     let read = memory.best;
     let least = rows[0].best;
-    for Row { name, best, .. } in &rows {
-        println!("{name}: {best:.0} ns per match, {:.2} x", best / least);
+    for rows in [&rows, &batches, &sent, &sent_in_batches] {
+        for Row { name, best, .. } in rows {
+            println!(
+                "{name}: {best:.0} ns per match, {:.2} x",
+                best / rows[0].best
+            );
+        }
     }
     let with_read = least + read;
     println!(
@@ -240,8 +323,11 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     );
     let twice = MOST * least;
     let bounds = [twice, twice.max(MOST_WITH_READ * with_read)];
+    let in_batches = [MOST * batches[0].best; 2];
+    let bounded = rows[1..].iter().zip(bounds);
+    let bounded = bounded.chain(batches[1..].iter().zip(in_batches));
     let mut code = ExitCode::SUCCESS;
-    for (Row { name, best, .. }, bound) in rows[1..].iter().zip(bounds) {
+    for (Row { name, best, .. }, bound) in bounded {
         if *best > bound {
             eprintln!("too slow: {name} took {best:.0} ns, expected at most {bound:.0}");
             code = ExitCode::FAILURE;

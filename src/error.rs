@@ -457,6 +457,47 @@ impl fmt::Display for SendError {
 
 impl std::error::Error for SendError {}
 
+/// Why a batch was not sent to its end: one of its messages failed as a `send` of it would have. Those before it were sent,
+/// and must not be sent again; it was not, nor were those behind it. All of them are still with the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("{sent} messages of the batch were sent, the next was not: {reason}")]
+pub struct SendBatchError {
+    sent: usize,
+    reason: SendFailure,
+}
+
+impl SendBatchError {
+    pub(crate) fn new(sent: usize, reason: SendFailure) -> Self {
+        SendBatchError { sent, reason }
+    }
+
+    /// How many messages were sent, from the beginning of the batch: the place of the one that failed.
+    #[must_use]
+    pub fn sent(&self) -> usize {
+        self.sent
+    }
+
+    /// What of this batch is still to be sent: the message that failed, and those behind it. Of another batch it is what is
+    /// there from that place on.
+    #[must_use]
+    pub fn unsent<'a, T>(&self, batch: &'a [T]) -> &'a [T] {
+        batch.get(self.sent..).unwrap_or_default()
+    }
+
+    /// Why the message failed.
+    #[must_use]
+    pub fn reason(&self) -> SendFailure {
+        self.reason
+    }
+
+    /// Whether waiting could have helped: the reason is [`SendFailure::WouldBlock`] or
+    /// [`SendFailure::Timeout`].
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason, SendFailure::WouldBlock | SendFailure::Timeout)
+    }
+}
+
 /// Why no message was received. Nothing was consumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[non_exhaustive]

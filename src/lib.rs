@@ -213,8 +213,8 @@ pub use endpoint::{Endpoint, EndpointError, ToEndpoint, Transport};
 #[cfg(not(loom))]
 pub use error::{
     BindError, BuildError, ConnectError, GroupError, GroupSendError, ManualError, PollError,
-    ProxyError, RecvError, RequestError, SendError, SendFailure, StillOpen, SubscribeError,
-    UnknownEndpoint, UnknownPeer, UnknownRoutingId, WaitEnd, WaitTimeout,
+    ProxyError, RecvError, RequestError, SendBatchError, SendError, SendFailure, StillOpen,
+    SubscribeError, UnknownEndpoint, UnknownPeer, UnknownRoutingId, WaitEnd, WaitTimeout,
 };
 pub use frame::FrameError;
 #[cfg(not(loom))]

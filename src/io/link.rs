@@ -277,15 +277,16 @@ impl Link {
             return false;
         }
         let mut waiting = room.waiting(self, queued + payload.len() as u64, patience);
-        let visit = self
-            .output
-            .try_visit(|pump| pump.write_through(self, writer, payload, || patient && waiting()));
+        let visit = self.output.try_visit(|pump| {
+            pump.write_through(self, writer, payload, || patient && waiting.wait())
+        });
         drop(waiting);
         let Some((through, missed)) = visit else {
             return false;
         };
         if missed {
-            self.activate_output();
+            // By oneself: the I/O thread would come when the next payload is being written, and leave a note again.
+            writing::write_on(self);
         }
         let Some(through) = through else {
             return false;

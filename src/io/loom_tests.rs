@@ -461,6 +461,7 @@ const UNLIMITED: Limits = Limits {
 const TINY: Tuning = Tuning {
     first_block: 8,
     max_block: 8,
+    rotation: 0,
     by_reference: 9,
     share_borrowed: 9,
     may_be_dense: false,

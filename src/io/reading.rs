@@ -191,8 +191,10 @@ impl<P: Polls> Reading<P> {
     /// present state, so no edge is lost between a refused write and this call.
     pub(super) fn want_write(&self, polls: &P, write: bool) {
         let mut watch = lock(&self.watch);
-        watch.wanted.write = write;
-        watch.apply(polls);
+        if write || watch.wanted.write {
+            watch.wanted.write = write;
+            watch.apply(polls);
+        }
     }
 
     /// Makes a caller the reader. `true`: the I/O thread is to be told, and

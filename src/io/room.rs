@@ -42,39 +42,29 @@ impl Room {
         willing
     }
 
-    /// What waits for room for so many octets, in vain from some time on.
+    /// What waits for room for so many octets.
     pub(super) fn waiting<'a>(
         &'a mut self,
         link: &'a Link,
         octets: u64,
         most: Duration,
-    ) -> impl FnMut() -> bool + 'a {
+    ) -> Waiting<'a> {
         let mib = 1 + u32::try_from(octets >> 20).unwrap_or(u32::MAX - 1);
-        let mut patience = PATIENCE.saturating_mul(mib).min(PATIENCE_MOST).min(most);
-        move || {
-            if patience.is_zero() {
-                return false;
-            }
-            let before = clock::now();
-            let came = self.wait(link);
-            patience = patience.saturating_sub(clock::now().saturating_duration_since(before));
-            if came {
-                self.next_rest = REST.0;
-            } else {
-                patience = Duration::ZERO;
-                self.rest = self.next_rest.max(REST.0);
-                self.next_rest = (self.rest * 2).min(REST.1);
-            }
-            came
+        Waiting {
+            room: self,
+            link,
+            patience: PATIENCE.saturating_mul(mib).min(PATIENCE_MOST).min(most),
+            watches: false,
         }
     }
 
-    fn wait(&mut self, link: &Link) -> bool {
+    /// Adds the connection to what is waited for. Whether that worked.
+    fn watch(&mut self, link: &Link) -> bool {
         if self.poll.is_none() {
             let poll = Poll::new().ok();
             self.poll = poll.map(|poll| (poll, Events::with_capacity(1)));
         }
-        let Some((poll, events)) = &mut self.poll else {
+        let Some((poll, _)) = &self.poll else {
             return false;
         };
         let fd = link.stream.raw_fd();
@@ -82,15 +72,61 @@ impl Room {
         let watched = poll
             .registry()
             .register(&mut source, Token(0), Interest::WRITABLE);
-        if watched.is_err() {
+        watched.is_ok()
+    }
+}
+
+/// Waits for room for one payload, again and again, in vain from some time on.
+pub(super) struct Waiting<'a> {
+    room: &'a mut Room,
+    link: &'a Link,
+    patience: Duration,
+    /// The poll watches the connection: from the first wait on, for all of them.
+    watches: bool,
+}
+
+impl Waiting<'_> {
+    /// Whether the kernel may take more. To be called after it took less than it was given.
+    pub(super) fn wait(&mut self) -> bool {
+        if self.patience.is_zero() {
             return false;
         }
-        // While this thread waits nobody else need be told.
-        link.want_write(false);
-        let came = poll.poll(events, Some(WAIT)).is_ok() && !events.is_empty();
-        // A descriptor is open as long as its link is.
-        let _ = poll.registry().deregister(&mut source);
+        let before = clock::now();
+        let came = self.wait_once();
+        let waited = clock::now().saturating_duration_since(before);
+        self.patience = self.patience.saturating_sub(waited);
+        let room = &mut self.room;
+        if came {
+            room.next_rest = REST.0;
+        } else {
+            self.patience = Duration::ZERO;
+            room.rest = room.next_rest.max(REST.0);
+            room.next_rest = (room.rest * 2).min(REST.1);
+        }
         came
+    }
+
+    fn wait_once(&mut self) -> bool {
+        if !self.watches {
+            self.watches = self.room.watch(self.link);
+            // While this thread waits nobody else need be told.
+            self.link.want_write(false);
+        }
+        let Some((poll, events)) = self.room.poll.as_mut().filter(|_| self.watches) else {
+            return false;
+        };
+        poll.poll(events, Some(WAIT)).is_ok() && !events.is_empty()
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let Some((poll, _)) = self.room.poll.as_ref().filter(|_| self.watches) else {
+            return;
+        };
+        // A descriptor is open as long as its link is.
+        let fd = self.link.stream.raw_fd();
+        let _ = poll.registry().deregister(&mut SourceFd(&fd));
     }
 }
 

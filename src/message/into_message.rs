@@ -37,13 +37,25 @@ pub trait IntoMessage: Into<Message> {
     fn as_payload(&self) -> Option<&[u8]> {
         None
     }
+
+    /// The message, if this is one already.
+    #[doc(hidden)]
+    #[inline]
+    fn as_message(&self) -> Option<&Message> {
+        None
+    }
 }
 
 /// Shorter payloads are copied even if they could be kept: that takes less time than to count
 /// references to them.
 const KEEP_FROM: usize = 512;
 
-impl IntoMessage for Message {}
+impl IntoMessage for Message {
+    #[inline]
+    fn as_message(&self) -> Option<&Message> {
+        Some(self)
+    }
+}
 impl IntoMessage for Frame {}
 impl IntoMessage for &Frame {}
 impl IntoMessage for &Bytes {}

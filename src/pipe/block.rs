@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 
 use bytes::Bytes;
 
+use super::rotation;
 use super::spare::{Link, Spare, SpareList};
 use crate::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -105,7 +106,7 @@ impl Node {
                     Data::View(_) if after_body => of,
                     Data::View(_) => 1,
                 };
-                let kept = (node.of == CHUNK_MOST).then(|| spare.pop(1)).flatten();
+                let kept = (node.of == CHUNK_MOST).then(|| spare.pop(1, 0)).flatten();
                 kept.map_or_else(|| Node::new_chunk(node.of), <*mut Chunk>::cast)
             };
             at.write(node);
@@ -173,7 +174,7 @@ impl Node {
             let chunk = Node::chunk(node).cast::<Chunk>();
             std::ptr::drop_in_place(node);
             chunk.write(Chunk(Link::default()));
-            spare.give(chunk);
+            spare.give(chunk, true);
         }
     }
 
@@ -226,6 +227,10 @@ pub(super) struct Block {
     /// The pipe, and everybody who has a [`Slice`]. Only the reader's side adds to it.
     users: AtomicUsize,
     link: Link<Block>,
+    /// Counted among [all that streams have taken](super::rotation).
+    is_extra: bool,
+    /// Used again after all others that wait for it.
+    rests: bool,
     /// In a model check every octet is tracked, so that a read of an unpublished one is found.
     #[cfg(loom)]
     tracked: Vec<crate::sync::UnsafeCell<()>>,
@@ -235,16 +240,29 @@ pub(super) struct Block {
 
 impl Block {
     pub(super) fn boxed(capacity: usize) -> *mut Block {
-        let data = Vec::<MaybeUninit<u8>>::with_capacity(capacity);
+        Self::allocate(capacity, false)
+    }
+
+    /// One on top of what a stream needs, unless there are as many as may be.
+    pub(super) fn extra(capacity: usize) -> Option<*mut Block> {
+        rotation::take(capacity).then(|| Self::allocate(capacity, true))
+    }
+
+    fn allocate(asked: usize, is_extra: bool) -> *mut Block {
+        let data = Vec::<MaybeUninit<u8>>::with_capacity(asked);
         let mut data = std::mem::ManuallyDrop::new(data);
-        // The allocator may have given more.
-        #[cfg(not(loom))]
-        let capacity = data.capacity();
+        // The allocator may have given more, which is not counted where those in rotation are.
+        let capacity = match cfg!(loom) || is_extra {
+            true => asked,
+            false => data.capacity(),
+        };
         Box::into_raw(Box::new(Block {
             data: data.as_mut_ptr().cast::<u8>(),
             capacity,
             users: AtomicUsize::new(1),
             link: Link::default(),
+            is_extra,
+            rests: false,
             #[cfg(loom)]
             tracked: (0..capacity)
                 .map(|_| crate::sync::UnsafeCell::new(()))
@@ -257,6 +275,15 @@ impl Block {
     #[inline(always)]
     pub(super) fn capacity(&self) -> usize {
         self.capacity
+    }
+
+    /// Whether it is to be used again after all others that wait for it, not before.
+    pub(super) fn set_rests(&mut self, rests: bool) {
+        self.rests = rests;
+    }
+
+    pub(super) fn rests(&self) -> bool {
+        self.rests
     }
 
     #[inline(always)]
@@ -327,6 +354,9 @@ impl Block {
         // `capacity` are the parts of the vector it was made from.
         unsafe {
             let block = Box::from_raw(block);
+            if block.is_extra {
+                rotation::give_back(block.capacity);
+            }
             #[cfg(loom)]
             {
                 block.life.ends();

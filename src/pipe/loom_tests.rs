@@ -33,6 +33,7 @@ const UNLIMITED: Limits = Limits {
 const TINY: Tuning = Tuning {
     first_block: 4,
     max_block: 8,
+    rotation: 0,
     by_reference: 3,
     share_borrowed: 3,
     may_be_dense: true,
@@ -580,6 +581,43 @@ fn loom_blocks_are_recycled_and_freed_once() {
     });
 }
 
+/// As above, of blocks of which some are to be at rest.
+#[test]
+fn loom_blocks_that_rest_are_used_again_and_freed_once() {
+    const ROTATING: Tuning = Tuning {
+        first_block: 8,
+        max_block: 8,
+        rotation: 16,
+        by_reference: usize::MAX,
+        share_borrowed: usize::MAX,
+        may_be_dense: true,
+    };
+    check(2, || {
+        let (mut w, mut r) = dressed(pipe(UNLIMITED, ROTATING));
+        for id in 0..4 {
+            w.send(&small(id));
+            assert_eq!(r.recv(), Some(small(id)));
+        }
+        assert!(r.pipe.shared.sleep.dense.load(Ordering::Relaxed));
+        let t = thread::spawn(move || {
+            for id in 4..7 {
+                w.pipe.append_message(&small(id));
+                w.pipe.publish_and_signal();
+            }
+        });
+        let mut next = 4;
+        for _ in 0..3 {
+            if let Some(message) = r.pipe.read_message() {
+                assert_eq!(message, small(next));
+                next += 1;
+            }
+        }
+        r.pipe.trim_spare();
+        drop(r);
+        t.join().unwrap();
+    });
+}
+
 /// A payload that refers to a block keeps it from being used again, and is freed by whoever drops it last.
 #[test]
 fn loom_a_slice_of_a_block_outlives_the_pipe() {
@@ -587,6 +625,7 @@ fn loom_a_slice_of_a_block_outlives_the_pipe() {
     const ROOMY: Tuning = Tuning {
         first_block: LEN + 2,
         max_block: LEN + 2,
+        rotation: 0,
         by_reference: usize::MAX,
         share_borrowed: usize::MAX,
         may_be_dense: false,
@@ -618,6 +657,7 @@ fn loom_a_sleeper_is_woken_by_short_messages() {
     const ROOMY: Tuning = Tuning {
         first_block: 4 * 66,
         max_block: 4 * 66,
+        rotation: 0,
         by_reference: usize::MAX,
         share_borrowed: usize::MAX,
         may_be_dense: true,

@@ -60,7 +60,10 @@ mod lend;
 mod losses;
 mod memory;
 mod reader;
+mod rotation;
 mod spare;
+#[cfg(not(loom))]
+mod sweep;
 mod writer;
 
 use std::fmt;
@@ -108,6 +111,8 @@ pub(crate) struct Tuning {
     pub(crate) first_block: usize,
     /// Blocks double up to this while the reader cannot keep up.
     pub(crate) max_block: usize,
+    /// Octets that a stream goes through before it uses memory again; see `rotation`.
+    pub(crate) rotation: usize,
     /// Shared payloads of at least this many octets are linked, not copied.
     pub(crate) by_reference: usize,
     /// Borrowed payloads of at least this many octets are made shared ones and linked.
@@ -123,6 +128,7 @@ impl Tuning {
     pub(crate) const WIRE: Tuning = Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
+        rotation: 0,
         by_reference: 8 * 1024,
         share_borrowed: usize::MAX,
         may_be_dense: true,
@@ -139,6 +145,7 @@ impl Tuning {
     pub(crate) const INPROC: Tuning = Tuning {
         first_block: 1024,
         max_block: 64 * 1024,
+        rotation: rotation::FAR,
         by_reference: 4 * 1024,
         share_borrowed: 32 * 1024,
         may_be_dense: true,

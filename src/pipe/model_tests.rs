@@ -18,6 +18,7 @@ use crate::sync::Event;
 const TUNING: Tuning = Tuning {
     first_block: 64,
     max_block: 512,
+    rotation: 0,
     by_reference: 200,
     share_borrowed: 200,
     may_be_dense: true,

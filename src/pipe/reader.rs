@@ -661,7 +661,8 @@ impl Reader {
         #[allow(unsafe_code, reason = "see SAFETY")]
         unsafe {
             if (*left).is_unshared() {
-                self.shared.reader.spare.blocks.give(left);
+                let first = !(*left).rests();
+                self.shared.reader.spare.blocks.give(left, first);
             } else {
                 Block::release(left);
             }

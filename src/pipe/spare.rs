@@ -20,17 +20,19 @@ pub(super) trait Spare: Sized {
     unsafe fn free(this: *mut Self);
 }
 
-/// In a list: the next one, and the size of all that follow.
+/// In a list: the next one; and, of the first, the last, and the size of all.
 pub(super) struct Link<T> {
     next: *mut T,
-    behind: usize,
+    last: *mut T,
+    all: usize,
 }
 
 impl<T> Default for Link<T> {
     fn default() -> Self {
         Link {
             next: null_mut(),
-            behind: 0,
+            last: null_mut(),
+            all: 0,
         }
     }
 }
@@ -45,38 +47,67 @@ impl<T: Spare> SpareList<T> {
         SpareList(AtomicPtr::new(null_mut()))
     }
 
-    /// Adds one, or frees it if there is enough.
+    /// Adds one as the first to be used again or as the last, or frees it if there is enough.
     ///
     /// # Safety
     /// It is one that [`Spare::free`] frees, and nobody uses it or will but who takes it from here.
-    pub(super) unsafe fn give(&self, spare: *mut T) {
+    pub(super) unsafe fn give(&self, spare: *mut T, first: bool) {
         let list = self.take();
         // SAFETY: `spare` is ours by contract, and `list` because it was taken.
         unsafe {
             let behind = match list.is_null() {
                 true => 0,
-                false => (*list).link().behind + (*list).size(),
+                false => (*list).link().all,
             };
-            if behind < T::MOST {
-                *(*spare).link() = Link { next: list, behind };
-                self.put_back(spare);
-            } else {
+            if behind >= T::MOST {
                 T::free(spare);
-                self.put_back(list);
+                return self.put_back(list);
+            }
+            *(*spare).link() = Link {
+                next: null_mut(),
+                last: spare,
+                all: (*spare).size(),
+            };
+            match (list.is_null(), first) {
+                (true, _) => self.put_back(spare),
+                (false, true) => self.put_back(Self::joined(spare, list)),
+                (false, false) => self.put_back(Self::joined(list, spare)),
             }
         }
     }
 
-    /// Takes one of at least that size, if there is one. Frees those in front of it.
-    pub(super) fn pop(&self, size: usize) -> Option<*mut T> {
+    /// One list of two.
+    ///
+    /// # Safety
+    /// Both are the caller's.
+    unsafe fn joined(list: *mut T, more: *mut T) -> *mut T {
+        // SAFETY: by contract.
+        unsafe {
+            let Link { last, all, .. } = *(*more).link();
+            let head = (*list).link();
+            let end = replace(&mut head.last, last);
+            head.all += all;
+            (*end).link().next = more;
+            list
+        }
+    }
+
+    /// Takes one of at least that size, if there is one and all there are make up `keep`. Frees those in front of it.
+    pub(super) fn pop(&self, size: usize, keep: usize) -> Option<*mut T> {
         let mut list = self.take();
+        // SAFETY: `list` was taken, and is ours with all that follows.
+        unsafe {
+            if !list.is_null() && (*list).link().all < keep {
+                self.put_back(list);
+                return None;
+            }
+        }
         while !list.is_null() {
-            // SAFETY: `list` was taken, and is ours with all that follows.
+            // SAFETY: as above.
             unsafe {
                 let spare = list;
-                list = replace(&mut (*spare).link().next, null_mut());
+                list = Self::without_first(list);
                 if (*spare).size() >= size {
-                    (*spare).link().behind = 0;
                     self.put_back(list);
                     return Some(spare);
                 }
@@ -84,6 +115,38 @@ impl<T: Spare> SpareList<T> {
             }
         }
         None
+    }
+
+    /// The rest of a list.
+    ///
+    /// # Safety
+    /// The list is the caller's.
+    unsafe fn without_first(list: *mut T) -> *mut T {
+        // SAFETY: by contract.
+        unsafe {
+            let size = (*list).size();
+            let Link { next, last, all } = std::mem::take((*list).link());
+            if !next.is_null() {
+                let head = (*next).link();
+                (head.last, head.all) = (last, all - size);
+            }
+            next
+        }
+    }
+
+    /// How large all of them are together.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn octets(&self) -> usize {
+        let list = self.take();
+        if list.is_null() {
+            return 0;
+        }
+        // SAFETY: the list was taken, and is ours.
+        unsafe {
+            let all = (*list).link().all;
+            self.put_back(list);
+            all
+        }
     }
 
     /// Frees all there are.
@@ -100,9 +163,14 @@ impl<T: Spare> SpareList<T> {
         }
         // SAFETY: the list was taken, and is ours.
         unsafe {
-            let Link { next, .. } = std::mem::take((*first).link());
+            let rest = Self::without_first(first);
+            *(*first).link() = Link {
+                next: null_mut(),
+                last: first,
+                all: (*first).size(),
+            };
             self.put_back(first);
-            Self::free_all(next);
+            Self::free_all(rest);
         }
     }
 
@@ -126,7 +194,7 @@ impl<T: Spare> SpareList<T> {
         }
     }
 
-    /// Puts a list (or null) where there is none, behind what another has put there meanwhile.
+    /// Puts a list (or null) where there is none, before what another has put there meanwhile.
     ///
     /// # Safety
     /// The list is the caller's, and is nobody's after.
@@ -137,22 +205,12 @@ impl<T: Spare> SpareList<T> {
             if put.is_ok() {
                 return;
             }
-            let front = self.take();
-            if front.is_null() {
+            let more = self.take();
+            if more.is_null() {
                 continue;
             }
             // SAFETY: both lists are ours: one by contract, one because it was taken.
-            unsafe {
-                let more = (*list).link().behind + (*list).size();
-                let mut last = front;
-                (*last).link().behind += more;
-                while !(*last).link().next.is_null() {
-                    last = (*last).link().next;
-                    (*last).link().behind += more;
-                }
-                (*last).link().next = list;
-            }
-            list = front;
+            list = unsafe { Self::joined(list, more) };
         }
     }
 }
@@ -160,5 +218,123 @@ impl<T: Spare> SpareList<T> {
 impl<T: Spare> Drop for SpareList<T> {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// As large as its number.
+    struct Thing(Link<Thing>, usize);
+
+    #[allow(unsafe_code, reason = "see SAFETY")]
+    impl Spare for Thing {
+        const MOST: usize = 100;
+
+        fn link(&mut self) -> &mut Link<Thing> {
+            &mut self.0
+        }
+
+        fn size(&self) -> usize {
+            self.1
+        }
+
+        unsafe fn free(this: *mut Thing) {
+            // SAFETY: all of them are boxes.
+            unsafe { drop(Box::from_raw(this)) }
+        }
+    }
+
+    fn give(list: &SpareList<Thing>, sizes: impl IntoIterator<Item = usize>, first: bool) {
+        for size in sizes {
+            let thing = Box::into_raw(Box::new(Thing(Link::default(), size)));
+            // SAFETY: it was made for this.
+            #[allow(unsafe_code, reason = "see SAFETY")]
+            unsafe {
+                list.give(thing, first);
+            }
+        }
+    }
+
+    fn pop(list: &SpareList<Thing>, size: usize, keep: usize) -> Option<usize> {
+        let thing = list.pop(size, keep)?;
+        // SAFETY: it was a box, and is nobody else's.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        let thing = unsafe { Box::from_raw(thing) };
+        assert!(thing.0.next.is_null());
+        Some(thing.1)
+    }
+
+    fn all(list: &SpareList<Thing>) -> Vec<usize> {
+        std::iter::from_fn(|| pop(list, 0, 0)).collect()
+    }
+
+    #[test]
+    fn things_are_used_again_first_or_last() {
+        let list = SpareList::new();
+        give(&list, [1, 2, 3], true);
+        assert_eq!(all(&list), [3, 2, 1]);
+        give(&list, [1, 2, 3], false);
+        give(&list, [4], true);
+        give(&list, [5], false);
+        assert_eq!(all(&list), [4, 1, 2, 3, 5]);
+        assert_eq!(all(&list), []);
+    }
+
+    #[test]
+    fn nothing_is_taken_of_less_than_is_to_be_kept() {
+        let list = SpareList::new();
+        give(&list, [10, 20], false);
+        assert_eq!(pop(&list, 1, 31), None);
+        assert_eq!(pop(&list, 1, 30), Some(10));
+        assert_eq!(pop(&list, 1, 21), None);
+        give(&list, [5], false);
+        assert_eq!(pop(&list, 1, 25), Some(20));
+        assert_eq!(all(&list), [5]);
+    }
+
+    #[test]
+    fn what_is_too_small_goes_and_what_is_too_much_does() {
+        let list = SpareList::new();
+        give(&list, [1, 2, 30, 4], false);
+        assert_eq!(pop(&list, 10, 37), Some(30));
+        assert_eq!(all(&list), [4], "freed on the way to it");
+        give(&list, [1, 2, 30, 4], false);
+        assert_eq!(pop(&list, 10, 38), None);
+        assert_eq!(all(&list), [1, 2, 30, 4], "nothing is freed in vain");
+        give(&list, [60, 40, 1], false);
+        assert_eq!(all(&list), [60, 40]);
+        give(&list, [60, 40, 1], true);
+        assert_eq!(all(&list), [40, 60]);
+    }
+
+    #[test]
+    fn trimmed_there_is_one_and_cleared_none() {
+        let list = SpareList::new();
+        list.trim();
+        give(&list, [1, 2, 3], false);
+        list.trim();
+        give(&list, [4], false);
+        assert_eq!(pop(&list, 1, 6), None, "the first and the new one are 5");
+        assert_eq!(pop(&list, 1, 5), Some(1));
+        list.clear();
+        assert_eq!(all(&list), []);
+    }
+
+    #[test]
+    fn what_another_puts_there_meanwhile_comes_after() {
+        let list = SpareList::new();
+        give(&list, [1, 2], false);
+        let taken = list.take();
+        give(&list, [3, 4], false);
+        // SAFETY: it was taken.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            list.put_back(taken);
+        }
+        give(&list, [5], false);
+        assert_eq!(pop(&list, 0, 15), Some(1));
+        assert_eq!(all(&list), [2, 3, 4, 5]);
     }
 }

@@ -59,7 +59,7 @@ fn chunks_of_nodes_go_back_to_the_writer() {
     pass(&mut w);
     let chunks = |w: &Writer| {
         let mut count = 0;
-        while let Some(chunk) = w.shared.reader.spare.chunks.pop(1) {
+        while let Some(chunk) = w.shared.reader.spare.chunks.pop(1, 0) {
             count += 1;
             // SAFETY: it was popped, and is nobody else's.
             #[allow(unsafe_code, reason = "see SAFETY")]
@@ -77,6 +77,50 @@ fn chunks_of_nodes_go_back_to_the_writer() {
     pass(&mut w);
     w.free_spare();
     assert_eq!(chunks(&w), 0);
+}
+
+/// Of the blocks that so many messages go through, one after the other read at once: how many there are.
+fn blocks_of_a_stream(w: &mut Writer, r: &mut Reader, message: &[u8], messages: usize) -> usize {
+    let mut blocks = std::collections::HashSet::new();
+    for _ in 0..messages {
+        send(w, Bytes::copy_from_slice(message));
+        blocks.insert(w.tail_block());
+        assert_eq!(
+            r.read_message().as_ref().map(Message::as_bytes),
+            Some(message)
+        );
+    }
+    blocks.len()
+}
+
+#[test]
+fn a_stream_of_short_messages_goes_through_much_memory_and_lets_go_of_it() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    w.never_sweep();
+    let message = [7; 64];
+    let short = blocks_of_a_stream(&mut w, &mut r, &message, 10_000);
+    assert!(short <= 8, "{short} blocks, four of them of other sizes");
+    let many = blocks_of_a_stream(&mut w, &mut r, &message, 100_000);
+    let octets = many * Tuning::INPROC.max_block;
+    let far = Tuning::INPROC.rotation..2 * Tuning::INPROC.rotation;
+    assert!(far.contains(&octets), "{octets} octets");
+    // The same ones again.
+    let before = w.spare_octets();
+    assert!(
+        before >= far.start - 2 * Tuning::INPROC.max_block,
+        "{before}"
+    );
+    blocks_of_a_stream(&mut w, &mut r, &message, 100_000);
+    assert_eq!(w.spare_octets(), before);
+    r.trim_spare();
+    assert_eq!(w.spare_octets(), Tuning::INPROC.max_block);
+}
+
+#[test]
+fn a_stream_of_long_messages_uses_the_same_memory_again() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    let blocks = blocks_of_a_stream(&mut w, &mut r, &[7; 3000], 5000);
+    assert!(blocks <= 8, "{blocks} blocks");
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 
 use super::block::{Block, Data, Node, OPEN};
+use super::rotation::Rotation;
+#[cfg(not(loom))]
+use super::sweep::Sweep;
 use super::{barrier, fence, Arc, Limits, Ordering, Shared, Signal, Tuning};
 use crate::frame;
 use crate::message::{Frame, Message};
@@ -38,6 +41,10 @@ pub(crate) struct Writer {
     credit_bytes: u64,
     /// Capacity of the next block.
     next_block: usize,
+    rotation: Rotation,
+    /// Looks after what is in rotation when the stream has stopped.
+    #[cfg(not(loom))]
+    sweep: std::cell::OnceCell<Arc<Sweep>>,
     dense: bool,
     awake_run: u32,
     /// Octets behind a message boundary that the last publish held back.
@@ -108,6 +115,9 @@ impl Writer {
             since: Since::default(),
             left: None,
             next_block: tuning.first_block,
+            rotation: Rotation::default(),
+            #[cfg(not(loom))]
+            sweep: std::cell::OnceCell::new(),
             dense: false,
             awake_run: 0,
             held: 0,
@@ -527,6 +537,24 @@ impl Writer {
         self.at.place.tail
     }
 
+    /// The block appended to.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn tail_block(&self) -> *const Block {
+        self.at.place.block
+    }
+
+    /// Has nobody look after what is in rotation.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn never_sweep(&self) {
+        self.sweep.get_or_init(|| Sweep::that_is_on(&self.shared));
+    }
+
+    /// What waits to be used again.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn spare_octets(&self) -> usize {
+        self.shared.reader.spare.blocks.octets()
+    }
+
     /// The stream position behind everything appended.
     pub(crate) fn stream_position(&self) -> u64 {
         self.at.stream
@@ -856,6 +884,14 @@ impl Writer {
         }
     }
 
+    /// One more block than is needed, if there may be.
+    fn extra(&self, len: usize) -> Option<*mut Block> {
+        let block = Block::extra(len)?;
+        #[cfg(not(loom))]
+        self.sweep.get_or_init(|| Sweep::of(&self.shared)).start();
+        Some(block)
+    }
+
     /// A block with room for at least `len` octets: one that came back, or a new one.
     fn take_block(&mut self, len: usize) -> *mut Block {
         // A reader that keeps falling behind gets larger blocks, an idle pipe small ones.
@@ -867,12 +903,31 @@ impl Writer {
             self.tuning.first_block
         };
         let len = wanted.max(len);
-        self.shared
-            .reader
-            .spare
-            .blocks
-            .pop(len)
-            .unwrap_or_else(|| Block::boxed(len))
+        let rest = if self.dense {
+            let (octets, messages) = (self.at.stream, self.at.messages);
+            let under_way = || {
+                let acked = self.shared.reader.acked_bytes.load(Ordering::Relaxed);
+                usize::try_from(octets.saturating_sub(acked)).unwrap_or(usize::MAX)
+            };
+            let far = self.tuning.rotation;
+            self.rotation.next(octets, messages, far, under_way)
+        } else {
+            self.rotation.end();
+            None
+        };
+        let keep = rest.unwrap_or(0);
+        let again = |keep| self.shared.reader.spare.blocks.pop(len, keep);
+        let mut block = again(keep);
+        if block.is_none() && keep > 0 {
+            block = self.extra(len).or_else(|| again(0));
+        }
+        let block = block.unwrap_or_else(|| Block::boxed(len));
+        // SAFETY: it is new or was popped, and nobody else's yet.
+        #[allow(unsafe_code, reason = "see SAFETY")]
+        unsafe {
+            (*block).set_rests(rest.is_some());
+        }
+        block
     }
 }
 

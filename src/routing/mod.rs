@@ -37,7 +37,7 @@ pub(crate) use self::{
     id_table::{Admitted, IdTable},
     outstanding::{Admission, Outcome, Outstanding, Terms},
     peer_key::PeerKey,
-    prefix_trie::{Cancelled, LimitError, SubscriptionTrie, TrieConfig},
+    prefix_trie::{Cancelled, LimitError, SubscriptionTrie, TrieConfig, TOGETHER},
     rep::{RepState, RequestDiscarded},
     req::{ReplyDiscarded, ReqConfig, ReqState},
     rotation::Rotation,

@@ -5,14 +5,19 @@
 //! no look-up waits for the one before: a match waits for memory once. It costs more than a walk among few keys, which
 //! caches hold; so this is for many.
 //!
-//! Which lengths occur is known per block of 64 octets. For the first block the index knows. For a later one there
-//! is a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a match
+//! Which lengths occur is known per block of 64 octets. For the first block the index knows, and of each length which
+//! octets its keys end with: topics have an octet between their parts, or end in one of a few words, so that of many
+//! lengths a frame has an octet in that place at which no key ends. (That spares it a look-up; of keys that end in any
+//! octet, it costs a few instructions per length.) For a later one there is a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a match
 //! looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever adds keys of
 //! many lengths slows down only the messages that begin as they do, as with a tree.
 //!
 //! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only tells that
 //! there are such keys, and they are looked for in the tree. With a marker for each 64 octets a subscription to a topic of
 //! 64 KiB would take a thousand steps, and whatever goes through many of them at once would keep publishers waiting.
+//!
+//! Of several frames, [`Ahead`] collects what is to be looked up first, then has it all come, and then each is looked into:
+//! they wait for memory together.
 //!
 //! A match tells who holds a key if only one does, as is the rule, and otherwise where the list of them is: in the
 //! tree, which costs another trip to memory.
@@ -23,9 +28,10 @@
 //! among a million keys one message in 10²² meets a wrong one. Memory errs more often, and a SUB compares what it
 //! receives with its own topics.
 
+use std::hint::black_box;
 use std::num::NonZeroU32;
 
-use super::hash_index::HashIndex;
+use super::hash_index::{HashIndex, Sought};
 use super::prefix_hash::{HashKey, PrefixHash, PrefixHasher};
 use super::radix::NodeId;
 
@@ -88,6 +94,9 @@ pub(super) struct PrefixIndex {
     /// The lengths that occur in the first block, and how often.
     lengths: u64,
     counts: [u32; BLOCK],
+    /// The last octets of the keys of each, a bit for each octet. Cleared with the last key of that length: what is set for
+    /// one that has gone before costs a look.
+    ends: [[u64; 4]; BLOCK],
 }
 
 /// Octets in which lengths are told apart by a bit.
@@ -104,6 +113,7 @@ impl PrefixIndex {
             markers: HashIndex::new(),
             lengths: 0,
             counts: [0; BLOCK],
+            ends: [[0; 4]; BLOCK],
         }
     }
 
@@ -127,6 +137,8 @@ impl PrefixIndex {
             let bit = key.len() - 1;
             self.counts[bit] += 1;
             self.lengths |= 1 << bit;
+            let (word, end) = end(key[bit]);
+            self.ends[bit][word] |= end;
         }
         self.keys.insert(hasher.prefix(key.len()), met);
     }
@@ -144,6 +156,7 @@ impl PrefixIndex {
             self.counts[bit] -= 1;
             if self.counts[bit] == 0 {
                 self.lengths &= !(1 << bit);
+                self.ends[bit] = [0; 4];
             }
         }
         self.keys
@@ -166,7 +179,7 @@ impl PrefixIndex {
     #[inline(always)]
     pub(super) fn prefixes_of<'a>(&'a self, frame: &'a [u8]) -> Prefixes<'a> {
         let hasher = PrefixHasher::new(self.secret, frame);
-        let lengths = self.lengths & up_to(frame.len());
+        let lengths = self.likely(frame);
         let (found, hasher, lengths) = self.look_up(hasher, 0, lengths);
         Prefixes {
             index: self,
@@ -177,6 +190,29 @@ impl PrefixIndex {
             is_short: frame.len() <= BLOCK || self.markers.is_empty(),
             frame: frame.len(),
         }
+    }
+
+    /// Nothing looked up yet.
+    pub(super) fn ahead(&self) -> Ahead<'_> {
+        Ahead {
+            index: self,
+            sought: [self.keys.nowhere(); ROOM],
+            len: 0,
+        }
+    }
+
+    /// The lengths within the first block that a key of this frame may have, as far as its last octet tells.
+    #[inline(always)]
+    fn likely(&self, frame: &[u8]) -> u64 {
+        let mut lengths = self.lengths & up_to(frame.len());
+        let mut likely = 0;
+        while lengths != 0 {
+            let bit = lengths.trailing_zeros() as usize;
+            lengths &= lengths - 1;
+            let (word, end) = end(frame[bit]);
+            likely |= u64::from(self.ends[bit][word] & end != 0) << bit;
+        }
+        likely
     }
 
     /// Looks for the next few of these lengths in a block. What it is given it gives back, less what it used up,
@@ -247,6 +283,12 @@ fn up_to(left: usize) -> u64 {
     }
 }
 
+/// Where an octet is in [`PrefixIndex::ends`]: in which word, and as which bit.
+#[inline]
+fn end(octet: u8) -> (usize, u64) {
+    (usize::from(octet >> 6), 1 << (octet & 63))
+}
+
 /// See [`PrefixIndex::prefixes_of`].
 pub(super) struct Prefixes<'a> {
     index: &'a PrefixIndex,
@@ -260,6 +302,87 @@ pub(super) struct Prefixes<'a> {
     lengths: u64,
     /// There is no later block.
     is_short: bool,
+}
+
+/// Look-ups for several frames that have begun.
+pub(super) struct Ahead<'a> {
+    index: &'a PrefixIndex,
+    sought: [Sought<'a, Met>; ROOM],
+    len: usize,
+}
+
+/// What [`Ahead`] knows of one frame.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Begun {
+    /// Which look-ups are its own.
+    first: usize,
+    count: usize,
+    /// The lengths in the first block that are to be looked for later.
+    lengths: u64,
+}
+
+/// Look-ups that are begun together: more than a processor can wait for at once, few enough for what they read to stay in
+/// its first cache (8 KiB) until it is looked into.
+const ROOM: usize = 64;
+
+impl<'a> Ahead<'a> {
+    /// Whether one more frame may be begun.
+    #[inline]
+    pub(super) fn has_room(&self) -> bool {
+        self.len + AHEAD <= ROOM
+    }
+
+    /// Begins to look for the keys that are prefixes of `frame`; for no more than there is room for.
+    #[inline(always)]
+    pub(super) fn begin(&mut self, frame: &[u8]) -> Begun {
+        let mut hasher = PrefixHasher::new(self.index.secret, frame);
+        let mut begun = Begun {
+            first: self.len,
+            count: 0,
+            lengths: self.index.likely(frame),
+        };
+        let room = &mut self.sought[self.len..];
+        for sought in room.iter_mut().take(AHEAD) {
+            if begun.lengths == 0 {
+                break;
+            }
+            #[cfg(test)]
+            super::radix::work::add(1);
+            let len = begun.lengths.trailing_zeros() as usize + 1;
+            begun.lengths &= begun.lengths - 1;
+            *sought = self.index.keys.seek(hasher.prefix(len));
+            begun.count += 1;
+        }
+        self.len += begun.count;
+        begun
+    }
+
+    /// Has all that is looked for come from memory. A loop of its own, so short that the processor is at the last of them
+    /// before the first has come.
+    #[inline(never)]
+    pub(super) fn touch(&self) {
+        let sought = self.sought[..self.len].iter();
+        black_box(sought.fold(0, |sum, sought| sum ^ sought.touch()));
+    }
+
+    /// As [`PrefixIndex::prefixes_of`], for a frame that was begun.
+    #[inline(always)]
+    pub(super) fn prefixes_of(&self, begun: Begun, frame: &'a [u8]) -> Prefixes<'a> {
+        let mut found = Found(0);
+        let sought = &self.sought[begun.first..][..begun.count];
+        for (at, sought) in sought.iter().enumerate() {
+            found.set(at, self.index.keys.found(sought));
+        }
+        Prefixes {
+            index: self.index,
+            found,
+            hasher: PrefixHasher::new(self.index.secret, frame),
+            block: 0,
+            lengths: begun.lengths,
+            is_short: frame.len() <= BLOCK || self.index.markers.is_empty(),
+            frame: frame.len(),
+        }
+    }
 }
 
 /// What was found for the last few lengths and not handed out: 32 bits for each, zeros if nothing. A number, because an
@@ -344,6 +467,7 @@ impl PrefixIndex {
         self.markers.check();
         let mut len = 0;
         let mut counts = [0; BLOCK];
+        let mut ends = [[0; 4]; BLOCK];
         let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
         for (key, met) in all {
             let is_long = key.len() > LONGEST;
@@ -353,6 +477,8 @@ impl PrefixIndex {
             let last = key.len() - 1;
             if last < BLOCK {
                 counts[last] += 1;
+                let (word, end) = end(key[last]);
+                ends[last][word] |= end;
             }
             for block in blocks(key) {
                 let (keys, lengths) = marked.entry(&key[..block]).or_default();
@@ -367,6 +493,11 @@ impl PrefixIndex {
         assert_eq!(self.counts, counts);
         for (bit, count) in counts.into_iter().enumerate() {
             assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
+            let of_none = [0; 4];
+            assert!(count > 0 || self.ends[bit] == of_none);
+            for (known, end) in self.ends[bit].into_iter().zip(ends[bit]) {
+                assert_eq!(known & end, end);
+            }
         }
         assert_eq!(self.markers.len(), marked.len());
         for (prefix, (keys, lengths)) in marked {
@@ -430,6 +561,32 @@ mod tests {
             let left = keys(key.len() + 1).map(|(_, met)| met);
             assert!(index.prefixes_of(&frame).eq(left));
         }
+    }
+
+    /// Keys of two lengths end in `m`, those of the others in an octet that the frame has elsewhere.
+    #[test]
+    fn lengths_at_whose_end_no_key_ends_are_not_looked_for() {
+        let frame = b"site/07/rack/003/host12/m and more";
+        let mut index = PrefixIndex::new();
+        index.insert(b"site/07/rack/003/host12/m", met(0));
+        index.insert(b"site/07/rack/003/host1/m", met(1));
+        for len in (1..24).chain(26..34) {
+            index.insert(&[255; 64][..len], met(2));
+        }
+        let looks = |index: &PrefixIndex| {
+            work::take();
+            assert_eq!(holders(index, frame), [met(0)]);
+            work::take()
+        };
+        assert_eq!(looks(&index), 1);
+        // What is set for a key that has gone costs a look, until the last of its length has gone.
+        index.insert(b"s", met(3));
+        assert_eq!(holders(&index, frame), [met(3), met(0)]);
+        index.remove(b"s", met(3));
+        assert_eq!(looks(&index), 2);
+        index.remove(&[255], met(2));
+        index.insert(&[254], met(2));
+        assert_eq!(looks(&index), 1);
     }
 
     #[test]
@@ -540,14 +697,19 @@ mod tests {
                 }
                 index.check(model.iter().map(|(key, met)| (&key[..], *met)));
             }
-            for probe in probes {
+            let mut ahead = index.ahead();
+            let begun: Vec<_> = probes.iter().map(|probe| ahead.begin(probe)).collect();
+            ahead.touch();
+            for (probe, begun) in probes.iter().zip(begun) {
                 // A prefix sorts before what it is a prefix of.
                 let short = model.iter().filter(|(key, _)| probe.starts_with(key) && key.len() <= LONGEST);
                 let expected: Vec<Met> = short.map(|(_, met)| *met).collect();
-                prop_assert_eq!(holders(&index, &probe), expected);
+                prop_assert_eq!(holders(&index, probe), &expected[..]);
+                let together: Vec<Met> = ahead.prefixes_of(begun, probe).collect();
+                prop_assert_eq!(together, expected);
                 let begins = |key: &Vec<u8>| key.len() > LONGEST && key.starts_with(&probe[..LONGEST]);
                 let goes_on = probe.len() > LONGEST && model.keys().any(begins);
-                let mut met = index.prefixes_of(&probe);
+                let mut met = index.prefixes_of(probe);
                 met.by_ref().for_each(drop);
                 prop_assert_eq!(met.goes_on(), goes_on);
             }

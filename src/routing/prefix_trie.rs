@@ -343,11 +343,67 @@ impl SubscriptionTrie {
         hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
     }
 
+    /// As [`SubscriptionTrie::for_each_match`] for one frame after the other: adds the peers of each to `matched`, and where
+    /// they end to `ends`. Many topics are in no cache: what these frames need of them is waited for together.
+    pub(crate) fn match_each(
+        &mut self,
+        first_frames: &[&[u8]],
+        matched: &mut Vec<PeerKey>,
+        ends: &mut Vec<usize>,
+    ) {
+        if self.index.is_some() {
+            return self.match_each_indexed(first_frames, matched, ends);
+        }
+        for frame in first_frames {
+            let topics = self.tree.prefixes_of(frame);
+            let topics = topics.map(|holders| Wanted::By(holders.as_slice()));
+            hand_out(topics, &mut self.stamps, &mut self.stamp, |peer| {
+                matched.push(peer);
+            });
+            ends.push(matched.len());
+        }
+    }
+
+    #[inline(never)]
+    fn match_each_indexed(
+        &mut self,
+        first_frames: &[&[u8]],
+        matched: &mut Vec<PeerKey>,
+        ends: &mut Vec<usize>,
+    ) {
+        let Some(index) = &self.index else {
+            return;
+        };
+        let mut frames = first_frames.iter().copied();
+        while frames.len() > 0 {
+            let mut ahead = index.ahead();
+            let mut begun = [None; TOGETHER];
+            let mut len = 0;
+            // Ends with the last that there is room for.
+            for (begun, frame) in begun.iter_mut().zip(frames.clone()) {
+                if !ahead.has_room() {
+                    break;
+                }
+                *begun = self.tree.leads_on(frame).then(|| ahead.begin(frame));
+                len += 1;
+            }
+            ahead.touch();
+            for (begun, frame) in begun[..len].iter().zip(&mut frames) {
+                let others = begun.map(|begun| ahead.prefixes_of(begun, frame));
+                let topics = Indexed::new(&self.tree, &self.peers, frame, others);
+                hand_out(topics, &mut self.stamps, &mut self.stamp, |peer| {
+                    matched.push(peer);
+                });
+                ends.push(matched.len());
+            }
+        }
+    }
+
     // Apart from the walk along the tree, which is to stay small.
     #[inline(never)]
     fn for_each_indexed(&mut self, first_frame: &[u8], matched: impl FnMut(PeerKey)) {
         if let Some(index) = &self.index {
-            let topics = Indexed::new(&self.tree, index, &self.peers, first_frame);
+            let topics = Indexed::among(&self.tree, index, &self.peers, first_frame);
             hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
         }
     }
@@ -371,7 +427,7 @@ impl SubscriptionTrie {
     pub(crate) fn any_match(&self, first_frame: &[u8]) -> bool {
         match &self.index {
             None => self.tree.prefixes_of(first_frame).next().is_some(),
-            Some(index) => Indexed::new(&self.tree, index, &self.peers, first_frame)
+            Some(index) => Indexed::among(&self.tree, index, &self.peers, first_frame)
                 .next()
                 .is_some(),
         }
@@ -504,6 +560,10 @@ impl SubscriptionTrie {
     }
 }
 
+/// Messages that are matched together at most. More of them would not wait less: 70 ns each of 32 or of 64, where it is 79 of
+/// 16 and 90 of 8 (AMD EPYC, a million topics).
+pub(crate) const TOGETHER: usize = 32;
+
 /// Octets that take about as long to remove as a topic does.
 const LONG: usize = 256;
 
@@ -527,17 +587,29 @@ struct Indexed<'a> {
 
 impl<'a> Indexed<'a> {
     #[inline(always)]
-    fn new(
+    fn among(
         tree: &'a RadixTree<Holders>,
         index: &'a PrefixIndex,
         peers: &'a [Held],
         frame: &'a [u8],
     ) -> Self {
+        let others = tree.leads_on(frame).then(|| index.prefixes_of(frame));
+        Indexed::new(tree, peers, frame, others)
+    }
+
+    /// With what the index tells of all but the empty one.
+    #[inline(always)]
+    fn new(
+        tree: &'a RadixTree<Holders>,
+        peers: &'a [Held],
+        frame: &'a [u8],
+        others: Option<Prefixes<'a>>,
+    ) -> Self {
         Indexed {
             tree,
             peers,
             root: Some(tree.root()).filter(|holders| !holders.is_vacant()),
-            others: tree.leads_on(frame).then(|| index.prefixes_of(frame)),
+            others,
             frame,
             long: None,
         }

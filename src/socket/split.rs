@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::builder::sealed::{Assemble, Sealed};
-use super::common::{recv_methods, send_methods, watch_methods};
+use super::common::{batch_methods, recv_methods, send_methods, watch_methods};
 use super::deadline::Deadline;
 use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
@@ -13,8 +13,11 @@ use super::outbound::SendHalf;
 use super::readiness::{Interest, Pollable, Readiness};
 use super::roles::{Receiver, Sender, Shareable};
 use super::shell::Shell;
+use super::XPub;
 use crate::endpoint::{Endpoint, ToEndpoint};
-use crate::error::{BindError, ConnectError, RecvError, SendError, UnknownEndpoint, WaitTimeout};
+use crate::error::{
+    BindError, ConnectError, RecvError, SendBatchError, SendError, UnknownEndpoint, WaitTimeout,
+};
 use crate::io::{Half, Port, Settings};
 use crate::message::{IntoMessage, Message};
 use crate::sync::{lock, Mutex};
@@ -436,6 +439,18 @@ impl<S: Split> SendPart<S> {
     #[inline]
     fn send_by(&mut self, message: impl IntoMessage, deadline: Deadline) -> Result<(), SendError> {
         self.socket().send_half(message, deadline)
+    }
+}
+
+impl SendPart<XPub> {
+    batch_methods!("XPub");
+
+    fn send_batch_by<M: IntoMessage + Clone>(
+        &mut self,
+        messages: &[M],
+        deadline: impl Fn() -> Deadline<'static>,
+    ) -> Result<(), SendBatchError> {
+        self.socket().send_batch_by(messages, deadline)
     }
 }
 

@@ -165,42 +165,36 @@ impl Topics {
 
     /// Adds everyone who gets a message to `matched`. Returns whether it would be the same for any message,
     /// until the version changes.
+    #[inline]
     pub(super) fn find(
         &self,
         topic: &[u8],
         matching: Matching,
         matched: &mut Vec<PeerKey>,
     ) -> bool {
+        self.lock_to_send().find(topic, matching, matched)
+    }
+
+    /// As [`Topics::find`] for one message after the other, under one lock: adds to `matched` those who get the first,
+    /// behind them those who get the second, and so on, and to `ends` where those of each end.
+    pub(super) fn find_each(
+        &self,
+        topics: &[&[u8]],
+        matching: Matching,
+        matched: &mut Vec<PeerKey>,
+        ends: &mut Vec<usize>,
+    ) -> bool {
         let mut state = self.lock_to_send();
-        let trie = &mut state.trie;
-        let everyone = match matching {
-            Matching::Prefix => {
-                trie.for_each_match(topic, |key| matched.push(key));
-                // If all there is are subscriptions to everything.
-                trie.topics() == 0 || (trie.topics() == 1 && trie.any_match(b""))
-            }
-            Matching::Group => {
-                trie.for_each_holder(topic, |key| matched.push(key));
-                matched.extend(&state.unfiltered);
-                false
-            }
-            Matching::Inverted => {
-                trie.for_each_match(topic, |key| matched.push(key));
-                let without = matched.len();
-                matched.sort_unstable_by_key(|key| key.index);
-                for key in &state.live {
-                    let out = matched[..without].binary_search_by_key(&key.index, |out| out.index);
-                    if out.is_err() {
-                        matched.push(*key);
-                    }
-                }
-                matched.drain(..without);
-                false
-            }
-        };
-        if !state.leaving.is_empty() {
-            matched.retain(|key| !state.leaving.contains(key));
-            return false;
+        if matching == Matching::Prefix && state.leaving.is_empty() {
+            state.trie.match_each(topics, matched, ends);
+            return state.is_same_for_all();
+        }
+        let mut everyone = false;
+        for topic in topics {
+            let mut of_one = Vec::new();
+            everyone = state.find(topic, matching, &mut of_one);
+            matched.append(&mut of_one);
+            ends.push(matched.len());
         }
         everyone
     }
@@ -345,6 +339,47 @@ struct Change {
 }
 
 impl State {
+    /// See [`Topics::find`]; nothing is in `matched`.
+    #[inline]
+    fn find(&mut self, topic: &[u8], matching: Matching, matched: &mut Vec<PeerKey>) -> bool {
+        let trie = &mut self.trie;
+        let everyone = match matching {
+            Matching::Prefix => {
+                trie.for_each_match(topic, |key| matched.push(key));
+                self.is_same_for_all()
+            }
+            Matching::Group => {
+                trie.for_each_holder(topic, |key| matched.push(key));
+                matched.extend(&self.unfiltered);
+                false
+            }
+            Matching::Inverted => {
+                trie.for_each_match(topic, |key| matched.push(key));
+                let without = matched.len();
+                matched.sort_unstable_by_key(|key| key.index);
+                for key in &self.live {
+                    let out = matched[..without].binary_search_by_key(&key.index, |out| out.index);
+                    if out.is_err() {
+                        matched.push(*key);
+                    }
+                }
+                matched.drain(..without);
+                false
+            }
+        };
+        if !self.leaving.is_empty() {
+            matched.retain(|key| !self.leaving.contains(key));
+            return false;
+        }
+        everyone
+    }
+
+    /// Whether all there is are subscriptions to everything.
+    fn is_same_for_all(&self) -> bool {
+        let trie = &self.trie;
+        trie.topics() == 0 || (trie.topics() == 1 && trie.any_match(b""))
+    }
+
     fn apply(
         &mut self,
         peer: PeerKey,
@@ -500,5 +535,63 @@ impl Hooks for Topics {
             self.changed();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::TOGETHER;
+
+    fn key(index: u32) -> PeerKey {
+        PeerKey {
+            index,
+            generation: 0,
+        }
+    }
+
+    /// Whatever is asked for, and while some leave.
+    #[test]
+    fn those_of_many_messages_are_those_of_each() {
+        let config = SocketConfig::default();
+        for subscribed in [&[""][..], &["", "b"], &["a", "ab", "b", "abc"]] {
+            let topics = Topics::new(&config, Reporting::Nothing);
+            for n in 0..8 {
+                let peer = crate::socket::pipe_key(key(n));
+                topics.up(peer);
+                let topic = subscribed[n as usize % subscribed.len()].as_bytes();
+                topics.subscription(peer, true, topic).unwrap();
+            }
+            topics.unfiltered_up(crate::socket::pipe_key(key(8)));
+            let asked: Vec<&[u8]> = [&b"abc"[..], b"", b"ab", b"x", b"bcd"]
+                .into_iter()
+                .cycle()
+                .take(2 * TOGETHER)
+                .collect();
+            for leaving in [&[][..], &[key(0), key(3)]] {
+                lock(&topics.state).leaving = leaving.to_vec();
+                for matching in [Matching::Prefix, Matching::Inverted, Matching::Group] {
+                    let (mut matched, mut ends) = (Vec::new(), Vec::new());
+                    let same = topics.find_each(&asked, matching, &mut matched, &mut ends);
+                    assert_eq!(ends.len(), asked.len());
+                    let mut begin = 0;
+                    for (topic, end) in asked.iter().zip(ends) {
+                        let mut of_one = Vec::new();
+                        assert_eq!(topics.find(topic, matching, &mut of_one), same);
+                        let of_each = &mut matched[begin..end];
+                        // In no order, of those that are all who are there but some.
+                        if matching == Matching::Inverted {
+                            of_each.sort_unstable_by_key(|key| key.index);
+                            of_one.sort_unstable_by_key(|key| key.index);
+                        }
+                        assert_eq!(*of_each, of_one, "{matching:?}");
+                        begin = end;
+                    }
+                    assert_eq!(begin, matched.len());
+                    let to_all = subscribed == [""] && matching == Matching::Prefix;
+                    assert_eq!(same, to_all && leaving.is_empty());
+                }
+            }
+        }
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 
 use super::builder::sealed::Assemble;
 use super::common::{
-    peer_methods, pollable, publisher_methods, publisher_options, recv_methods, send_methods,
-    shell_methods, socket_traits, subscriber_options,
+    batch_methods, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
+    send_methods, shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -26,10 +26,12 @@ use super::wire::WireSink;
 use super::{pipe_key, SocketBuilder};
 use crate::config::{OptionError, SocketConfig};
 use crate::context::Context;
-use crate::error::{ManualError, RecvError, SendError, SubscribeError, WaitTimeout};
+use crate::error::{
+    ManualError, RecvError, SendBatchError, SendError, SubscribeError, WaitTimeout,
+};
 use crate::io::{Hooks, Port, SubscriptionLimit};
 use crate::message::{Frame, IntoMessage, Message, PeerProperties};
-use crate::routing::{PeerKey, Unsubscribed};
+use crate::routing::{PeerKey, Unsubscribed, TOGETHER};
 use crate::socket_type::SocketType;
 use crate::sync::{lock, Mutex};
 
@@ -272,6 +274,7 @@ impl XPub {
     shell_methods!(XPub, out, inbound);
     send_methods!();
     recv_methods!();
+    batch_methods!("XPub");
     publisher_methods!();
 
     /// As [`recv`](Self::recv), with types.
@@ -379,6 +382,39 @@ impl XPub {
             }
         }
         self.out.send_by(message, deadline)
+    }
+
+    pub(super) fn send_batch_by<M: IntoMessage + Clone>(
+        &mut self,
+        messages: &[M],
+        deadline: impl Fn() -> Deadline<'static>,
+    ) -> Result<(), SendBatchError> {
+        let mut sent = 0;
+        for group in messages.chunks(TOGETHER) {
+            let done = match self.last_value {
+                // Who gets one depends on what was received before it.
+                true => self.send_one_by_one(group, &deadline),
+                false => {
+                    self.inbound.refresh_for_sender();
+                    self.out.send_batch(group, &deadline)
+                }
+            };
+            done.map_err(|error| SendBatchError::new(sent + error.sent(), error.reason()))?;
+            sent += group.len();
+        }
+        Ok(())
+    }
+
+    fn send_one_by_one<M: IntoMessage + Clone>(
+        &mut self,
+        messages: &[M],
+        deadline: impl Fn() -> Deadline<'static>,
+    ) -> Result<(), SendBatchError> {
+        for (sent, message) in messages.iter().enumerate() {
+            self.send_by(message.clone(), deadline())
+                .map_err(|error| SendBatchError::new(sent, error.reason()))?;
+        }
+        Ok(())
     }
 
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {

@@ -4,6 +4,7 @@
 //! [`support::LONG`], and no test asserts a maximum duration.
 
 mod adopted;
+mod batches;
 mod budget;
 mod caller;
 mod carried;

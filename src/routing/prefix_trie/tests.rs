@@ -247,6 +247,59 @@ fn topics_that_are_too_long_for_the_index_are_matched() {
     }
 }
 
+/// The peers of each frame, and where they end.
+type Matches = (Vec<PeerKey>, Vec<usize>);
+
+fn one_by_one(trie: &mut SubscriptionTrie, frames: &[&[u8]]) -> Matches {
+    let (mut matched, mut ends) = Matches::default();
+    for frame in frames {
+        trie.for_each_match(frame, |peer| matched.push(peer));
+        ends.push(matched.len());
+    }
+    (matched, ends)
+}
+
+fn together(trie: &mut SubscriptionTrie, frames: &[&[u8]]) -> Matches {
+    let (mut matched, mut ends) = Matches::default();
+    trie.match_each(frames, &mut matched, &mut ends);
+    (matched, ends)
+}
+
+/// Topics of one length to 1500, of which some messages begin with none, some with a few, and one with all: more than are
+/// looked up at once, of one message and of all together.
+#[test]
+fn messages_matched_together_go_to_the_same_peers_in_the_same_order() {
+    let longest = long(1, 1500);
+    for many in [1, usize::MAX] {
+        let mut trie = unlimited();
+        trie.many = many;
+        for len in (1..100).chain((100..1500).step_by(90)) {
+            for holder in 0..1 + len % 3 {
+                let topic = &longest[..len];
+                trie.subscribe(peer((len * 7 + holder) as u32 % 50), topic)
+                    .unwrap();
+            }
+        }
+        let lens = (0..150).map(|n| n * 37 % 150).chain([400, 1023, 1500, 0]);
+        let mut frames: Vec<Vec<u8>> = lens.map(|len| longest[..len].to_vec()).collect();
+        frames.extend((2..40).map(|n| long(n, 90)));
+        frames.push(b"nobody".to_vec());
+        for holds_everything in [false, true] {
+            if holds_everything {
+                trie.subscribe(peer(50), b"").unwrap();
+            }
+            for frames in [&frames[..], &frames[..TOGETHER], &frames[150..152], &[]] {
+                let frames: Vec<&[u8]> = frames.iter().map(Vec::as_slice).collect();
+                let expected = one_by_one(&mut trie, &frames);
+                assert_eq!(expected.0.is_empty(), frames.is_empty());
+                // Too many to be told.
+                let is_same = together(&mut trie, &frames) == expected;
+                assert!(is_same, "{} frames", frames.len());
+            }
+        }
+    }
+}
+
 /// What a message that nobody wants costs is the same, and less if it begins otherwise.
 #[test]
 fn an_index_comes_with_many_topics_and_goes_with_them() {
@@ -417,6 +470,8 @@ proptest! {
                 prop_assert_eq!(trie.match_count(probe), expected.len());
                 prop_assert_eq!(trie.matches(probe), expected);
             }
+            let frames: Vec<&[u8]> = probes.iter().map(Vec::as_slice).collect();
+            prop_assert_eq!(together(&mut trie, &frames), one_by_one(&mut trie, &frames));
         }
     }
 }
