@@ -106,7 +106,9 @@ impl Node {
                     Data::View(_) if after_body => of,
                     Data::View(_) => 1,
                 };
-                let kept = (node.of == CHUNK_MOST).then(|| spare.pop(1, 0)).flatten();
+                let kept = (node.of == CHUNK_MOST)
+                    .then(|| spare.pop(1, 0, usize::MAX))
+                    .flatten();
                 kept.map_or_else(|| Node::new_chunk(node.of), <*mut Chunk>::cast)
             };
             at.write(node);
@@ -384,6 +386,10 @@ impl Spare for Block {
 
     fn size(&self) -> usize {
         self.capacity
+    }
+
+    fn is_extra(&self) -> bool {
+        self.is_extra
     }
 
     unsafe fn free(this: *mut Block) {

@@ -15,6 +15,11 @@ pub(super) trait Spare: Sized {
 
     fn size(&self) -> usize;
 
+    /// Whether there may be too many of its kind.
+    fn is_extra(&self) -> bool {
+        false
+    }
+
     /// # Safety
     /// It was given to a list, and nobody uses it or will.
     unsafe fn free(this: *mut Self);
@@ -92,8 +97,9 @@ impl<T: Spare> SpareList<T> {
         }
     }
 
-    /// Takes one of at least that size, if there is one and all there are make up `keep`. Frees those in front of it.
-    pub(super) fn pop(&self, size: usize, keep: usize) -> Option<*mut T> {
+    /// Takes one of at least that size, if there is one and all there are make up `keep`. Frees those in front of it, among
+    /// which are extra ones behind which there is as much as `most`.
+    pub(super) fn pop(&self, size: usize, keep: usize, most: usize) -> Option<*mut T> {
         let mut list = self.take();
         // SAFETY: `list` was taken, and is ours with all that follows.
         unsafe {
@@ -107,7 +113,11 @@ impl<T: Spare> SpareList<T> {
             unsafe {
                 let spare = list;
                 list = Self::without_first(list);
-                if (*spare).size() >= size {
+                let left = match list.is_null() {
+                    true => 0,
+                    false => (*list).link().all,
+                };
+                if (*spare).size() >= size && (left < most || !(*spare).is_extra()) {
                     self.put_back(list);
                     return Some(spare);
                 }
@@ -132,6 +142,15 @@ impl<T: Spare> SpareList<T> {
             }
             next
         }
+    }
+
+    /// Has them in hand, where the other end does not see them.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn in_hand(&self, meanwhile: impl FnOnce()) {
+        let list = self.take();
+        meanwhile();
+        // SAFETY: the list was taken, and is ours.
+        unsafe { self.put_back(list) }
     }
 
     /// How large all of them are together.
@@ -225,7 +244,7 @@ impl<T: Spare> Drop for SpareList<T> {
 mod tests {
     use super::*;
 
-    /// As large as its number.
+    /// As large as its number, and extra if that ends in 7.
     struct Thing(Link<Thing>, usize);
 
     #[allow(unsafe_code, reason = "see SAFETY")]
@@ -238,6 +257,10 @@ mod tests {
 
         fn size(&self) -> usize {
             self.1
+        }
+
+        fn is_extra(&self) -> bool {
+            self.1 % 10 == 7
         }
 
         unsafe fn free(this: *mut Thing) {
@@ -258,7 +281,11 @@ mod tests {
     }
 
     fn pop(list: &SpareList<Thing>, size: usize, keep: usize) -> Option<usize> {
-        let thing = list.pop(size, keep)?;
+        pop_of(list, size, keep, usize::MAX)
+    }
+
+    fn pop_of(list: &SpareList<Thing>, size: usize, keep: usize, most: usize) -> Option<usize> {
+        let thing = list.pop(size, keep, most)?;
         // SAFETY: it was a box, and is nobody else's.
         #[allow(unsafe_code, reason = "see SAFETY")]
         let thing = unsafe { Box::from_raw(thing) };
@@ -307,6 +334,20 @@ mod tests {
         assert_eq!(all(&list), [60, 40]);
         give(&list, [60, 40, 1], true);
         assert_eq!(all(&list), [40, 60]);
+    }
+
+    #[test]
+    fn extra_ones_go_where_there_is_enough_without_them() {
+        let list = SpareList::new();
+        give(&list, [7, 27, 3, 17, 5], false);
+        assert_eq!(pop_of(&list, 0, 0, 25), Some(3));
+        assert_eq!(pop_of(&list, 0, 0, 6), Some(17), "less is behind it");
+        give(&list, [7], true);
+        assert_eq!(pop(&list, 0, 0), Some(7), "nothing is too much");
+        give(&list, [7], false);
+        assert_eq!(pop_of(&list, 0, 0, 7), Some(5), "it is none");
+        assert_eq!(pop_of(&list, 8, 7, 0), None);
+        assert_eq!(all(&list), []);
     }
 
     #[test]

@@ -59,7 +59,7 @@ fn chunks_of_nodes_go_back_to_the_writer() {
     pass(&mut w);
     let chunks = |w: &Writer| {
         let mut count = 0;
-        while let Some(chunk) = w.shared.reader.spare.chunks.pop(1, 0) {
+        while let Some(chunk) = w.shared.reader.spare.chunks.pop(1, 0, usize::MAX) {
             count += 1;
             // SAFETY: it was popped, and is nobody else's.
             #[allow(unsafe_code, reason = "see SAFETY")]
@@ -114,6 +114,26 @@ fn a_stream_of_short_messages_goes_through_much_memory_and_lets_go_of_it() {
     assert_eq!(w.spare_octets(), before);
     r.trim_spare();
     assert_eq!(w.spare_octets(), Tuning::INPROC.max_block);
+}
+
+/// Each end now and then finds nothing where the other has all in hand, and takes one block more.
+#[test]
+fn a_stream_that_goes_on_for_long_takes_no_more_memory() {
+    let (mut w, mut r) = pipe(limits(u64::MAX), Tuning::INPROC);
+    w.never_sweep();
+    let message = [7; 64];
+    blocks_of_a_stream(&mut w, &mut r, &message, 100_000);
+    let shared = Arc::clone(&w.shared);
+    for _ in 0..100 {
+        shared.reader.spare.blocks.in_hand(|| {
+            blocks_of_a_stream(&mut w, &mut r, &message, 1_100);
+        });
+        blocks_of_a_stream(&mut w, &mut r, &message, 2_000);
+    }
+    let octets = w.spare_octets();
+    assert!(octets > Tuning::INPROC.rotation / 2, "{octets} octets");
+    let most = Tuning::INPROC.rotation + Tuning::INPROC.rotation / 2;
+    assert!(octets < most, "{octets} octets");
 }
 
 #[test]

@@ -916,7 +916,12 @@ impl Writer {
             None
         };
         let keep = rest.unwrap_or(0);
-        let again = |keep| self.shared.reader.spare.blocks.pop(len, keep);
+        // One more is taken now and then for no other reason than that the reader had the list in hand.
+        let most = match keep {
+            0 => usize::MAX,
+            keep => keep.saturating_add(self.tuning.rotation / 4),
+        };
+        let again = |keep| self.shared.reader.spare.blocks.pop(len, keep, most);
         let mut block = again(keep);
         if block.is_none() && keep > 0 {
             block = self.extra(len).or_else(|| again(0));
