@@ -787,7 +787,7 @@ impl IoThread {
         }
         let note = |ends: &mut PipeEnds| {
             if let Some(writer) = ends.writer.as_mut().filter(|_| closing.is_none()) {
-                port.note_loss(writer, !dialed);
+                port.note_loss(writer, !dialed, !comes_back);
             }
         };
         let mut kept = None;

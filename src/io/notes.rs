@@ -44,18 +44,19 @@ impl Port {
     /// What is received first from a peer that has come.
     pub(super) fn note_arrival(&self, writer: &mut Writer) {
         if self.settings().config.notes.notify_connect {
-            self.note(writer, &Message::default());
+            self.note(writer, &Message::default(), false);
         }
     }
 
     /// What is received last from a peer that is lost, and had connected to this side (`accepted`) or been
-    /// connected to. A connection that comes and goes all the time fills its pipe at most.
-    pub(super) fn note_loss(&self, writer: &mut Writer, accepted: bool) {
+    /// connected to. A connection that comes and goes all the time fills its pipe at most; what ends a pipe (`ends`) comes
+    /// on top of its limit, for nobody could tell otherwise that the peer is gone.
+    pub(super) fn note_loss(&self, writer: &mut Writer, accepted: bool, ends: bool) {
         if self.settings().config.notes.notify_disconnect {
-            self.note(writer, &Message::default());
+            self.note(writer, &Message::default(), ends);
         }
         if let Some(message) = self.last_words(accepted) {
-            self.note(writer, &message);
+            self.note(writer, &message, ends);
         }
     }
 
@@ -68,8 +69,8 @@ impl Port {
         }
     }
 
-    fn note(&self, writer: &mut Writer, message: &Message) {
-        if writer.has_credit() {
+    fn note(&self, writer: &mut Writer, message: &Message, anyway: bool) {
+        if anyway || writer.has_credit() {
             writer.append_message(message);
             writer.publish_and_signal();
         } else {

@@ -29,9 +29,8 @@ macro_rules! note_options {
     };
     (@disconnect_message $content:ty) => {
         /// A message that is received from a peer that had connected to this socket and is lost, behind
-        /// what it had sent, as if it had sent that, too. It is dropped and counted
-        /// ([`dropped_full`](crate::SocketStats::dropped_full)) if so much of the peer is unread that
-        /// its pipe is full. No larger than [`max_send_size`](Self::max_send_size) allows: it is received like a message
+        /// what it had sent, as if it had sent that, too; on top of the high-water mark, if so much of the peer is unread
+        /// that its pipe is full. No larger than [`max_send_size`](Self::max_send_size) allows: it is received like a message
         /// of such a socket. Default: none.
         pub fn disconnect_message(mut self, message: impl Into<$content>) -> Self {
             let message: $content = message.into();
@@ -43,7 +42,7 @@ macro_rules! note_options {
         /// A message that is received from a peer that this socket had connected to whenever the
         /// connection is lost, as if the peer had sent it. It is dropped and counted
         /// ([`dropped_full`](crate::SocketStats::dropped_full)) if so much of the peer is unread that
-        /// its pipe is full. No larger than [`max_send_size`](Self::max_send_size) allows: it is received like a message
+        /// its pipe is full, and the connection is to be made again. No larger than [`max_send_size`](Self::max_send_size) allows: it is received like a message
         /// of such a socket. Default: none.
         pub fn hiccup_message(mut self, message: impl Into<$content>) -> Self {
             let message: $content = message.into();
@@ -60,8 +59,10 @@ macro_rules! note_options {
         }
     };
     (@notify_disconnect $content:ty) => {
-        /// Whether an empty message is received from each peer that is lost, behind what it had sent. Not
-        /// over inproc. Default: no.
+        /// Whether an empty message is received from each peer that is lost, behind what it had sent; on top of the
+        /// high-water mark, if so much of the peer is unread that its pipe is full. Of a peer that this socket had
+        /// connected to, and connects to again, it is dropped and counted then
+        /// ([`dropped_full`](crate::SocketStats::dropped_full)). Not over inproc. Default: no.
         pub fn notify_disconnect(mut self, notify: bool) -> Self {
             self.config.notes.notify_disconnect = notify;
             self

@@ -213,6 +213,33 @@ fn a_router_is_notified_of_who_comes_and_goes() {
 }
 
 #[test]
+fn who_leaves_as_much_as_may_be_unread_is_told_of() {
+    for &net in STREAMS {
+        let mut router = Router::builder()
+            .recv_hwm(1)
+            .notify_disconnect(true)
+            .disconnect_message("gone")
+            .bind(net.fresh())
+            .unwrap();
+        let mut dealer = Dealer::builder()
+            .routing_id(id("guest"))
+            .connect(&router.bound_endpoints()[0])
+            .unwrap();
+        dealer.send("last").unwrap();
+        dealer.close();
+        await_true("the end of it", || {
+            let stats = router.stats();
+            stats.messages_received == 0 && stats.disconnects > 0
+        });
+        for expected in ["last", "", "gone"] {
+            let expected = Message::multipart(["guest", expected]);
+            assert_eq!(router.recv_timeout(LONG).unwrap(), expected, "{net:?}");
+        }
+        assert_eq!(router.stats().dropped_full, 0, "{net:?}");
+    }
+}
+
+#[test]
 fn immediate_queues_for_nobody_who_is_not_there() {
     for &net in STREAMS {
         let endpoint = net.unbound();
