@@ -288,7 +288,17 @@ impl Topics {
     }
 
     fn changed(&self) {
+        self.outdate();
+        self.tell_sender();
+    }
+
+    /// What is matched has changed.
+    fn outdate(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Who waits for subscribers may have them.
+    fn tell_sender(&self) {
         if let Some(port) = self.port.get().and_then(Weak::upgrade) {
             port.outbound.event().notify();
         }
@@ -327,6 +337,8 @@ impl Topics {
 
     fn up(&self, key: PipeKey) {
         self.lock_to_change().live.insert(peer_key(key));
+        // Who holds nothing gets everything where matching is inverted.
+        self.outdate();
     }
 }
 
@@ -499,6 +511,7 @@ impl Hooks for Topics {
             state.subscribers -= 1;
         }
         state.leaving.push(key);
+        self.outdate();
         while state.remove_some(key) {
             self.tell_events(state);
             state = self.lock_to_change();
@@ -526,13 +539,18 @@ impl Hooks for Topics {
         };
         let changed = changed.map_err(|error| self.exceeded(error))?;
         state.report(key, subscribe, topic, &changed);
+        let is_other = !manual && changed.of_peer;
+        if is_other {
+            // Before it is told, so that it counts for who sends when told.
+            self.outdate();
+        }
         if state.reporting == Reporting::Nothing {
             drop(state);
         } else {
             self.tell_events(state);
         }
-        if !manual && changed.of_peer {
-            self.changed();
+        if is_other {
+            self.tell_sender();
         }
         Ok(())
     }

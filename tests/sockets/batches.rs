@@ -190,6 +190,46 @@ fn subscriptions_that_come_meanwhile_count() {
     assert_eq!(counts(&publisher), [12, 0, 1]);
 }
 
+/// Where what is subscribed to is not wanted, everything goes to who has only come: also what a batch that waits has left.
+#[test]
+fn who_comes_meanwhile_gets_what_it_has_not_refused() {
+    let mut publisher = XPub::builder()
+        .invert_matching(true)
+        .no_drop(true)
+        .send_hwm(3)
+        .bind(Net::Inproc.fresh())
+        .unwrap();
+    let endpoint = publisher.bound_endpoints()[0].clone();
+    let builder = || Sub::builder().invert_matching(true).recv_timeout(LONG);
+    let mut slow = builder().recv_hwm(2).connect(&endpoint).unwrap();
+    publisher.wait_for_peers(1, LONG).unwrap();
+    let sender = task(move || {
+        let batch: Vec<String> = (10..30).map(|n| n.to_string()).collect();
+        publisher.send_batch(&batch).unwrap();
+        publisher.send("end").unwrap();
+        publisher
+    });
+    // Seven are sent and one waits, at most.
+    for _ in 0..2 {
+        slow.recv().unwrap();
+    }
+    let mut late = builder().connect(&endpoint).unwrap();
+    for _ in 2..21 {
+        slow.recv().unwrap();
+    }
+    let first = late.recv().unwrap();
+    let first: u32 = std::str::from_utf8(first.as_bytes())
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(first <= 18, "{first}");
+    for n in first + 1..30 {
+        assert_eq!(late.recv().unwrap(), Message::from(n.to_string()));
+    }
+    assert_eq!(late.recv().unwrap(), Message::from("end"));
+    sender.join();
+}
+
 #[test]
 fn the_last_value_is_the_first_of_a_batch() {
     for &net in KINDS {

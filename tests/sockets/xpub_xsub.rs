@@ -1,10 +1,14 @@
 //! XPUB and XSUB: every rule and option, over every transport.
 
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use sinew::{
-    ManualError, Message, Pub, RecvError, SendFailure, SocketBuilder, Sub, SubscribeError,
-    SubscriptionEvent, XPub, XSub,
+    ManualError, Message, Pub, RecvError, SendFailure, SendPart, SocketBuilder, Split, Sub,
+    SubscribeError, SubscriptionEvent, XPub, XSub,
 };
 
 use crate::support::{await_true, Net, KINDS, LONG, SHORT, STREAMS};
@@ -697,4 +701,29 @@ fn a_subscriber_has_limits_of_its_own() {
     // What is taken back leaves its room.
     assert!(sub.unsubscribe(vec![b'a'; 60 << 20]));
     sub.subscribe(vec![b'b'; 5 << 20]).unwrap();
+}
+
+/// Sends a message as soon as it is woken.
+struct Answer(Mutex<SendPart<XPub>>);
+
+impl Wake for Answer {
+    fn wake(self: Arc<Self>) {
+        self.0.lock().unwrap().send("A").unwrap();
+    }
+}
+
+/// Who is told of a subscription has it count for what is sent from then on, even if nobody was there for the message before.
+#[test]
+fn a_subscription_that_is_told_counts() {
+    let xpub = bound(Net::Inproc, |builder| builder);
+    let mut sub = sub(&xpub);
+    let (mut sending, mut receiving) = xpub.split();
+    sending.send("nobody").unwrap();
+    let waker = Waker::from(Arc::new(Answer(Mutex::new(sending))));
+    let mut event = pin!(receiving.recv_async());
+    let mut task = std::task::Context::from_waker(&waker);
+    assert!(event.as_mut().poll(&mut task).is_pending());
+    sub.subscribe("A").unwrap();
+    assert!(event.as_mut().poll(&mut task).is_ready());
+    assert_eq!(sub.recv().unwrap(), Message::from("A"));
 }
