@@ -69,8 +69,20 @@ impl HashKey {
     }
 
     /// The hash of all of `key`.
+    #[inline]
     pub(super) fn hash(self, key: &[u8]) -> PrefixHash {
-        PrefixHasher::new(self, key).prefix(key.len())
+        let mut state = State::new(self);
+        let mut words = key.chunks_exact(WORD);
+        for octets in &mut words {
+            state.absorb(word(octets));
+        }
+        let rest = words.remainder();
+        let octets = match key.last_chunk() {
+            // Some of these are of the word before; all of them, if there is no rest.
+            Some(last) => u64::from_le_bytes(*last) >> (8 * (WORD - 1 - rest.len())) >> 8,
+            None => word(rest),
+        };
+        state.finish((key.len() as u64) << 56 | octets)
     }
 }
 

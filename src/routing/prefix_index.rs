@@ -94,9 +94,9 @@ pub(super) struct PrefixIndex {
     /// The lengths that occur in the first block, and how often.
     lengths: u64,
     counts: [u32; BLOCK],
-    /// The last octets of the keys of each, a bit for each octet. Cleared with the last key of that length: what is set for
-    /// one that has gone before costs a look.
-    ends: [[u64; 4]; BLOCK],
+    /// By octet, the lengths of which a key ends with it. Cleared with the last key of that length: what is set for one
+    /// that has gone before costs a look.
+    ends: Box<[u64; 256]>,
 }
 
 /// Octets in which lengths are told apart by a bit.
@@ -113,7 +113,7 @@ impl PrefixIndex {
             markers: HashIndex::new(),
             lengths: 0,
             counts: [0; BLOCK],
-            ends: [[0; 4]; BLOCK],
+            ends: Box::new([0; 256]),
         }
     }
 
@@ -137,8 +137,7 @@ impl PrefixIndex {
             let bit = key.len() - 1;
             self.counts[bit] += 1;
             self.lengths |= 1 << bit;
-            let (word, end) = end(key[bit]);
-            self.ends[bit][word] |= end;
+            self.ends[usize::from(key[bit])] |= 1 << bit;
         }
         self.keys.insert(hasher.prefix(key.len()), met);
     }
@@ -156,7 +155,7 @@ impl PrefixIndex {
             self.counts[bit] -= 1;
             if self.counts[bit] == 0 {
                 self.lengths &= !(1 << bit);
-                self.ends[bit] = [0; 4];
+                self.ends.iter_mut().for_each(|ends| *ends &= !(1 << bit));
             }
         }
         self.keys
@@ -187,9 +186,31 @@ impl PrefixIndex {
             hasher,
             block: 0,
             lengths,
-            is_short: frame.len() <= BLOCK || self.markers.is_empty(),
+            is_short: self.is_short(frame),
             frame: frame.len(),
         }
+    }
+
+    /// As [`PrefixIndex::prefixes_of`], if there is no more to look for than one length, as is the rule; or `None`.
+    #[inline(always)]
+    pub(super) fn only_prefix_of(&self, frame: &[u8]) -> Option<Option<Met>> {
+        let lengths = self.likely(frame);
+        if lengths & lengths.wrapping_sub(1) != 0 || !self.is_short(frame) {
+            return None;
+        }
+        if lengths == 0 {
+            return Some(None);
+        }
+        #[cfg(test)]
+        super::radix::work::add(1);
+        let len = lengths.trailing_zeros() as usize + 1;
+        Some(self.keys.get(self.secret.hash(&frame[..len])))
+    }
+
+    /// No key goes on beyond the first block of this frame.
+    #[inline(always)]
+    fn is_short(&self, frame: &[u8]) -> bool {
+        frame.len() <= BLOCK || self.markers.is_empty()
     }
 
     /// Nothing looked up yet.
@@ -207,10 +228,9 @@ impl PrefixIndex {
         let mut lengths = self.lengths & up_to(frame.len());
         let mut likely = 0;
         while lengths != 0 {
-            let bit = lengths.trailing_zeros() as usize;
+            let bit = lengths.trailing_zeros();
             lengths &= lengths - 1;
-            let (word, end) = end(frame[bit]);
-            likely |= u64::from(self.ends[bit][word] & end != 0) << bit;
+            likely |= self.ends[usize::from(frame[bit as usize])] & (1 << bit);
         }
         likely
     }
@@ -281,12 +301,6 @@ fn up_to(left: usize) -> u64 {
         0..BLOCK => (1 << left) - 1,
         _ => u64::MAX,
     }
-}
-
-/// Where an octet is in [`PrefixIndex::ends`]: in which word, and as which bit.
-#[inline]
-fn end(octet: u8) -> (usize, u64) {
-    (usize::from(octet >> 6), 1 << (octet & 63))
 }
 
 /// See [`PrefixIndex::prefixes_of`].
@@ -379,7 +393,7 @@ impl<'a> Ahead<'a> {
             hasher: PrefixHasher::new(self.index.secret, frame),
             block: 0,
             lengths: begun.lengths,
-            is_short: frame.len() <= BLOCK || self.index.markers.is_empty(),
+            is_short: self.index.is_short(frame),
             frame: frame.len(),
         }
     }
@@ -467,7 +481,7 @@ impl PrefixIndex {
         self.markers.check();
         let mut len = 0;
         let mut counts = [0; BLOCK];
-        let mut ends = [[0; 4]; BLOCK];
+        let mut ends = [0; 256];
         let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
         for (key, met) in all {
             let is_long = key.len() > LONGEST;
@@ -477,8 +491,7 @@ impl PrefixIndex {
             let last = key.len() - 1;
             if last < BLOCK {
                 counts[last] += 1;
-                let (word, end) = end(key[last]);
-                ends[last][word] |= end;
+                ends[usize::from(key[last])] |= 1_u64 << last;
             }
             for block in blocks(key) {
                 let (keys, lengths) = marked.entry(&key[..block]).or_default();
@@ -493,11 +506,10 @@ impl PrefixIndex {
         assert_eq!(self.counts, counts);
         for (bit, count) in counts.into_iter().enumerate() {
             assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
-            let of_none = [0; 4];
-            assert!(count > 0 || self.ends[bit] == of_none);
-            for (known, end) in self.ends[bit].into_iter().zip(ends[bit]) {
-                assert_eq!(known & end, end);
-            }
+            assert!(count > 0 || self.ends.iter().all(|ends| ends >> bit & 1 == 0));
+        }
+        for (known, ends) in self.ends.iter().zip(ends) {
+            assert_eq!(known & ends, ends);
         }
         assert_eq!(self.markers.len(), marked.len());
         for (prefix, (keys, lengths)) in marked {
@@ -587,6 +599,30 @@ mod tests {
         index.remove(&[255], met(2));
         index.insert(&[254], met(2));
         assert_eq!(looks(&index), 1);
+    }
+
+    #[test]
+    fn a_frame_with_one_likely_length_is_looked_for_once() {
+        let mut index = PrefixIndex::new();
+        index.insert(b"host1/m", met(0));
+        index.insert(b"host12/m", met(1));
+        let long = [b'm'; BLOCK + 1];
+        assert_eq!(
+            index.only_prefix_of(b"host1/m, and more"),
+            Some(Some(met(0)))
+        );
+        assert_eq!(
+            index.only_prefix_of(b"host12/m, and more"),
+            Some(Some(met(1)))
+        );
+        assert_eq!(index.only_prefix_of(b"host2/m"), Some(None));
+        assert_eq!(index.only_prefix_of(b"host12/"), Some(None));
+        assert_eq!(index.only_prefix_of(b""), Some(None));
+        assert_eq!(index.only_prefix_of(b"host1/mm"), None, "two lengths");
+        index.insert(&long, met(2));
+        assert_eq!(index.only_prefix_of(b"host1/m"), Some(Some(met(0))));
+        let goes_on = [&b"host1/m"[..], &long].concat();
+        assert_eq!(index.only_prefix_of(&goes_on), None, "more than a block");
     }
 
     #[test]
@@ -705,6 +741,9 @@ mod tests {
                 let short = model.iter().filter(|(key, _)| probe.starts_with(key) && key.len() <= LONGEST);
                 let expected: Vec<Met> = short.map(|(_, met)| *met).collect();
                 prop_assert_eq!(holders(&index, probe), &expected[..]);
+                if let Some(only) = index.only_prefix_of(probe) {
+                    prop_assert_eq!(only.as_slice(), &expected[..]);
+                }
                 let together: Vec<Met> = ahead.prefixes_of(begun, probe).collect();
                 prop_assert_eq!(together, expected);
                 let begins = |key: &Vec<u8>| key.len() > LONGEST && key.starts_with(&probe[..LONGEST]);

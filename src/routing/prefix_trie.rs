@@ -402,10 +402,22 @@ impl SubscriptionTrie {
     // Apart from the walk along the tree, which is to stay small.
     #[inline(never)]
     fn for_each_indexed(&mut self, first_frame: &[u8], matched: impl FnMut(PeerKey)) {
-        if let Some(index) = &self.index {
-            let topics = Indexed::among(&self.tree, index, &self.peers, first_frame);
-            hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
+        let Some(index) = &self.index else {
+            return;
+        };
+        if self.tree.root().is_vacant() {
+            if !self.tree.leads_on(first_frame) {
+                return;
+            }
+            if let Some(only) = index.only_prefix_of(first_frame) {
+                if let Some(met) = only {
+                    Wanted::of(met, &self.tree, &self.peers).each(matched);
+                }
+                return;
+            }
         }
+        let topics = Indexed::among(&self.tree, index, &self.peers, first_frame);
+        hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
     }
 
     /// Whether this peer holds a prefix of `first_frame`.
@@ -642,14 +654,7 @@ impl<'a> Iterator for Indexed<'a> {
         let Some(met) = others.next() else {
             return others.goes_on().then(|| self.next_long()).flatten();
         };
-        Some(match met.held() {
-            prefix_index::Held::ByThoseAt(node) => Wanted::By(self.tree.value(node).as_slice()),
-            // What an earlier owner of the slot may have left went with its first subscription.
-            prefix_index::Held::ByOnly(index) => Wanted::ByOnly(PeerKey {
-                index,
-                generation: self.peers[index as usize].generation,
-            }),
-        })
+        Some(Wanted::of(met, self.tree, self.peers))
     }
 }
 
@@ -680,7 +685,20 @@ fn hand_out<'a>(
     }
 }
 
-impl Wanted<'_> {
+impl<'a> Wanted<'a> {
+    /// Who is met in the index.
+    #[inline(always)]
+    fn of(met: Met, tree: &'a RadixTree<Holders>, peers: &[Held]) -> Self {
+        match met.held() {
+            prefix_index::Held::ByThoseAt(node) => Wanted::By(tree.value(node).as_slice()),
+            // What an earlier owner of the slot may have left went with its first subscription.
+            prefix_index::Held::ByOnly(index) => Wanted::ByOnly(PeerKey {
+                index,
+                generation: peers[index as usize].generation,
+            }),
+        }
+    }
+
     #[inline]
     fn each(self, mut matched: impl FnMut(PeerKey)) {
         match self {

@@ -201,8 +201,14 @@ impl Topics {
 
     /// How many peers get a message with this topic.
     pub(super) fn count(&self, topic: &[u8], matching: Matching) -> usize {
+        let mut state = self.lock_to_send();
+        if matching == Matching::Prefix && state.leaving.is_empty() {
+            let mut count = 0;
+            state.trie.for_each_match(topic, |_| count += 1);
+            return count;
+        }
         let mut matched = Vec::new();
-        self.find(topic, matching, &mut matched);
+        state.find(topic, matching, &mut matched);
         matched.len()
     }
 
