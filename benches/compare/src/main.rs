@@ -167,9 +167,18 @@ fn run(args: &Args) -> Fallible<Option<report::Report>> {
     let started = Instant::now();
     let scratch = tempfile::tempdir()?;
     let mut rows = Vec::new();
-    for work in &works {
-        rows.extend(compare(work, &subjects, rounds, target, scratch.path())?);
+    for company in in_company(&works) {
+        rows.extend(compare(
+            &company,
+            &subjects,
+            rounds,
+            target,
+            scratch.path(),
+        )?);
     }
+    // In the order of the works, of which companies took some forward.
+    let place = |row: &Row| works.iter().position(|work| *work == row.work);
+    rows.sort_by_key(place);
     let report = report::Report::new(head, rows);
     print!("{}", report.table());
     println!(
@@ -179,8 +188,22 @@ fn run(args: &Args) -> Fallible<Option<report::Report>> {
     Ok(Some(report))
 }
 
+/// The works, with those together that are measured beside one another.
+fn in_company(works: &[Work]) -> Vec<Vec<&Work>> {
+    let mut all: Vec<Vec<&Work>> = Vec::new();
+    for work in works {
+        let keeps = |company: &&mut Vec<&Work>| company[0].beside() == work.beside();
+        match all.iter_mut().find(keeps) {
+            Some(company) => company.push(work),
+            None => all.push(vec![work]),
+        }
+    }
+    all
+}
+
 /// A subject at a work.
 struct Contender<'a> {
+    work: &'a Work,
     subject: &'a dyn Subject,
     plan: Option<Plan>,
     samples: Vec<Sample>,
@@ -189,19 +212,23 @@ struct Contender<'a> {
     notes: Vec<String>,
 }
 
-/// One work, all subjects in turn in every round; then a round that counts system calls, which is not
-/// timed, since counting slows each call.
+/// Works that are compared with one another, all subjects in turn in every round, each at all of these works; then a
+/// round that counts system calls, which is not timed, since counting slows each call.
 fn compare(
-    work: &Work,
+    works: &[&Work],
     subjects: &[Box<dyn Subject>],
     rounds: u32,
     target: Duration,
     scratch: &Path,
 ) -> Fallible<Vec<Row>> {
     let mut contenders = Vec::new();
-    for subject in subjects {
+    let each = subjects
+        .iter()
+        .flat_map(|subject| works.iter().map(move |work| (subject, *work)));
+    for (subject, work) in each {
         let subject = subject.as_ref();
         let mut contender = Contender {
+            work,
             subject,
             plan: None,
             samples: Vec::new(),
@@ -242,6 +269,7 @@ fn compare(
     }
     for round in 0..=rounds {
         for Contender {
+            work,
             subject,
             plan,
             samples,
@@ -277,7 +305,7 @@ fn compare(
         .map(|contender| {
             let messages = contender.plan.map_or(0, |plan| plan.count);
             Row::new(
-                work,
+                contender.work,
                 contender.subject.name(),
                 contender.subject.is_peer(),
                 messages,

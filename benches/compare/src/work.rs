@@ -70,6 +70,23 @@ impl Work {
         })
     }
 
+    /// The work whose figure a goal holds against that of this one, so that both are measured in turn: what else the
+    /// machine does differs from minute to minute.
+    pub(crate) fn beside(&self) -> Work {
+        let Work {
+            transport, size, ..
+        } = *self;
+        match self.pattern {
+            Pattern::Flow(..) | Pattern::IdleFlow(_) => {
+                Work::new(Pattern::Flow(1, 1), transport, size)
+            }
+            Pattern::ByReference => Work::new(Pattern::Flow(1, 1), transport, 64),
+            Pattern::IdleReqRep(_) => Work::new(Pattern::ReqRep, transport, size),
+            Pattern::Topics(_) => Work::new(Pattern::Topics(1_000), transport, size),
+            _ => *self,
+        }
+    }
+
     /// Whether the figure is a time.
     pub(crate) fn is_latency(&self) -> bool {
         matches!(
