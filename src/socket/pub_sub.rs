@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::batch_methods;
 use super::builder::sealed::Assemble;
 use super::common::{
-    batch_methods, conflate_option, peer_methods, pollable, publisher_methods, publisher_options,
-    recv_methods, send_methods, shell_methods, socket_traits, subscriber_options,
+    conflate_option, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
+    send_methods, shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -151,10 +152,10 @@ impl Pub {
         self.out.send_by(message, deadline)
     }
 
-    fn send_batch_by<M: IntoMessage + Clone>(
+    fn send_batch_by<'d, M: IntoMessage + Clone>(
         &mut self,
         messages: &[M],
-        deadline: impl Fn() -> Deadline<'static>,
+        deadline: impl Fn() -> Deadline<'d>,
     ) -> Result<(), SendBatchError> {
         self.out.send_batch(messages, deadline)
     }
