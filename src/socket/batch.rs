@@ -48,6 +48,11 @@ macro_rules! batch_methods {
         /// If one message fails as with [`send`](Self::send), no more are sent. The error tells
         /// [which were sent](crate::SendBatchError::sent), [what was not](crate::SendBatchError::unsent), and why: see
         /// [`SendFailure`](crate::SendFailure).
+        ///
+        /// # Panics
+        /// If the conversion of a message of a type of your own does. It is not sent then, and up to 31 before it may not
+        /// have been sent either: they are converted before the first of them is sent. Nobody tells how many were. The
+        /// socket can be used as before. All of this holds for the other forms as well.
         pub fn send_batch<M: IntoMessage + Clone>(
             &mut self,
             messages: &[M],
@@ -134,6 +139,9 @@ macro_rules! batch_methods {
         ///
         /// # Errors
         /// See [`SendFailure`](crate::SendFailure). The message that failed is the first of `left` then.
+        ///
+        /// # Panics
+        /// As [`send_batch`](Self::send_batch), and `left` is what it was.
         pub fn poll_send_batch<M: IntoMessage + Clone>(
             &mut self,
             cx: &mut std::task::Context<'_>,

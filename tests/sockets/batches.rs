@@ -1,9 +1,12 @@
 //! Batches of messages to publish: what each would have met if it had been sent by itself.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use sinew::{Message, Pub, SendFailure, SocketBuilder, Split, Sub, SubscriptionEvent, XPub};
+use sinew::{
+    IntoMessage, Message, Pub, SendFailure, SocketBuilder, Split, Sub, SubscriptionEvent, XPub,
+};
 
 use crate::support::{task, Net, KINDS, LONG, SHORT};
 
@@ -147,6 +150,37 @@ fn a_batch_may_have_a_time_of_its_own() {
         assert_eq!(sub.recv().unwrap(), Message::from(format!("a{n}")));
     }
     assert_eq!(counts(&sender.join()), [40, 0, 0]);
+}
+
+/// Those that were matched before it have been sent, it and those behind it have not, and the socket goes on.
+#[test]
+fn a_conversion_that_panics_ends_the_batch() {
+    #[derive(Clone)]
+    struct Number(u8);
+    impl From<Number> for Message {
+        fn from(number: Number) -> Message {
+            assert_ne!(number.0, 70, "this one cannot be sent");
+            Message::from(vec![number.0])
+        }
+    }
+    impl IntoMessage for Number {}
+    let mut publisher = Pub::builder().bind(Net::Inproc.fresh()).unwrap();
+    let builder = Sub::builder().recv_timeout(LONG);
+    let mut sub = builder.connect(&publisher.bound_endpoints()[0]).unwrap();
+    sub.subscribe("").unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    let batch: Vec<Number> = (0..100).map(Number).collect();
+    let panicked = catch_unwind(AssertUnwindSafe(|| publisher.send_batch(&batch)));
+    assert!(panicked.is_err());
+    publisher.send_batch(&batch[90..]).unwrap();
+    for n in 0..70 - 31 {
+        assert_eq!(sub.recv().unwrap().as_bytes(), [n], "31 at most are lost");
+    }
+    let rest = std::iter::from_fn(|| sub.try_recv().ok());
+    let rest: Vec<u8> = rest.map(|message| message.as_bytes()[0]).collect();
+    let (converted, next) = rest.split_at(rest.len() - 10);
+    assert!((39..70).zip(converted).all(|(n, got)| n == *got));
+    assert!(converted.len() <= 31 && (90..100).eq(next.iter().copied()));
 }
 
 #[test]
