@@ -2,6 +2,8 @@
 
 #[path = "shells/cancels.rs"]
 mod cancels;
+#[path = "shells/drain.rs"]
+mod drain;
 #[path = "shells/full.rs"]
 mod full;
 #[path = "shells/large.rs"]
