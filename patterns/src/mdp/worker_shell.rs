@@ -18,7 +18,7 @@ use crate::shell::{
 ///
 /// It has one request at a time, or as many as it has *slots*. Each slot has a connection of its own, as 7/MDP wants it;
 /// with [`WorkerConfig::ext`] they share one, which is several times as fast. Heartbeats go
-/// on while handlers run, unless [`Scope::Progress`](crate::common::Scope::Progress) says otherwise. It begins at once, and ends when it is
+/// on while handlers run, unless [`Scope::Progress`] says otherwise. It begins at once, and ends when it is
 /// drained or dropped.
 #[derive(Debug)]
 pub struct Worker(Serving<Slots>);
