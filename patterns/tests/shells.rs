@@ -2,6 +2,8 @@
 
 #[path = "shells/cancels.rs"]
 mod cancels;
+#[path = "shells/drain.rs"]
+mod drain;
 #[path = "shells/full.rs"]
 mod full;
 #[path = "shells/large.rs"]
@@ -232,6 +234,8 @@ fn a_key_outlives_its_server() {
             assert_eq!(client.call("fail", &with_key(2)), failed);
             // The store is full; what has no key does not need it.
             let full = client.call("pay", &with_key(3)).unwrap_err();
+            let why = "the server declined: it is full (\"the store of keys is full\")";
+            assert!(full.to_string().starts_with(why), "{full}");
             assert!(matches!(full, CallError::Rejected { .. }), "{full}");
             assert_eq!(client.call("pay", &LONG), Ok("pay".into()));
             server.drain();
@@ -366,8 +370,10 @@ fn too_much_too_late_and_closed() {
         matches!(
             declined,
             Err(CallError::Rejected {
+                status: Status::Rejected,
                 retry_after: Some(_),
-                maybe_executed: false
+                maybe_executed: false,
+                ..
             })
         ),
         "{declined:?}"

@@ -27,13 +27,13 @@ pub struct ConnectionSnapshot {
     pub connection: ConnectionId,
     /// The endpoint bound or connected to.
     pub endpoint: Endpoint,
-    /// The local address, as in [`SocketEvent::Accepted`](crate::SocketEvent::Accepted) and
+    /// The local address, as in [`SocketEvent::Accepted`] and
     /// [`Connected`](crate::SocketEvent::Connected).
     pub local: String,
     /// The peer's address: `ip:port`, or `:uid:gid:pid` over ipc; empty over inproc.
     pub peer: String,
     /// What the peer is called, as in
-    /// [`SocketEvent::HandshakeSucceeded`](crate::SocketEvent::HandshakeSucceeded).
+    /// [`SocketEvent::HandshakeSucceeded`].
     pub routing_id: Option<RoutingId>,
     /// The type of the peer's socket, if that is known.
     pub socket_type: Option<SocketType>,

@@ -9,7 +9,7 @@
 //! # Why this way
 //! Nothing is asked of the plain pipe while messages pass through it. The reading end of the front pipe is
 //! always asleep, so each publish of its writer runs the conflation, as the signal that wakes the
-//! reader, on the writer's own thread. That takes out all that there is and keeps what is to be kept ([`kept`]). A
+//! reader, on the writer's own thread. That takes out all that there is and keeps what is to be kept ([`kept`](super::kept)). A
 //! reader whose (back) pipe holds nothing more, which is a cold path already, takes the next message from there.
 //!
 //! So what is read next is always the newest there is (of its topic), no more is held than that besides

@@ -42,7 +42,7 @@
 //! Pipes may share a budget of octets: see [`budget`].
 //!
 //! # Conflation
-//! A pipe that keeps only the newest message, or that of each topic, is made of two of these: see [`conflate`].
+//! A pipe that keeps only the newest message, or that of each topic, is made of two of these: see [`mod@conflate`].
 //!
 //! This module, `sync::barrier`, `sync::affinity` and `transport::credentials` are the only places with
 //! `unsafe` code. That of this one is checked by loom models (`loom_tests`), a naive model under

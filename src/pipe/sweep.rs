@@ -28,15 +28,23 @@ pub(super) struct Sweep {
     seen: AtomicU64,
     is_on: AtomicBool,
     alarm: Mutex<Option<Alarm>>,
+    /// How long it is from one look to the next.
+    every: Duration,
 }
 
 impl Sweep {
     pub(super) fn of(pipe: &Arc<Shared>) -> Arc<Self> {
+        Sweep::every(pipe, IDLE)
+    }
+
+    /// One that looks so often.
+    pub(super) fn every(pipe: &Arc<Shared>, every: Duration) -> Arc<Self> {
         Arc::new(Sweep {
             pipe: Arc::downgrade(pipe),
             seen: AtomicU64::new(0),
             is_on: AtomicBool::new(false),
             alarm: Mutex::new(None),
+            every,
         })
     }
 
@@ -62,7 +70,7 @@ impl Sweep {
             self.is_on.store(false, Ordering::Release);
             return;
         };
-        let next = alarm.insert(Alarm::new(clock::now() + IDLE));
+        let next = alarm.insert(Alarm::new(clock::now() + self.every));
         if next.poll(&Waker::from(Arc::clone(self))) {
             // This thread was kept from it for all that time.
             self.is_on.store(false, Ordering::Release);
@@ -109,6 +117,9 @@ mod tests {
         messages: u64::MAX,
         bytes: u64::MAX,
     };
+
+    /// The watchdog: longer than anything that works takes, however busy the machine.
+    const LONG: Duration = Duration::from_secs(60);
 
     /// Of short messages, and as long as it takes.
     fn stream(w: &mut Writer, r: &mut Reader) {
@@ -188,8 +199,12 @@ mod tests {
     #[test]
     fn an_alarm_looks_after_a_stream_that_has_stopped() {
         let (mut w, mut r) = pipe(UNLIMITED, Tuning::INPROC);
+        // In the middle of the stream as well, which begins anew then.
+        w.sweep_every(Duration::from_millis(1));
         stream(&mut w, &mut r);
+        let end = clock::now() + LONG;
         while w.spare_octets() > Tuning::INPROC.max_block {
+            assert!(clock::now() < end, "nobody has looked after it");
             std::thread::yield_now();
         }
     }

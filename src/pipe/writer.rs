@@ -549,6 +549,12 @@ impl Writer {
         self.sweep.get_or_init(|| Sweep::that_is_on(&self.shared));
     }
 
+    /// Has what is in rotation looked after so often.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn sweep_every(&self, every: std::time::Duration) {
+        self.sweep.get_or_init(|| Sweep::every(&self.shared, every));
+    }
+
     /// What waits to be used again.
     #[cfg(all(test, not(loom)))]
     pub(super) fn spare_octets(&self) -> usize {

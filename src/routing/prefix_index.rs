@@ -1,32 +1,34 @@
 //! Which keys of a tree a frame begins with, by hash instead of by walking.
 //!
-//! A walk down a tree of a million keys goes to memory twice or so per level, each time to a place that the one
-//! before names. Here a key is looked up by the hash of a prefix of the frame, for each length that a key has, and
-//! no look-up waits for the one before: a match waits for memory once. It costs more than a walk among few keys, which
-//! caches hold; so this is for many.
+//! A walk down a tree of a million keys goes to memory twice or so per level, each time to a place that the
+//! one before names. Here a key is looked up by the hash of a prefix of the frame, for each length that a key
+//! has, and no look-up waits for the one before: a match waits for memory once. It costs more than a walk
+//! among few keys, which caches hold; so this is for many.
 //!
-//! Which lengths occur is known per block of 64 octets. For the first block the index knows, and of each length which
-//! octets its keys end with: topics have an octet between their parts, or end in one of a few words, so that of many
-//! lengths a frame has an octet in that place at which no key ends. (That spares it a look-up; of keys that end in any
-//! octet, it costs a few instructions per length.) For a later one there is a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a match
-//! looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever adds keys of
-//! many lengths slows down only the messages that begin as they do, as with a tree.
+//! Which lengths occur is known per block of 64 octets. For the first block the index knows, and of each
+//! length which octets its keys end with: topics have an octet between their parts, or end in one of a few
+//! words, so that of many lengths a frame has an octet in that place at which no key ends. (That spares it a
+//! look-up; of keys that end in any octet, it costs a few instructions per length.) For a later one there is
+//! a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a
+//! match looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever
+//! adds keys of many lengths slows down only the messages that begin as they do, as with a tree.
 //!
-//! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only tells that
-//! there are such keys, and they are looked for in the tree. With a marker for each 64 octets a subscription to a topic of
-//! 64 KiB would take a thousand steps, and whatever goes through many of them at once would keep publishers waiting.
+//! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only
+//! tells that there are such keys, and they are looked for in the tree. With a marker for each 64 octets a
+//! subscription to a topic of 64 KiB would take a thousand steps, and whatever goes through many of them at
+//! once would keep publishers waiting.
 //!
-//! Of several frames, [`Ahead`] collects what is to be looked up first, then has it all come, and then each is looked into:
-//! they wait for memory together.
+//! Of several frames, [`Ahead`] collects what is to be looked up first, then has it all come, and then each
+//! is looked into: they wait for memory together.
 //!
-//! A match tells who holds a key if only one does, as is the rule, and otherwise where the list of them is: in the
-//! tree, which costs another trip to memory.
+//! A match tells who holds a key if only one does, as is the rule, and otherwise where the list of them is:
+//! in the tree, which costs another trip to memory.
 //!
 //! # Exactness
 //!
-//! Two prefixes of one hash are taken to be the same: 95 bits of SipHash with a secret of the index's own, so that
-//! among a million keys one message in 10²² meets a wrong one. Memory errs more often, and a SUB compares what it
-//! receives with its own topics.
+//! Two prefixes of one hash are taken to be the same: 95 bits of SipHash with a secret of the index's own, so
+//! that among a million keys one message in 10²² meets a wrong one. Memory errs more often, and a SUB
+//! compares what it receives with its own topics.
 
 use std::hint::black_box;
 use std::num::NonZeroU32;

@@ -474,62 +474,6 @@ macro_rules! send_methods {
     };
 }
 
-/// Sending several messages at once, for sockets that publish by topic and their sending parts.
-macro_rules! batch_methods {
-    ($kind:literal) => {
-        /// Sends one message after the other, each as [`send`](Self::send) does: in this order, to those who are subscribed
-        /// when its turn has come, with what the options say of peers that have no room, and with the option
-        /// `send_timeout` for each. Only the subscribers are found out for 32 messages at a time, which takes less time per
-        /// message where there are thousands of topics: what is read of them comes from memory for all of these at once.
-        ///
-        /// The messages are borrowed. A [`Message`], [`Bytes`](bytes::Bytes) or [`Frame`](crate::Frame) is given on by
-        /// reference; what cannot be shared, such as a `Vec<u8>`, is copied.
-        ///
-        /// ```
-        /// use std::time::Duration;
-        #[doc = concat!("use sinew::{", $kind, ", Sub};")]
-        ///
-        #[doc = concat!("let mut publisher = ", $kind, "::new();")]
-        /// let endpoint = publisher.bind("tcp://127.0.0.1:*")?;
-        /// let mut subscriber = Sub::new();
-        /// subscriber.connect(&endpoint)?;
-        /// subscriber.subscribe("weather.")?;
-        /// publisher.wait_for_subscribers(1, Duration::from_secs(10))?;
-        ///
-        /// let batch = ["weather.rain", "sports.tennis", "weather.sun"];
-        /// if let Err(error) = publisher.send_batch(&batch) {
-        ///     println!("{error}; left: {:?}", error.unsent(&batch));
-        /// }
-        /// assert_eq!(subscriber.recv()?.as_bytes(), b"weather.rain");
-        /// assert_eq!(subscriber.recv()?.as_bytes(), b"weather.sun");
-        /// # Ok::<(), Box<dyn std::error::Error>>(())
-        /// ```
-        ///
-        /// # Errors
-        /// If one message fails as with [`send`](Self::send), no more are sent. The error tells
-        /// [which were sent](crate::SendBatchError::sent), [what was not](crate::SendBatchError::unsent), and why: see
-        /// [`SendFailure`](crate::SendFailure).
-        pub fn send_batch<M: IntoMessage + Clone>(
-            &mut self,
-            messages: &[M],
-        ) -> Result<(), crate::error::SendBatchError> {
-            let timeout = self.shell.settings.config.send_timeout;
-            self.send_batch_by(messages, || Deadline::after(timeout))
-        }
-
-        /// As [`send_batch`](Self::send_batch), and each message as [`try_send`](Self::try_send) does.
-        ///
-        /// # Errors
-        /// As for [`send_batch`](Self::send_batch); [`WouldBlock`](crate::SendFailure::WouldBlock) where it would wait.
-        pub fn try_send_batch<M: IntoMessage + Clone>(
-            &mut self,
-            messages: &[M],
-        ) -> Result<(), crate::error::SendBatchError> {
-            self.send_batch_by(messages, || Deadline::Now)
-        }
-    };
-}
-
 /// Options of the sockets that publish by topic; their options have a field `fan_out`.
 macro_rules! publisher_options {
     ($kind:ident) => {
@@ -779,8 +723,8 @@ macro_rules! peer_methods {
     };
 }
 
-pub(super) use {
-    batch_methods, publisher_methods, publisher_options, recv_methods, send_methods, shell_methods,
-    socket_traits, subscriber_options, wait_methods, watch_methods,
-};
 pub(super) use {close_methods, conflate_option, peer_methods, pollable};
+pub(super) use {
+    publisher_methods, publisher_options, recv_methods, send_methods, shell_methods, socket_traits,
+    subscriber_options, wait_methods, watch_methods,
+};

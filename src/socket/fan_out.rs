@@ -135,10 +135,10 @@ impl FanOut {
 
     /// Sends one message after the other, as [`FanOut::send_by`] does, but finds out for several at once who gets them. Each
     /// has a deadline of its own.
-    pub(super) fn send_batch<'a, M: IntoMessage + Clone>(
+    pub(super) fn send_batch<'a, 'd, M: IntoMessage + Clone>(
         &mut self,
         messages: &'a [M],
-        deadline: impl Fn() -> Deadline<'static>,
+        deadline: impl Fn() -> Deadline<'d>,
     ) -> Result<(), SendBatchError> {
         let mut group: Vec<Lent<'a>> = Vec::with_capacity(messages.len().min(TOGETHER));
         let mut left = messages.iter();
@@ -166,10 +166,10 @@ impl FanOut {
     ///
     /// # Errors
     /// Which of them was not sent, and why.
-    fn send_group(
+    fn send_group<'d>(
         &mut self,
         group: &[Lent<'_>],
-        deadline: &impl Fn() -> Deadline<'static>,
+        deadline: &impl Fn() -> Deadline<'d>,
     ) -> Result<(), (usize, SendFailure)> {
         let mut topics: [&[u8]; TOGETHER] = [&[]; TOGETHER];
         for (topic, message) in topics.iter_mut().zip(group) {

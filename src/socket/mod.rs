@@ -11,6 +11,7 @@
 #[cfg(feature = "futures")]
 mod adapters;
 mod balanced;
+mod batch;
 mod builder;
 mod client_server;
 mod common;

@@ -144,7 +144,7 @@ pair! {
     /// there is no connection; a second `connect` then fails with
     /// [`ConnectError::Occupied`](crate::ConnectError::Occupied). Somebody else who connects is refused,
     /// which both sides are told
-    /// ([`DisconnectReason::Occupied`](crate::DisconnectReason::Occupied) here, a
+    /// ([`DisconnectReason::Occupied`] here, a
     /// [`Refusal`](crate::Refusal) there), and may come again when the place is free. Without a peer, or
     /// one that has room, `send` waits. What a peer that is gone had sent can still be received.
     ///

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::batch_methods;
 use super::builder::sealed::Assemble;
 use super::common::{
-    batch_methods, conflate_option, peer_methods, pollable, publisher_methods, publisher_options,
-    recv_methods, send_methods, shell_methods, socket_traits, subscriber_options,
+    conflate_option, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
+    send_methods, shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -40,18 +41,19 @@ use crate::socket_type::SocketType;
 /// ones. They end with the connection; a [`Sub`] tells them anew on the next one.
 ///
 /// # What subscriptions cost
-/// Finding out who gets a message takes time in proportion to its topic's length at most, and to the
-/// number of those who get it, however many subscriptions there are. Of many topics that no cache holds, most of it is
-/// spent waiting for memory, which [`send_batch`](Pub::send_batch) does for several messages at once. A subscription takes about 100 octets of
-/// memory with a topic of 24 octets that nobody else subscribed to, the topic included, and 24 if
-/// others did; memory is asked for in doubling steps, so that as much again may be allocated and not used. Each peer may hold about a million (2^20) different ones, each of at most 64 KiB and 64 MiB
-/// together, or what [`max_topics`](SocketBuilder::max_topics) and
+/// Finding out who gets a message takes time in proportion to its topic's length at most, and to the number
+/// of those who get it, however many subscriptions there are. Of many topics that no cache holds, most of it
+/// is spent waiting for memory, which [`send_batch`](Pub::send_batch) does for several messages at once. A
+/// subscription takes about 100 octets of memory with a topic of 24 octets that nobody else subscribed to,
+/// the topic included, and 24 if others did; memory is asked for in doubling steps, so that as much again may
+/// be allocated and not used. Each peer may hold about a million (2^20) different ones, each of at most 64
+/// KiB and 64 MiB together, or what [`max_topics`](SocketBuilder::max_topics) and
 /// [`max_topic_length`](SocketBuilder::max_topic_length) say; a peer that exceeds that is disconnected
-/// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)). A subscriber
-/// over inproc goes without the subscription instead, which this socket's monitors are told
+/// ([`DisconnectReason::SubscriptionLimit`](crate::DisconnectReason::SubscriptionLimit)). A subscriber over
+/// inproc goes without the subscription instead, which this socket's monitors are told
 /// ([`SubscriptionRefused`](crate::SocketEvent::SubscriptionRefused)) and
-/// [`subscriptions_refused`](crate::SocketStats::subscriptions_refused) counts. When it takes another one back there
-/// is room, and it gets what was refused: topics that are short first.
+/// [`subscriptions_refused`](crate::SocketStats::subscriptions_refused) counts. When it takes another one
+/// back there is room, and it gets what was refused: topics that are short first.
 ///
 /// ```
 /// use std::time::Duration;
@@ -98,9 +100,10 @@ super::options::kind_options!(Pub: manual: bool = |options| options.manual);
 
 impl SocketBuilder<Pub> {
     /// Whether subscriptions of peers have no effect, as with the option of this name of an
-    /// [`XPub`](crate::XPub): but a PUB hears of none, so that there is none to which it could give another. Nobody gets
-    /// anything then, or with [`invert_matching`](Self::invert_matching) everybody everything. It is here since libzmq has
-    /// it (`ZMQ_XPUB_MANUAL`, and `ZMQ_XPUB_MANUAL_LAST_VALUE`, which does the same on a PUB). Default: no.
+    /// [`XPub`](crate::XPub): but a PUB hears of none, so that there is none to which it could give another.
+    /// Nobody gets anything then, or with [`invert_matching`](Self::invert_matching) everybody everything. It
+    /// is here since libzmq has it (`ZMQ_XPUB_MANUAL`, and `ZMQ_XPUB_MANUAL_LAST_VALUE`, which does the same
+    /// on a PUB). Default: no.
     pub fn manual(mut self, manual: bool) -> Self {
         self.options.manual = manual;
         self
@@ -151,10 +154,10 @@ impl Pub {
         self.out.send_by(message, deadline)
     }
 
-    fn send_batch_by<M: IntoMessage + Clone>(
+    fn send_batch_by<'d, M: IntoMessage + Clone>(
         &mut self,
         messages: &[M],
-        deadline: impl Fn() -> Deadline<'static>,
+        deadline: impl Fn() -> Deadline<'d>,
     ) -> Result<(), SendBatchError> {
         self.out.send_batch(messages, deadline)
     }
@@ -270,8 +273,9 @@ impl Sub {
     ///
     /// # Errors
     /// If a publisher with default options would end the connection for it: `prefix` has more octets than
-    /// [`max_topic_length`](SocketBuilder::max_topic_length) says (65536), or there are too many different ones already
-    /// ([`max_topics`](SocketBuilder::max_topics), 1048576; 64 MiB together). Nothing has changed then.
+    /// [`max_topic_length`](SocketBuilder::max_topic_length) says (65536), or there are too many different
+    /// ones already ([`max_topics`](SocketBuilder::max_topics), 1048576; 64 MiB together). Nothing has
+    /// changed then.
     ///
     /// ```
     /// use sinew::{Sub, SubscribeError};

@@ -219,7 +219,7 @@ impl Radio {
     ///
     /// # Errors
     /// [`NoGroup`](crate::SendFailure::NoGroup) if it is no such message; see
-    /// [`SendFailure`](crate::SendFailure). The message is in the error.
+    /// [`SendFailure`]. The message is in the error.
     pub fn poll_send(
         &mut self,
         cx: &mut std::task::Context<'_>,

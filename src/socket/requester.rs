@@ -463,7 +463,7 @@ impl Requester {
     }
 
     /// Closes it: requests that have not ended end with [`RecvError::Closed`], or [`SendFailure::Closed`] if no peer has
-    /// taken them, also those of clones; so do waits for peers ([`WaitEnd::Closed`](crate::WaitEnd::Closed)), and in the
+    /// taken them, also those of clones; so do waits for peers ([`WaitEnd::Closed`]), and in the
     /// end its monitors. What is bound or connected later is refused. Waits until what was sent has left, at most for the linger time.
     pub fn close(self) -> CloseReport {
         let deadline = lock(&self.handle.shell).linger_deadline();

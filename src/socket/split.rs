@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::batch::batch_methods;
 use super::builder::sealed::{Assemble, Sealed};
-use super::common::{batch_methods, recv_methods, send_methods, watch_methods};
+use super::common::{recv_methods, send_methods, watch_methods};
 use super::deadline::Deadline;
 use super::fan_out::FanOut;
 use super::inbound::RecvHalf;
@@ -445,10 +446,10 @@ impl<S: Split> SendPart<S> {
 impl SendPart<XPub> {
     batch_methods!("XPub");
 
-    fn send_batch_by<M: IntoMessage + Clone>(
+    fn send_batch_by<'d, M: IntoMessage + Clone>(
         &mut self,
         messages: &[M],
-        deadline: impl Fn() -> Deadline<'static>,
+        deadline: impl Fn() -> Deadline<'d>,
     ) -> Result<(), SendBatchError> {
         self.socket().send_batch_by(messages, deadline)
     }

@@ -118,12 +118,13 @@ pub(super) async fn until(
     .await
 }
 
-fn alarm(timeout: Option<Duration>) -> Option<Alarm> {
+pub(super) fn alarm(timeout: Option<Duration>) -> Option<Alarm> {
     let timeout = timeout?;
     clock::now().checked_add(timeout).map(Alarm::new)
 }
 
-fn is_over(alarm: &mut Option<Alarm>, cx: &Context<'_>) -> bool {
+/// Whether its time has come; if not, the task is woken then.
+pub(super) fn is_over(alarm: &mut Option<Alarm>, cx: &Context<'_>) -> bool {
     alarm.as_mut().is_some_and(|alarm| alarm.poll(cx.waker()))
 }
 

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::batch::batch_methods;
 use super::builder::sealed::Assemble;
 use super::common::{
-    batch_methods, peer_methods, pollable, publisher_methods, publisher_options, recv_methods,
-    send_methods, shell_methods, socket_traits, subscriber_options,
+    peer_methods, pollable, publisher_methods, publisher_options, recv_methods, send_methods,
+    shell_methods, socket_traits, subscriber_options,
 };
 use super::deadline::{Deadline, Discarded};
 use super::fan_out::{FanOut, FanOutOptions};
@@ -384,10 +385,10 @@ impl XPub {
         self.out.send_by(message, deadline)
     }
 
-    pub(super) fn send_batch_by<M: IntoMessage + Clone>(
+    pub(super) fn send_batch_by<'d, M: IntoMessage + Clone>(
         &mut self,
         messages: &[M],
-        deadline: impl Fn() -> Deadline<'static>,
+        deadline: impl Fn() -> Deadline<'d>,
     ) -> Result<(), SendBatchError> {
         let mut sent = 0;
         for group in messages.chunks(TOGETHER) {
@@ -405,10 +406,10 @@ impl XPub {
         Ok(())
     }
 
-    fn send_one_by_one<M: IntoMessage + Clone>(
+    fn send_one_by_one<'d, M: IntoMessage + Clone>(
         &mut self,
         messages: &[M],
-        deadline: impl Fn() -> Deadline<'static>,
+        deadline: impl Fn() -> Deadline<'d>,
     ) -> Result<(), SendBatchError> {
         for (sent, message) in messages.iter().enumerate() {
             self.send_by(message.clone(), deadline())

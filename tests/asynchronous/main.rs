@@ -4,6 +4,7 @@
 //! One module per subject. Every wait is for an event, under the watchdog [`support::LONG`].
 
 mod adapters;
+mod batches;
 mod event_fd;
 mod exchange;
 mod limits;

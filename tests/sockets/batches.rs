@@ -1,7 +1,12 @@
 //! Batches of messages to publish: what each would have met if it had been sent by itself.
 
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
-use sinew::{Message, Pub, SendFailure, Split, Sub, SubscriptionEvent, XPub};
+use sinew::{
+    IntoMessage, Message, Pub, SendFailure, SocketBuilder, Split, Sub, SubscriptionEvent, XPub,
+};
 
 use crate::support::{task, Net, KINDS, LONG, SHORT};
 
@@ -13,6 +18,17 @@ fn counts(publisher: &Pub) -> [u64; 3] {
         stats.dropped_full,
         stats.dropped_unmatched,
     ]
+}
+
+/// A publisher with these options, and a subscriber to "a", between whom five messages have room.
+fn narrow(options: impl FnOnce(SocketBuilder<Pub>) -> SocketBuilder<Pub>) -> (Pub, Sub) {
+    let builder = options(Pub::builder().send_hwm(3));
+    let mut publisher = builder.bind(Net::Inproc.fresh()).unwrap();
+    let builder = Sub::builder().recv_hwm(2).recv_timeout(LONG);
+    let mut sub = builder.connect(&publisher.bound_endpoints()[0]).unwrap();
+    sub.subscribe("a").unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    (publisher, sub)
 }
 
 /// Among few topics and among so many that there is an index of them; more messages than are matched together.
@@ -73,16 +89,7 @@ fn a_batch_is_its_messages_one_after_the_other() {
 /// As much as the subscriber has room for is sent, what is left can be sent later, and nothing is there twice.
 #[test]
 fn what_a_full_subscriber_keeps_from_being_sent_is_told() {
-    let mut publisher = Pub::builder()
-        .no_drop(true)
-        .send_hwm(3)
-        .send_timeout(SHORT)
-        .bind(Net::Inproc.fresh())
-        .unwrap();
-    let builder = Sub::builder().recv_hwm(2).recv_timeout(LONG);
-    let mut sub = builder.connect(&publisher.bound_endpoints()[0]).unwrap();
-    sub.subscribe("a").unwrap();
-    publisher.wait_for_subscribers(1, LONG).unwrap();
+    let (mut publisher, mut sub) = narrow(|builder| builder.no_drop(true).send_timeout(SHORT));
     let batch = ["a0", "b", "a1", "a2", "a3", "a4", "a5", "b", "a6"];
     let refused = publisher.try_send_batch(&batch).unwrap_err();
     assert_eq!(refused.reason(), SendFailure::WouldBlock);
@@ -106,16 +113,79 @@ fn what_a_full_subscriber_keeps_from_being_sent_is_told() {
     assert!(sub.try_recv().is_err());
 }
 
+/// What is given with the call counts, and not the option: neither one that is shorter nor one that is longer.
+#[test]
+fn a_batch_may_have_a_time_of_its_own() {
+    let (mut publisher, mut sub) = narrow(|builder| builder.no_drop(true).send_timeout(LONG));
+    let batch: Vec<String> = (0..40).map(|n| format!("a{n}")).collect();
+    let failed = [
+        publisher.send_batch_timeout(&batch, SHORT).unwrap_err(),
+        publisher.send_batch_timeout(&batch, SHORT).unwrap_err(),
+        publisher
+            .send_batch_deadline(&batch, Instant::now())
+            .unwrap_err(),
+    ];
+    assert_eq!(failed.map(|error| error.sent()), [5, 0, 0]);
+    assert!(failed.iter().all(|e| e.reason() == SendFailure::Timeout));
+    // What there is room for is sent, however late it is.
+    assert_eq!(sub.recv().unwrap(), Message::from("a0"));
+    for n in 1..5 {
+        assert_eq!(sub.recv().unwrap(), Message::from(format!("a{n}")));
+    }
+    let late = publisher.send_batch_deadline(&batch[5..], Instant::now());
+    let sent = 5 + late.unwrap_err().sent();
+    assert_eq!(sent, 10);
+
+    publisher
+        .reconfigure(|options| options.send_timeout(Duration::ZERO))
+        .unwrap();
+    let sender = task(move || {
+        let (now, later) = batch[sent..].split_at(10);
+        publisher.send_batch_timeout(now, LONG).unwrap();
+        let until = Instant::now() + LONG;
+        publisher.send_batch_deadline(later, until).unwrap();
+        publisher
+    });
+    for n in 5..40 {
+        assert_eq!(sub.recv().unwrap(), Message::from(format!("a{n}")));
+    }
+    assert_eq!(counts(&sender.join()), [40, 0, 0]);
+}
+
+/// Those that were matched before it have been sent, it and those behind it have not, and the socket goes on.
+#[test]
+fn a_conversion_that_panics_ends_the_batch() {
+    #[derive(Clone)]
+    struct Number(u8);
+    impl From<Number> for Message {
+        fn from(number: Number) -> Message {
+            assert_ne!(number.0, 70, "this one cannot be sent");
+            Message::from(vec![number.0])
+        }
+    }
+    impl IntoMessage for Number {}
+    let mut publisher = Pub::builder().bind(Net::Inproc.fresh()).unwrap();
+    let builder = Sub::builder().recv_timeout(LONG);
+    let mut sub = builder.connect(&publisher.bound_endpoints()[0]).unwrap();
+    sub.subscribe("").unwrap();
+    publisher.wait_for_subscribers(1, LONG).unwrap();
+    let batch: Vec<Number> = (0..100).map(Number).collect();
+    let panicked = catch_unwind(AssertUnwindSafe(|| publisher.send_batch(&batch)));
+    assert!(panicked.is_err());
+    publisher.send_batch(&batch[90..]).unwrap();
+    for n in 0..70 - 31 {
+        assert_eq!(sub.recv().unwrap().as_bytes(), [n], "31 at most are lost");
+    }
+    let rest = std::iter::from_fn(|| sub.try_recv().ok());
+    let rest: Vec<u8> = rest.map(|message| message.as_bytes()[0]).collect();
+    let (converted, next) = rest.split_at(rest.len() - 10);
+    assert!((39..70).zip(converted).all(|(n, got)| n == *got));
+    assert!(converted.len() <= 31 && (90..100).eq(next.iter().copied()));
+}
+
 #[test]
 fn without_the_option_a_full_subscriber_is_left_out() {
-    let mut publisher = Pub::builder()
-        .send_hwm(3)
-        .bind(Net::Inproc.fresh())
-        .unwrap();
-    let builder = Sub::builder().recv_hwm(2).recv_timeout(LONG);
-    let mut sub = builder.connect(&publisher.bound_endpoints()[0]).unwrap();
-    sub.subscribe("a").unwrap();
-    publisher.wait_for_subscribers(1, LONG).unwrap();
+    let (mut publisher, mut sub) = narrow(|builder| builder);
     publisher.try_send_batch(&["a"; 40]).unwrap();
     assert_eq!(counts(&publisher), [5, 35, 0]);
     for _ in 0..5 {

@@ -13,6 +13,12 @@ fn id(name: &str) -> RoutingId {
     RoutingId::new(name).unwrap()
 }
 
+/// One that is connected to this router, and called "guest".
+fn guest_of(router: &Router) -> Dealer {
+    let builder = Dealer::builder().routing_id(id("guest"));
+    builder.connect(&router.bound_endpoints()[0]).unwrap()
+}
+
 fn quick() -> ReconnectPolicy {
     ReconnectPolicy::backoff(Duration::from_millis(1), Duration::from_millis(20))
 }
@@ -147,10 +153,7 @@ fn the_loss_of_a_peer_is_a_message_if_that_is_wanted() {
             .disconnect_message(Message::multipart(["it", "left"]))
             .bind(net.fresh())
             .unwrap();
-        let mut dealer = Dealer::builder()
-            .routing_id(id("guest"))
-            .connect(&router.bound_endpoints()[0])
-            .unwrap();
+        let mut dealer = guest_of(&router);
         dealer.send("last words").unwrap();
         dealer.close();
         let (from, message) = router.recv_from_timeout(LONG).unwrap();
@@ -188,10 +191,7 @@ fn a_router_is_notified_of_who_comes_and_goes() {
             .notify_disconnect(true)
             .bind(net.fresh())
             .unwrap();
-        let mut dealer = Dealer::builder()
-            .routing_id(id("guest"))
-            .connect(&router.bound_endpoints()[0])
-            .unwrap();
+        let mut dealer = guest_of(&router);
         let note = Message::multipart(["guest", ""]);
         assert_eq!(router.recv_timeout(LONG).unwrap(), note, "{net:?}");
         router.send_to("guest", "welcome").unwrap();
@@ -221,10 +221,7 @@ fn who_leaves_as_much_as_may_be_unread_is_told_of() {
             .disconnect_message("gone")
             .bind(net.fresh())
             .unwrap();
-        let mut dealer = Dealer::builder()
-            .routing_id(id("guest"))
-            .connect(&router.bound_endpoints()[0])
-            .unwrap();
+        let mut dealer = guest_of(&router);
         dealer.send("last").unwrap();
         dealer.close();
         await_true("the end of it", || {

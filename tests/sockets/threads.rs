@@ -57,6 +57,8 @@ fn futures_go_to_other_threads() {
     let mut router = Router::new();
     may_move(&router.recv_from_async());
     may_move(&router.send_to_async("peer", "message"));
+    let mut publisher = Pub::new();
+    may_move(&publisher.send_batch_async(&["message"]));
     let shared = Shared::new(Dealer::new());
     may_move(&shared.recv_async());
     may_move(&shared.send_async("message"));

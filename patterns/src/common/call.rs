@@ -212,12 +212,14 @@ pub enum CallError {
         /// Whether a server may have carried it out.
         maybe_executed: bool,
     },
-    /// The server had no room for it.
-    #[error("the server is full{}", match retry_after {
-        Some(pause) => format!(", and asks to wait {pause:?}"),
-        None => String::new(),
-    })]
+    /// The server declined it, and has not begun with it: it had no room (429), or cannot, or not now (503), as while it
+    /// drains. Retries, where they are allowed, came to the same.
+    #[error("the server declined: {}", declined(*status, reason, *retry_after))]
     Rejected {
+        /// [`Status::Rejected`] if it had no room, otherwise [`Status::Unavailable`].
+        status: Status,
+        /// What it said of that; often nothing.
+        reason: String,
         /// When to come back, if it said so.
         retry_after: Option<Duration>,
         /// Whether an earlier attempt may have been carried out.
@@ -285,6 +287,21 @@ pub enum CallError {
         /// Whether a server may have carried it out.
         maybe_executed: bool,
     },
+}
+
+/// Why a server has not begun, in words.
+fn declined(status: Status, reason: &str, retry_after: Option<Duration>) -> String {
+    let mut text = String::from(match status {
+        Status::Rejected => "it is full",
+        _ => "not here, or not now",
+    });
+    if !reason.is_empty() {
+        text.push_str(&format!(" ({reason:?})"));
+    }
+    if let Some(pause) = retry_after {
+        text.push_str(&format!(", and asks to wait {pause:?}"));
+    }
+    text
 }
 
 impl CallError {

@@ -82,11 +82,9 @@ pub(crate) enum Answer {
     /// The last part, after so many others.
     Final(Message, Option<u32>),
     /// It was not begun, and is welcome later.
-    Rejected {
-        retry_after: Option<Duration>,
-    },
+    Rejected(Fault),
     /// It was not begun, and is welcome elsewhere.
-    Unavailable,
+    Unavailable(Fault),
     /// It came too late, and was not begun.
     Expired,
     NoService,
@@ -98,7 +96,7 @@ impl Answer {
     fn is_not_begun(&self) -> bool {
         matches!(
             self,
-            Answer::Rejected { .. } | Answer::Unavailable | Answer::Expired | Answer::NoService
+            Answer::Rejected(_) | Answer::Unavailable(_) | Answer::Expired | Answer::NoService
         )
     }
 }
@@ -483,16 +481,16 @@ impl<T> Calls<T> {
                 self.answered(port, id);
                 self.end(now, id, Ok(message));
             }
-            Answer::Rejected { retry_after } => {
+            Answer::Rejected(fault) => {
                 self.counters.rejected += 1;
                 self.breakers[server].success();
                 self.answered(port, id);
-                self.turned_away(now, id, server, retry_after);
+                self.turned_away(now, id, server, fault);
             }
-            Answer::Unavailable => {
+            Answer::Unavailable(fault) => {
                 self.breakers[server].failure(now, &mut self.random);
                 self.answered(port, id);
-                self.turned_away(now, id, server, None);
+                self.turned_away(now, id, server, fault);
             }
             Answer::Expired => {
                 self.breakers[server].success();
@@ -808,15 +806,9 @@ impl<T> Calls<T> {
     }
 
     /// The server has not begun with it.
-    fn turned_away(
-        &mut self,
-        now: Instant,
-        id: CallId,
-        server: usize,
-        retry_after: Option<Duration>,
-    ) {
+    fn turned_away(&mut self, now: Instant, id: CallId, server: usize, fault: Fault) {
         self.set_avoid(id, Some(server));
-        let pause = retry_after.unwrap_or_default();
+        let pause = fault.retry_after.unwrap_or_default();
         let Some(call) = self.calls.get(id.0) else {
             return;
         };
@@ -826,7 +818,9 @@ impl<T> Calls<T> {
             self.pause(now, id, pause);
         } else {
             let error = CallError::Rejected {
-                retry_after,
+                status: fault.status,
+                reason: fault.reason,
+                retry_after: fault.retry_after,
                 maybe_executed,
             };
             self.end(now, id, Err(error));

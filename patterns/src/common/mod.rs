@@ -15,6 +15,7 @@ mod footprint;
 pub(crate) mod fuzz;
 mod headers;
 mod id_map;
+mod linger;
 mod liveness;
 mod outbox;
 mod oversize;
@@ -47,6 +48,7 @@ pub(crate) use budget::Bucket;
 pub(crate) use cancels::Cancels;
 pub(crate) use footprint::footprint;
 pub(crate) use id_map::IdMap;
+pub(crate) use linger::{farewell, Linger, NoTime};
 pub(crate) use outbox::Outbox;
 pub(crate) use oversize::instead;
 #[cfg(test)]

@@ -174,6 +174,13 @@ struct Request {
     collected: Vec<Frame>,
 }
 
+impl Request {
+    /// Whether nobody wants to know how it ends. One with a key may be asked for again.
+    fn is_nobodys(&self) -> bool {
+        self.gone && self.key.is_none()
+    }
+}
+
 /// How a request with a key ended: the frames of the reply, and how it went.
 #[derive(Debug, Clone)]
 struct Kept {
@@ -400,7 +407,7 @@ impl BrokerEngine {
         self.counters.requests += 1;
         let name = origin.service.clone();
         if self.draining {
-            return self.decline(&origin, Status::Unavailable, None);
+            return self.decline(&origin, Status::Unavailable, Some(drain::DRAINS));
         }
         if !self.may(&origin.peer, Verb::Call, &name) {
             return self.decline(&origin, Status::Failed, Some("not allowed"));

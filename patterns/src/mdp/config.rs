@@ -99,7 +99,7 @@ impl Default for BrokerLimits {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServicePolicy {
     /// The queue of requests that wait for a worker. Clients have equal shares of the workers.
-    /// [`OnFull::Wait`](crate::common::OnFull::Wait) declines as `Reject` does: a broker that did not read would not hear
+    /// [`OnFull::Wait`] declines as `Reject` does: a broker that did not read would not hear
     /// of the replies of its workers, which make the room that is waited for.
     pub queue: Limits,
     /// How long a request waits at most, even if its client sets no deadline. Default: 60 s.
@@ -298,7 +298,7 @@ pub struct BrokerCounters {
 pub struct ServiceStats {
     /// Requests that wait.
     pub ready: usize,
-    /// Octets of them, as [`Limits`](crate::common::Limits) counts them.
+    /// Octets of them, as [`Limits`] counts them.
     pub ready_bytes: usize,
     /// Of those that wait, how many wait for another one of their key: see [`ServicePolicy::ordered_by_key`].
     pub held: usize,

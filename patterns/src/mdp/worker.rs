@@ -11,6 +11,7 @@
 //! | Working | the handler has its reply | it is sent; Ready |
 //! | Working | nobody waits for it any more, with the extension header | the handler is told, and goes on as it likes |
 //! | Working | the connection is lost | the handler goes on; its reply is of no use any more |
+//! | Working | the worker drains, and has no more time | the handler is told, and the worker leaves |
 //! | Ready, Working | DISCONNECT | a pause, then a new connection to the next broker |
 //! | Ready | silence, if the broker ever sent a heartbeat | a pause, then the next broker |
 //!
@@ -27,6 +28,7 @@
 //! A reply that is larger than the socket sends is a fault of its request, and of nothing else.
 //! READY is the first message on every connection, and nothing is queued for one that is not there.
 
+mod drain;
 mod parts;
 mod too_large;
 
@@ -38,8 +40,8 @@ use sinew::{Frame, Message};
 use super::negotiation;
 use super::wire::{self, Dialect, Note, ToWorker};
 use crate::common::{
-    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, IdMap, Liveness, MsgId, Op, Outbox,
-    PeerEvent, PeerId, Port, Random, Status, Transmit, LONGEST,
+    Backoff, Beat, Engine, Ext, Fault, Headers, Heartbeat, IdMap, Linger, Liveness, MsgId, Op,
+    Outbox, PeerEvent, PeerId, Port, Random, Status, Transmit, LONGEST,
 };
 use parts::Part;
 
@@ -67,6 +69,11 @@ pub struct WorkerConfig {
     pub heartbeat: Heartbeat,
     /// The pauses before new connections.
     pub backoff: Backoff,
+    /// How long the worker stays when it is told to drain: what its handlers have is finished, and replies are sent. Of that
+    /// the last quarter, a second at most, is for sending. What handlers have not finished before is given up: they are
+    /// told that nobody waits ([`Request::is_cancelled`](crate::Request::is_cancelled)), and the broker does with it as with
+    /// what a lost worker had, which is to give it to another unless it may be sent only once. At most 30 days. Default: 30 s.
+    pub linger: Duration,
 }
 
 impl Default for WorkerConfig {
@@ -77,6 +84,7 @@ impl Default for WorkerConfig {
             ask_ext: false,
             heartbeat: Heartbeat::default(),
             backoff: Backoff::default(),
+            linger: Duration::from_secs(30),
         }
     }
 }
@@ -154,6 +162,8 @@ pub struct WorkerCounters {
     pub early: u64,
     /// Requests that the broker said nobody waits for any more.
     pub cancelled: u64,
+    /// Requests that handlers had not finished when the worker that drained had no more time ([`WorkerConfig::linger`]).
+    pub unfinished: u64,
     /// Connections given up: by the broker, or for its silence.
     pub reconnects: u64,
     /// Messages that are not of the protocol, or not expected.
@@ -169,6 +179,7 @@ impl WorkerCounters {
         self.expired += other.expired;
         self.early += other.early;
         self.cancelled += other.cancelled;
+        self.unfinished += other.unfinished;
         self.reconnects += other.reconnects;
         self.malformed += other.malformed;
     }
@@ -209,7 +220,7 @@ pub struct WorkerEngine {
     current: usize,
     /// Pauses made since the last request or heartbeat.
     pauses: u32,
-    draining: bool,
+    linger: Linger,
     /// It has nothing left to do, since then, but to send what waits for room.
     leaving: Option<Instant>,
     outbox: Outbox,
@@ -317,7 +328,7 @@ impl WorkerEngine {
             work: IdMap::new(),
             current: 0,
             pauses: 0,
-            draining: false,
+            linger: Linger::default(),
             leaving: None,
             outbox: Outbox::default(),
             starved: BTreeSet::new(),
@@ -415,16 +426,6 @@ impl WorkerEngine {
         true
     }
 
-    /// Takes no more requests; ends with [`WorkerEvent::Drained`] when the handler has finished.
-    pub fn handle_drain(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.draining, true) {
-            return;
-        }
-        if self.work.is_empty() {
-            self.depart(now);
-        }
-    }
-
     /// Whether a handler is at work.
     #[must_use]
     pub fn is_working(&self) -> bool {
@@ -468,7 +469,7 @@ impl WorkerEngine {
         } else {
             self.counters.undeliverable += 1;
         }
-        if self.draining {
+        if self.linger.is_on() {
             if self.work.is_empty() {
                 self.depart(now);
             }
@@ -546,14 +547,6 @@ impl WorkerEngine {
         });
     }
 
-    /// Leaves for good, when what is left to send has left.
-    fn depart(&mut self, now: Instant) {
-        match self.outbox.is_idle() {
-            true => self.leave(now, true),
-            false => self.leaving = Some(now),
-        }
-    }
-
     /// Gives this connection up: for the next one, or for good.
     fn leave(&mut self, now: Instant, for_good: bool) {
         let port = match self.link {
@@ -576,6 +569,7 @@ impl WorkerEngine {
         }
         if for_good {
             self.link = Link::Closed;
+            self.linger.end();
             self.events.push_back(WorkerEvent::Drained);
             return;
         }
@@ -643,10 +637,10 @@ impl WorkerEngine {
     }
 
     fn requested(&mut self, now: Instant, client: Frame, mut body: Vec<Frame>) {
-        if self.current >= self.slots || self.draining {
+        if self.current >= self.slots || self.linger.is_on() {
             // What crossed our DISCONNECT is given to another. Otherwise the broker has lost count of what
             // we do, and a new connection makes that clear.
-            if !self.draining {
+            if !self.linger.is_on() {
                 self.counters.malformed += 1;
                 self.leave(now, false);
             }
@@ -831,6 +825,7 @@ impl Engine for WorkerEngine {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.look_unread(now);
+        self.look_lingered(now);
         match &mut self.link {
             Link::Pause { until } if now >= *until => self.open(now, self.asks()),
             Link::Asking {
@@ -921,7 +916,8 @@ impl Engine for WorkerEngine {
             }
             Link::Closed => None,
         };
-        link.into_iter().chain(self.looks_unread()).min()
+        let times = link.into_iter().chain(self.looks_unread());
+        times.chain(self.linger.due()).min()
     }
 }
 

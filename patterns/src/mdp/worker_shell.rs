@@ -18,7 +18,7 @@ use crate::shell::{
 ///
 /// It has one request at a time, or as many as it has *slots*. Each slot has a connection of its own, as 7/MDP wants it;
 /// with [`WorkerConfig::ext`] they share one, which is several times as fast. Heartbeats go
-/// on while handlers run, unless [`Scope::Progress`](crate::common::Scope::Progress) says otherwise. It begins at once, and ends when it is
+/// on while handlers run, unless [`Scope::Progress`] says otherwise. It begins at once, and ends when it is
 /// drained or dropped.
 #[derive(Debug)]
 pub struct Worker(Serving<Slots>);
@@ -69,8 +69,9 @@ impl Worker {
         Serving::start("sinew-mdp-worker", driver, brokers, slots, None).map(Worker)
     }
 
-    /// Runs this handler on a thread per slot, the caller's included, until the worker is drained. A handler
-    /// that panics fails its request, and no other.
+    /// Runs this handler on a thread per slot, the caller's included, until the worker is drained, and all handlers have
+    /// returned: the worker may have ended before, but none is cut off. A handler that panics fails its request, and no
+    /// other.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -135,8 +136,8 @@ impl WorkerHandle {
         self.0.ask(|slots| slots.counters())
     }
 
-    /// Takes no more requests, finishes those that are here, says goodbye to the broker, and ends. Does not
-    /// wait for that: [`join`](Self::join) does.
+    /// Takes no more requests, finishes those that are here, or gives them up when [`WorkerConfig::linger`] is over, says
+    /// goodbye to the broker, and ends. Does not wait for that: [`join`](Self::join) does.
     pub fn drain(&self) {
         self.0.drain();
     }

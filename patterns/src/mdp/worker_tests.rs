@@ -3,6 +3,8 @@
 use super::*;
 use crate::common::{MsgId, Scope};
 
+#[path = "worker_tests/drain.rs"]
+mod drain;
 #[path = "worker_tests/parts.rs"]
 mod parts;
 #[path = "worker_tests/too_large.rs"]

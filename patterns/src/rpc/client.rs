@@ -362,20 +362,23 @@ pub(crate) fn answer_of(ext: Option<&Ext<'_>>, body: Message) -> Answer {
     let Some(ext) = ext else {
         return Answer::Final(body, None);
     };
+    let fault = |status| Fault {
+        status,
+        reason: ext.reason.as_deref().unwrap_or_default().to_owned(),
+        retry_after: ext.retry_after,
+    };
     match ext.status.unwrap_or(Status::Ok) {
         Status::Ok if ext.op == Op::Partial => Answer::Partial(body, ext.part),
         Status::Ok => Answer::Final(body, ext.part),
         Status::NoService => Answer::NoService,
         Status::Expired => Answer::Expired,
-        Status::Rejected => Answer::Rejected {
-            retry_after: ext.retry_after,
-        },
-        Status::Unavailable => Answer::Unavailable,
-        status => Answer::Failed(Fault {
-            status,
-            reason: ext.reason.as_deref().unwrap_or_default().to_owned(),
-            retry_after: ext.retry_after,
+        Status::Rejected => Answer::Rejected(fault(Status::Rejected)),
+        // When to come back is honoured of those that are full.
+        Status::Unavailable => Answer::Unavailable(Fault {
+            retry_after: None,
+            ..fault(Status::Unavailable)
         }),
+        status => Answer::Failed(fault(status)),
     }
 }
 

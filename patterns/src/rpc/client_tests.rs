@@ -1,4 +1,5 @@
-//! What becomes of words to a server about calls that were given up, if it has no room for them.
+//! What becomes of words to a server about calls that were given up, if it has no room for them; what servers say that
+//! decline.
 
 use std::time::Duration;
 
@@ -178,4 +179,55 @@ fn who_is_asked_again_is_not_told_to_stop() {
     }
     bench.room();
     assert_eq!(bench.said(), []);
+}
+
+/// A server that is full and one that declines for another reason say so, and the caller is told which it was.
+#[test]
+fn what_a_server_says_that_declines_reaches_the_caller() {
+    let declined = |status, reason: &'static str, retry_after| {
+        let mut bench = Bench::new(ClientConfig {
+            retry: RetryPolicy {
+                max_attempts: 1,
+                ..RetryPolicy::default()
+            },
+            ..ClientConfig::default()
+        });
+        bench.call();
+        let asked = bench.client.poll_transmit().unwrap();
+        let envelope = wire::decode(asked.message, true).unwrap().envelope;
+        let ext = Ext {
+            op: Op::Final,
+            status: Some(status),
+            reason: (!reason.is_empty()).then_some(reason.into()),
+            retry_after,
+            ..Ext::default()
+        };
+        let reply = wire::encode(&envelope, Some(ext.encode().unwrap()), None);
+        bench.client.handle_message(bench.now, A, None, reply);
+        match bench.client.poll_event() {
+            Some(CallEvent::Done {
+                result: Err(error), ..
+            }) => error,
+            other => panic!("{other:?}"),
+        }
+    };
+    let pause = Duration::from_millis(100);
+    let full = declined(Status::Rejected, "", Some(pause));
+    let text = "the server declined: it is full, and asks to wait 100ms";
+    assert_eq!(full.to_string(), text);
+    let reason = "the store failed: no";
+    let failed = declined(Status::Unavailable, reason, Some(pause));
+    let expected = CallError::Rejected {
+        status: Status::Unavailable,
+        reason: reason.into(),
+        // Nobody heeds it.
+        retry_after: None,
+        maybe_executed: false,
+    };
+    assert_eq!(failed, expected);
+    let text = "the server declined: not here, or not now (\"the store failed: no\")";
+    assert_eq!(failed.to_string(), text);
+    let silent = declined(Status::Unavailable, "", None);
+    let text = "the server declined: not here, or not now";
+    assert_eq!(silent.to_string(), text);
 }

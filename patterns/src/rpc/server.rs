@@ -11,11 +11,14 @@
 //! | Queued | client gone, or cancelled | forgotten |
 //! | Running | reply or fault | over |
 //! | Running | client gone, or cancelled | the handler is told, and goes on as it likes |
+//! | Queued | the server drains, and has no more time | declined with 503 |
+//! | Running | the server drains, and has no more time | over, with 500; the handler is told |
 //! | either, with a key | client gone, or cancelled | goes on, unanswered; is answered if the client asks again |
 //!
 //! What a store of keys adds is in [`stored`]; what becomes of replies that a client has no room for, in [`unread`].
 
 mod again;
+mod drain;
 mod stored;
 mod too_large;
 mod unread;
@@ -29,8 +32,8 @@ use super::wire;
 use super::Dialect;
 use crate::common::{
     footprint, CacheConfig, Engine, Ext, ExtIdem, FairQueue, Fault, Headers, Item, Known, Limits,
-    MsgId, Op, Outbox, Outcome, PeerEvent, PeerId, Port, Pushed, ReplyCache, Status, StoreOp,
-    Ticket, Timers, Transmit, LONGEST,
+    Linger, MsgId, Op, Outbox, Outcome, PeerEvent, PeerId, Port, Pushed, ReplyCache, Status,
+    StoreOp, Ticket, Timers, Transmit, LONGEST,
 };
 use stored::Keys;
 
@@ -61,6 +64,12 @@ pub struct ServerConfig {
     /// wait with parts of replies ([`Request::partial`](crate::Request::partial)). After that its requests count as given
     /// up. Default: 30 s.
     pub stall: Duration,
+    /// How long the server stays when it is told to drain: what is here is finished, and everybody is told. Of that the last
+    /// quarter, a second at most, is for telling. What handlers have not finished before is given up: they are told that
+    /// nobody waits ([`Request::is_cancelled`](crate::Request::is_cancelled)), and its client is told with 500, since it
+    /// may have been done, or with 410 if a store knows its key; what waits for a handler is declined with 503. With 0
+    /// nothing is waited for, and who hears of it is left to chance. At most 30 days. Default: 30 s.
+    pub linger: Duration,
 }
 
 impl Default for ServerConfig {
@@ -72,6 +81,7 @@ impl Default for ServerConfig {
             cache: None,
             retry_after: Duration::from_millis(100),
             stall: Duration::from_secs(30),
+            linger: Duration::from_secs(30),
         }
     }
 }
@@ -152,6 +162,8 @@ pub struct ServerCounters {
     pub waited: u64,
     /// Requests given up by their client, or whose client went away.
     pub cancelled: u64,
+    /// Requests that handlers had not finished when the server that drained had no more time ([`ServerConfig::linger`]).
+    pub unfinished: u64,
     /// Replies and parts of replies that could not be delivered.
     pub undeliverable: u64,
     /// Messages that were no requests.
@@ -191,7 +203,7 @@ pub struct ServerEngine {
     refusal: Option<Message>,
     running: usize,
     next_id: u64,
-    draining: bool,
+    linger: Linger,
     outbox: Outbox,
     /// Deadlines of those of whose replies parts were sent.
     ends: Timers<RequestId>,
@@ -240,7 +252,7 @@ impl ServerEngine {
             refusal: None,
             running: 0,
             next_id: 0,
-            draining: false,
+            linger: Linger::default(),
             outbox: Outbox::default(),
             ends: Timers::new(),
             events: VecDeque::new(),
@@ -301,12 +313,6 @@ impl ServerEngine {
         self.send_part(id, transmit)
     }
 
-    /// From now on requests are declined (503); what is here is finished.
-    pub fn handle_drain(&mut self) {
-        self.draining = true;
-        self.look_drained();
-    }
-
     /// Requests that wait, their octets as [`Limits`] counts them, and requests that are being carried out. One that waits
     /// for room in the queue ([`OnFull::Wait`](crate::common::OnFull::Wait)) is none of them.
     #[must_use]
@@ -327,8 +333,9 @@ impl ServerEngine {
             self.counters.malformed += 1;
             return;
         }
-        if self.draining {
-            self.decline(&origin, ext.id, Status::Unavailable, None);
+        if self.linger.is_on() {
+            let why = Some("this server drains");
+            self.decline(&origin, ext.id, Status::Unavailable, why);
             return;
         }
         if ext.time_left() == Some(Duration::ZERO) {
@@ -677,15 +684,6 @@ impl ServerEngine {
             key: pending.key,
         }));
     }
-
-    fn look_drained(&mut self) {
-        if self.draining && self.requests.is_empty() && self.outbox.is_idle() {
-            let drained = self.events.back() == Some(&ServerEvent::Drained);
-            if !drained {
-                self.events.push_back(ServerEvent::Drained);
-            }
-        }
-    }
 }
 
 impl Engine for ServerEngine {
@@ -769,6 +767,7 @@ impl Engine for ServerEngine {
 
     fn handle_timeout(&mut self, now: Instant) {
         self.look_unread(now);
+        self.look_lingered(now);
         self.dispatch(now);
     }
 
@@ -791,7 +790,8 @@ impl Engine for ServerEngine {
     fn poll_timeout(&self) -> Option<Instant> {
         let keys = self.keys.as_ref().and_then(|keys| keys.poll_timeout());
         let times = self.queue.next_deadline().into_iter().chain(keys);
-        times.chain(self.looks_unread()).min()
+        let times = times.chain(self.looks_unread());
+        times.chain(self.linger.due()).min()
     }
 }
 

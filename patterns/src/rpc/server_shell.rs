@@ -115,7 +115,8 @@ impl Server {
     }
 
     /// Runs this handler on [`ServerConfig::concurrency`] threads, the caller's included, until the server is
-    /// drained or stopped. A handler that panics fails its request, and no other.
+    /// drained or stopped, and all handlers have returned: the server may have ended before, but none is cut off. A
+    /// handler that panics fails its request, and no other.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -195,8 +196,8 @@ impl ServerHandle {
         self.0.ask(|engine| engine.load())
     }
 
-    /// From now on requests are declined; what is here is finished. Then the server ends. Does not wait for
-    /// that: [`join`](Self::join) does.
+    /// From now on requests are declined; what is here is finished, or given up when [`ServerConfig::linger`] is over.
+    /// Then the server ends. Does not wait for that: [`join`](Self::join) does.
     pub fn drain(&self) {
         self.0.drain();
     }
@@ -250,8 +251,8 @@ impl ServeEngine for ServerEngine {
         self.handle_stored(now, stored);
     }
 
-    fn drain(&mut self, _: Instant) {
-        self.handle_drain();
+    fn drain(&mut self, now: Instant) {
+        self.handle_drain(now);
     }
 
     fn told(event: ServerEvent) -> ServeTold<RequestId> {

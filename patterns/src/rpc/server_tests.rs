@@ -13,6 +13,8 @@ use crate::flow::{Gate, GateConfig};
 
 #[path = "server_tests/again.rs"]
 mod again;
+#[path = "server_tests/drain.rs"]
+mod drain;
 #[path = "server_tests/too_large.rs"]
 mod too_large;
 #[path = "server_tests/unread.rs"]
@@ -523,7 +525,7 @@ fn a_server_that_closes_finishes_what_it_has() {
     let mut bench = Bench::new(config());
     bench.sends("a", "1", call(), "x");
     let request = bench.starts().unwrap();
-    bench.server.handle_drain();
+    bench.server.handle_drain(bench.now);
     assert_eq!(bench.server.poll_event(), None);
     bench.sends("a", "2", call(), "x");
     bench.declined("a", Status::Unavailable);
@@ -750,7 +752,7 @@ fn a_store_that_is_full_or_fails_declines() {
     // An answer to what nobody asked is none.
     let stored = Stored::panicked(0);
     bench.server.handle_stored(bench.now, stored);
-    bench.server.handle_drain();
+    bench.server.handle_drain(bench.now);
     assert_eq!(bench.server.poll_event(), Some(ServerEvent::Drained));
 }
 

@@ -151,8 +151,9 @@ impl Request {
     }
 
     /// Whether nobody waits for the reply any more: the deadline is over, or the client has given up or is gone; or, at a
-    /// worker, the lease has ended and another worker has the request. It may still be answered, and so it should be:
-    /// until then it keeps its place at the server or worker.
+    /// worker, the lease has ended and another worker has the request; or the server or worker drains, and has no more time
+    /// ([`ServerConfig::linger`](crate::rpc::ServerConfig::linger), [`WorkerConfig::linger`](crate::mdp::WorkerConfig::linger)).
+    /// It may still be answered, and so it should be: until then it keeps its place at the server or worker.
     ///
     /// A worker hears of this from a broker of this crate, if both speak the extension header
     /// ([`WorkerConfig::ext`](crate::mdp::WorkerConfig::ext)); 7/MDP and 18/MDP have no words for it. That a client has

@@ -89,8 +89,13 @@ fn ended(broker: Remote, since: Instant) -> (Duration, String) {
 
 /// Nothing was done, and it was said at once: 503.
 fn declined(end: Result<Message, CallError>) -> bool {
-    let no =
-        |error: &CallError| matches!(error, CallError::Rejected { .. }) && !error.maybe_executed();
+    let no = |error: &CallError| {
+        let CallError::Rejected { status, reason, .. } = error else {
+            return false;
+        };
+        let why = (*status, reason.as_str());
+        why == (Status::Unavailable, "this broker drains") && !error.maybe_executed()
+    };
     end.is_err_and(|error| no(&error))
 }
 

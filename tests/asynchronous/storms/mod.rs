@@ -18,6 +18,7 @@
 //! | | `Router`, `Server`, `Peer`, `Stream` | `addresses` |
 //! | | `Req`, `Rep` | `turns` |
 //! | | `Shared`, `SendPart` | `handles` |
+//! | `send_batch_async`, `poll_send_batch` | `Pub`, for all that have it | `topics` |
 //! | `recv_from_async`, `send_to_async` | `Router`, `Server`, `Peer`, `Stream`, and their parts | `addresses` |
 //! | | `Dgram`, and its parts | `addresses` |
 //! | `recv_event_async` | `XPub`, and its part | `topics` |

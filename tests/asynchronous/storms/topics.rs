@@ -1,10 +1,12 @@
 //! Publishers and subscribers, groups and their members, and what publishers hear of subscribers.
 
+use std::future::poll_fn;
+
 use sinew::{
     Dish, Endpoint, Message, Pub, Radio, RecvPart, Split, Sub, SubscriptionEvent, XPub, XSub,
 };
 
-use super::{narrow, receives, sends, COUNT};
+use super::{narrow, receives, sends, COUNT, END};
 use crate::support::{joined, number, number_of, numbered, LONG, TRANSPORTS};
 
 const INPROC: &[&str] = &["inproc"];
@@ -101,6 +103,51 @@ macro_rules! publishes {
 
 publishes!(sends_of_pub, Pub);
 publishes!(sends_of_xpub, XPub);
+
+/// What was sent of a batch that is given up is known from what is left of it or, of one that leaves nothing, from what
+/// is counted.
+#[test]
+fn sends_of_batches() {
+    super::storm(INPROC, |endpoint| async move {
+        let publisher = Pub::builder().no_drop(true).send_hwm(2);
+        let mut publisher = publisher.build().unwrap();
+        let mut receive = both(&publisher.bind(endpoint.as_str()).unwrap());
+        publisher.wait_for_subscribers(2, LONG).unwrap();
+        let mut storm = crate::support::Storm::new();
+        let waiting = storm.waiting();
+        let other = std::thread::spawn(move || {
+            waiting.wait(1);
+            (super::until_end(&mut receive), receive)
+        });
+        let numbers: Vec<Message> = (0..COUNT).map(|n| numbered(n).into()).collect();
+        for (at, batch) in numbers.chunks(COUNT as usize / 20).enumerate() {
+            let mut left = batch;
+            while !left.is_empty() {
+                if storm.blocks() {
+                    publisher.send_batch_timeout(left, LONG).unwrap();
+                    left = &[];
+                } else if at % 2 == 0 {
+                    let sending = poll_fn(|cx| publisher.poll_send_batch(cx, &mut left));
+                    let sent = storm.cut(sending).await;
+                    assert_eq!(sent.is_some(), left.is_empty());
+                    sent.transpose().unwrap();
+                } else {
+                    // Each goes to both.
+                    let before = publisher.stats().messages_sent;
+                    let sent = storm.cut(publisher.send_batch_async(left)).await;
+                    let count = (publisher.stats().messages_sent - before) / 2;
+                    left = &left[usize::try_from(count).unwrap()..];
+                    assert!(sent.is_none() || left.is_empty());
+                    sent.transpose().unwrap();
+                }
+            }
+        }
+        assert!(storm.given_up() > 0, "no future that waited was given up");
+        publisher.send(numbered(END)).unwrap();
+        let received = other.join().unwrap().0;
+        assert_eq!(received, (0..COUNT).collect::<Vec<_>>());
+    });
+}
 
 sends!(sends_of_radio, INPROC, |endpoint| {
     let radio = Radio::builder().no_drop(true).send_hwm(2).build().unwrap();

@@ -86,10 +86,10 @@ impl<T> Calls<T> {
     pub(super) fn one_declines(&mut self, now: Instant, port: Port, id: CallId, answer: &Answer) {
         let server = self.routes.get(&port).map_or(0, |route| route.server);
         match answer {
-            Answer::Unavailable => self.breakers[server].failure(now, &mut self.random),
+            Answer::Unavailable(_) => self.breakers[server].failure(now, &mut self.random),
             _ => self.breakers[server].success(),
         }
-        self.counters.rejected += u64::from(matches!(answer, Answer::Rejected { .. }));
+        self.counters.rejected += u64::from(matches!(answer, Answer::Rejected(_)));
         self.answered(port, id);
         self.other_of_two(port, id);
     }
@@ -121,7 +121,7 @@ mod tests {
 
     use super::super::{Bounds, CallEvent, Choice};
     use super::*;
-    use crate::common::{CallError, CallOptions, Random, RetryBudget, RetryPolicy};
+    use crate::common::{CallError, CallOptions, Fault, Random, RetryBudget, RetryPolicy};
 
     const AFTER: Duration = Duration::from_millis(50);
     const STEP: Duration = Duration::from_millis(200);
@@ -312,8 +312,8 @@ mod tests {
     fn one_that_declines_leaves_it_to_the_other() {
         let not_begun = || {
             [
-                Answer::Rejected { retry_after: None },
-                Answer::Unavailable,
+                Answer::Rejected(Fault::failed("not now")),
+                Answer::Unavailable(Fault::failed("not here")),
                 Answer::Expired,
                 Answer::NoService,
             ]

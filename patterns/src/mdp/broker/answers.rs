@@ -1,5 +1,6 @@
 //! Last replies, and what clients are told that get none: if they speak the extension header. 7/MDP has no words for it.
 
+use super::drain::DRAINS;
 use super::{BrokerEngine, Kept, Origin};
 use crate::common::{Ext, MsgId, Op, Status};
 
@@ -70,7 +71,10 @@ impl BrokerEngine {
             return;
         };
         match request.deliveries {
-            0 => self.decline_request(id, status, None),
+            0 => {
+                let why = (status == Status::Unavailable).then_some(DRAINS);
+                self.decline_request(id, status, why);
+            }
             _ => {
                 let why = "its worker was lost, and no other was free in time";
                 self.decline_request(id, Status::Failed, Some(why));

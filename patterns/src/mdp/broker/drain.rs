@@ -1,9 +1,9 @@
 //! How a broker ends: nothing new is begun, what workers have is finished, and all of it takes a bounded time.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::{BrokerEngine, BrokerEvent, Timer};
-use crate::common::{PeerId, Status, LONGEST};
+use crate::common::{farewell, PeerId, Status, LONGEST};
 use crate::mdp::DeadReason;
 
 impl BrokerEngine {
@@ -46,9 +46,14 @@ impl BrokerEngine {
     /// No more time for workers: what they have is given up, and they are sent away. Later, no more time for those who do
     /// not take what they are told.
     pub(super) fn lingered(&mut self, now: Instant) {
-        let with_workers: Vec<u64> = self.requests.keys().copied().collect();
-        for id in with_workers {
-            self.died(id, DeadReason::Ended);
+        let with_workers: Vec<(u64, bool)> = (self.requests.iter())
+            .map(|(id, request)| (*id, request.is_nobodys()))
+            .collect();
+        for (id, is_nobodys) in with_workers {
+            match is_nobodys {
+                true => drop(self.forget(id)),
+                false => self.died(id, DeadReason::Ended),
+            }
         }
         let workers: Vec<PeerId> = self.workers.keys().cloned().collect();
         for peer in workers {
@@ -70,10 +75,5 @@ impl BrokerEngine {
     }
 }
 
-/// What of the time for draining is kept to tell everybody how it ended.
-fn farewell(linger: Duration) -> Duration {
-    (linger / 4).min(FAREWELL)
-}
-
-/// As long as sockets of this crate take to send what is left: [`LINGER`](crate::shell::LINGER).
-const FAREWELL: Duration = Duration::from_secs(1);
+/// What those are told whose requests are not begun any more.
+pub(super) const DRAINS: &str = "this broker drains";

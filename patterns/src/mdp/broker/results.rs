@@ -18,7 +18,7 @@ impl BrokerEngine {
         request.at = None;
         self.starved.remove(&request.origin, id);
         let name = request.origin.service.to_vec();
-        if request.gone && request.key.is_none() {
+        if request.is_nobodys() {
             self.forget(id);
             return;
         }

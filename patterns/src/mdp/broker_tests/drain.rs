@@ -68,6 +68,46 @@ fn what_is_not_finished_in_time_is_given_up() {
     assert_eq!(bench.log(), [""; 0]);
 }
 
+/// What nobody waits for is not dead when there is no more time for it, but what may be asked for again is.
+#[test]
+fn what_its_client_has_left_is_forgotten() {
+    let mut bench = Bench::new(BrokerConfig {
+        linger: LINGER,
+        cache: Some(CacheConfig::default()),
+        policy: ServicePolicy {
+            lease: Lease::None,
+            ..ServicePolicy::default()
+        },
+        ..config()
+    });
+    let keyed = Ext {
+        id: Some(MsgId([7; 16])),
+        idem: Some(ExtIdem::Key),
+        ..Ext::default()
+    };
+    bench.slots_ready("w", "echo", 3);
+    bench.ext_call("c", "echo", Ext::default(), "1");
+    bench.ext_call("c", "echo", keyed, "2");
+    bench.ext_call("d", "echo", Ext::default(), "3");
+    bench.log();
+    bench.down("c");
+    bench.broker.handle_drain(bench.now);
+    bench.log();
+    bench.broker.handle_timeout(bench.now + LINGER);
+    assert_eq!(bench.declined("d").0, Status::Failed);
+    assert_eq!(bench.log(), ["w:disconnect"]);
+    let events: Vec<_> = std::iter::from_fn(|| bench.broker.poll_event()).collect();
+    let dead = events.iter().filter_map(|event| match event {
+        BrokerEvent::Dead { body, .. } => Some(body.as_bytes().to_vec()),
+        _ => None,
+    });
+    assert_eq!(dead.collect::<Vec<_>>(), [b"2", b"3"]);
+    assert_eq!(events.last(), Some(&BrokerEvent::Drained));
+    let counters = bench.broker.counters();
+    assert_eq!((counters.dead, counters.cancelled), (2, 2));
+    assert_eq!(bench.broker.bytes(), 0);
+}
+
 /// Who does not take what it is told keeps nobody: the broker ends in time to close its socket.
 #[test]
 fn who_takes_nothing_is_not_waited_for() {

@@ -48,6 +48,16 @@ enum Stage {
     Recording(Outcome),
 }
 
+/// What became of a request that there is no more time for.
+pub(super) enum Unfinished {
+    /// The store was not asked for leave, or has not given it.
+    NotBegun,
+    /// The store says that somebody has begun it, this server or another.
+    InDoubt,
+    /// It was only to be written down how.
+    Ended(Outcome),
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Alarm {
     Again(RequestId),
@@ -285,6 +295,34 @@ impl ServerEngine {
     fn in_doubt(&mut self, id: RequestId, why: &str) {
         self.counters.in_doubt += 1;
         self.over(id, Status::InDoubt, why);
+    }
+
+    /// No more time for those that the store has to do with: what becomes of each. They have no place among those that run
+    /// any more, but for those that have ended.
+    pub(super) fn give_up_stored(&mut self) -> Vec<(RequestId, Unfinished)> {
+        let ids = self.keys.as_ref().map(|keys| keys.stages.keys().copied());
+        let ids: Vec<RequestId> = ids.into_iter().flatten().collect();
+        let mut all = Vec::with_capacity(ids.len());
+        for id in ids {
+            let waited = self.wake(id);
+            let stage = (self.keys.as_mut()).and_then(|keys| keys.stages.remove(&id));
+            let how = match stage {
+                Some(Stage::Waiting(_)) | None => Unfinished::InDoubt,
+                Some(Stage::Looking(_)) => Unfinished::NotBegun,
+                Some(Stage::Running(_)) => {
+                    self.leave_handler(id);
+                    Unfinished::InDoubt
+                }
+                // If it could not be written down, it was carried out all the same.
+                Some(Stage::Recording(outcome)) => {
+                    all.push((id, Unfinished::Ended(outcome)));
+                    continue;
+                }
+            };
+            self.running -= usize::from(!waited);
+            all.push((id, how));
+        }
+        all
     }
 
     /// It will not be carried out here, and gives its place among those that run back.

@@ -15,7 +15,7 @@ impl Bench {
     }
 
     /// The client "c" takes nothing.
-    fn full(&mut self) -> Vec<Transmit> {
+    pub(super) fn full(&mut self) -> Vec<Transmit> {
         let mut sent = Vec::new();
         while let Some(transmit) = self.server.poll_transmit() {
             match transmit.to == Some(PeerId::from("c")) {
@@ -53,7 +53,7 @@ fn parts_wait_for_room_in_order() {
         assert!(bench.server.is_waiting(id));
     }
     bench.server.handle_reply(bench.now, id, "end".into());
-    bench.server.handle_drain();
+    bench.server.handle_drain(bench.now);
     assert!(bench.full().is_empty());
     assert_eq!(
         bench.server.poll_event(),

@@ -130,7 +130,7 @@ fn what_waits_for_room_is_in_the_server() {
         assert!(!bench.is_reading());
         bench.sends("b", "3", keyed(3, 2), "x");
         assert_eq!(bench.server.counters().dups, 1);
-        bench.server.handle_drain();
+        bench.server.handle_drain(bench.now);
         for _ in 0..3 {
             assert_ne!(bench.server.counters().replies, 3);
             bench.finish_one();

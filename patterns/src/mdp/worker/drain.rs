@@ -1,0 +1,65 @@
+//! How a worker ends: it takes nothing new, finishes what it has, and all of it takes a bounded time.
+
+use std::time::Instant;
+
+use super::{WorkerEngine, WorkerEvent, WorkerRequestId};
+use crate::common::NoTime;
+
+impl WorkerEngine {
+    /// Takes no more requests; what handlers have is finished. Ends with [`WorkerEvent::Drained`], within
+    /// [`WorkerConfig::linger`] of the first call.
+    ///
+    /// [`WorkerConfig::linger`]: super::WorkerConfig::linger
+    pub fn handle_drain(&mut self, now: Instant) {
+        if self.linger.is_on() {
+            return;
+        }
+        self.linger.begin(now, self.config.linger);
+        if self.work.is_empty() {
+            self.depart(now);
+        }
+    }
+
+    /// Gives up what there is no more time for.
+    pub(super) fn look_lingered(&mut self, now: Instant) {
+        while let Some(lacks) = self.linger.look(now) {
+            match lacks {
+                NoTime::ToFinish if !self.work.is_empty() => self.give_up_all(now),
+                NoTime::ToFinish => {}
+                // Whoever takes nothing does not hear that it leaves, either.
+                NoTime::ToTell => {
+                    if self.leaving.take().is_some() {
+                        self.leave(now, true);
+                    }
+                }
+            }
+        }
+    }
+
+    /// No more time for handlers: what they have is for others, as if this worker were lost.
+    fn give_up_all(&mut self, now: Instant) {
+        for id in self.work.ids() {
+            self.withdraw(WorkerRequestId(id));
+            let Some(work) = self.work.remove(id) else {
+                continue;
+            };
+            if work.current && !work.cancelled {
+                self.counters.unfinished += 1;
+            }
+            if !work.cancelled {
+                let id = WorkerRequestId(id);
+                self.events.push_back(WorkerEvent::Cancelled(id));
+            }
+        }
+        self.current = 0;
+        self.depart(now);
+    }
+
+    /// Leaves for good, when what is left to send has left.
+    pub(super) fn depart(&mut self, now: Instant) {
+        match self.outbox.is_idle() {
+            true => self.leave(now, true),
+            false => self.leaving = Some(now),
+        }
+    }
+}
