@@ -278,7 +278,7 @@ where
         let Some(message) = this.message.take() else {
             return this.poll_again(cx);
         };
-        match (this.first)(this.socket, message, Deadline::Now) {
+        match (this.first)(this.socket, message, Deadline::Glance) {
             Ok(()) => Poll::Ready(Ok(())),
             Err(error) => this.poll_first(cx, error),
         }
@@ -370,7 +370,7 @@ mod tests {
             "octets",
             |_| Some(Duration::from_millis(1)),
             |_, message: &str, deadline| {
-                assert!(matches!(deadline, Deadline::Now));
+                assert!(matches!(deadline, Deadline::Glance));
                 Err(SendError::new(SendFailure::WouldBlock, message.into()))
             },
             |_, message, deadline| {
