@@ -22,7 +22,7 @@ use super::octets::{LinkOctets, Tally, Tries};
 use super::out_pump::OutPump;
 use super::port::{Counters, PipeKey, Port};
 use super::reading::{Caller, InOutcome, Interests, Polls, Reading};
-use super::room::Room;
+use super::room::{Patience, Room};
 use super::settings::Settings;
 use super::thread::{Command, IoHandle};
 use super::trace::Span;
@@ -267,12 +267,12 @@ impl Link {
         writer: &mut Writer,
         payload: &[u8],
         room: &mut Room,
-        patience: Duration,
+        patience: Patience,
     ) -> bool {
         let queued = writer.queued_octets();
         // Who has no credit waits in any case, and may as well write what is queued.
         let near = queued <= QUEUED_AHEAD || !writer.has_credit();
-        let patient = near && room.is_willing() && !patience.is_zero();
+        let patient = near && room.is_willing() && !patience.is_none();
         if !patient && (queued > 0 || self.blocked.load(Ordering::Relaxed)) {
             return false;
         }

@@ -67,7 +67,7 @@ pub use pool::{OpenSocket, ThreadSnapshot};
 pub use port::SocketId;
 pub(crate) use port::{Arrival, Counters, Half, Hooks, Inbound, NoHooks, Outbound, PipeKey, Port};
 pub(crate) use random::random;
-pub(crate) use room::Room;
+pub(crate) use room::{Patience, Room};
 pub(crate) use settings::Settings;
 pub(crate) use thread::{next_id, Command, IoHandle};
 pub(crate) use waiting::{FdPoll, Fds, WakeFd};

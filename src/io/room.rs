@@ -6,7 +6,7 @@
 //! stops trying for a while when it does not.
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
@@ -34,6 +34,28 @@ const REST: (u32, u32) = (4, 64);
 const PATIENCE: Duration = Duration::from_millis(2);
 const PATIENCE_MOST: Duration = Duration::from_millis(20);
 
+/// The same for a task, from the first refusal of the kernel on: with less than 0.2 ms, half of what goes over loopback is
+/// copied after all. What its thread is held for by a payload of 1 MiB, beside a thread that receives, was 0.20 ms before
+/// and is 0.23 to 0.25 ms with it (medians; the 99th of 100 takes 0.6 to 0.9 ms both ways).
+const LOOKS: Duration = Duration::from_micros(200);
+const LOOKS_MOST: Duration = Duration::from_millis(1);
+
+/// How long a sender waits for room for one payload, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Patience {
+    /// At most so long, asleep; and no longer than pays.
+    Sleeps(Duration),
+    /// For a task, whose thread others wait for: about as long as the copy would take that it saves, and awake. What sleeps
+    /// for less than a millisecond sleeps too long.
+    Looks,
+}
+
+impl Patience {
+    pub(super) fn is_none(self) -> bool {
+        matches!(self, Patience::Sleeps(Duration::ZERO))
+    }
+}
+
 impl Room {
     /// Whether to wait for the next payload at all. To be asked once for each.
     pub(super) fn is_willing(&mut self) -> bool {
@@ -47,14 +69,30 @@ impl Room {
         &'a mut self,
         link: &'a Link,
         octets: u64,
-        most: Duration,
+        patience: Patience,
     ) -> Waiting<'a> {
         let mib = 1 + u32::try_from(octets >> 20).unwrap_or(u32::MAX - 1);
+        let (each, most) = match patience {
+            Patience::Sleeps(most) => (PATIENCE, most),
+            Patience::Looks => (LOOKS, LOOKS_MOST),
+        };
         Waiting {
             room: self,
             link,
-            patience: PATIENCE.saturating_mul(mib).min(PATIENCE_MOST).min(most),
+            patience: each.saturating_mul(mib).min(PATIENCE_MOST).min(most),
+            sleeps: matches!(patience, Patience::Sleeps(_)),
+            looks: None,
             watches: false,
+        }
+    }
+
+    /// Whether a wait was worth it.
+    fn note(&mut self, came: bool) {
+        if came {
+            self.next_rest = REST.0;
+        } else {
+            self.rest = self.next_rest.max(REST.0);
+            self.next_rest = (self.rest * 2).min(REST.1);
         }
     }
 
@@ -81,6 +119,9 @@ pub(super) struct Waiting<'a> {
     room: &'a mut Room,
     link: &'a Link,
     patience: Duration,
+    sleeps: bool,
+    /// One that looks does so until then.
+    looks: Option<Instant>,
     /// The poll watches the connection: from the first wait on, for all of them.
     watches: bool,
 }
@@ -92,18 +133,36 @@ impl Waiting<'_> {
             return false;
         }
         let before = clock::now();
+        if !self.sleeps {
+            return self.goes_on(before);
+        }
         let came = self.wait_once();
         let waited = clock::now().saturating_duration_since(before);
         self.patience = self.patience.saturating_sub(waited);
-        let room = &mut self.room;
-        if came {
-            room.next_rest = REST.0;
-        } else {
-            self.patience = Duration::ZERO;
-            room.rest = room.next_rest.max(REST.0);
-            room.next_rest = (room.rest * 2).min(REST.1);
-        }
+        self.note(came);
         came
+    }
+
+    fn note(&mut self, came: bool) {
+        self.room.note(came);
+        if !came {
+            self.patience = Duration::ZERO;
+        }
+    }
+
+    /// Whether to look at once again; others have their turn before.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        let end = *self.looks.get_or_insert_with(|| {
+            // While this thread looks nobody else need be told.
+            self.link.want_write(false);
+            now + self.patience
+        });
+        if now >= end {
+            self.note(false);
+            return false;
+        }
+        std::thread::yield_now();
+        true
     }
 
     fn wait_once(&mut self) -> bool {
@@ -121,6 +180,9 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.looks.is_some() && !self.patience.is_zero() {
+            self.note(true);
+        }
         let Some((poll, _)) = self.room.poll.as_ref().filter(|_| self.watches) else {
             return;
         };
@@ -135,5 +197,21 @@ impl fmt::Debug for Room {
         f.debug_struct("Room")
             .field("rest", &self.rest)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_in_vain_are_made_more_seldom_until_one_pays() {
+        let mut room = Room::default();
+        let mut copied_after = |came| {
+            room.note(came);
+            (0..).take_while(|_| !room.is_willing()).count()
+        };
+        assert_eq!([false; 6].map(&mut copied_after), [4, 8, 16, 32, 64, 64]);
+        assert_eq!([true, false].map(&mut copied_after), [0, 4]);
     }
 }

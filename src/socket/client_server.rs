@@ -392,7 +392,7 @@ macro_rules! numbered {
                     let failure = match (given, key) {
                         (Given::Done, _) => return Ok(()),
                         (Given::Gone, _) | (Given::Full, None) => SendFailure::UnknownPeer { id },
-                        (Given::Full, _) if matches!(deadline, Deadline::Now) => {
+                        (Given::Full, _) if deadline.is_now() => {
                             self.duplex.out.no_room(deadline)
                         }
                         (Given::Full, Some(key)) => {

@@ -4,6 +4,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use crate::error::RecvError;
+use crate::io::Patience;
 use crate::sync::{clock, Event};
 
 /// See the module.
@@ -14,7 +15,8 @@ use crate::sync::{clock, Event};
 )]
 pub enum Deadline<'a> {
     Now,
-    /// As now, of what has been read already. What a task begins with, which reads when it has to wait.
+    /// As now, by a task: of what has been read already, for it reads when it has to wait; and who sends may look for room
+    /// in the kernel for a moment.
     Glance,
     At(Instant),
     Never,
@@ -72,12 +74,18 @@ impl Deadline<'_> {
         }
     }
 
-    /// How long a send may wait for the kernel.
-    pub(super) fn patience(self) -> Duration {
+    /// Whether it is over at once.
+    pub(super) fn is_now(self) -> bool {
+        matches!(self, Deadline::Now | Deadline::Glance)
+    }
+
+    /// How long a send may wait for the kernel, and how.
+    pub(super) fn patience(self) -> Patience {
         match self {
-            Deadline::Now | Deadline::Glance | Deadline::Task(_) => Duration::ZERO,
-            Deadline::At(at) => at.saturating_duration_since(clock::now()) / 2,
-            Deadline::Never => Duration::MAX,
+            Deadline::Now => Patience::Sleeps(Duration::ZERO),
+            Deadline::Glance | Deadline::Task(_) => Patience::Looks,
+            Deadline::At(at) => Patience::Sleeps(at.saturating_duration_since(clock::now()) / 2),
+            Deadline::Never => Patience::Sleeps(Duration::MAX),
         }
     }
 }
@@ -130,6 +138,21 @@ mod tests {
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(!Deadline::Now.sleep_on(&event));
         assert!(Deadline::Task(&waker).sleep_on(&event), "it is there still");
+    }
+
+    /// `try_send` never waits, whatever others do.
+    #[test]
+    fn a_task_looks_for_room_where_a_thread_that_does_not_wait_has_none() {
+        let task = Waker::from(Arc::new(Woken::default()));
+        for deadline in [Deadline::Glance, Deadline::Task(&task)] {
+            assert!(matches!(deadline.patience(), Patience::Looks));
+        }
+        let now = Deadline::Now.patience();
+        assert!(matches!(now, Patience::Sleeps(Duration::ZERO)));
+        assert!(matches!(
+            Deadline::Never.patience(),
+            Patience::Sleeps(Duration::MAX)
+        ));
     }
 
     #[test]

@@ -77,7 +77,10 @@ impl Assemble for Dealer {
 impl Dealer {
     shell_methods!(Dealer, out, inbound);
     send_methods!();
-    recv_methods!();
+    recv_methods!(|socket| {
+        socket.out.refresh();
+        socket.inbound.at_hand()
+    });
     wait_methods!();
 
     #[inline]

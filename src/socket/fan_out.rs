@@ -313,7 +313,7 @@ impl FanOut {
             let Some(full) = full.copied() else {
                 return true;
             };
-            if matches!(deadline, Deadline::Now) || !self.out.wait_for_room(full, deadline, || {}) {
+            if deadline.is_now() || !self.out.wait_for_room(full, deadline, || {}) {
                 return false;
             }
         }

@@ -529,22 +529,28 @@ impl RecvHalf {
     // The deadline, which is more than fits into registers, is then made only where it is looked at.
     #[inline(always)]
     pub(super) fn recv(&mut self, deadline: Deadline) -> Result<Message, RecvError> {
-        // As `try_recv`, for most messages: with one look at the pipe.
-        if self.since_look + 1 < LOOK_EVERY {
-            if let Some(key) = self.readable.current() {
-                let slot = self.pipes.get_mut(key.index as usize);
-                if let Some(pipe) = slot.and_then(Option::as_mut) {
-                    if pipe.reader.has_message() {
-                        self.since_look += 1;
-                        self.from = key;
-                        self.readable.advance();
-                        Counters::add_owned(&self.port.counters.messages_received, 1);
-                        return pipe.reader.take_message(RecvError::WouldBlock);
-                    }
-                }
-            }
+        match self.at_hand() {
+            Some(reader) => reader.take_message(RecvError::WouldBlock),
+            None => self.recv_otherwise(deadline),
         }
-        self.recv_otherwise(deadline)
+    }
+
+    /// As [`RecvHalf::try_recv`], for most messages: with one look at the pipe. It counts as received, and is to be taken.
+    #[inline(always)]
+    pub(super) fn at_hand(&mut self) -> Option<&mut Reader> {
+        if self.since_look + 1 >= LOOK_EVERY {
+            return None;
+        }
+        let key = self.readable.current()?;
+        let pipe = self.pipes.get_mut(key.index as usize)?.as_mut()?;
+        if !pipe.reader.has_message() {
+            return None;
+        }
+        self.since_look += 1;
+        self.from = key;
+        self.readable.advance();
+        Counters::add_owned(&self.port.counters.messages_received, 1);
+        Some(&mut pipe.reader)
     }
 
     /// Whether a message is there; a task is woken when one may be.

@@ -566,7 +566,7 @@ impl SendHalf {
         mut message: Message,
         deadline: Deadline,
     ) -> Result<PeerKey, SendError> {
-        if matches!(deadline, Deadline::Now) {
+        if deadline.is_now() {
             return Err(SendError::new(self.no_room(deadline), message));
         }
         loop {
@@ -650,7 +650,7 @@ impl SendHalf {
         }
         match deadline {
             _ if self.is_over() => SendFailure::Terminated,
-            Deadline::Now => SendFailure::WouldBlock,
+            Deadline::Now | Deadline::Glance => SendFailure::WouldBlock,
             _ => SendFailure::Timeout,
         }
     }

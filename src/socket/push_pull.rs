@@ -133,7 +133,7 @@ impl Assemble for Pull {
 
 impl Pull {
     shell_methods!(Pull, inbound);
-    recv_methods!();
+    recv_methods!(|socket| socket.inbound.at_hand());
 
     #[inline]
     fn recv_by(&mut self, deadline: Deadline) -> Result<Message, RecvError> {

@@ -496,7 +496,7 @@ impl Rep {
                     self.out.drop_for(peer);
                     return Ok(());
                 }
-                Given::Full if matches!(deadline, Deadline::Now) => {
+                Given::Full if deadline.is_now() => {
                     return Err(SendError::new(self.out.no_room(deadline), message));
                 }
                 Given::Full => {

@@ -714,7 +714,7 @@ impl Router {
                     return Ok(());
                 }
                 Routed::Unknown => SendFailure::Unroutable,
-                Routed::Full(_) if matches!(deadline, Deadline::Now) => self.out.no_room(deadline),
+                Routed::Full(_) if deadline.is_now() => self.out.no_room(deadline),
                 Routed::Full(key) => {
                     let inbound = &mut self.inbound;
                     let room = self.out.wait_for_room(key, deadline, || inbound.refresh());

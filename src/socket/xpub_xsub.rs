@@ -594,7 +594,10 @@ impl Assemble for XSub {
 impl XSub {
     shell_methods!(XSub, inbound, out);
     send_methods!();
-    recv_methods!();
+    recv_methods!(|socket| {
+        socket.out.refresh();
+        socket.inbound.at_hand()
+    });
 
     /// Subscribes to messages whose first frame begins with `prefix`. Publishers are told, also of one
     /// that there is already.

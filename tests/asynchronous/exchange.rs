@@ -364,3 +364,35 @@ fn a_monitor() {
         (watch, talk)
     });
 }
+
+/// Payloads that are only borrowed, some of which the kernel takes in one piece and some in several, between tasks that have
+/// a thread each or share one. They are the caller's again when they are sent.
+#[test]
+fn large_payloads_that_are_borrowed_arrive_whole_and_in_order() {
+    let payload = |n: u8| vec![n; [8, 70_000, 3_000_000][usize::from(n % 3)] + usize::from(n)];
+    for executor in EXECUTORS {
+        for transport in TRANSPORTS {
+            let mut pull = Pull::builder().bind(fresh(transport).as_str()).unwrap();
+            let mut push = Push::builder().connect(&pull.bound_endpoints()[0]).unwrap();
+            let (_push, ()) = executor.run(
+                async move {
+                    for n in 0..30 {
+                        let mut borrowed = payload(n);
+                        push.send_async(&borrowed[..]).await.unwrap();
+                        borrowed.fill(0xee);
+                    }
+                    push
+                },
+                async move {
+                    for n in 0..30 {
+                        let message = pull.recv_async().await.unwrap();
+                        assert!(
+                            message.as_bytes() == payload(n),
+                            "{executor:?}, {transport}: {n}"
+                        );
+                    }
+                },
+            );
+        }
+    }
+}
