@@ -4,6 +4,12 @@
 //! until it is written. A copy takes some 0.1 ms per MiB, and makes a payload that was in the caches one that is not. A
 //! fast peer makes room sooner than that. So a sender waits for room as long as that comes at once, and
 //! stops trying for a while when it does not.
+//!
+//! A thread that sleeps until there is room hears of it when a third of what the kernel holds has been read, or three
+//! quarters of what a Unix socket holds, and takes some 20 µs to wake up, in which the peer reads the rest and has to
+//! wait in turn. There is room for a little more much sooner. So it looks for a moment before it sleeps, unless that
+//! was in vain: 12 % more messages of 1 MiB over ipc in two series by turns, and 3 % in one, for 2 to 5 % less processor time
+//! (two cores; over tcp no difference beyond the spread).
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -12,13 +18,23 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 
 use super::link::Link;
+use crate::sync::atomic::Ordering;
 use crate::sync::clock;
 
 /// See the module. One per sender.
 #[derive(Default)]
 pub(crate) struct Room {
     poll: Option<(Poll, Events)>,
-    /// Payloads until the next attempt, once it did not pay, and how many it is to be the next time.
+    /// Of payloads that are waited for.
+    waits: Trial,
+    /// Of waits that begin with a look.
+    looks: Trial,
+}
+
+/// What is tried as long as it pays, and else more and more seldom.
+#[derive(Debug, Default)]
+struct Trial {
+    /// Times until the next attempt, once it did not pay, and how many it is to be the next time.
     rest: u32,
     next_rest: u32,
 }
@@ -26,7 +42,13 @@ pub(crate) struct Room {
 /// The longest wait. A peer that reads a gigabyte per second makes room, for a third of what the kernel holds, sooner.
 const WAIT: Duration = Duration::from_millis(3);
 
-/// The fewest and the most payloads that are copied after a wait in vain.
+/// How long a thread looks for room, since it last found some. About what sleeping would cost.
+const LOOK: Duration = Duration::from_micros(50);
+
+/// And how long it leaves the kernel alone between two looks, each of which is a write: some ten KiB are read meanwhile.
+const PAUSE: Duration = Duration::from_micros(4);
+
+/// The fewest and the most times that something is not tried after it was in vain.
 const REST: (u32, u32) = (4, 64);
 
 /// All waits for one payload together take at most so long for each MiB that is to be written, and for the first;
@@ -59,9 +81,7 @@ impl Patience {
 impl Room {
     /// Whether to wait for the next payload at all. To be asked once for each.
     pub(super) fn is_willing(&mut self) -> bool {
-        let willing = self.rest == 0;
-        self.rest = self.rest.saturating_sub(1);
-        willing
+        self.waits.is_due()
     }
 
     /// What waits for room for so many octets.
@@ -81,18 +101,9 @@ impl Room {
             link,
             patience: each.saturating_mul(mib).min(PATIENCE_MOST).min(most),
             sleeps: matches!(patience, Patience::Sleeps(_)),
+            written: None,
             looks: None,
             watches: false,
-        }
-    }
-
-    /// Whether a wait was worth it.
-    fn note(&mut self, came: bool) {
-        if came {
-            self.next_rest = REST.0;
-        } else {
-            self.rest = self.next_rest.max(REST.0);
-            self.next_rest = (self.rest * 2).min(REST.1);
         }
     }
 
@@ -114,13 +125,34 @@ impl Room {
     }
 }
 
+impl Trial {
+    /// Whether to try. To be asked once for each time.
+    fn is_due(&mut self) -> bool {
+        let due = self.rest == 0;
+        self.rest = self.rest.saturating_sub(1);
+        due
+    }
+
+    /// Whether it was worth it.
+    fn note(&mut self, paid: bool) {
+        if paid {
+            self.next_rest = REST.0;
+        } else {
+            self.rest = self.next_rest.max(REST.0);
+            self.next_rest = (self.rest * 2).min(REST.1);
+        }
+    }
+}
+
 /// Waits for room for one payload, again and again, in vain from some time on.
 pub(super) struct Waiting<'a> {
     room: &'a mut Room,
     link: &'a Link,
     patience: Duration,
     sleeps: bool,
-    /// One that looks does so until then.
+    /// Octets that had been written when it was last called.
+    written: Option<u64>,
+    /// It looks until then. One that does not sleep, for all of the payload; one that does, since there was room.
     looks: Option<Instant>,
     /// The poll watches the connection: from the first wait on, for all of them.
     watches: bool,
@@ -136,15 +168,45 @@ impl Waiting<'_> {
         if !self.sleeps {
             return self.goes_on(before);
         }
-        let came = self.wait_once();
+        // While this thread waits nobody else need be told.
+        self.link.want_write(false);
+        let looked = self.look(before);
+        let came = looked || self.wait_once();
         let waited = clock::now().saturating_duration_since(before);
         self.patience = self.patience.saturating_sub(waited);
-        self.note(came);
+        if !looked {
+            self.note(came);
+        }
         came
     }
 
+    /// Lets the peer read for a moment. `false` if it has not made room for some time, or is not expected to.
+    fn look(&mut self, now: Instant) -> bool {
+        let written = self.link.octets.written.load(Ordering::Relaxed);
+        if self.written.replace(written) != Some(written) {
+            // Some, since it was last called.
+            if self.looks.take().is_some() {
+                self.room.looks.note(true);
+            }
+            self.looks = self.room.looks.is_due().then(|| now + LOOK);
+        }
+        let Some(end) = self.looks else {
+            return false;
+        };
+        if now >= end {
+            self.looks = None;
+            self.room.looks.note(false);
+            return false;
+        }
+        let end = now + PAUSE;
+        while clock::now() < end {
+            std::thread::yield_now();
+        }
+        true
+    }
+
     fn note(&mut self, came: bool) {
-        self.room.note(came);
+        self.room.waits.note(came);
         if !came {
             self.patience = Duration::ZERO;
         }
@@ -168,8 +230,6 @@ impl Waiting<'_> {
     fn wait_once(&mut self) -> bool {
         if !self.watches {
             self.watches = self.room.watch(self.link);
-            // While this thread waits nobody else need be told.
-            self.link.want_write(false);
         }
         let Some((poll, events)) = self.room.poll.as_mut().filter(|_| self.watches) else {
             return false;
@@ -180,7 +240,7 @@ impl Waiting<'_> {
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        if self.looks.is_some() && !self.patience.is_zero() {
+        if self.looks.is_some() && !self.sleeps && !self.patience.is_zero() {
             self.note(true);
         }
         let Some((poll, _)) = self.room.poll.as_ref().filter(|_| self.watches) else {
@@ -195,7 +255,8 @@ impl Drop for Waiting<'_> {
 impl fmt::Debug for Room {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Room")
-            .field("rest", &self.rest)
+            .field("waits", &self.waits)
+            .field("looks", &self.looks)
             .finish_non_exhaustive()
     }
 }
@@ -205,13 +266,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_in_vain_are_made_more_seldom_until_one_pays() {
-        let mut room = Room::default();
-        let mut copied_after = |came| {
-            room.note(came);
-            (0..).take_while(|_| !room.is_willing()).count()
+    fn what_is_in_vain_is_tried_more_seldom_until_it_pays() {
+        let mut trial = Trial::default();
+        let mut left_out_after = |paid| {
+            trial.note(paid);
+            (0..).take_while(|_| !trial.is_due()).count()
         };
-        assert_eq!([false; 6].map(&mut copied_after), [4, 8, 16, 32, 64, 64]);
-        assert_eq!([true, false].map(&mut copied_after), [0, 4]);
+        assert_eq!([false; 6].map(&mut left_out_after), [4, 8, 16, 32, 64, 64]);
+        assert_eq!([true, false].map(&mut left_out_after), [0, 4]);
     }
 }
