@@ -77,10 +77,9 @@ impl Work {
             transport, size, ..
         } = *self;
         match self.pattern {
-            Pattern::Flow(..) | Pattern::IdleFlow(_) => {
+            Pattern::Flow(..) | Pattern::IdleFlow(_) | Pattern::ByReference => {
                 Work::new(Pattern::Flow(1, 1), transport, size)
             }
-            Pattern::ByReference => Work::new(Pattern::Flow(1, 1), transport, 64),
             Pattern::IdleReqRep(_) => Work::new(Pattern::ReqRep, transport, size),
             Pattern::Topics(_) => Work::new(Pattern::Topics(1_000), transport, size),
             _ => *self,
