@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 static LIVE: AtomicUsize = AtomicUsize::new(0);
 static PEAK: AtomicUsize = AtomicUsize::new(0);
+static PIECES: AtomicUsize = AtomicUsize::new(0);
 
 /// The system's allocator, with a count of octets.
 pub(crate) struct Counting;
@@ -16,6 +17,12 @@ pub(crate) struct Counting;
 /// Octets allocated now.
 pub(crate) fn live() -> usize {
     LIVE.load(Ordering::Relaxed)
+}
+
+/// How many allocations there are now, of whatever size.
+#[allow(dead_code, reason = "not all tests that share this ask")]
+pub(crate) fn pieces() -> usize {
+    PIECES.load(Ordering::Relaxed)
 }
 
 /// The most octets that were allocated at once while `run` ran, above those allocated before.
@@ -37,6 +44,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller keeps the contract of this very method.
         let memory = unsafe { System.alloc(layout) };
         if !memory.is_null() {
+            PIECES.fetch_add(1, Ordering::Relaxed);
             grown(layout.size());
         }
         memory
@@ -46,6 +54,7 @@ unsafe impl GlobalAlloc for Counting {
         // SAFETY: the caller keeps the contract of this very method.
         let memory = unsafe { System.alloc_zeroed(layout) };
         if !memory.is_null() {
+            PIECES.fetch_add(1, Ordering::Relaxed);
             grown(layout.size());
         }
         memory
@@ -53,6 +62,7 @@ unsafe impl GlobalAlloc for Counting {
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         LIVE.fetch_sub(layout.size(), Ordering::Relaxed);
+        PIECES.fetch_sub(1, Ordering::Relaxed);
         // SAFETY: the caller keeps the contract of this very method.
         unsafe { System.dealloc(memory, layout) };
     }
