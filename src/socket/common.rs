@@ -452,8 +452,9 @@ macro_rules! send_methods {
         /// Sends a message, for a task of any executor, or of none. A peer that can take it takes it at once;
         /// otherwise the task waits for one. The option `send_timeout` applies.
         ///
-        /// A PUSH writes borrowed octets of 64 KiB or more from where they are, for which it may hold its thread for as long as
-        /// a copy of them might take: 0.2 ms for each MiB that is begun and one more, at most 1 ms.
+        /// A PUSH writes borrowed octets of 64 KiB or more from where they are. If the kernel has no room for them it may hold
+        /// its thread for as long as a copy might take: 0.2 ms for each MiB that is begun and one more, at most 1 ms. What is
+        /// still to be written before them counts as well.
         ///
         /// # Cancel safety
         /// A message is sent as a whole when the future is ready, and not at all before: dropping the future

@@ -67,7 +67,8 @@ pub struct Ext<'a> {
     pub reason: Option<Cow<'a, str>>,
     /// `tag`: a tag to filter by.
     pub tag: Option<Cow<'a, str>>,
-    /// `slots`: how many requests at once a worker takes over this connection, when it registers.
+    /// `slots`: how many requests at once a worker takes over this connection, when it registers; 0 in a heartbeat of one that
+    /// drains, which takes no more.
     pub slots: Option<u32>,
     /// `lease`: how much longer a worker wants to keep a request, in a heartbeat about it. On the wire in milliseconds, as
     /// `dl`.

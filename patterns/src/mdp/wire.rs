@@ -77,10 +77,10 @@ pub(crate) enum ToBroker {
     Disconnect,
 }
 
-/// What a heartbeat says of a request.
+/// What a heartbeat says of a request, or of a worker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// The client's frame of the request.
+    /// The client's frame of the request; empty if it is about the worker.
     pub(crate) client: Frame,
     pub(crate) ext: Ext<'static>,
 }

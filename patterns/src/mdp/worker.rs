@@ -20,7 +20,8 @@
 //! the endpoint there may be another broker by then.
 //!
 //! With several slots, Working is what it is with at least one request, and REQUEST is welcome as long as a slot is free.
-//! Requests of a lost connection keep their slots until their handlers have finished.
+//! Requests of a lost connection keep their slots until their handlers have finished. One that drains tells the broker to
+//! leave its free slots alone, and registers with no other.
 //!
 //! A broker's silence means nothing while the worker works: known brokers are silent towards busy workers.
 //! Brokers that know of slots are not, so with several slots it counts all the time. One that takes nothing of what the
@@ -637,14 +638,14 @@ impl WorkerEngine {
     }
 
     fn requested(&mut self, now: Instant, client: Frame, mut body: Vec<Frame>) {
-        if self.current >= self.slots || self.linger.is_on() {
-            // What crossed our DISCONNECT is given to another. Otherwise the broker has lost count of what
-            // we do, and a new connection makes that clear.
-            if !self.linger.is_on() {
-                self.counters.malformed += 1;
-                self.leave(now, false);
-            }
-            return;
+        if self.linger.is_on() {
+            let ext = body.first().and_then(|first| Ext::decode(first).ok()?);
+            return self.decline(now, &client, ext.and_then(|ext| ext.id));
+        }
+        if self.current >= self.slots {
+            // The broker has lost count of what we do, and a new connection makes that clear.
+            self.counters.malformed += 1;
+            return self.leave(now, false);
         }
         let ext = match body.first().map(|first| Ext::decode(first)) {
             Some(Ok(ext)) if self.ext => ext.map(Ext::into_owned),
@@ -771,7 +772,7 @@ impl Engine for WorkerEngine {
                     beat: Beat::new(self.config.heartbeat, now),
                     ready: false,
                 };
-                if self.work.len() < self.slots {
+                if self.work.len() < self.slots && !self.linger.is_on() {
                     self.register(now);
                 }
             }

@@ -687,6 +687,7 @@ fn several_slots_over_one_connection() {
     assert_eq!(bench.worker.counters().undeliverable, 1);
     // While it drains it finishes what it has.
     bench.worker.handle_drain(bench.now);
+    bench.expect_closed();
     bench.reply(third, "third");
     bench.expect_reply("3", "third");
     assert_eq!(bench.worker.counters().replies, 2);

@@ -85,3 +85,48 @@ fn what_a_worker_does_not_finish_is_for_another() {
     other.drain();
     serving.join().unwrap().unwrap();
 }
+
+/// A worker with several slots has one left when it is told to drain, and another that does not come to an end.
+#[test]
+fn what_comes_while_a_worker_drains_is_for_another() {
+    let broker = broker();
+    let at = broker.endpoints().to_vec();
+    let (begun, begins) = mpsc::channel();
+    let (go_on, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let first = Worker::connect_slots(&Context::default(), &at, "echo", worker_config(true), 2);
+    let first = first.unwrap();
+    let handle = first.handle();
+    let thread = thread::spawn(move || {
+        first.serve(move |request| {
+            begun.send(request.body().as_bytes().to_vec()).unwrap();
+            let _ = gate.lock().unwrap().recv();
+            Ok("finished".into())
+        })
+    });
+    let config = mdp::ClientConfig {
+        ext: true,
+        ..mdp::ClientConfig::default()
+    };
+    let client = mdp::Client::connect(&Context::default(), &at, config).unwrap();
+    let mut slow = client.call_streaming("echo", "slow", &LONG);
+    assert_eq!(begins.recv_timeout(LONG.deadline).unwrap(), b"slow");
+    handle.drain();
+    assert_eq!(handle.counters().requests, 1, "it has been told");
+    // Nobody may begin with it twice, so that nobody may lose it.
+    let once = CallOptions {
+        idem: Idem::Once,
+        ..LONG
+    };
+    let mut next = client.call_streaming("echo", "next", &once);
+    let second = Worker::connect(&Context::default(), &at, "echo", worker_config(true)).unwrap();
+    let other = second.handle();
+    let serving = thread::spawn(move || second.serve(echo));
+    assert_eq!(next.next().expect("a reply"), Ok("next".into()));
+    drop(go_on);
+    assert_eq!(slow.next().expect("a reply"), Ok("finished".into()));
+    handle.join();
+    thread.join().unwrap().unwrap();
+    other.drain();
+    serving.join().unwrap().unwrap();
+}

@@ -1,5 +1,5 @@
 //! What broker and worker say about a request while it is carried out, in heartbeats ([`Note`]): the worker wants to keep
-//! it longer; nobody waits for it any more.
+//! it longer; nobody waits for it any more. And what a worker says about itself: it drains, and takes no more.
 
 use std::time::Instant;
 
@@ -17,6 +17,9 @@ impl BrokerEngine {
         let Some(worker) = self.workers.get(peer).filter(|worker| worker.ext) else {
             return;
         };
+        if note.client.is_empty() && note.ext.slots == Some(0) {
+            return self.leaves(peer);
+        }
         let delivery = worker.delivery(&note.client);
         let Some((delivery, &id)) =
             delivery.and_then(|delivery| Some((delivery, worker.running.get(delivery)?)))

@@ -28,6 +28,8 @@ pub(super) struct Worker {
     pub(super) suspect: IdMap<()>,
     liveness: Liveness,
     beat: Beat,
+    /// It drains, and takes no more requests.
+    pub(super) leaves: bool,
     /// Since when it has had a free slot, as a number; `None` if it has none.
     pub(super) turn: Option<u64>,
     /// What the timer of its silence is set to.
@@ -40,7 +42,7 @@ impl Worker {
     }
 
     pub(super) fn has_room(&self) -> bool {
-        self.running.len() + self.suspect.len() < self.slots
+        !self.leaves && self.running.len() + self.suspect.len() < self.slots
     }
 
     /// Which delivery a reply is to, if it says so.
@@ -217,6 +219,7 @@ impl BrokerEngine {
             slots,
             running: IdMap::new(),
             suspect: IdMap::new(),
+            leaves: false,
             liveness: Liveness::new(self.config.heartbeat, now),
             beat: Beat::new(self.config.heartbeat, now),
             turn: None,
@@ -287,6 +290,18 @@ impl BrokerEngine {
             self.next_id += 1;
         }
         worker.watch(&mut self.timers, peer);
+    }
+
+    /// A worker finishes what it has, and is given nothing more.
+    pub(super) fn leaves(&mut self, peer: &PeerId) {
+        let Some(worker) = self.workers.get_mut(peer) else {
+            return;
+        };
+        worker.leaves = true;
+        let service = self.services.get_mut(&worker.service);
+        if let (Some(turn), Some(service)) = (worker.turn.take(), service) {
+            service.idle.remove(&(turn, peer.clone()));
+        }
     }
 
     pub(super) fn silent(&mut self, now: Instant, peer: &PeerId) {

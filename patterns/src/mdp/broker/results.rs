@@ -36,6 +36,41 @@ impl BrokerEngine {
         if let Some(reason) = reason {
             return self.died(id, reason);
         }
+        self.put_back(now, id);
+        if self.draining {
+            self.decline_request(id, Status::Failed, Some("its worker was lost"));
+        }
+    }
+
+    /// A worker that leaves has not begun with it, and nobody was lost: as if it had not been given away.
+    fn returned(&mut self, now: Instant, id: u64) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        request.at = None;
+        request.deliveries = request.deliveries.saturating_sub(1);
+        self.starved.remove(&request.origin, id);
+        let name = request.origin.service.clone();
+        if request.is_nobodys() {
+            self.forget(id);
+        } else {
+            self.put_back(now, id);
+            if self.draining {
+                self.decline_waiting(id, Status::Unavailable);
+            }
+        }
+        self.dispatch(now, &name);
+    }
+
+    /// A request that a worker had waits again, before all others.
+    fn put_back(&mut self, now: Instant, id: u64) {
+        let Some(request) = self.requests.get_mut(&id) else {
+            return;
+        };
+        let name = request.origin.service.to_vec();
+        let Some(service) = self.services.get_mut(&name) else {
+            return;
+        };
         request.collected.clear();
         let latest = now + service.policy.ttl.min(LONGEST);
         let deadline = request.deadline.map_or(latest, |at| at.min(latest));
@@ -48,9 +83,6 @@ impl BrokerEngine {
         });
         request.ticket = Some(ticket);
         self.tidy(&name);
-        if self.draining {
-            self.decline_request(id, Status::Failed, Some("its worker was lost"));
-        }
     }
 
     pub(super) fn died(&mut self, id: u64, reason: DeadReason) {
@@ -168,6 +200,14 @@ impl BrokerEngine {
         ext: Ext<'static>,
         body: Vec<Frame>,
     ) {
+        let leaves = self.workers.get(peer).is_some_and(|worker| worker.leaves);
+        let parts = self.requests.get(&id).map_or(0, |request| request.parts);
+        if leaves && ext.status == Some(Status::Unavailable) && parts == 0 {
+            self.left_flight(peer, delivery);
+            self.returned(now, id);
+            self.idle(peer);
+            return self.look_drained();
+        }
         self.left_flight(peer, delivery);
         self.idle(peer);
         let name = self

@@ -235,3 +235,58 @@ fn a_worker_hears_that_another_has_its_request() {
     bench.slot_reply("w", &again, "in time");
     assert_eq!(bench.log(), ["c:reply in time"]);
 }
+
+/// A worker that drains is given nothing more, and what it had been given before the broker heard of that and has not begun is
+/// for others: nobody was lost.
+#[test]
+fn what_a_worker_that_leaves_has_not_begun_is_for_others() {
+    for more in [0, 1] {
+        let mut bench = leased(Lease::None);
+        bench.slots_ready("w", "echo", 3);
+        let once = Ext {
+            idem: Some(ExtIdem::Once),
+            ..Ext::default()
+        };
+        for body in ["kept", "crosses"] {
+            bench.ext_call("c", "echo", once.clone(), body);
+        }
+        let (kept, crosses) = (bench.given("w").0, bench.given("w").0);
+        let note = Note {
+            client: Frame::default(),
+            ext: Ext {
+                slots: Some(0),
+                ..Ext::default()
+            },
+        };
+        bench.from("w", wire::encode_note(V1, &note));
+        bench.ext_call("c", "echo", once.clone(), "waits");
+        let declined = Ext {
+            status: Some(Status::Unavailable),
+            ..Ext::default()
+        };
+        let body = vec![declined.encode().unwrap()];
+        bench.from("w", wire::encode_reply(V1, &crosses, body, true));
+        assert_eq!(bench.log(), [""; 0]);
+        assert_eq!(bench.stats(), (2, 1, 3));
+        if more == 0 {
+            // The broker ends before there is another.
+            bench.broker.handle_drain(bench.now);
+            for _ in 0..2 {
+                assert_eq!(bench.declined("c").0, Status::Unavailable);
+            }
+        } else {
+            bench.slots_ready("v", "echo", 2);
+            assert_eq!(bench.log(), ["v:request crosses", "v:request waits"]);
+        }
+        bench.slot_reply("w", &kept, "done");
+        bench.log();
+        bench.from("w", wire::encode_disconnect(V1));
+        assert_eq!(bench.stats(), (0, 2 * more, 2 * more), "{more}");
+        let counters = bench.broker.counters();
+        assert_eq!(
+            (counters.dead, counters.banned, counters.replies),
+            (0, 0, 1)
+        );
+        assert_eq!(counters.redelivered, 0);
+    }
+}

@@ -2,8 +2,11 @@
 
 use std::time::Instant;
 
-use super::{WorkerEngine, WorkerEvent, WorkerRequestId};
-use crate::common::NoTime;
+use sinew::{Frame, Message};
+
+use super::super::wire::{self, Note};
+use super::{Link, WorkerEngine, WorkerEvent, WorkerRequestId};
+use crate::common::{Ext, MsgId, NoTime, Op, Status, Transmit};
 
 impl WorkerEngine {
     /// Takes no more requests; what handlers have is finished. Ends with [`WorkerEvent::Drained`], within
@@ -15,8 +18,57 @@ impl WorkerEngine {
             return;
         }
         self.linger.begin(now, self.config.linger);
-        if self.work.is_empty() {
-            self.depart(now);
+        match self.work.is_empty() {
+            true => self.depart(now),
+            false => self.close_slots(now),
+        }
+    }
+
+    /// Of several slots some are free, or will be before the last handler has finished: the broker is to leave them alone.
+    fn close_slots(&mut self, now: Instant) {
+        let Link::Up {
+            port,
+            beat,
+            ready: true,
+            ..
+        } = &mut self.link
+        else {
+            return;
+        };
+        if !self.ext || self.slots == 1 {
+            return;
+        }
+        beat.sent(now);
+        let note = Note {
+            client: Frame::default(),
+            ext: Ext {
+                slots: Some(0),
+                ..Ext::default()
+            },
+        };
+        self.outbox.push(Transmit {
+            port: *port,
+            to: None,
+            message: wire::encode_note(self.config.dialect, &note),
+        });
+    }
+
+    /// A request that has come while this worker drains. What crossed our DISCONNECT is given to another; so is what crossed
+    /// our note, if the broker hears that it is not begun here.
+    pub(super) fn decline(&mut self, now: Instant, client: &Frame, name: Option<MsgId>) {
+        if self.current == 0 || !self.ext {
+            return;
+        }
+        let ext = Ext {
+            id: name,
+            op: Op::Final,
+            status: Some(Status::Unavailable),
+            reason: Some("this worker drains".into()),
+            ..Ext::default()
+        };
+        let header = ext.encode().ok();
+        if let Some(reply) = self.answer(now, client, header, Message::default(), true) {
+            self.outbox.push(reply);
         }
     }
 

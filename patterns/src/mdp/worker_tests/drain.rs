@@ -37,6 +37,20 @@ fn busy() -> (Bench, WorkerRequestId) {
     (bench, kept)
 }
 
+impl Bench {
+    /// The broker is told to leave free slots alone.
+    pub(super) fn expect_closed(&mut self) {
+        let note = Note {
+            client: Frame::default(),
+            ext: Ext {
+                slots: Some(0),
+                ..Ext::default()
+            },
+        };
+        assert_eq!(self.sent(), Some(wire::encode_note(Dialect::V1, &note)));
+    }
+}
+
 /// The broker sends heartbeats, and gets some.
 fn pass(bench: &mut Bench, span: Duration) {
     let end = bench.now + span;
@@ -54,6 +68,7 @@ fn pass(bench: &mut Bench, span: Duration) {
 fn what_handlers_do_not_finish_in_time_is_for_others() {
     let (mut bench, kept) = busy();
     bench.worker.handle_drain(bench.now);
+    bench.expect_closed();
     pass(&mut bench, LINGER / 2);
     // To be told again changes nothing.
     bench.worker.handle_drain(bench.now);
@@ -109,6 +124,7 @@ fn a_broker_that_takes_nothing_is_left() {
 fn what_is_finished_in_time_is_answered() {
     let (mut bench, kept) = busy();
     bench.worker.handle_drain(bench.now);
+    bench.expect_closed();
     pass(&mut bench, LINGER / 2);
     bench.reply(kept, "in time");
     let (ext, body) = bench.ext_reply();
@@ -128,4 +144,27 @@ fn what_is_finished_in_time_is_answered() {
     });
     assert_eq!(last, Some(bench.port));
     assert_eq!(bench.worker.poll_event(), Some(WorkerEvent::Drained));
+}
+
+/// Of two slots one is free: the broker is told to leave it alone, and what it had sent there before is given back.
+#[test]
+fn free_slots_are_closed_and_what_comes_nevertheless_is_declined() {
+    let (mut bench, kept) = busy();
+    bench.reply(WorkerRequestId(kept.0 + 1), "of no use");
+    bench.sent();
+    bench.worker.handle_drain(bench.now);
+    bench.expect_closed();
+    let name = Ext {
+        id: Some(MsgId([3; 16])),
+        ..Ext::default()
+    };
+    bench.ext_request("d", name);
+    let (ext, _) = bench.ext_reply();
+    let declined = (Some(MsgId([3; 16])), Some(Status::Unavailable));
+    assert_eq!((ext.id, ext.status), declined);
+    bench.expect_nothing();
+    // Nor does it begin anew with a broker that comes back.
+    bench.down();
+    bench.up();
+    bench.expect_nothing();
 }
