@@ -187,6 +187,7 @@ impl Waiting<'_> {
             // Some, since it was last called.
             if self.looks.take().is_some() {
                 self.room.looks.note(true);
+                self.room.waits.note(true);
             }
             self.looks = self.room.looks.is_due().then(|| now + LOOK);
         }

@@ -9,7 +9,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use super::Shared;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering};
 use crate::sync::{clock, Alarm};
 
 /// How long it is from one look to the next.
@@ -21,6 +21,11 @@ const LITTLE: u64 = 256 * 1024;
 /// Messages that a reader may have read without saying so, at least.
 const FEW: u64 = 64;
 
+/// How often an alarm is set that goes off at once: because this thread was kept from setting it for as long as it is set to;
+/// or for want of a thread that waits, and then each would set the next. Nobody looks after that, until the stream takes
+/// more.
+const ATTEMPTS: u32 = 3;
+
 /// See the module. Of one pipe.
 pub(super) struct Sweep {
     pipe: Weak<Shared>,
@@ -28,6 +33,8 @@ pub(super) struct Sweep {
     seen: AtomicU64,
     is_on: AtomicBool,
     alarm: Mutex<Option<Alarm>>,
+    /// It went off while it was still being set, and whoever set it is to set another.
+    missed: AtomicBool,
     /// How long it is from one look to the next.
     every: Duration,
 }
@@ -44,6 +51,7 @@ impl Sweep {
             seen: AtomicU64::new(0),
             is_on: AtomicBool::new(false),
             alarm: Mutex::new(None),
+            missed: AtomicBool::new(false),
             every,
         })
     }
@@ -64,17 +72,30 @@ impl Sweep {
     }
 
     fn look_later(self: &Arc<Self>) {
-        // It is held by whoever sets the alarm only: one that went off at once, for want of a thread that waits, would set
-        // the next at once. Nobody looks then, until the stream takes more.
-        let Ok(mut alarm) = self.alarm.try_lock() else {
-            self.is_on.store(false, Ordering::Release);
+        // It is held by whoever sets the alarm only.
+        let Some(mut alarm) = self.alarm.try_lock().ok().or_else(|| {
+            self.missed.store(true, Ordering::Relaxed);
+            // Either who holds it sees that, or it is free by now.
+            fence(Ordering::SeqCst);
+            self.alarm.try_lock().ok()
+        }) else {
             return;
         };
-        let next = alarm.insert(Alarm::new(clock::now() + self.every));
-        if next.poll(&Waker::from(Arc::clone(self))) {
-            // This thread was kept from it for all that time.
-            self.is_on.store(false, Ordering::Release);
+        for _ in 0..ATTEMPTS {
+            self.missed.store(false, Ordering::Relaxed);
+            let next = alarm.insert(Alarm::new(clock::now() + self.every));
+            let is_over = next.poll(&Waker::from(Arc::clone(self)));
+            drop(alarm);
+            fence(Ordering::SeqCst);
+            if !is_over && !self.missed.load(Ordering::Relaxed) {
+                return;
+            }
+            let Ok(free) = self.alarm.try_lock() else {
+                return;
+            };
+            alarm = free;
         }
+        self.is_on.store(false, Ordering::Release);
     }
 
     /// Whether the pipe is to be looked at again.
@@ -200,27 +221,47 @@ mod tests {
     fn an_alarm_looks_after_a_stream_that_has_stopped() {
         let (mut w, mut r) = pipe(UNLIMITED, Tuning::INPROC);
         // In the middle of the stream as well, which begins anew then.
-        w.sweep_every(Duration::from_millis(1));
+        let sweep = w.sweep_every(Duration::from_millis(10));
         stream(&mut w, &mut r);
         let end = clock::now() + LONG;
-        while w.spare_octets() > Tuning::INPROC.max_block {
+        // Until it is over, and who looked has let go of it. Who has the spare blocks in hand keeps them from being
+        // given back, so nobody may count them before.
+        while sweep.is_on.load(Ordering::Acquire) || Arc::strong_count(&sweep) > 2 {
             assert!(clock::now() < end, "nobody has looked after it");
             std::thread::yield_now();
         }
+        assert!(w.spare_octets() <= Tuning::INPROC.max_block);
     }
 
+    /// As it is if the alarm goes off before whoever sets it has let go of it.
     #[test]
-    fn who_is_woken_while_it_sets_its_alarm_sets_no_other() {
+    fn who_is_woken_while_an_alarm_is_set_leaves_the_next_to_who_sets_it() {
         let (w, _r) = pipe(UNLIMITED, Tuning::INPROC);
         let sweep = Sweep::of(&w.shared);
-        w.shared
-            .writer
-            .published_bytes
-            .store(LITTLE + 1, Ordering::Relaxed);
+        let publish_much = || {
+            let published = &w.shared.writer.published_bytes;
+            published.fetch_add(LITTLE + 1, Ordering::Relaxed)
+        };
+        publish_much();
         sweep.is_on.store(true, Ordering::Relaxed);
         let held = sweep.alarm.lock().unwrap();
         Waker::from(Arc::clone(&sweep)).wake();
         assert!(held.is_none());
-        assert!(!sweep.is_on.load(Ordering::Relaxed), "it can be set later");
+        assert!(sweep.missed.load(Ordering::Relaxed));
+        assert!(sweep.is_on.load(Ordering::Relaxed));
+        drop(held);
+        publish_much();
+        Waker::from(Arc::clone(&sweep)).wake();
+        assert!(sweep.alarm.lock().unwrap().is_some());
+        assert!(!sweep.missed.load(Ordering::Relaxed));
+    }
+
+    /// Each alarm is over before it is set, as if this thread were kept from it.
+    #[test]
+    fn what_can_not_be_set_can_be_set_later() {
+        let (w, _r) = pipe(UNLIMITED, Tuning::INPROC);
+        let sweep = Sweep::every(&w.shared, Duration::ZERO);
+        sweep.start();
+        assert!(!sweep.is_on.load(Ordering::Relaxed));
     }
 }

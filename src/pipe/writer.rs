@@ -551,8 +551,9 @@ impl Writer {
 
     /// Has what is in rotation looked after so often.
     #[cfg(all(test, not(loom)))]
-    pub(super) fn sweep_every(&self, every: std::time::Duration) {
-        self.sweep.get_or_init(|| Sweep::every(&self.shared, every));
+    pub(super) fn sweep_every(&self, every: std::time::Duration) -> Arc<Sweep> {
+        let sweep = self.sweep.get_or_init(|| Sweep::every(&self.shared, every));
+        Arc::clone(sweep)
     }
 
     /// What waits to be used again.
