@@ -56,9 +56,18 @@ fn a_token_server_that_is_gone_or_frozen() {
             client.says("took 5");
         }
         victim.suffer(harm);
-        let drained: u32 = told(&mut closed, "drain", "drained").parse().unwrap();
+        // What the server had sent before may be on its way still.
+        let mut drained = 0;
+        loop {
+            drained += told(&mut closed, "drain", "drained")
+                .parse::<u32>()
+                .unwrap();
+            if told(&mut closed, "wait", "waited") == "false" {
+                break;
+            }
+            drained += 1;
+        }
         assert!(drained <= FETCHED, "{harm:?}: {drained}");
-        assert_eq!(told(&mut closed, "wait", "waited"), "false", "{harm:?}");
         // Far more than any server would have granted by now, unless the machine is very slow.
         open.tell("take 1000");
         open.says("took 1000");
