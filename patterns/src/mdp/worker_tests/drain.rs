@@ -63,13 +63,19 @@ fn pass(bench: &mut Bench, span: Duration) {
     }
 }
 
-/// A second before the end handlers are told to stop, and the broker that the worker leaves.
-#[test]
-fn what_handlers_do_not_finish_in_time_is_for_others() {
+/// One that is busy was told to drain, and half of its time is over.
+fn half_way() -> (Bench, WorkerRequestId) {
     let (mut bench, kept) = busy();
     bench.worker.handle_drain(bench.now);
     bench.expect_closed();
     pass(&mut bench, LINGER / 2);
+    (bench, kept)
+}
+
+/// A second before the end handlers are told to stop, and the broker that the worker leaves.
+#[test]
+fn what_handlers_do_not_finish_in_time_is_for_others() {
+    let (mut bench, kept) = half_way();
     // To be told again changes nothing.
     bench.worker.handle_drain(bench.now);
     let nearly = LINGER / 2 - LAST - Duration::from_nanos(1);
@@ -122,10 +128,7 @@ fn a_broker_that_takes_nothing_is_left() {
 /// In time it is as if there were no end to it.
 #[test]
 fn what_is_finished_in_time_is_answered() {
-    let (mut bench, kept) = busy();
-    bench.worker.handle_drain(bench.now);
-    bench.expect_closed();
-    pass(&mut bench, LINGER / 2);
+    let (mut bench, kept) = half_way();
     bench.reply(kept, "in time");
     let (ext, body) = bench.ext_reply();
     assert_eq!(ext.status, Some(Status::Ok));
