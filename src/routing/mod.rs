@@ -18,6 +18,7 @@ mod hash_index;
 mod id_table;
 mod outstanding;
 mod peer_key;
+mod prefix_grid;
 mod prefix_hash;
 mod prefix_index;
 mod prefix_trie;

@@ -31,6 +31,17 @@ impl PrefixHash {
         PrefixHash::new((whole >> 32) as u32, whole as u32, more)
     }
 
+    /// The hash of the same prefix and this number.
+    #[inline]
+    pub(super) fn with(self, number: u32) -> Self {
+        let mixed = u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        PrefixHash {
+            high: self.high ^ (mixed >> 32) as u32,
+            low: self.low ^ mixed as u32,
+            ..self
+        }
+    }
+
     #[inline]
     pub(super) fn high(self) -> u32 {
         self.high
@@ -66,6 +77,21 @@ impl HashKey {
     pub(super) fn random() -> Self {
         let random = RandomState::new();
         HashKey([random.hash_one(0), random.hash_one(1)])
+    }
+
+    #[cfg(test)]
+    pub(super) const fn fixed(a: u64, b: u64) -> Self {
+        HashKey([a, b])
+    }
+
+    /// As [`HashKey::hash`], of whole words; the octets behind them are left out.
+    #[inline(always)]
+    pub(super) fn hash_words(self, key: &[u8]) -> PrefixHash {
+        let mut state = State::new(self);
+        let words = key.chunks_exact(WORD);
+        let len = words.len() * WORD;
+        words.for_each(|octets| state.absorb(word(octets)));
+        state.finish((len as u64) << 56)
     }
 
     /// The hash of all of `key`.

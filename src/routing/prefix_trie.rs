@@ -537,11 +537,17 @@ impl SubscriptionTrie {
         let Some(index) = &mut self.index else {
             return;
         };
-        match (before, after) {
+        let head = match (before, after) {
             (None, Some(met)) => index.insert(topic, met),
-            (Some(met), None) => index.remove(topic, met),
             (Some(from), Some(to)) if from != to => index.change(topic, from, to),
-            _ => {}
+            (Some(met), None) => {
+                index.remove(topic, met);
+                None
+            }
+            _ => None,
+        };
+        if let Some(head) = head {
+            settle(index, &self.tree, &topic[..head]);
         }
     }
 
@@ -552,7 +558,9 @@ impl SubscriptionTrie {
             if let Some(met) = holders.met(node) {
                 // Of a long one not all, which would take as long as some hundred others.
                 self.tree.head_of(node, LONGEST + 1, &mut topic);
-                index.insert(&topic, met);
+                if let Some(head) = index.insert(&topic, met) {
+                    settle(&mut index, &self.tree, &topic[..head]);
+                }
             }
         }
         self.index = Some(index);
@@ -571,6 +579,20 @@ impl SubscriptionTrie {
         }
     }
 }
+
+/// Puts topics in order that begin so, unless there are more than that pays for.
+fn settle(index: &mut PrefixIndex, tree: &RadixTree<Holders>, head: &[u8]) {
+    let mut topic = Vec::new();
+    for node in tree.below(head, SETTLED) {
+        if let Some(met) = tree.value(node).met(node) {
+            tree.head_of(node, LONGEST + 1, &mut topic);
+            index.settle(&topic, met);
+        }
+    }
+}
+
+/// Nodes that are looked at to put the topics in order that begin as many others do: some 20 µs.
+const SETTLED: usize = 256;
 
 /// Messages that are matched together at most. More of them would not wait less: 70 ns each of 32 or of 64, where it is 79 of
 /// 16 and 90 of 8 (AMD EPYC, a million topics).

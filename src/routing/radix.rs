@@ -188,6 +188,34 @@ impl<V: Value> RadixTree<V> {
             .map(|(id, node)| (id as NodeId, &node.value))
     }
 
+    /// Nodes with a value whose keys begin so, of the first so many nodes there.
+    pub(super) fn below(&self, head: &[u8], most: usize) -> Vec<NodeId> {
+        let mut node = ROOT;
+        let mut rest = head;
+        while let Some(first) = rest.first() {
+            let Some(child) = self.nodes[node as usize].children.find(*first) else {
+                return Vec::new();
+            };
+            let label = self.nodes[child as usize].label.as_slice();
+            rest = match rest.strip_prefix(label) {
+                Some(rest) => rest,
+                None if label.starts_with(rest) => &[],
+                None => return Vec::new(),
+            };
+            node = child;
+        }
+        let mut nodes = vec![node];
+        let mut seen = 0;
+        while seen < nodes.len() && nodes.len() < most {
+            let children = &self.nodes[nodes[seen] as usize].children;
+            children.for_each(|child| nodes.push(child));
+            seen += 1;
+        }
+        nodes.truncate(most);
+        nodes.retain(|node| !self.value(*node).is_vacant());
+        nodes
+    }
+
     /// Gives the unused end of the arena back, if that is most of it.
     pub(super) fn shrink(&mut self) {
         if self.nodes.len() < self.nodes.capacity() / 2 {
@@ -360,6 +388,16 @@ impl Children {
             Children::UpTo4(fan) => usize::from(fan.len),
             Children::UpTo16(fan) => usize::from(fan.len),
             Children::Table(table) => usize::from(table.len),
+        }
+    }
+
+    fn for_each(&self, mut each: impl FnMut(NodeId)) {
+        match self {
+            Children::Empty => {}
+            Children::One(_, id) => each(*id),
+            Children::UpTo4(fan) => fan.iter().for_each(|(_, id)| each(id)),
+            Children::UpTo16(fan) => fan.iter().for_each(|(_, id)| each(id)),
+            Children::Table(table) => table.iter().for_each(|(_, id)| each(id)),
         }
     }
 

@@ -328,6 +328,50 @@ fn an_index_comes_with_many_topics_and_goes_with_them() {
     assert_eq!(trie.matches(b"sensor/40"), [8, 9]);
 }
 
+/// Whatever the order in which they come, and though those who hold them change.
+#[test]
+fn topics_with_parts_in_common_are_kept_by_these() {
+    const TOPICS: usize = 50_000;
+    let topic = |n: usize| {
+        format!(
+            "site/{:02}/rack/{:03}/host{:02}/m",
+            n % 50,
+            n / 50 % 20,
+            n / 1_000
+        )
+    };
+    let of_grid = |trie: &SubscriptionTrie| {
+        let [of_grid, others] = trie.index.as_ref().unwrap().sizes();
+        assert_eq!(of_grid + others, TOPICS);
+        of_grid
+    };
+    for step in [1, 7_919] {
+        let mut trie = unlimited();
+        let topics = (0..TOPICS).map(|n| topic(n * step % TOPICS));
+        for (n, topic) in topics.enumerate() {
+            trie.subscribe(peer(n as u32 % 10), topic.as_bytes())
+                .unwrap();
+        }
+        trie.check();
+        let first = of_grid(&trie);
+        assert!(first > TOPICS * 9 / 10, "{first}");
+        // A second holder, who stays.
+        for n in 0..TOPICS {
+            trie.subscribe(peer(10), topic(n).as_bytes()).unwrap();
+        }
+        assert_eq!(of_grid(&trie), 0);
+        (0..10).for_each(|n| trie.remove_peer(peer(n), |_| {}));
+        trie.check();
+        let last = of_grid(&trie);
+        assert!(last > TOPICS * 9 / 10, "{last}");
+        for n in 0..TOPICS {
+            assert_eq!(trie.matches(topic(n).as_bytes()), [10]);
+        }
+        trie.remove_peer(peer(10), |_| {});
+        assert!(trie.index.is_none());
+    }
+}
+
 #[test]
 fn a_peer_is_removed_part_by_part() {
     let mut trie = unlimited();
@@ -365,6 +409,11 @@ fn topics() -> impl Strategy<Value = Vec<u8>> {
     let few = prop::sample::select(vec![0, b'a', b'b', 255]);
     prop_oneof![
         8 => prop::collection::vec(few, 0..4),
+        2 => (0..2u8, 0..12u8).prop_map(|(head, tail)| {
+            let mut topic = b"head/000tail/000".to_vec();
+            (topic[7], topic[15]) = (b'0' + head, b'0' + tail);
+            topic
+        }),
         1 => prop::collection::vec(any::<u8>(), 0..40),
         1 => (0..150usize).prop_map(|len| vec![b'a'; len]),
     ]

@@ -1,0 +1,678 @@
+//! Keys that begin as many others do, and end as many others do: by both.
+//!
+//! A million topics are not a million different things as a rule. They are made of parts, `site/07/rack/003` before
+//! and `/host12/m` behind, and the million is how many ways there are to put a few of the one and a few of the other
+//! together. A [`HashIndex`] keeps 21 octets for each of them, which no cache holds. Here each *tail* has a number,
+//! each *head* a page for any 64 of these numbers, and a key is one cell of two octets: who holds it. Of a million topics
+//! with ten thousand heads and a hundred tails that is 2.5 MiB, and half of one for finding pages. A match looks for the
+//! page by the hash of the head, and reads its cell.
+//!
+//! A key of nine octets or more is cut before its last eight to fifteen (after eight octets, if there are no more), where
+//! the hash of a head has whole words. It depends on nothing else, so that a key has one place.
+//!
+//! Most keys of other kinds have a head or a tail of their own, for which a page or a number would be a waste. So these are
+//! made for what has been seen often, which a [`Census`] tells: a page takes about as much memory as the keys that it was
+//! made for would elsewhere. These [move](PrefixGrid::put_known) into it then.
+//!
+//! Also kept elsewhere: what more than one peer holds, or one with a slot number that a cell has no room for.
+//!
+//! Heads are taken to be the same if their hashes are, see [`prefix_index`](super::prefix_index); tails are compared.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher};
+use std::num::NonZeroU32;
+
+use super::hash_index::HashIndex;
+use super::prefix_hash::{HashKey, PrefixHash};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct PrefixGrid {
+    tails: HashMap<u128, Tail, Mixer>,
+    /// By number, in how many keys a tail is.
+    uses: Vec<u32>,
+    /// Numbers below that no tail has.
+    free_tails: Vec<Tail>,
+    /// By the hashes of heads, to which is added for which tails a page is.
+    heads: HashIndex<PageId>,
+    pages: Vec<Page>,
+    /// Cells of each that somebody has.
+    used: Vec<u8>,
+    /// Pages that no head has.
+    free_pages: Vec<PageId>,
+    census: Census,
+    mixer: Mixer,
+}
+
+/// The number of a tail.
+type Tail = u16;
+
+/// A page, counted from one.
+type PageId = NonZeroU32;
+
+/// Who holds a key: the slot number of a peer, and one more. Zero if nobody does whom this knows.
+type Cell = u16;
+
+/// Keys of one head, by the numbers of their tails: two cache lines.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Page([Cell; PAGE]);
+
+/// What a key consists of.
+#[derive(Debug, Clone, Copy)]
+struct Parts<'a> {
+    head: &'a [u8],
+    /// Its octets, and in the highest how long the key is.
+    tail: u128,
+}
+
+/// What became of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Put {
+    /// It is to be kept elsewhere, and [`PrefixGrid::forget`] told when it goes.
+    Elsewhere,
+    Here,
+    /// And there is room now for others that begin with as many octets of it, which are elsewhere.
+    HereWithOthers {
+        head: usize,
+    },
+}
+
+impl Put {
+    /// How many octets others have in common with it for which there is room now.
+    pub(super) fn others(self) -> Option<usize> {
+        match self {
+            Put::HereWithOthers { head } => Some(head),
+            Put::Elsewhere | Put::Here => None,
+        }
+    }
+}
+
+/// The place of a key, where it is if it is here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a>(&'a Cell);
+
+impl Place<'_> {
+    /// The slot number of who holds the key.
+    #[inline(always)]
+    pub(super) fn holder(self) -> Option<u32> {
+        u32::from(*self.0).checked_sub(1)
+    }
+}
+
+const PAGE: usize = 64;
+
+/// How many keys must have been seen of a tail, this one included, for it to have a number.
+const TAILS_FROM: u8 = 8;
+
+/// And of a head, with tails of one page, for it to have this page. Six keys take 126 octets elsewhere; a page takes
+/// 128, and 21 to be found.
+const PAGES_FROM: u8 = 6;
+
+/// Tails there may be: so many that those in use stay in a cache.
+const MOST_TAILS: usize = 1 << 14;
+
+const WORD: usize = 8;
+
+/// Lengths of keys that are cut.
+const LENGTHS: std::ops::RangeInclusive<usize> = WORD + 1..=8 * WORD;
+
+impl PrefixGrid {
+    pub(super) fn new() -> Self {
+        PrefixGrid::mixed_by(Mixer::random())
+    }
+
+    fn mixed_by(mixer: Mixer) -> Self {
+        PrefixGrid {
+            tails: HashMap::with_hasher(mixer),
+            uses: Vec::new(),
+            free_tails: Vec::new(),
+            heads: HashIndex::new(),
+            pages: Vec::new(),
+            used: Vec::new(),
+            free_pages: Vec::new(),
+            census: Census::default(),
+            mixer,
+        }
+    }
+
+    /// Nothing is in it.
+    #[inline(always)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.heads.is_empty()
+    }
+
+    /// Whether such a key may have a place.
+    pub(super) fn has_place_for(key: &[u8]) -> bool {
+        LENGTHS.contains(&key.len())
+    }
+
+    /// Where this key has a place; or `None`.
+    #[inline(always)]
+    pub(super) fn find(&self, secret: HashKey, key: &[u8]) -> Option<Place<'_>> {
+        let parts = Parts::of(key)?;
+        // First, since there are few, and others have none of these.
+        let tail = *self.tails.get(&parts.tail)?;
+        let page = self
+            .heads
+            .get(page_of(secret.hash_words(parts.head), tail))?;
+        let cells = &self.pages[page.get() as usize - 1].0;
+        Some(Place(&cells[cell_at(page, tail)]))
+    }
+
+    /// Adds a key that is not here.
+    pub(super) fn put(&mut self, secret: HashKey, key: &[u8], holder: u32) -> Put {
+        let (Some(parts), Some(holder)) = (Parts::of(key), cell_of(holder)) else {
+            return Put::Elsewhere;
+        };
+        let Some(tail) = self.number_of(parts.tail) else {
+            return Put::Elsewhere;
+        };
+        let hash = page_of(secret.hash_words(parts.head), tail);
+        if let Some(page) = self.heads.get(hash) {
+            self.fill(page, tail, holder);
+            return Put::Here;
+        }
+        if self.census.add(hash.whole()) < PAGES_FROM {
+            return Put::Elsewhere;
+        }
+        let Some(page) = self.add_page(hash) else {
+            return Put::Elsewhere;
+        };
+        self.fill(page, tail, holder);
+        Put::HereWithOthers {
+            head: parts.head.len(),
+        }
+    }
+
+    /// Adds a key that is kept elsewhere, if there is a place for it by now.
+    pub(super) fn put_known(&mut self, secret: HashKey, key: &[u8], holder: u32) -> bool {
+        let (Some((tail, _, page)), Some(holder)) = (self.look_up(secret, key), cell_of(holder))
+        else {
+            return false;
+        };
+        let is_vacant = *self.cell_mut(page, tail) == 0;
+        if is_vacant {
+            self.fill(page, tail, holder);
+        }
+        is_vacant
+    }
+
+    /// A key that is kept elsewhere is gone.
+    pub(super) fn forget(&mut self, secret: HashKey, key: &[u8]) {
+        let Some(parts) = Parts::of(key) else {
+            return;
+        };
+        match self.tails.get(&parts.tail) {
+            Some(tail) => {
+                let hash = page_of(secret.hash_words(parts.head), *tail);
+                self.census.remove(hash.whole());
+            }
+            None => self.census.remove(self.mixer.hash_one(parts.tail)),
+        }
+    }
+
+    /// Takes a key out, if it is here.
+    pub(super) fn remove(&mut self, secret: HashKey, key: &[u8]) -> bool {
+        let Some((tail, hash, page)) = self.look_up(secret, key) else {
+            return false;
+        };
+        if std::mem::take(self.cell_mut(page, tail)) == 0 {
+            return false;
+        }
+        self.uses[usize::from(tail)] -= 1;
+        let used = &mut self.used[page.get() as usize - 1];
+        *used -= 1;
+        if *used == 0 {
+            self.heads.remove(hash, |_| true);
+            self.free_pages.push(page);
+            // Or the next key would make it again, and have others looked for.
+            self.census.clear(hash.whole());
+        }
+        if self.heads.is_empty() {
+            self.give_back();
+        }
+        true
+    }
+
+    /// Another peer holds a key, if it is here.
+    pub(super) fn change(&mut self, secret: HashKey, key: &[u8], holder: u32) -> bool {
+        let (Some((tail, _, page)), Some(holder)) = (self.look_up(secret, key), cell_of(holder))
+        else {
+            return false;
+        };
+        let cell = self.cell_mut(page, tail);
+        let is_here = *cell != 0;
+        if is_here {
+            *cell = holder;
+        }
+        is_here
+    }
+
+    /// A key's tail and page, and what that page is found by.
+    fn look_up(&self, secret: HashKey, key: &[u8]) -> Option<(Tail, PrefixHash, PageId)> {
+        let parts = Parts::of(key)?;
+        let tail = *self.tails.get(&parts.tail)?;
+        let hash = page_of(secret.hash_words(parts.head), tail);
+        Some((tail, hash, self.heads.get(hash)?))
+    }
+
+    fn cell_mut(&mut self, page: PageId, tail: Tail) -> &mut Cell {
+        &mut self.pages[page.get() as usize - 1].0[cell_at(page, tail)]
+    }
+
+    /// Sets a cell that nobody has.
+    fn fill(&mut self, page: PageId, tail: Tail, holder: Cell) {
+        *self.cell_mut(page, tail) = holder;
+        self.used[page.get() as usize - 1] += 1;
+        self.uses[usize::from(tail)] += 1;
+    }
+
+    /// The number of a tail, which it may be given now.
+    fn number_of(&mut self, tail: u128) -> Option<Tail> {
+        if let Some(number) = self.tails.get(&tail) {
+            return Some(*number);
+        }
+        let hash = self.mixer.hash_one(tail);
+        if self.census.add(hash) < TAILS_FROM {
+            return None;
+        }
+        if self.tails.len() == MOST_TAILS {
+            self.drop_tails();
+        }
+        let number = self.free_tails.pop().or_else(|| {
+            let number = self.uses.len();
+            let is_free = number < MOST_TAILS;
+            self.uses.extend(is_free.then_some(0));
+            is_free.then_some(number as Tail)
+        })?;
+        self.tails.insert(tail, number);
+        // Or heads that are counted in the same place would seem to be common.
+        self.census.clear(hash);
+        Some(number)
+    }
+
+    /// Takes the numbers from tails that need none, if there may be many.
+    #[cold]
+    fn drop_tails(&mut self) {
+        let uses = &self.uses;
+        if uses.iter().filter(|uses| **uses == 0).count() < MOST_TAILS / 8 {
+            return;
+        }
+        self.tails.retain(|_, number| {
+            let is_used = uses[usize::from(*number)] > 0;
+            self.free_tails.extend((!is_used).then_some(*number));
+            is_used
+        });
+    }
+
+    fn add_page(&mut self, hash: PrefixHash) -> Option<PageId> {
+        let page = match self.free_pages.pop() {
+            Some(page) => page,
+            None => {
+                let id = u32::try_from(self.pages.len() + 1).ok()?;
+                self.pages.push(Page([0; PAGE]));
+                self.used.push(0);
+                PageId::new(id)?
+            }
+        };
+        self.heads.insert(hash, page);
+        Some(page)
+    }
+
+    /// Gives back the memory of what there was.
+    fn give_back(&mut self) {
+        self.tails = HashMap::with_hasher(self.mixer);
+        self.uses = Vec::new();
+        self.free_tails = Vec::new();
+        self.pages = Vec::new();
+        self.used = Vec::new();
+        self.free_pages = Vec::new();
+    }
+}
+
+/// What the page of a head is found by on which this tail is.
+#[inline(always)]
+fn page_of(head: PrefixHash, tail: Tail) -> PrefixHash {
+    head.with(u32::from(tail) / PAGE as u32)
+}
+
+/// Which cell of its page a tail has. Not the same of all pages: those which have one tail in common would all have it in
+/// the same part of a cache.
+#[inline(always)]
+fn cell_at(page: PageId, tail: Tail) -> usize {
+    (page.get() as usize ^ usize::from(tail)) % PAGE
+}
+
+fn cell_of(holder: u32) -> Option<Cell> {
+    Cell::try_from(holder.checked_add(1)?).ok()
+}
+
+impl<'a> Parts<'a> {
+    #[inline(always)]
+    fn of(key: &'a [u8]) -> Option<Self> {
+        if !PrefixGrid::has_place_for(key) {
+            return None;
+        }
+        let cut = (key.len() - WORD) / WORD * WORD;
+        let (head, tail) = key.split_at(cut.max(WORD));
+        let last = u64::from_le_bytes(*key.last_chunk()?);
+        let beyond = WORD.wrapping_sub(tail.len());
+        let [low, high] = match tail.first_chunk() {
+            // Of the last eight octets, those which are not among the first eight.
+            Some(first) => {
+                let rest = tail.len() - WORD;
+                let high = last >> (8 * (WORD - 1 - rest)) >> 8;
+                [u64::from_le_bytes(*first), high]
+            }
+            None => [last >> (8 * beyond), 0],
+        };
+        let tail = u128::from(key.len() as u64) << 120 | u128::from(high) << 64 | u128::from(low);
+        Some(Parts { head, tail })
+    }
+}
+
+/// How often heads and tails were seen, roughly: since it last grew, and hardly ever more often than they were.
+#[derive(Debug, Default)]
+struct Census {
+    /// By the highest bits of a hash; a power of two.
+    counts: Vec<u8>,
+    added: usize,
+}
+
+impl Census {
+    const FEWEST: usize = 1 << 12;
+
+    /// Counts one more, and tells how many there are.
+    fn add(&mut self, hash: u64) -> u8 {
+        self.added += 1;
+        if self.added > self.counts.len() {
+            // What was counted is forgotten. It would have to be counted anew, which takes time, while somebody waits.
+            self.counts = vec![0; (2 * self.added).next_power_of_two().max(Self::FEWEST)];
+        }
+        let count = self.count_mut(hash);
+        *count = count.saturating_add(1);
+        *count
+    }
+
+    fn remove(&mut self, hash: u64) {
+        self.added = self.added.saturating_sub(1);
+        if !self.counts.is_empty() {
+            let count = self.count_mut(hash);
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// None were seen.
+    fn clear(&mut self, hash: u64) {
+        if !self.counts.is_empty() {
+            *self.count_mut(hash) = 0;
+        }
+    }
+
+    fn count_mut(&mut self, hash: u64) -> &mut u8 {
+        let bits = self.counts.len().trailing_zeros();
+        &mut self.counts[(hash >> (u64::BITS - bits)) as usize]
+    }
+}
+
+/// Hashes tails, with a secret: who chooses topics cannot choose which of them meet.
+#[derive(Debug, Clone, Copy)]
+struct Mixer([u64; 2]);
+
+/// See [`Mixer`].
+struct Mixed {
+    secret: [u64; 2],
+    hash: u64,
+}
+
+impl Mixer {
+    fn random() -> Self {
+        let random = std::collections::hash_map::RandomState::new();
+        Mixer([random.hash_one(0), random.hash_one(1)])
+    }
+}
+
+impl BuildHasher for Mixer {
+    type Hasher = Mixed;
+
+    #[inline(always)]
+    fn build_hasher(&self) -> Mixed {
+        let Mixer(secret) = *self;
+        Mixed { secret, hash: 0 }
+    }
+}
+
+impl Hasher for Mixed {
+    #[inline(always)]
+    fn write_u128(&mut self, number: u128) {
+        let [a, b] = self.secret;
+        let [low, high] = [number as u64 ^ a, (number >> 64) as u64 ^ b ^ self.hash];
+        let product = u128::from(low) * u128::from(high);
+        self.hash = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn write(&mut self, octets: &[u8]) {
+        for octets in octets.chunks(16) {
+            let number = octets
+                .iter()
+                .fold(0, |number, octet| number << 8 | u128::from(*octet));
+            self.write_u128(number);
+        }
+    }
+
+    #[inline(always)]
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
+#[cfg(test)]
+impl PrefixGrid {
+    /// Keys that are in it.
+    pub(super) fn len(&self) -> usize {
+        self.used.iter().map(|used| usize::from(*used)).sum()
+    }
+
+    /// Fails if its parts contradict each other.
+    pub(super) fn check(&self) {
+        self.heads.check();
+        let used = |page: &Page| page.0.iter().filter(|cell| **cell > 0).count();
+        assert!(self
+            .pages
+            .iter()
+            .map(used)
+            .eq(self.used.iter().map(|used| usize::from(*used))));
+        let vacant = self.used.iter().filter(|used| **used == 0).count();
+        assert_eq!(self.free_pages.len(), vacant);
+        assert_eq!(self.heads.len() + vacant, self.pages.len());
+        assert!(self
+            .tails
+            .values()
+            .all(|tail| !self.free_tails.contains(tail)));
+        let uses: u32 = self.uses.iter().sum();
+        assert_eq!(uses as usize, self.len());
+        assert_eq!(self.tails.len() + self.free_tails.len(), self.uses.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The same in each run: what a census takes for another depends on it.
+    const SECRET: HashKey = HashKey::fixed(1, 2);
+
+    fn unmixed() -> PrefixGrid {
+        PrefixGrid::mixed_by(Mixer([0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3]))
+    }
+
+    fn key(head: usize, tail: usize) -> Vec<u8> {
+        format!("h{head:07}tail/{tail:06}").into_bytes()
+    }
+
+    /// With the keys of so many heads and tails, and none elsewhere.
+    fn grid(heads: usize, tails: usize) -> PrefixGrid {
+        let mut grid = unmixed();
+        for tail in 0..tails {
+            let others = 1_000..1_000 + usize::from(TAILS_FROM);
+            let others: Vec<_> = others.map(|head| key(head + 8 * tail, tail)).collect();
+            for key in &others {
+                assert_eq!(grid.put(SECRET, key, 7), Put::Elsewhere);
+            }
+            others.iter().for_each(|key| grid.forget(SECRET, key));
+        }
+        for head in 0..heads {
+            for tail in 0..tails {
+                grid.put(SECRET, &key(head, tail), 7);
+            }
+            for tail in 0..tails {
+                grid.put_known(SECRET, &key(head, tail), 7);
+            }
+        }
+        grid.check();
+        grid
+    }
+
+    #[test]
+    fn keys_are_cut_by_their_length_alone() {
+        let octets: Vec<u8> = (1..=100).collect();
+        for len in 0..=100 {
+            let parts = Parts::of(&octets[..len]);
+            assert_eq!(parts.is_some(), (9..=64).contains(&len), "{len}");
+            let Some(Parts { head, tail }) = parts else {
+                continue;
+            };
+            assert_eq!(head.len() % 8, 0);
+            assert!(head.len() >= 8);
+            let rest = len - head.len();
+            assert!((1..=15).contains(&rest));
+            assert!(rest >= 8 || head.len() == 8);
+            let mut expected = [0; 16];
+            expected[..rest].copy_from_slice(&octets[head.len()..len]);
+            expected[15] = len as u8;
+            assert_eq!(tail.to_le_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn keys_of_common_parts_are_cells() {
+        let mut grid = grid(50, 100);
+        assert_eq!((grid.len(), grid.pages.len()), (5_000, 100));
+        for head in 0..50 {
+            for tail in 0..100 {
+                let key = key(head, tail);
+                assert_eq!(grid.find(SECRET, &key).unwrap().holder(), Some(7));
+                assert!(grid.change(SECRET, &key, 8));
+                assert_eq!(grid.find(SECRET, &key).unwrap().holder(), Some(8));
+                assert!(grid.remove(SECRET, &key));
+                assert!(!grid.remove(SECRET, &key) && !grid.change(SECRET, &key, 9));
+            }
+            grid.check();
+        }
+        assert!(grid.is_empty());
+        assert_eq!((grid.pages.capacity(), grid.uses.capacity()), (0, 0));
+    }
+
+    /// One may be common; not both.
+    #[test]
+    fn keys_of_other_kinds_take_nothing() {
+        for (heads, tails) in [(1, 1_000), (1_000, 1)] {
+            let mut grid = unmixed();
+            for (head, tail) in (0..heads)
+                .zip((0..tails).cycle())
+                .chain((0..tails).map(|tail| (0, tail)))
+            {
+                grid.put(SECRET, &key(head, tail), 7);
+            }
+            grid.check();
+            assert!(grid.len() <= 10, "{} of {heads} heads", grid.len());
+            assert!(grid.pages.len() <= 10 && grid.tails.len() <= 10);
+        }
+    }
+
+    #[test]
+    fn a_page_that_has_gone_is_not_made_for_the_next_key() {
+        let mut grid = grid(50, 64);
+        (0..64).for_each(|tail| assert!(grid.remove(SECRET, &key(3, tail))));
+        grid.check();
+        for tail in 1..PAGES_FROM {
+            let key = key(3, usize::from(tail));
+            assert_eq!(grid.put(SECRET, &key, 7), Put::Elsewhere, "{tail}");
+        }
+        let put = grid.put(SECRET, &key(3, 0), 7);
+        assert_eq!(put, Put::HereWithOthers { head: 8 });
+        // The page that was there before.
+        assert_eq!(grid.pages.len(), 50);
+        grid.check();
+    }
+
+    #[test]
+    fn what_is_elsewhere_is_counted_until_it_goes() {
+        let mut grid = grid(50, 64);
+        for _ in 0..100 {
+            assert_eq!(grid.put(SECRET, &key(60, 0), 7), Put::Elsewhere);
+            grid.forget(SECRET, &key(60, 0));
+            assert_eq!(grid.put(SECRET, &key(0, 100), 7), Put::Elsewhere);
+            grid.forget(SECRET, &key(0, 100));
+        }
+        assert_eq!(grid.tails.len(), 64);
+    }
+
+    #[test]
+    fn numbers_of_tails_that_are_not_used_are_given_to_others() {
+        let mut grid = unmixed();
+        // Each tail is common, and no head is.
+        for n in 0..MOST_TAILS * usize::from(TAILS_FROM) {
+            let key = key(n, n / usize::from(TAILS_FROM));
+            grid.put(SECRET, &key, 7);
+        }
+        let known = grid.tails.len();
+        assert!(known > MOST_TAILS * 9 / 10, "{known}");
+        for head in 0..20 {
+            for tail in 0..MOST_TAILS {
+                grid.put(SECRET, &key(head, MOST_TAILS + tail), 7);
+            }
+            grid.check();
+        }
+        let len = grid.len();
+        assert!(len > MOST_TAILS / 10, "{len}");
+        assert!(grid.tails.len() <= MOST_TAILS);
+        assert!(grid.uses.len() <= MOST_TAILS);
+    }
+
+    #[test]
+    fn a_slot_that_a_cell_has_no_room_for_is_elsewhere() {
+        let mut grid = grid(50, 64);
+        let known = key(0, 0);
+        let last = u32::from(Cell::MAX) - 1;
+        assert!(grid.change(SECRET, &known, last));
+        assert_eq!(grid.find(SECRET, &known).unwrap().holder(), Some(last));
+        for slot in [last + 1, u32::MAX - 1, u32::MAX] {
+            assert!(!grid.change(SECRET, &known, slot));
+            assert!(grid.remove(SECRET, &known));
+            assert_eq!(grid.put(SECRET, &known, slot), Put::Elsewhere);
+            assert!(!grid.put_known(SECRET, &known, slot));
+            assert_eq!(grid.put(SECRET, &known, last), Put::Here);
+        }
+    }
+
+    #[test]
+    fn a_census_counts_and_forgets() {
+        let mut census = Census::default();
+        let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        census.remove(hash(1));
+        census.clear(hash(1));
+        for n in 1..=300 {
+            assert_eq!(census.add(hash(1)), n.min(255) as u8);
+        }
+        census.clear(hash(1));
+        assert_eq!(census.add(hash(1)), 1);
+        census.remove(hash(1));
+        assert_eq!(census.add(hash(1)), 1);
+        // Of many that are seen once each, hardly one seems to be common.
+        let common = (2..100_000).filter(|n| census.add(hash(*n)) >= PAGES_FROM);
+        assert_eq!(common.count(), 0);
+        assert!(census.counts.len() <= 4 * 100_000);
+    }
+}
