@@ -18,6 +18,9 @@
 //! subscription to a topic of 64 KiB would take a thousand steps, and whatever goes through many of them at
 //! once would keep publishers waiting.
 //!
+//! Keys that are made of parts which others have as well are kept by these, see [`PrefixGrid`]; that takes a tenth of
+//! the memory. Each key is either there or in the table of hashes, and is looked for in this order.
+//!
 //! Of several frames, [`Ahead`] collects what is to be looked up first, then has it all come, and then each
 //! is looked into: they wait for memory together.
 //!
