@@ -31,6 +31,8 @@ pub(super) struct PrefixGrid {
     tails: HashMap<u128, Tail, Mixer>,
     /// By number, in how many keys a tail is.
     uses: Vec<u32>,
+    /// See [`MOST_TAILS`].
+    most_tails: usize,
     /// Numbers below that no tail has.
     free_tails: Vec<Tail>,
     /// By the hashes of heads, to which is added for which tails a page is.
@@ -40,6 +42,8 @@ pub(super) struct PrefixGrid {
     used: Vec<u8>,
     /// Pages that no head has.
     free_pages: Vec<PageId>,
+    /// Pages that have lost their head since their memory was last looked at.
+    vacated: usize,
     census: Census,
     mixer: Mixer,
 }
@@ -53,9 +57,9 @@ type PageId = NonZeroU32;
 /// Who holds a key: the slot number of a peer, and one more. Zero if nobody does whom this knows.
 type Cell = u16;
 
-/// Keys of one head, by the numbers of their tails: two cache lines.
+/// Keys of one head, by the numbers of their tails. A match reads one cell, so that it does not matter where cache lines
+/// begin; and of what is aligned to these all would be copied when there is to be room for more.
 #[derive(Debug, Clone, Copy)]
-#[repr(align(64))]
 struct Page([Cell; PAGE]);
 
 /// What a key consists of.
@@ -69,7 +73,7 @@ struct Parts<'a> {
 /// What became of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Put {
-    /// It is to be kept elsewhere, and [`PrefixGrid::forget`] told when it goes.
+    /// It is to be kept elsewhere, and [`PrefixGrid::forget`] told when it goes from there.
     Elsewhere,
     Here,
     /// And there is room now for others that begin with as many octets of it, which are elsewhere.
@@ -114,6 +118,9 @@ const MOST_TAILS: usize = 1 << 14;
 
 const WORD: usize = 8;
 
+/// Octets of the longest tail.
+pub(super) const LONGEST_TAIL: usize = 2 * WORD - 1;
+
 /// Lengths of keys that are cut.
 const LENGTHS: std::ops::RangeInclusive<usize> = WORD + 1..=8 * WORD;
 
@@ -131,6 +138,8 @@ impl PrefixGrid {
             pages: Vec::new(),
             used: Vec::new(),
             free_pages: Vec::new(),
+            vacated: 0,
+            most_tails: MOST_TAILS,
             census: Census::default(),
             mixer,
         }
@@ -194,13 +203,14 @@ impl PrefixGrid {
         let is_vacant = *self.cell_mut(page, tail) == 0;
         if is_vacant {
             self.fill(page, tail, holder);
+            self.census.leave();
         }
         is_vacant
     }
 
-    /// A key that is kept elsewhere is gone.
-    pub(super) fn forget(&mut self, secret: HashKey, key: &[u8]) {
-        let Some(parts) = Parts::of(key) else {
+    /// A key that this peer held and that is kept elsewhere is gone.
+    pub(super) fn forget(&mut self, secret: HashKey, key: &[u8], holder: u32) {
+        let (Some(parts), Some(_)) = (Parts::of(key), cell_of(holder)) else {
             return;
         };
         match self.tails.get(&parts.tail) {
@@ -226,11 +236,13 @@ impl PrefixGrid {
         if *used == 0 {
             self.heads.remove(hash, |_| true);
             self.free_pages.push(page);
-            // Or the next key would make it again, and have others looked for.
-            self.census.clear(hash.whole());
-        }
-        if self.heads.is_empty() {
-            self.give_back();
+            self.vacated += 1;
+            let was_last = page.get() as usize == self.pages.len();
+            if self.heads.is_empty() {
+                self.give_back();
+            } else if was_last || self.vacated > self.free_pages.len() / 8 {
+                self.trim();
+            }
         }
         true
     }
@@ -277,18 +289,17 @@ impl PrefixGrid {
         if self.census.add(hash) < TAILS_FROM {
             return None;
         }
-        if self.tails.len() == MOST_TAILS {
+        if self.tails.len() == self.most_tails {
             self.drop_tails();
         }
         let number = self.free_tails.pop().or_else(|| {
             let number = self.uses.len();
-            let is_free = number < MOST_TAILS;
+            let is_free = number < self.most_tails;
             self.uses.extend(is_free.then_some(0));
             is_free.then_some(number as Tail)
         })?;
         self.tails.insert(tail, number);
-        // Or heads that are counted in the same place would seem to be common.
-        self.census.clear(hash);
+        self.census.settle(hash);
         Some(number)
     }
 
@@ -296,7 +307,7 @@ impl PrefixGrid {
     #[cold]
     fn drop_tails(&mut self) {
         let uses = &self.uses;
-        if uses.iter().filter(|uses| **uses == 0).count() < MOST_TAILS / 8 {
+        if uses.iter().filter(|uses| **uses == 0).count() < self.most_tails / 8 {
             return;
         }
         self.tails.retain(|_, number| {
@@ -317,7 +328,25 @@ impl PrefixGrid {
             }
         };
         self.heads.insert(hash, page);
+        self.census.settle(hash.whole());
         Some(page)
+    }
+
+    /// Gives back the unused end of the pages, if that is most of them: when so many are gone that looking at all that are
+    /// unused is no more work than they were, and when the end may have become so.
+    fn trim(&mut self) {
+        self.vacated = 0;
+        let is_used = |used: &u8| *used > 0;
+        let len = self.used.iter().rposition(is_used).map_or(0, |at| at + 1);
+        if len < self.pages.capacity() / 4 {
+            // With room for as many, or the next would have them all copied.
+            self.pages.truncate(len);
+            self.pages.shrink_to(2 * len);
+            self.used.truncate(len);
+            self.used.shrink_to(2 * len);
+            self.free_pages.retain(|page| page.get() as usize <= len);
+            self.free_pages.shrink_to(len);
+        }
     }
 
     /// Gives back the memory of what there was.
@@ -328,6 +357,7 @@ impl PrefixGrid {
         self.pages = Vec::new();
         self.used = Vec::new();
         self.free_pages = Vec::new();
+        self.vacated = 0;
     }
 }
 
@@ -372,11 +402,13 @@ impl<'a> Parts<'a> {
     }
 }
 
-/// How often heads and tails were seen, roughly: since it last grew, and hardly ever more often than they were.
+/// How often heads that have no page and tails that have no number were seen, roughly: since it last had another size, and
+/// hardly ever more often than they were.
 #[derive(Debug, Default)]
 struct Census {
     /// By the highest bits of a hash; a power of two.
     counts: Vec<u8>,
+    /// Keys that are elsewhere. It must not grow with others, which come and go as often as a peer likes.
     added: usize,
 }
 
@@ -387,8 +419,7 @@ impl Census {
     fn add(&mut self, hash: u64) -> u8 {
         self.added += 1;
         if self.added > self.counts.len() {
-            // What was counted is forgotten. It would have to be counted anew, which takes time, while somebody waits.
-            self.counts = vec![0; (2 * self.added).next_power_of_two().max(Self::FEWEST)];
+            self.make_room();
         }
         let count = self.count_mut(hash);
         *count = count.saturating_add(1);
@@ -396,18 +427,33 @@ impl Census {
     }
 
     fn remove(&mut self, hash: u64) {
-        self.added = self.added.saturating_sub(1);
+        self.leave();
         if !self.counts.is_empty() {
             let count = self.count_mut(hash);
             *count = count.saturating_sub(1);
         }
     }
 
-    /// None were seen.
-    fn clear(&mut self, hash: u64) {
-        if !self.counts.is_empty() {
-            *self.count_mut(hash) = 0;
+    /// What has just been added has a number or a page now and is counted no more: others that are counted in the same
+    /// place would seem to be common. Nor is it as soon as it has lost that.
+    fn settle(&mut self, hash: u64) {
+        self.leave();
+        *self.count_mut(hash) = 0;
+    }
+
+    /// A key is elsewhere no more; what it was counted for is not counted any longer.
+    fn leave(&mut self) {
+        self.added = self.added.saturating_sub(1);
+        if self.counts.len() > Self::FEWEST && self.added < self.counts.len() / 16 {
+            self.make_room();
         }
+    }
+
+    /// As much as is due. What was counted is forgotten: it would have to be counted anew, which takes time, while
+    /// somebody waits.
+    #[cold]
+    fn make_room(&mut self) {
+        self.counts = vec![0; (2 * self.added).next_power_of_two().max(Self::FEWEST)];
     }
 
     fn count_mut(&mut self, hash: u64) -> &mut u8 {
@@ -469,13 +515,32 @@ impl Hasher for Mixed {
 
 #[cfg(test)]
 impl PrefixGrid {
+    /// With so few numbers for tails.
+    pub(super) fn with_tails(most: usize) -> Self {
+        PrefixGrid {
+            most_tails: most,
+            ..PrefixGrid::new()
+        }
+    }
+
     /// Keys that are in it.
     pub(super) fn len(&self) -> usize {
         self.used.iter().map(|used| usize::from(*used)).sum()
     }
 
+    /// Whether this may be here, if it is held by one peer.
+    pub(super) fn counts(key: &[u8], slot: u32) -> bool {
+        PrefixGrid::has_place_for(key) && cell_of(slot).is_some()
+    }
+
+    /// Fails if its parts contradict each other, or if it does not count as many keys that are elsewhere.
+    pub(super) fn check_beside(&self, elsewhere: usize) {
+        assert_eq!(self.census.added, elsewhere);
+        self.check();
+    }
+
     /// Fails if its parts contradict each other.
-    pub(super) fn check(&self) {
+    fn check(&self) {
         self.heads.check();
         let used = |page: &Page| page.0.iter().filter(|cell| **cell > 0).count();
         assert!(self
@@ -520,7 +585,7 @@ mod tests {
             for key in &others {
                 assert_eq!(grid.put(SECRET, key, 7), Put::Elsewhere);
             }
-            others.iter().for_each(|key| grid.forget(SECRET, key));
+            others.iter().for_each(|key| grid.forget(SECRET, key, 7));
         }
         for head in 0..heads {
             for tail in 0..tails {
@@ -607,14 +672,62 @@ mod tests {
         grid.check();
     }
 
+    /// Whoever subscribes and cancels on and on takes no more memory than at first.
+    #[test]
+    fn pages_that_come_and_go_take_nothing() {
+        let mut grid = grid(1, 6);
+        for head in 1..10_000 {
+            for tail in 0..6 {
+                grid.put(SECRET, &key(head, tail), 7);
+            }
+            for tail in 0..6 {
+                grid.put_known(SECRET, &key(head, tail), 7);
+            }
+            for tail in 0..6 {
+                assert!(grid.remove(SECRET, &key(head, tail)), "{head}, {tail}");
+            }
+        }
+        grid.check();
+        assert!(grid.pages.len() <= 2);
+        assert_eq!(grid.census.counts.len(), Census::FEWEST);
+    }
+
+    #[test]
+    fn heads_with_a_page_do_not_make_others_seem_common() {
+        let mut grid = grid(20_000, 6);
+        let pages = grid.heads.len();
+        for head in 0..20_000 {
+            grid.put(SECRET, &key(30_000 + head, 0), 7);
+        }
+        let more = grid.heads.len() - pages;
+        assert!(more < 20, "{more}");
+    }
+
+    #[test]
+    fn the_memory_of_pages_that_have_gone_is_given_back() {
+        let mut grid = grid(1_000, 6);
+        assert_eq!(grid.pages.len(), 1_000);
+        for head in 10..1_000 {
+            (0..6).for_each(|tail| assert!(grid.remove(SECRET, &key(head, tail))));
+            grid.check();
+        }
+        let capacity = grid.pages.capacity();
+        assert!(capacity <= 40, "{capacity}");
+        assert!(grid.used.capacity() <= 40 && grid.free_pages.capacity() <= 40);
+        for tail in 0..6 {
+            let place = grid.find(SECRET, &key(9, tail)).unwrap();
+            assert_eq!(place.holder(), Some(7));
+        }
+    }
+
     #[test]
     fn what_is_elsewhere_is_counted_until_it_goes() {
         let mut grid = grid(50, 64);
         for _ in 0..100 {
             assert_eq!(grid.put(SECRET, &key(60, 0), 7), Put::Elsewhere);
-            grid.forget(SECRET, &key(60, 0));
+            grid.forget(SECRET, &key(60, 0), 7);
             assert_eq!(grid.put(SECRET, &key(0, 100), 7), Put::Elsewhere);
-            grid.forget(SECRET, &key(0, 100));
+            grid.forget(SECRET, &key(0, 100), 7);
         }
         assert_eq!(grid.tails.len(), 64);
     }
@@ -662,11 +775,10 @@ mod tests {
         let mut census = Census::default();
         let hash = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         census.remove(hash(1));
-        census.clear(hash(1));
         for n in 1..=300 {
             assert_eq!(census.add(hash(1)), n.min(255) as u8);
         }
-        census.clear(hash(1));
+        census.settle(hash(1));
         assert_eq!(census.add(hash(1)), 1);
         census.remove(hash(1));
         assert_eq!(census.add(hash(1)), 1);
@@ -674,5 +786,7 @@ mod tests {
         let common = (2..100_000).filter(|n| census.add(hash(*n)) >= PAGES_FROM);
         assert_eq!(common.count(), 0);
         assert!(census.counts.len() <= 4 * 100_000);
+        (1..100_000).for_each(|n| census.remove(hash(n)));
+        assert_eq!(census.counts.len(), Census::FEWEST);
     }
 }

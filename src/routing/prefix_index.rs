@@ -37,6 +37,7 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 
 use super::hash_index::{HashIndex, Sought};
+pub(super) use super::prefix_grid::LONGEST_TAIL;
 use super::prefix_grid::{Place, PrefixGrid, Put};
 use super::prefix_hash::{HashKey, PrefixHash, PrefixHasher};
 use super::radix::NodeId;
@@ -146,7 +147,7 @@ impl PrefixIndex {
     /// [`LONGEST`] no more is looked at than one octet beyond that.
     ///
     /// Returns how many octets other keys have in common with it that should be [settled](PrefixIndex::settle), if there
-    /// are such keys.
+    /// are such keys. They have up to [`LONGEST_TAIL`] more.
     pub(super) fn insert(&mut self, key: &[u8], met: Met) -> Option<usize> {
         let mut hasher = PrefixHasher::new(self.secret, key);
         let is_long = key.len() > LONGEST;
@@ -203,11 +204,11 @@ impl PrefixIndex {
                 self.ends.iter_mut().for_each(|ends| *ends &= !(1 << bit));
             }
         }
-        if met.only().is_some() {
+        if let Some(slot) = met.only() {
             if self.grid.remove(self.secret, key) {
                 return;
             }
-            self.grid.forget(self.secret, key);
+            self.grid.forget(self.secret, key, slot);
         }
         self.keys
             .remove(hasher.prefix(key.len()), |known| *known == met);
@@ -219,19 +220,21 @@ impl PrefixIndex {
             return None;
         }
         let hash = self.secret.hash(key);
-        let put = match (from.only(), to.only()) {
-            (Some(_), Some(slot)) if self.grid.change(self.secret, key, slot) => return None,
-            (Some(_), _) if self.grid.remove(self.secret, key) => {
+        if let Some(slot) = from.only() {
+            if to
+                .only()
+                .is_some_and(|slot| self.grid.change(self.secret, key, slot))
+            {
+                return None;
+            }
+            if self.grid.remove(self.secret, key) {
                 self.keys.insert(hash, to);
                 return None;
             }
-            (None, Some(slot)) => self.grid.put(self.secret, key, slot),
-            (Some(_), None) => {
-                self.grid.forget(self.secret, key);
-                Put::Elsewhere
-            }
-            _ => Put::Elsewhere,
-        };
+            self.grid.forget(self.secret, key, slot);
+        }
+        let put = |slot| self.grid.put(self.secret, key, slot);
+        let put = to.only().map_or(Put::Elsewhere, put);
         let is_it = |known: &Met| *known == from;
         if put != Put::Elsewhere {
             self.keys.remove(hash, is_it);
@@ -583,6 +586,14 @@ impl Prefixes<'_> {
 
 #[cfg(test)]
 impl PrefixIndex {
+    /// In which so few tails have a number.
+    pub(super) fn with_tails(most: usize) -> Self {
+        PrefixIndex {
+            grid: PrefixGrid::with_tails(most),
+            ..PrefixIndex::new()
+        }
+    }
+
     /// Keys in the grid, and others.
     pub(super) fn sizes(&self) -> [usize; 2] {
         [self.grid.len(), self.keys.len()]
@@ -596,10 +607,10 @@ impl PrefixIndex {
 
     /// Fails if this is not what these keys make.
     pub(super) fn check<'a>(&self, all: impl Iterator<Item = (&'a [u8], Met)>) {
-        self.grid.check();
         self.keys.check();
         self.markers.check();
         let mut len = 0;
+        let mut counted = 0;
         let mut counts = [0; BLOCK];
         let mut ends = [0; 256];
         let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
@@ -608,6 +619,7 @@ impl PrefixIndex {
             let known = self.get(key);
             assert_eq!(known, (!is_long).then_some(met), "{key:?}");
             len += usize::from(!is_long);
+            counted += usize::from(met.only().is_some_and(|slot| PrefixGrid::counts(key, slot)));
             let last = key.len() - 1;
             if last < BLOCK {
                 counts[last] += 1;
@@ -624,6 +636,7 @@ impl PrefixIndex {
         }
         // Each in one of the two.
         assert_eq!(self.keys.len() + self.grid.len(), len);
+        self.grid.check_beside(counted - self.grid.len());
         assert_eq!(self.counts, counts);
         for (bit, count) in counts.into_iter().enumerate() {
             assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
@@ -816,11 +829,16 @@ mod tests {
 
     /// Keys that have heads and tails in common, of lengths at which they are cut in different places.
     fn keys_of_parts() -> impl Strategy<Value = Vec<u8>> {
-        (0..3u8, 0..12u8, 0..2usize).prop_map(|(head, tail, more)| {
+        let more = prop::sample::select(vec![0, 0, 0, 1, 6]);
+        (0..9u8, 0..12u8, more).prop_map(|(head, tail, more)| {
             let mut key = vec![head; 8];
             key.extend(vec![b'x'; 8 * more]);
-            key.extend([tail; 8]);
-            key.extend(vec![tail; usize::from(tail % 3)]);
+            match tail {
+                // Prefixes of one another, from 9 octets to 16, or from 17 to 24.
+                0..8 => key.extend(vec![b't'; usize::from(tail) + 1]),
+                _ => key.extend([tail; 8]),
+            }
+            key.extend(vec![tail; usize::from(tail % 3) * usize::from(tail / 8)]);
             key
         })
     }
@@ -880,13 +898,16 @@ mod tests {
                 prop::collection::vec((op(), keys()), 0..100),
                 prop::collection::vec((op(), keys_of_parts()), 0..400),
             ],
-            probes in prop::collection::vec(prop_oneof![keys(), keys_of_parts()], 1..6),
+            probes in prop::collection::vec(prop_oneof![keys(), keys_of_parts()], 1..30),
+            most_tails in prop::sample::select(vec![1, 2, 9, 1_000]),
+            // In the last, slots that a cell has no room for among others.
+            slots in prop::sample::select(vec![0, 65_400]),
         ) {
-            let mut index = PrefixIndex::new();
+            let mut index = PrefixIndex::with_tails(most_tails);
             let mut model = BTreeMap::<Vec<u8>, Met>::new();
             for (step, (op, key)) in ops.into_iter().enumerate() {
                 let after = match op {
-                    Op::Insert => Some(met(step)),
+                    Op::Insert => Some(met(slots + step)),
                     Op::Share => Met::by_those_at(1 + step as u32),
                     Op::Remove => None,
                 };

@@ -37,7 +37,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::prefix_index::{self, Met, PrefixIndex, Prefixes, LONGEST};
+use super::prefix_index::{self, Met, PrefixIndex, Prefixes, LONGEST, LONGEST_TAIL};
 use super::radix::{self, NodeId, RadixTree, Value, ROOT};
 use super::PeerKey;
 
@@ -584,9 +584,9 @@ impl SubscriptionTrie {
 /// Puts topics in order that begin so, unless there are more than that pays for.
 fn settle(index: &mut PrefixIndex, tree: &RadixTree<Holders>, head: &[u8]) {
     let mut topic = Vec::new();
-    for node in tree.below(head, SETTLED) {
+    for node in tree.below(head, head.len() + LONGEST_TAIL, SETTLED) {
         if let Some(met) = tree.value(node).met(node) {
-            tree.head_of(node, LONGEST + 1, &mut topic);
+            tree.key_of(node, &mut topic);
             index.settle(&topic, met);
         }
     }

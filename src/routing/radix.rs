@@ -188,32 +188,36 @@ impl<V: Value> RadixTree<V> {
             .map(|(id, node)| (id as NodeId, &node.value))
     }
 
-    /// Nodes with a value whose keys begin so, of the first so many nodes there.
-    pub(super) fn below(&self, head: &[u8], most: usize) -> Vec<NodeId> {
+    /// Nodes with a value whose keys begin so and have up to `longest` octets, of the first so many nodes there.
+    pub(super) fn below(&self, head: &[u8], longest: usize, most: usize) -> Vec<NodeId> {
+        let label = |node: NodeId| self.nodes[node as usize].label.as_slice();
         let mut node = ROOT;
-        let mut rest = head;
-        while let Some(first) = rest.first() {
-            let Some(child) = self.nodes[node as usize].children.find(*first) else {
+        let mut len = 0;
+        while len < head.len() {
+            let rest = &head[len..];
+            let Some(child) = self.nodes[node as usize].children.find(rest[0]) else {
                 return Vec::new();
             };
-            let label = self.nodes[child as usize].label.as_slice();
-            rest = match rest.strip_prefix(label) {
-                Some(rest) => rest,
-                None if label.starts_with(rest) => &[],
-                None => return Vec::new(),
-            };
+            let common = label(child).len().min(rest.len());
+            if label(child)[..common] != rest[..common] {
+                return Vec::new();
+            }
             node = child;
+            len += label(child).len();
         }
-        let mut nodes = vec![node];
+        let mut nodes = vec![(node, len)];
         let mut seen = 0;
         while seen < nodes.len() && nodes.len() < most {
-            let children = &self.nodes[nodes[seen] as usize].children;
-            children.for_each(|child| nodes.push(child));
+            let (node, len) = nodes[seen];
+            let children = &self.nodes[node as usize].children;
+            if len < longest {
+                children.for_each(|child| nodes.push((child, len + label(child).len())));
+            }
             seen += 1;
         }
         nodes.truncate(most);
-        nodes.retain(|node| !self.value(*node).is_vacant());
-        nodes
+        nodes.retain(|(node, len)| *len <= longest && !self.value(*node).is_vacant());
+        nodes.into_iter().map(|(node, _)| node).collect()
     }
 
     /// Gives the unused end of the arena back, if that is most of it.
@@ -672,6 +676,60 @@ mod tests {
         let mut key = vec![1, 2, 3];
         tree.key_of(tree.find(&long).unwrap(), &mut key);
         assert_eq!(key, long);
+    }
+
+    #[test]
+    fn keys_below_a_head_are_those_that_are_little_longer() {
+        let mut tree = RadixTree::new();
+        let keys = [
+            &b"he"[..],
+            b"head",
+            b"head/1",
+            b"head/1/2",
+            b"head/2",
+            b"heal",
+            b"head/3/4/5",
+        ];
+        for (n, key) in keys.iter().enumerate() {
+            let node = tree.insert(key);
+            *tree.value_mut(node) = Some(n as u32);
+        }
+        let below = |head: &[u8], longest, most| {
+            let nodes = tree.below(head, longest, most).into_iter();
+            let mut found: Vec<_> = nodes.map(|node| tree.value(node).unwrap()).collect();
+            found.sort_unstable();
+            found
+        };
+        assert_eq!(below(b"head", 8, 100), [1, 2, 3, 4]);
+        assert_eq!(below(b"head", 7, 100), [1, 2, 4]);
+        assert_eq!(below(b"head", 10, 100), [1, 2, 3, 4, 6]);
+        assert_eq!(below(b"", 2, 100), [0]);
+        assert_eq!(below(b"", 100, 100), [0, 1, 2, 3, 4, 5, 6]);
+        // The node of a label that goes on beyond the head.
+        assert_eq!(below(b"h", 2, 100), [0]);
+        assert_eq!(below(b"h", 1, 100), []);
+        assert_eq!(below(b"head/3/", 10, 100), [6]);
+        for head in [&b"x"[..], b"hex", b"head/3/5", b"head/1/2/3"] {
+            assert_eq!(below(head, 100, 100), []);
+        }
+        assert_eq!(below(b"head", 10, 1), [1]);
+    }
+
+    /// Many octets further down there may be as many nodes, each of which would take as long to come back from.
+    #[test]
+    fn what_is_far_below_a_head_is_not_gone_to() {
+        let mut tree = RadixTree::new();
+        let key = vec![b'a'; 300];
+        for len in 1..key.len() {
+            let node = tree.insert(&key[..len]);
+            *tree.value_mut(node) = Some(len as u32);
+        }
+        let below = tree.below(&key[..16], 31, 256);
+        let lens: Vec<_> = below
+            .into_iter()
+            .map(|node| tree.value(node).unwrap())
+            .collect();
+        assert_eq!(lens, (16..32).collect::<Vec<u32>>());
     }
 
     #[test]

@@ -524,3 +524,63 @@ proptest! {
         }
     }
 }
+
+/// Made of a few heads and a few tails, of lengths at which keys are cut in different places, some the prefixes of others.
+fn topics_of_parts() -> impl Strategy<Value = Vec<u8>> {
+    let more = prop::sample::select(vec![0, 0, 0, 8, 16, 48]);
+    (0..10u8, more, 0..16usize).prop_map(|(head, more, tail)| {
+        let mut topic = vec![head; 8];
+        topic.extend(vec![b'x'; more]);
+        topic.extend(&b"tail/octets/of-it"[..tail + 1]);
+        topic
+    })
+}
+
+proptest! {
+    /// Pages come and go, and the topics in them have one holder or more.
+    #[test]
+    fn topics_of_parts_are_a_map(
+        ops in prop::collection::vec((0..16u8, 0..3u32, topics_of_parts()), 0..700),
+        probes in prop::collection::vec(topics_of_parts(), 1..40),
+        many in prop::sample::select(vec![1, 8, 100]),
+    ) {
+        let mut trie = unlimited();
+        trie.many = many;
+        let mut model = std::collections::BTreeMap::<Vec<u8>, Vec<u32>>::new();
+        let last = ops.len().saturating_sub(1);
+        for (step, (op, p, topic)) in ops.into_iter().enumerate() {
+            match op {
+                0 if step % 10 == 0 => {
+                    trie.remove_peer(peer(p), |_| {});
+                    model.values_mut().for_each(|holders| holders.retain(|held| *held != p));
+                }
+                0..5 => {
+                    trie.cancel(peer(p), &topic);
+                    model.entry(topic).or_default().retain(|held| *held != p);
+                }
+                _ => {
+                    // Most have one holder.
+                    let p = if op > 6 { 0 } else { p };
+                    trie.subscribe(peer(p), &topic).unwrap();
+                    let holders = model.entry(topic).or_default();
+                    holders.retain(|held| *held != p);
+                    holders.push(p);
+                }
+            }
+            if step % 50 != 0 && step != last {
+                continue;
+            }
+            trie.check();
+            for probe in &probes {
+                let prefixes = model.iter().filter(|(topic, _)| probe.starts_with(topic));
+                let mut expected: Vec<u32> = prefixes.flat_map(|(_, holders)| holders.clone()).collect();
+                expected.sort_unstable();
+                expected.dedup();
+                prop_assert_eq!(trie.any_match(probe), !expected.is_empty());
+                prop_assert_eq!(trie.matches(probe), expected);
+            }
+            let frames: Vec<&[u8]> = probes.iter().map(Vec::as_slice).collect();
+            prop_assert_eq!(together(&mut trie, &frames), one_by_one(&mut trie, &frames));
+        }
+    }
+}
