@@ -198,7 +198,7 @@ impl SubscriptionTrie {
     /// Adds a subscription. Returns whether nobody at all held the topic before.
     ///
     /// `peer` must be attached. What an earlier owner of its slot may have left is dropped; the
-    /// owner that calls [`SubscriptionTrie::remove_peer`] leaves nothing.
+    /// owner that calls [`SubscriptionTrie::remove_peer_each`] leaves nothing.
     ///
     /// # Errors
     /// If it is beyond one of the limits in [`TrieConfig`].
@@ -293,8 +293,7 @@ impl SubscriptionTrie {
         });
     }
 
-    /// As [`SubscriptionTrie::remove_peer`], but calls `each` for every topic of the peer, with
-    /// whether nobody holds it any more.
+    /// Takes a peer out with all its topics, and calls `each` for each of them, with whether nobody holds it any more.
     pub(crate) fn remove_peer_each(&mut self, peer: PeerKey, each: impl FnMut(&[u8], bool)) {
         self.remove_part(peer, usize::MAX, each);
     }
