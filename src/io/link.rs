@@ -428,6 +428,10 @@ impl Output for Link {
     fn attend(&self) {
         Link::attend(self);
     }
+
+    fn sent(&self) -> u64 {
+        self.port.counters.messages_sent.load(Ordering::Relaxed)
+    }
 }
 
 impl fmt::Debug for Link {

@@ -27,6 +27,9 @@ const TURN: usize = 1024 * 1024;
 /// Octets of control frames that may wait to be written before those that can wait are refused.
 const CONTROL_AHEAD: usize = 64 * 1024;
 
+/// Octets of a write that is a short one.
+const SHORT: usize = 16 * 1024;
+
 /// Segments per vectored write: enough for a block full of small messages between large bodies, and
 /// little enough to keep on the stack.
 const SLICES: usize = 64;
@@ -176,16 +179,17 @@ impl OutPump {
     /// Runs for a `send` whose message ended the idleness of the pipe. If it is idle again after, the
     /// next `send` will find it so.
     pub(super) fn run_for_sender(&mut self, link: &Link) -> OutOutcome {
-        let outcome = self.run(link);
+        let outcome = self.line.run(link, self.reader.as_mut(), true);
         if let (OutOutcome::Idle, Some(reader)) = (outcome, &mut self.reader) {
             link.writing.rest_after_sender(reader);
         }
         outcome
     }
 
-    /// Writes until the pipe is empty, the kernel refuses, or others must have their turn.
+    /// Writes until the pipe is empty, the kernel refuses, or others must have their turn: also if there is a little
+    /// again after a little was written, since then the sender is at work.
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
-        self.line.run(link, self.reader.as_mut())
+        self.line.run(link, self.reader.as_mut(), false)
     }
 
     /// Writes what is in the pipe of `writer`, and then the message of one frame with this payload, straight
@@ -246,7 +250,7 @@ impl Line {
         mut room: impl FnMut() -> bool,
     ) -> OutOutcome {
         loop {
-            match self.run(link, Some(reader)) {
+            match self.run(link, Some(reader), true) {
                 OutOutcome::Blocked if room() => {}
                 OutOutcome::More => {}
                 other => return other,
@@ -254,9 +258,14 @@ impl Line {
         }
     }
 
-    fn run(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
+    fn run(
+        &mut self,
+        link: &Link,
+        mut reader: Option<&mut Reader>,
+        until_empty: bool,
+    ) -> OutOutcome {
         let messages = reader.as_deref().map_or(0, Reader::messages_read);
-        let outcome = self.write(link, reader.as_deref_mut());
+        let outcome = self.write(link, reader.as_deref_mut(), until_empty);
         let messages = reader.map_or(0, |reader| reader.messages_read() - messages);
         if messages > 0 {
             Counters::add_owned(&link.octets.messages_written, messages);
@@ -268,7 +277,12 @@ impl Line {
         outcome
     }
 
-    fn write(&mut self, link: &Link, mut reader: Option<&mut Reader>) -> OutOutcome {
+    fn write(
+        &mut self,
+        link: &Link,
+        mut reader: Option<&mut Reader>,
+        until_empty: bool,
+    ) -> OutOutcome {
         if self.failure.is_some() || self.shut {
             return OutOutcome::Closed;
         }
@@ -319,7 +333,9 @@ impl Line {
                         self.was_blocked = true;
                         return OutOutcome::Blocked;
                     }
-                    if written >= TURN {
+                    let is_short = !until_empty && n < SHORT && control == 0;
+                    let has_more = |reader: &mut Reader| reader.has_data();
+                    if written >= TURN || is_short && reader.as_deref_mut().is_some_and(has_more) {
                         return OutOutcome::More;
                     }
                 }

@@ -239,6 +239,7 @@ pub(super) fn start(
         freed: Vec::new(),
         timers: Timers::default(),
         hot: HotList::new(),
+        left: false,
         unread: Vec::new(),
         with_caller: Vec::new(),
         next_caller_look: None,
@@ -284,6 +285,8 @@ pub(super) struct IoThread {
     pub(super) timers: Timers,
     /// Connections whose out-pump is run every turn.
     hot: HotList<Link>,
+    /// Some of these were left to their senders.
+    left: bool,
     /// Connections with input left unread when their turn was over.
     pub(super) unread: Vec<(usize, ConnectionId)>,
     /// Connections that a socket's `recv` reads itself.
@@ -317,11 +320,12 @@ impl IoThread {
 
     /// One turn; whether it found any work.
     fn turn(&mut self, events: &mut Events, idle: u32) -> bool {
-        if idle > 0 && idle < IDLE_TURNS && !self.hot.is_empty() {
+        let is_idle = idle >= IDLE_TURNS && !self.left;
+        if (idle > 0 || self.left) && !is_idle && !self.hot.is_empty() {
             std::thread::yield_now();
         }
-        let may_sleep = self.unread.is_empty()
-            && (self.hot.is_empty() || (idle >= IDLE_TURNS && self.hot.arm()));
+        let may_sleep =
+            self.unread.is_empty() && (self.hot.is_empty() || (is_idle && self.hot.arm()));
         if may_sleep {
             let waker = Arc::clone(&self.handle.0.waker) as Arc<dyn Unpark>;
             if self.handle.0.mailbox.event().begin_custom(waker) {
@@ -599,7 +603,16 @@ impl IoThread {
     fn run_outputs(&mut self) -> bool {
         let mut progress = false;
         let mut index = 0;
-        while let Some(link) = self.hot.begin(index) {
+        self.left = false;
+        loop {
+            if self.hot.leaves(index, clock::now) {
+                self.left = true;
+                index += 1;
+                continue;
+            }
+            let Some(link) = self.hot.begin(index) else {
+                break;
+            };
             let before = link.octets.written.load(Ordering::Relaxed);
             let outcome = link.run_output();
             if outcome.is_some() {

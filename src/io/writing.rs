@@ -20,8 +20,10 @@
 //! The connection behind a pipe may be replaced while a sender still has the former one in hand. Then
 //! [`see_off`] says so, and the sender signals whoever has the other end of the pipe now.
 
+use std::time::{Duration, Instant};
+
 use crate::pipe::Reader;
-use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
 use crate::sync::{barrier, Arc};
 
 /// How a run of the out-pump ended.
@@ -59,6 +61,9 @@ pub(super) trait Output {
 
     /// Asks the I/O thread to look at the failure.
     fn attend(&self);
+
+    /// Messages that its socket has sent.
+    fn sent(&self) -> u64;
 }
 
 /// The state of an out-pump.
@@ -68,6 +73,10 @@ pub(super) struct Writing {
     state: AtomicU8,
     /// On the [`HotList`]. The I/O thread's own: no order needed.
     listed: AtomicBool,
+    /// How often the sender has written what filled the pipe. No order needed: it tells what is likely.
+    filled: AtomicU32,
+    /// Of these, those that the I/O thread knows of.
+    known: AtomicU32,
 }
 
 /// Nobody runs it: its pipe is asleep, or an event will tell.
@@ -82,6 +91,8 @@ impl Writing {
         Writing {
             state: AtomicU8::new(COLD),
             listed: AtomicBool::new(false),
+            filled: AtomicU32::new(0),
+            known: AtomicU32::new(0),
         }
     }
 
@@ -143,7 +154,11 @@ pub(super) fn see_off(output: &impl Output, burst: bool) -> bool {
 /// By a sender whose pipe holds enough for a write, or has no room: writes what the kernel takes, unless
 /// somebody is at it.
 pub(super) fn write_on(output: &impl Output) {
-    match output.run_for_sender() {
+    let outcome = output.run_for_sender();
+    if outcome.is_some() {
+        output.writing().filled.fetch_add(1, Ordering::Relaxed);
+    }
+    match outcome {
         Some(OutOutcome::Idle) | None => {}
         Some(OutOutcome::Blocked) => output.want_write(),
         Some(OutOutcome::More) => {
@@ -179,7 +194,25 @@ pub(super) struct HotList<O>(Vec<Hot<O>>);
 struct Hot<O> {
     output: Arc<O>,
     armed: bool,
+    left: Option<Left>,
 }
+
+/// A sender that writes its pipe itself, from time to time, is left to it.
+#[derive(Debug)]
+struct Left {
+    /// For so long, if it does not do so again.
+    until: Instant,
+    /// When to look whether it still sends.
+    look: Instant,
+    /// What it had sent then.
+    sent: u64,
+}
+
+/// How long a sender that fills its pipe and writes it is left to it: longer than that takes, also if it shares a core.
+const LEFT: Duration = Duration::from_micros(200);
+
+/// And how long it is not looked whether it still sends.
+const LOOK: Duration = Duration::from_micros(10);
 
 impl<O: Output> HotList<O> {
     pub(super) fn new() -> Self {
@@ -199,6 +232,41 @@ impl<O: Output> HotList<O> {
         Some(Arc::clone(output))
     }
 
+    /// Whether one of them is left to its sender for now, which fills its pipe again and again and then writes it. The
+    /// sender has what it has made in its cache; who wrote it from another core, a few messages at a time, would take
+    /// from the sender what it is about to make next. It is left no longer than the sender goes on.
+    pub(super) fn leaves(&mut self, index: usize, now: fn() -> Instant) -> bool {
+        let Some(Hot { output, left, .. }) = self.0.get_mut(index) else {
+            return false;
+        };
+        let writing = output.writing();
+        let filled = writing.filled.load(Ordering::Relaxed);
+        if filled != writing.known.load(Ordering::Relaxed) {
+            writing.known.store(filled, Ordering::Relaxed);
+            let (now, sent) = (now(), output.sent());
+            *left = Some(Left {
+                until: now + LEFT,
+                look: now + LOOK,
+                sent,
+            });
+            return true;
+        }
+        let Some(is_left) = left else {
+            return false;
+        };
+        let now = now();
+        if now < is_left.look {
+            return true;
+        }
+        let sent = output.sent();
+        if sent == is_left.sent || now >= is_left.until {
+            *left = None;
+            return false;
+        }
+        (is_left.sent, is_left.look) = (sent, now + LOOK);
+        true
+    }
+
     /// It is run again in the next turn.
     pub(super) fn stay(&self, index: usize) {
         self.0[index].output.writing().set(HOT);
@@ -210,8 +278,11 @@ impl<O: Output> HotList<O> {
         writing.set(HOT);
         if !writing.listed.load(Ordering::Relaxed) {
             writing.listed.store(true, Ordering::Relaxed);
-            let armed = false;
-            self.0.push(Hot { output, armed });
+            self.0.push(Hot {
+                output,
+                armed: false,
+                left: None,
+            });
         }
     }
 

@@ -47,6 +47,8 @@ struct OutPipe {
     link: Option<Weak<Link>>,
     /// Where the stream was when this half last ran the out-pump, or could have.
     pumped: u64,
+    /// When it last had so much, or was full, that it ran the out-pump.
+    written_at: Option<Instant>,
 }
 
 /// After so many octets a sender writes by itself what it has published, unless the kernel has refused
@@ -184,6 +186,7 @@ impl SendHalf {
                         writer,
                         link: None,
                         pumped: 0,
+                        written_at: None,
                     });
                     self.writable.activate(key);
                 }
@@ -518,7 +521,7 @@ impl SendHalf {
         if let Some(pipe) = self.pipe(key) {
             asleep = pipe.writer.wake();
             if pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
-                pipe.pump();
+                pipe.pump_much();
             }
         }
         if asleep {
@@ -724,9 +727,10 @@ impl OutPipe {
         let asleep = self.writer.publish();
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
-        let now = at_once && !asleep;
-        if now || self.writer.stream_position() - self.pumped >= PUMP_EVERY {
+        if at_once && !asleep {
             self.pump();
+        } else if self.writer.stream_position() - self.pumped >= PUMP_EVERY {
+            self.pump_much();
         }
         asleep
     }
@@ -737,6 +741,7 @@ impl OutPipe {
         match self.link.as_ref().and_then(Weak::upgrade) {
             Some(link) => {
                 link.send_batch();
+                self.written_at = Some(clock::now());
                 self.writer.has_credit()
             }
             None => false,
@@ -744,6 +749,13 @@ impl OutPipe {
     }
 
     /// Enough for a write has been published: who makes it writes it, while it is in the cache.
+    #[cold]
+    fn pump_much(&mut self) {
+        self.pump();
+        self.written_at = Some(clock::now());
+    }
+
+    /// Writes what has been published.
     #[cold]
     fn pump(&mut self) {
         self.pumped = self.writer.stream_position();
@@ -756,6 +768,8 @@ impl OutPipe {
     /// A message ended the idleness of the pipe.
     #[cold]
     fn see_off(&mut self, burst: bool) {
+        // What follows a full pipe is no single message, either.
+        let burst = burst || self.written_at.is_some_and(is_lately);
         let link = self.link.as_ref().and_then(Weak::upgrade);
         // The pipe may have passed to another connection, and the mail that says so not been read yet.
         if !link.is_some_and(|link| link.send_idle(burst)) {
@@ -801,14 +815,17 @@ struct Pace {
 /// those who write to many at once takes less time.
 const FAN_INLINE: u32 = 8;
 
+/// What is sent now may be one of a burst with what was sent then.
+fn is_lately(then: Instant) -> bool {
+    clock::now().saturating_duration_since(then) < BURST_GAP
+}
+
 impl Pace {
     fn is_burst(&mut self) -> bool {
         if self.lock_step {
             return false;
         }
-        let now = clock::now();
-        let follows = |last| now.saturating_duration_since(last) < BURST_GAP;
-        let follows = self.last.is_some_and(follows);
+        let follows = self.last.is_some_and(is_lately);
         match &mut self.fan_out {
             None => follows,
             Some((burst, written)) => {

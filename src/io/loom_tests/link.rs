@@ -187,6 +187,10 @@ impl Output for Link {
     fn attend(&self) {
         Polls::attend(self);
     }
+
+    fn sent(&self) -> u64 {
+        0
+    }
 }
 
 #[derive(Default)]
