@@ -259,6 +259,27 @@ impl Link {
         }
     }
 
+    /// The pipe is full, and the caller would wait for room in it: writes what is there, and waits for the kernel to take it,
+    /// if that has been worth it lately. `false`: nothing has been done.
+    pub(crate) fn write_all(&self, queued: u64, room: &mut Room, patience: Patience) -> bool {
+        if !patience.sleeps() || !room.is_willing() {
+            return false;
+        }
+        let mut waiting = room.waiting(self, queued, patience);
+        let visit = self
+            .output
+            .try_visit(|pump| pump.run_with_room(self, || waiting.wait()));
+        drop(waiting);
+        let Some((outcome, missed)) = visit else {
+            return false;
+        };
+        writing::wrote_on(self, outcome);
+        if missed {
+            writing::write_on(self);
+        }
+        true
+    }
+
     /// Writes a large payload from where it is, and copies what is left of it into the pipe of `writer`, whose other
     /// end this connection has. Waits for room for a moment, at most for `patience`. `false`: the message is
     /// not taken, and is to be sent in the ordinary way.

@@ -186,6 +186,18 @@ impl OutPump {
         outcome
     }
 
+    /// As [`OutPump::run_for_sender`]. `room` waits for the kernel to take more, or says that it is not to be waited for.
+    pub(super) fn run_with_room(&mut self, link: &Link, room: impl FnMut() -> bool) -> OutOutcome {
+        let Some(reader) = &mut self.reader else {
+            return self.line.run(link, None, true);
+        };
+        let outcome = self.line.run_on(link, reader, room);
+        if outcome == OutOutcome::Idle {
+            link.writing.rest_after_sender(reader);
+        }
+        outcome
+    }
+
     /// Writes until the pipe is empty, the kernel refuses, or others must have their turn: also if there is a little
     /// again after a little was written, since then the sender is at work.
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {

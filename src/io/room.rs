@@ -76,6 +76,11 @@ impl Patience {
     pub(super) fn is_none(self) -> bool {
         matches!(self, Patience::Sleeps(Duration::ZERO))
     }
+
+    /// Whether it may put its thread to sleep.
+    pub(super) fn sleeps(self) -> bool {
+        matches!(self, Patience::Sleeps(_)) && !self.is_none()
+    }
 }
 
 impl Room {

@@ -154,17 +154,21 @@ pub(super) fn see_off(output: &impl Output, burst: bool) -> bool {
 /// By a sender whose pipe holds enough for a write, or has no room: writes what the kernel takes, unless
 /// somebody is at it.
 pub(super) fn write_on(output: &impl Output) {
-    let outcome = output.run_for_sender();
-    if outcome.is_some() {
-        output.writing().filled.fetch_add(1, Ordering::Relaxed);
+    if let Some(outcome) = output.run_for_sender() {
+        wrote_on(output, outcome);
     }
+}
+
+/// By a sender that has written what filled its pipe, as far as this says.
+pub(super) fn wrote_on(output: &impl Output, outcome: OutOutcome) {
+    output.writing().filled.fetch_add(1, Ordering::Relaxed);
     match outcome {
-        Some(OutOutcome::Idle) | None => {}
-        Some(OutOutcome::Blocked) => output.want_write(),
-        Some(OutOutcome::More) => {
+        OutOutcome::Idle => {}
+        OutOutcome::Blocked => output.want_write(),
+        OutOutcome::More => {
             activate(output);
         }
-        Some(OutOutcome::Closed) => output.attend(),
+        OutOutcome::Closed => output.attend(),
     }
 }
 
