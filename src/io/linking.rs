@@ -232,7 +232,7 @@ impl IoThread {
             if let Some(Slot::Link(this)) = self.slots.get(slot) {
                 let link = Arc::clone(&this.link);
                 link.want_write(false);
-                self.heat(link);
+                self.heat_for_room(link);
             }
         }
         let ending = event.is_read_closed() || event.is_error();

@@ -7,6 +7,8 @@
 //! There is no time in a model: nothing sleeps until a deadline, so whoever is not woken sleeps for
 //! ever and fails the model. Whether a caller has gone away is looked at a few times, at any moment.
 
+use std::time::{Duration, Instant};
+
 use super::reading::{self, InOutcome, Look, Polls, Then};
 use super::writing::{self, HotList, OutOutcome};
 use crate::pipe::{pipe, Limits, Reader, Signal, Tuning, Writer};
@@ -35,6 +37,10 @@ struct IoThread {
     /// What the dialer connects to when the connection is lost.
     next: Option<Arc<Link>>,
     hot: HotList<Link>,
+    /// A pump was left to its sender in this turn.
+    leaves: bool,
+    /// Its clock, of which each look is ten microseconds later.
+    now: Instant,
     unread: bool,
     with_caller: Vec<Arc<Link>>,
     /// How many more times it looks at callers.
@@ -52,6 +58,8 @@ impl IoThread {
             link: Some(Arc::clone(link)),
             next: None,
             hot: HotList::new(),
+            leaves: false,
+            now: crate::sync::clock::now(),
             unread: false,
             with_caller: Vec::new(),
             looks: 0,
@@ -74,7 +82,7 @@ impl IoThread {
 
     fn turn(&mut self) {
         let looks = self.looks > 0 && !self.with_caller.is_empty();
-        let may_sleep = !self.unread && (self.hot.is_empty() || self.hot.arm());
+        let may_sleep = !self.unread && (self.hot.is_empty() || (!self.leaves && self.hot.arm()));
         let home = Arc::clone(&self.home);
         let link = self.link.clone();
         let look = || {
@@ -107,7 +115,7 @@ impl IoThread {
     fn link_ready(&mut self, link: &Arc<Link>, ready: Ready) {
         if ready.write {
             link.reading.want_write(link, false);
-            self.hot.heat(Arc::clone(link));
+            self.hot.heat_for_room(Arc::clone(link));
         }
         if ready.read {
             if ready.ended {
@@ -195,7 +203,21 @@ impl IoThread {
 
     fn run_outputs(&mut self) {
         let mut index = 0;
-        while let Some(link) = self.hot.begin(index) {
+        self.leaves = false;
+        loop {
+            let now = &mut self.now;
+            let tick = || {
+                *now += Duration::from_micros(10);
+                *now
+            };
+            if self.hot.is_left(index, tick) {
+                self.leaves = true;
+                index += 1;
+                continue;
+            }
+            let Some(link) = self.hot.begin(index) else {
+                break;
+            };
             match link.run_output() {
                 Some(OutOutcome::More | OutOutcome::Idle) => {
                     self.hot.stay(index);
@@ -685,6 +707,26 @@ impl Sender {
             self.writer.signal();
         }
     }
+
+    /// Waits for room in the kernel, which may come or not.
+    fn write_all(&mut self) {
+        let link = &*self.link;
+        let visit = link.output.try_visit(|pump| match pump.run(link) {
+            OutOutcome::Blocked => {
+                link.reading.want_write(link, false);
+                thread::yield_now();
+                pump.run_for_sender(link)
+            }
+            _ => pump.run_for_sender(link),
+        });
+        let Some((outcome, missed)) = visit else {
+            return;
+        };
+        writing::wrote_on(link, outcome);
+        if missed {
+            writing::write_on(link);
+        }
+    }
 }
 
 /// A connection in the hands of its I/O thread, and the half that sends to it.
@@ -759,6 +801,28 @@ fn a_batch_is_written(preemptions: usize, more_to_come: bool) {
 fn loom_messages_in_a_batch_are_written() {
     a_batch_is_written(3, false);
     a_batch_is_written(2, true);
+}
+
+/// A sender that has no room writes what there is, also while it waits for the kernel.
+#[test]
+fn loom_messages_are_written_by_who_waits_for_room() {
+    check(2, || {
+        let (socket, io, mut sender) = sending(1, false);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        let peer = {
+            let socket = Arc::clone(&socket);
+            thread::spawn(move || socket.make_room(2))
+        };
+        sender.send(true);
+        sender.send(true);
+        sender.write_all();
+        sender.send(true);
+        socket.1.wait_for(3);
+        home.post(Command::Stop);
+        peer.join().unwrap();
+        io.join().unwrap();
+    });
 }
 
 /// The kernel takes one message at a time.

@@ -198,8 +198,9 @@ impl OutPump {
         outcome
     }
 
-    /// Writes until the pipe is empty, the kernel refuses, or others must have their turn: also if there is a little
-    /// again after a little was written, since then the sender is at work.
+    /// Runs for the I/O thread: writes until the pipe is empty, the kernel refuses, or others must have their turn. That is
+    /// also so if there is something again after a little was written, since the sender is at work, and may be one that
+    /// is [left to it](super::writing).
     pub(super) fn run(&mut self, link: &Link) -> OutOutcome {
         self.line.run(link, self.reader.as_mut(), false)
     }
@@ -346,8 +347,8 @@ impl Line {
                         return OutOutcome::Blocked;
                     }
                     let is_short = !until_empty && n < SHORT && control == 0;
-                    let has_more = |reader: &mut Reader| reader.has_data();
-                    if written >= TURN || is_short && reader.as_deref_mut().is_some_and(has_more) {
+                    let mut has_more = || reader.as_deref_mut().is_some_and(Reader::has_data);
+                    if written >= TURN || is_short && has_more() {
                         return OutOutcome::More;
                     }
                 }

@@ -239,7 +239,7 @@ pub(super) fn start(
         freed: Vec::new(),
         timers: Timers::default(),
         hot: HotList::new(),
-        left: false,
+        leaves: false,
         unread: Vec::new(),
         with_caller: Vec::new(),
         next_caller_look: None,
@@ -285,8 +285,8 @@ pub(super) struct IoThread {
     pub(super) timers: Timers,
     /// Connections whose out-pump is run every turn.
     hot: HotList<Link>,
-    /// Some of these were left to their senders.
-    left: bool,
+    /// In this turn some of these were left to their senders.
+    leaves: bool,
     /// Connections with input left unread when their turn was over.
     pub(super) unread: Vec<(usize, ConnectionId)>,
     /// Connections that a socket's `recv` reads itself.
@@ -320,8 +320,8 @@ impl IoThread {
 
     /// One turn; whether it found any work.
     fn turn(&mut self, events: &mut Events, idle: u32) -> bool {
-        let is_idle = idle >= IDLE_TURNS && !self.left;
-        if (idle > 0 || self.left) && !is_idle && !self.hot.is_empty() {
+        let is_idle = idle >= IDLE_TURNS && !self.leaves;
+        if (idle > 0 || self.leaves) && !is_idle && !self.hot.is_empty() {
             std::thread::yield_now();
         }
         let may_sleep =
@@ -599,14 +599,19 @@ impl IoThread {
         self.hot.heat(link);
     }
 
+    /// The same, for one that can write again.
+    pub(super) fn heat_for_room(&mut self, link: Arc<Link>) {
+        self.hot.heat_for_room(link);
+    }
+
     /// Runs the out-pumps of busy connections; whether any had something to write.
     fn run_outputs(&mut self) -> bool {
         let mut progress = false;
         let mut index = 0;
-        self.left = false;
+        self.leaves = false;
         loop {
-            if self.hot.leaves(index, clock::now) {
-                self.left = true;
+            if self.hot.is_left(index, clock::now) {
+                self.leaves = true;
                 index += 1;
                 continue;
             }

@@ -17,6 +17,13 @@
 //! the claim (a swap of the same flag) makes that visible. If it was armed by an earlier
 //! [`see_off`], the I/O thread has yet to arm it in order to sleep, and that swap makes the message visible.
 //!
+//! # Fast senders
+//! A sender that fills its pipe writes it itself, again and again, with all that it has just made in the caches of its core.
+//! An I/O thread that writes it from another core meanwhile, a few messages at a time, takes from the sender, with each
+//! message, the memory that it is about to write to: 70 to 100 ns instead of 12, and the pipe never fills again. So
+//! the I/O thread [leaves](HotList::is_left) a pump alone of which the sender has just written a full pipe, as long as that goes
+//! on sending. What the sender leaves behind when it stops is written 10 to 20 µs later.
+//!
 //! The connection behind a pipe may be replaced while a sender still has the former one in hand. Then
 //! [`see_off`] says so, and the sender signals whoever has the other end of the pipe now.
 
@@ -107,6 +114,16 @@ impl Writing {
         if self.state.load(Ordering::Acquire) == COLD {
             reader.arm_for_own_writer();
         }
+    }
+
+    /// By the I/O thread: whether the sender has written what filled the pipe since this was asked last.
+    fn has_written(&self) -> bool {
+        let filled = self.filled.load(Ordering::Relaxed);
+        let has_written = filled != self.known.load(Ordering::Relaxed);
+        if has_written {
+            self.known.store(filled, Ordering::Relaxed);
+        }
+        has_written
     }
 
     /// By the I/O thread, which alone makes it gone.
@@ -201,22 +218,33 @@ struct Hot<O> {
     left: Option<Left>,
 }
 
-/// A sender that writes its pipe itself, from time to time, is left to it.
+/// Of a sender that has written what filled its pipe, and is left to it.
 #[derive(Debug)]
 struct Left {
-    /// For so long, if it does not do so again.
-    until: Instant,
+    /// Messages it had sent when it was looked at last.
+    sent: u64,
     /// When to look whether it still sends.
     look: Instant,
-    /// What it had sent then.
-    sent: u64,
+    /// How long it is left to it, if it does not write again.
+    until: Instant,
 }
 
-/// How long a sender that fills its pipe and writes it is left to it: longer than that takes, also if it shares a core.
+/// Longer than a fast sender needs to fill its pipe and write it, also if it shares its core.
 const LEFT: Duration = Duration::from_micros(200);
 
-/// And how long it is not looked whether it still sends.
+/// How long to wait between two looks, of which each takes the line from the sender where it counts.
 const LOOK: Duration = Duration::from_micros(10);
+
+impl Left {
+    fn is_over(&mut self, output: &impl Output, now: Instant) -> bool {
+        if now < self.look {
+            return false;
+        }
+        self.look = now + LOOK;
+        let before = std::mem::replace(&mut self.sent, output.sent());
+        self.sent == before || now >= self.until
+    }
+}
 
 impl<O: Output> HotList<O> {
     pub(super) fn new() -> Self {
@@ -236,44 +264,36 @@ impl<O: Output> HotList<O> {
         Some(Arc::clone(output))
     }
 
-    /// Whether one of them is left to its sender for now, which fills its pipe again and again and then writes it. The
-    /// sender has what it has made in its cache; who wrote it from another core, a few messages at a time, would take
-    /// from the sender what it is about to make next. It is left no longer than the sender goes on.
-    pub(super) fn leaves(&mut self, index: usize, now: fn() -> Instant) -> bool {
+    /// Whether one of them is left to its sender for now. If not, it is to [begin](HotList::begin), or there is none.
+    pub(super) fn is_left(&mut self, index: usize, now: impl FnOnce() -> Instant) -> bool {
         let Some(Hot { output, left, .. }) = self.0.get_mut(index) else {
             return false;
         };
-        let writing = output.writing();
-        let filled = writing.filled.load(Ordering::Relaxed);
-        if filled != writing.known.load(Ordering::Relaxed) {
-            writing.known.store(filled, Ordering::Relaxed);
+        if output.writing().has_written() {
             let (now, sent) = (now(), output.sent());
             *left = Some(Left {
-                until: now + LEFT,
-                look: now + LOOK,
                 sent,
+                look: now + LOOK,
+                until: now + LEFT,
             });
-            return true;
-        }
-        let Some(is_left) = left else {
-            return false;
-        };
-        let now = now();
-        if now < is_left.look {
-            return true;
-        }
-        let sent = output.sent();
-        if sent == is_left.sent || now >= is_left.until {
+        } else if left
+            .as_mut()
+            .is_some_and(|left| left.is_over(&**output, now()))
+        {
             *left = None;
-            return false;
         }
-        (is_left.sent, is_left.look) = (sent, now + LOOK);
-        true
+        left.is_some()
     }
 
     /// It is run again in the next turn.
     pub(super) fn stay(&self, index: usize) {
         self.0[index].output.writing().set(HOT);
+    }
+
+    /// Puts an out-pump on the list for which there is room in the kernel: a sender that waits for that is not at work.
+    pub(super) fn heat_for_room(&mut self, output: Arc<O>) {
+        output.writing().has_written();
+        self.heat(output);
     }
 
     /// Puts an out-pump on the list.
@@ -321,5 +341,116 @@ impl<O: Output> HotList<O> {
             awake
         });
         self.0.is_empty()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::sync::atomic::AtomicU64;
+
+    /// Of which nothing is asked but what it has sent.
+    struct Sender {
+        writing: Writing,
+        sent: AtomicU64,
+    }
+
+    impl Output for Sender {
+        fn writing(&self) -> &Writing {
+            &self.writing
+        }
+
+        fn run_for_sender(&self) -> Option<OutOutcome> {
+            Some(OutOutcome::Idle)
+        }
+
+        fn arm(&self) -> Option<bool> {
+            Some(false)
+        }
+
+        fn stay_awake(&self) -> Option<bool> {
+            Some(false)
+        }
+
+        fn want_write(&self) {}
+
+        fn post_output(&self) {}
+
+        fn attend(&self) {}
+
+        fn sent(&self) -> u64 {
+            self.sent.load(Ordering::Relaxed)
+        }
+    }
+
+    /// A list with one that is hot.
+    struct List {
+        hot: HotList<Sender>,
+        sender: Arc<Sender>,
+        start: Instant,
+    }
+
+    impl List {
+        fn new() -> Self {
+            let sender = Arc::new(Sender {
+                writing: Writing::new(),
+                sent: AtomicU64::new(0),
+            });
+            let mut hot = HotList::new();
+            hot.heat(Arc::clone(&sender));
+            let start = crate::sync::clock::now();
+            List { hot, sender, start }
+        }
+
+        fn send(&self) {
+            self.sender.sent.fetch_add(1, Ordering::Relaxed);
+        }
+
+        /// So many microseconds from the start on.
+        fn is_left_at(&mut self, micros: u64) -> bool {
+            let now = self.start + Duration::from_micros(micros);
+            self.hot.is_left(0, || now)
+        }
+    }
+
+    #[test]
+    fn a_sender_that_has_written_a_full_pipe_is_left_to_it_as_long_as_it_sends() {
+        let mut list = List::new();
+        assert!(!list.is_left_at(0));
+        list.send();
+        assert!(!list.is_left_at(10), "it has written nothing");
+        write_on(&*list.sender);
+        assert!(list.is_left_at(20));
+        assert!(list.is_left_at(29), "it is not looked at yet");
+        list.send();
+        assert!(list.is_left_at(30));
+        assert!(list.is_left_at(39));
+        assert!(!list.is_left_at(40), "it has sent nothing since");
+        list.send();
+        assert!(!list.is_left_at(50), "it has not written again");
+        assert!(!list.hot.is_left(1, || unreachable!()), "there is none");
+    }
+
+    #[test]
+    fn a_sender_that_does_not_fill_its_pipe_again_is_not_left_to_it_for_long() {
+        let mut list = List::new();
+        for start in [0, 1000] {
+            write_on(&*list.sender);
+            let looks = (start..).step_by(10);
+            let mut left = looks.skip_while(|micros| {
+                list.send();
+                list.is_left_at(*micros)
+            });
+            assert_eq!(left.next(), Some(start + 200));
+        }
+    }
+
+    #[test]
+    fn a_sender_that_waited_for_room_is_not_left_to_it() {
+        let mut list = List::new();
+        write_on(&*list.sender);
+        list.hot.heat_for_room(Arc::clone(&list.sender));
+        list.send();
+        assert!(!list.is_left_at(0));
     }
 }

@@ -157,13 +157,7 @@ impl Output for Link {
     }
 
     fn run_for_sender(&self) -> Option<OutOutcome> {
-        self.output.run(|pump| {
-            let outcome = pump.run(self);
-            if let (OutOutcome::Idle, Some(reader)) = (outcome, &mut pump.reader) {
-                self.writing.rest_after_sender(reader);
-            }
-            outcome
-        })
+        self.output.run(|pump| pump.run_for_sender(self))
     }
 
     fn arm(&self) -> Option<bool> {
@@ -268,6 +262,14 @@ impl OutPump {
             assert!(reader.read_message().is_some());
         }
         OutOutcome::Idle
+    }
+
+    pub(super) fn run_for_sender(&mut self, link: &Link) -> OutOutcome {
+        let outcome = self.run(link);
+        if let (OutOutcome::Idle, Some(reader)) = (outcome, &mut self.reader) {
+            link.writing.rest_after_sender(reader);
+        }
+        outcome
     }
 
     pub(super) fn take_reader(&mut self) -> Option<Reader> {
