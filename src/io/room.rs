@@ -5,6 +5,9 @@
 //! fast peer makes room sooner than that. So a sender waits for room as long as that comes at once, and
 //! stops trying for a while when it does not.
 //!
+//! The same holds for a sender of small messages whose pipe is full. It has to wait in any case, and if it does so here, it is
+//! not woken by an I/O thread that had to be woken before, and writes what it has made while that is in its caches.
+//!
 //! A thread that sleeps until there is room hears of it when a third of what the kernel holds has been read, or three
 //! quarters of what a Unix socket holds, and takes some 20 µs to wake up, in which the peer reads the rest and has to
 //! wait in turn. There is room for a little more much sooner. So it looks for a moment before it sleeps, unless that
