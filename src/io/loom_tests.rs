@@ -804,9 +804,8 @@ fn loom_messages_in_a_batch_are_written() {
 }
 
 /// A sender that has no room writes what there is, also while it waits for the kernel.
-#[test]
-fn loom_messages_are_written_by_who_waits_for_room() {
-    check(2, || {
+fn messages_are_written_by_who_waits(preemptions: usize, goes_on: bool) {
+    check(preemptions, move || {
         let (socket, io, mut sender) = sending(1, false);
         let home = Arc::clone(&io.home);
         let io = thread::spawn(move || io.run());
@@ -817,12 +816,22 @@ fn loom_messages_are_written_by_who_waits_for_room() {
         sender.send(true);
         sender.send(true);
         sender.write_all();
-        sender.send(true);
-        socket.1.wait_for(3);
+        let mut messages = 2;
+        if goes_on {
+            sender.send(true);
+            messages += 1;
+        }
+        socket.1.wait_for(messages);
         home.post(Command::Stop);
         peer.join().unwrap();
         io.join().unwrap();
     });
+}
+
+#[test]
+fn loom_messages_are_written_by_who_waits_for_room() {
+    messages_are_written_by_who_waits(3, false);
+    messages_are_written_by_who_waits(2, true);
 }
 
 /// The kernel takes one message at a time.
