@@ -573,7 +573,9 @@ impl SendHalf {
             return Err(SendError::new(self.no_room(deadline), message));
         }
         loop {
-            if self.write_only(deadline) {
+            if let Some(key) = self.write_only(deadline) {
+                // Of little room nobody else tells.
+                self.writable.activate(key);
                 if let Some(key) = self.try_send(&mut message) {
                     return Ok(key);
                 }
@@ -588,21 +590,20 @@ impl SendHalf {
         }
     }
 
-    /// Writes what is in the only pipe there is, which is full, instead of waiting until others have. Whether it did.
-    fn write_only(&mut self, deadline: Deadline) -> bool {
+    /// Writes what is in the only pipe there is, which is full, instead of waiting until others have. Which one it is, if
+    /// it did.
+    fn write_only(&mut self, deadline: Deadline) -> Option<PeerKey> {
         let mut pipes = self.pipes.iter_mut().flatten();
         let (Some(only), None) = (pipes.next(), pipes.next()) else {
-            return false;
+            return None;
         };
-        let Some(link) = only.link.as_ref().and_then(Weak::upgrade) else {
-            return false;
-        };
+        let link = only.link.as_ref().and_then(Weak::upgrade)?;
         let queued = only.writer.queued_octets();
-        let wrote = link.write_all(queued, &mut self.room, deadline.patience());
-        if wrote {
-            only.written_at = Some(clock::now());
+        if !link.write_all(queued, &mut self.room, deadline.patience()) {
+            return None;
         }
-        wrote
+        only.written_at = Some(clock::now());
+        Some(only.key)
     }
 
     /// Whether a peer can take a message; a task is woken when one may be able to.

@@ -1,5 +1,7 @@
 //! High-water marks, in messages and in bytes.
 
+use std::io::{Read, Write};
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use sinew::{HighWaterMark, Message, Pub, Pull, Push, Rep, Req, SendFailure, Sub};
@@ -280,4 +282,32 @@ fn lock_step_needs_no_more_than_one() {
         assert_eq!(server.join(), 0);
         await_true("the replier is gone", || req.stats().peers == 0);
     }
+}
+
+/// A sender that waits writes what is in the pipe, as far as the kernel takes it. What it makes room for itself it sends,
+/// be it little: nobody else would tell it until the peer reads on.
+#[test]
+fn who_waits_sends_into_what_little_room_it_has_made() {
+    const SIZE: usize = 10_000;
+    let endpoint = Net::IpcPath.fresh();
+    let listener = UnixListener::bind(&endpoint["ipc://".len()..]).unwrap();
+    let mut push = Push::builder()
+        .send_hwm(32)
+        .linger(Duration::ZERO)
+        .connect(&endpoint)
+        .unwrap();
+    let (mut peer, _) = listener.accept().unwrap();
+    // 23/ZMTP: a greeting of 3.0 with NULL, and READY.
+    let mut hello = [0; 64];
+    (hello[0], hello[9], hello[10]) = (0xff, 0x7f, 3);
+    hello[12..16].copy_from_slice(b"NULL");
+    let ready = b"\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PULL";
+    peer.write_all(&[&hello[..], ready].concat()).unwrap();
+    push.wait_for_peers(1, LONG).unwrap();
+    while push.connections()[0].traffic.queued_to_send < 32 {
+        let _ = push.try_send(&[7; SIZE][..]);
+    }
+    // More than an eighth of the mark, from which on the pipe says so, and less than what a poll would tell of.
+    peer.read_exact(&mut [0; 8 * SIZE]).unwrap();
+    push.send_timeout(&[7; SIZE][..], LONG).unwrap();
 }
