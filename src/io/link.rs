@@ -32,7 +32,7 @@ use crate::message::RoutingId;
 use crate::pipe::{Signal, Writer};
 use crate::proto::{Connection, Opening};
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, OwnLine, Token};
+use crate::sync::{clock, Mutex, OwnLine, Token};
 use crate::transport::Stream;
 
 /// See the module.
@@ -260,15 +260,20 @@ impl Link {
     }
 
     /// The pipe is full, and the caller would wait for room in it: writes what is there, and waits for the kernel to take it,
-    /// if that has been worth it lately. `false`: nothing has been done.
+    /// if that has been worth it lately, for 20 ms or half of its time at most. `false`: nothing has been done. Otherwise
+    /// there may be room that the pipe does not tell of.
     pub(crate) fn write_all(&self, queued: u64, room: &mut Room, patience: Patience) -> bool {
         if !patience.sleeps() || !room.is_willing() {
             return false;
         }
+        // In all, also of a queue that a fast peer takes all of.
+        let end = clock::now() + patience.hold();
         let mut waiting = room.waiting(self, queued, patience);
-        let visit = self
-            .output
-            .try_visit(|pump| pump.run_with_room(self, || waiting.wait()));
+        let visit = self.output.try_visit(|pump| {
+            pump.run_while(self, |outcome| {
+                clock::now() < end && (outcome == OutOutcome::More || waiting.wait())
+            })
+        });
         drop(waiting);
         let Some((outcome, missed)) = visit else {
             return false;

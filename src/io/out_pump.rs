@@ -186,16 +186,19 @@ impl OutPump {
         outcome
     }
 
-    /// As [`OutPump::run_for_sender`]. `room` waits for the kernel to take more, or says that it is not to be waited for.
-    pub(super) fn run_with_room(&mut self, link: &Link, room: impl FnMut() -> bool) -> OutOutcome {
-        let Some(reader) = &mut self.reader else {
-            return self.line.run(link, None, true);
-        };
-        let outcome = self.line.run_on(link, reader, room);
-        if outcome == OutOutcome::Idle {
-            link.writing.rest_after_sender(reader);
+    /// As [`OutPump::run_for_sender`], again while there is more. `goes_on` waits for the kernel to take it, if that is what
+    /// it needs, or says that it is left.
+    pub(super) fn run_while(
+        &mut self,
+        link: &Link,
+        mut goes_on: impl FnMut(OutOutcome) -> bool,
+    ) -> OutOutcome {
+        loop {
+            match self.run_for_sender(link) {
+                outcome @ (OutOutcome::Blocked | OutOutcome::More) if goes_on(outcome) => {}
+                outcome => return outcome,
+            }
         }
-        outcome
     }
 
     /// Runs for the I/O thread: writes until the pipe is empty, the kernel refuses, or others must have their turn. That is

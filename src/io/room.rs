@@ -76,6 +76,14 @@ pub(crate) enum Patience {
 }
 
 impl Patience {
+    /// How long what waits may keep the out-pump, if it is not to wait any longer: see [`PATIENCE_MOST`].
+    pub(super) fn hold(self) -> Duration {
+        match self {
+            Patience::Sleeps(most) => PATIENCE_MOST.min(most),
+            Patience::Looks => LOOKS_MOST,
+        }
+    }
+
     pub(super) fn is_none(self) -> bool {
         matches!(self, Patience::Sleeps(Duration::ZERO))
     }
@@ -108,6 +116,7 @@ impl Room {
             room: self,
             link,
             patience: each.saturating_mul(mib).min(PATIENCE_MOST).min(most),
+            most,
             sleeps: matches!(patience, Patience::Sleeps(_)),
             written: None,
             looks: None,
@@ -157,6 +166,8 @@ pub(super) struct Waiting<'a> {
     room: &'a mut Room,
     link: &'a Link,
     patience: Duration,
+    /// How long it may wait in all, whether that pays or not.
+    most: Duration,
     sleeps: bool,
     /// Octets that had been written when it was last called.
     written: Option<u64>,
@@ -179,9 +190,16 @@ impl Waiting<'_> {
         // While this thread waits nobody else need be told.
         self.link.want_write(false);
         let looked = self.look(before);
-        let came = looked || self.wait_once();
+        let wait = one_wait(self.most);
+        if !looked && wait.is_zero() {
+            // Says nothing about the peer.
+            self.patience = Duration::ZERO;
+            return false;
+        }
+        let came = looked || self.wait_once(wait);
         let waited = clock::now().saturating_duration_since(before);
         self.patience = self.patience.saturating_sub(waited);
+        self.most = self.most.saturating_sub(waited);
         if !looked {
             self.note(came);
         }
@@ -236,14 +254,23 @@ impl Waiting<'_> {
         true
     }
 
-    fn wait_once(&mut self) -> bool {
+    fn wait_once(&mut self, wait: Duration) -> bool {
         if !self.watches {
             self.watches = self.room.watch(self.link);
         }
         let Some((poll, events)) = self.room.poll.as_mut().filter(|_| self.watches) else {
             return false;
         };
-        poll.poll(events, Some(WAIT)).is_ok() && !events.is_empty()
+        poll.poll(events, Some(wait)).is_ok() && !events.is_empty()
+    }
+}
+
+/// How long to sleep once for who may wait so long: a poll takes milliseconds, and would round up. Less than one is left
+/// to sleep in the ordinary way.
+fn one_wait(most: Duration) -> Duration {
+    match most.as_millis() {
+        whole if whole >= WAIT.as_millis() => WAIT,
+        whole => Duration::from_millis(whole as u64),
     }
 }
 
@@ -273,6 +300,16 @@ impl fmt::Debug for Room {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_has_little_time_does_not_sleep_longer() {
+        let waits = [0, 999, 1_000, 1_999, 2_500, 3_000, 9_000].map(|micros| {
+            let wait = one_wait(Duration::from_micros(micros));
+            wait.as_micros()
+        });
+        assert_eq!(waits, [0, 0, 1_000, 1_000, 2_000, 3_000, 3_000]);
+        assert_eq!(one_wait(Duration::MAX), WAIT);
+    }
 
     #[test]
     fn what_is_in_vain_is_tried_more_seldom_until_it_pays() {
