@@ -252,11 +252,22 @@ impl Link {
     }
 
     /// The pipe holds enough for a write: writes it on the caller's thread, if the kernel is not known to
-    /// take nothing and nobody else is at it.
-    pub(crate) fn send_batch(&self) {
-        if !self.blocked.load(Ordering::Relaxed) {
-            writing::write_on(self);
+    /// take nothing and nobody else is at it. `false`: it is known to.
+    pub(crate) fn send_batch(&self) -> bool {
+        self.send_unless_blocked(writing::write_on)
+    }
+
+    /// As [`Link::send_batch`], of one message in lock-step.
+    pub(crate) fn send_one(&self) -> bool {
+        self.send_unless_blocked(writing::write_one)
+    }
+
+    fn send_unless_blocked(&self, write: impl FnOnce(&Self)) -> bool {
+        let blocked = self.blocked.load(Ordering::Relaxed);
+        if !blocked {
+            write(self);
         }
+        !blocked
     }
 
     /// The pipe is full, and the caller would wait for room in it: writes what is there, and waits for the kernel to take it,

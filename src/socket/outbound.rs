@@ -521,7 +521,7 @@ impl SendHalf {
         if let Some(pipe) = self.pipe(key) {
             asleep = pipe.writer.wake();
             if pipe.writer.stream_position() - pipe.pumped >= PUMP_EVERY {
-                pipe.pump_much();
+                pipe.pump_much(asleep);
             }
         }
         if asleep {
@@ -751,9 +751,9 @@ impl OutPipe {
         // In lock-step also if an I/O thread is about to look: it may not get a processor for long, if all
         // are busy waiting for this very message.
         if at_once && !asleep {
-            self.pump();
+            self.pump(Link::send_one);
         } else if self.writer.stream_position() - self.pumped >= PUMP_EVERY {
-            self.pump_much();
+            self.pump_much(asleep);
         }
         asleep
     }
@@ -763,28 +763,32 @@ impl OutPipe {
     fn make_room(&mut self) -> bool {
         match self.link.as_ref().and_then(Weak::upgrade) {
             Some(link) => {
-                link.send_batch();
-                self.written_at = Some(clock::now());
+                if link.send_batch() {
+                    self.written_at = Some(clock::now());
+                }
                 self.writer.has_credit()
             }
             None => false,
         }
     }
 
-    /// Enough for a write has been published: who makes it writes it, while it is in the cache.
+    /// Enough for a write has been published: who makes it writes it, while it is in the cache. `alone`: it is one large
+    /// message, which ended the idleness of the pipe.
     #[cold]
-    fn pump_much(&mut self) {
-        self.pump();
-        self.written_at = Some(clock::now());
+    fn pump_much(&mut self, alone: bool) {
+        self.pump(Link::send_batch);
+        if !alone {
+            self.written_at = Some(clock::now());
+        }
     }
 
     /// Writes what has been published.
     #[cold]
-    fn pump(&mut self) {
+    fn pump(&mut self, write: impl FnOnce(&Link) -> bool) {
         self.pumped = self.writer.stream_position();
         self.writer.settle();
         if let Some(link) = self.link.as_ref().and_then(Weak::upgrade) {
-            link.send_batch();
+            write(&link);
         }
     }
 
