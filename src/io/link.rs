@@ -218,6 +218,27 @@ impl Link {
         Some(outcome)
     }
 
+    /// As [`Link::run_output`], and takes the reason if the connection is beyond use. Who holds the pump may wait for the
+    /// kernel meanwhile, and is not waited for: it answers the note that this leaves, and has the I/O thread look again if
+    /// there is a reason.
+    pub(super) fn run_output_to_the_end(&self) -> (Option<OutOutcome>, Option<DisconnectReason>) {
+        let mut failure = None;
+        let mut sleeps = true;
+        let outcome = self.output.run(|pump| {
+            let outcome = pump.run(self);
+            failure = failure.take().or_else(|| pump.failure());
+            sleeps = pump.is_asleep();
+            outcome
+        });
+        match outcome {
+            Some(OutOutcome::Blocked) => self.want_write(true),
+            // A sender that has left its note for us does not see to what it sends next.
+            Some(OutOutcome::Idle) if !sleeps => self.activate_output(),
+            _ => {}
+        }
+        (outcome, failure)
+    }
+
     /// Runs the in-pump. `None` as for [`Link::run_output`].
     pub(crate) fn run_input(
         &self,

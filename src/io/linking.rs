@@ -15,6 +15,7 @@ use super::in_pump::Sink;
 use super::link::{InputSignal, Link, OutputSignal};
 use super::listening::Pending;
 use super::octets::Tries;
+use super::out_pump::OutPump;
 use super::port::{Arrival, Counters, Lease, Port, UNSEEN_ENDS};
 use super::reading::InOutcome;
 use super::reports::{report_accepted, report_connected, report_end, report_failure};
@@ -313,12 +314,13 @@ impl IoThread {
             self.unread.push((slot, link.id));
         }
         let failure = failure.or_else(|| {
-            match link.run_output() {
+            let (outcome, failure) = link.run_output_to_the_end();
+            match outcome {
                 Some(OutOutcome::Blocked) => self.output_blocked(&link),
                 Some(OutOutcome::More) => self.heat(Arc::clone(&link)),
                 Some(OutOutcome::Idle | OutOutcome::Closed) | None => {}
             }
-            link.output.lock().failure()
+            failure
         });
         // Of a descriptor that cannot be watched nobody would hear again.
         let failure = failure.or_else(|| link.reading.failure().map(Into::into));
@@ -361,9 +363,14 @@ impl IoThread {
         if this.link.id != link.id || this.tell_room.is_some() {
             return;
         }
-        if link.output.lock().keeps_socket_waiting() {
+        let visit = link.output.try_visit(OutPump::keeps_socket_waiting);
+        // Who holds it may be that socket, which waits for the kernel now and for us afterwards.
+        if visit.map_or(true, |(waits, _)| waits) {
             this.tell_room = Some(clock::now() + ROOM_PATIENCE);
             self.retime_link(link.slot);
+        }
+        if visit.is_some_and(|(_, missed)| missed) {
+            link.activate_output();
         }
     }
 
@@ -372,8 +379,11 @@ impl IoThread {
             return;
         };
         if this.tell_room.is_some_and(|at| at <= now) {
-            this.tell_room = None;
-            this.link.output.lock().wake_socket();
+            let visit = this.link.output.try_visit(OutPump::wake_socket);
+            this.tell_room = visit.is_none().then(|| now + ROOM_PATIENCE);
+            if matches!(visit, Some(((), true))) {
+                this.link.activate_output();
+            }
         }
         if this.closing.flatten().is_some_and(|at| at <= now) {
             self.close_link(slot, DisconnectReason::ClosedLocally);

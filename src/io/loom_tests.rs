@@ -198,6 +198,11 @@ impl IoThread {
         self.unread |= missed;
         if failed {
             self.close_link();
+            return;
+        }
+        let link = Arc::clone(link);
+        if link.run_output_to_the_end() == Some(OutOutcome::More) {
+            self.hot.heat(link);
         }
     }
 
@@ -708,16 +713,17 @@ impl Sender {
         }
     }
 
-    /// Waits for room in the kernel, which may come or not.
-    fn write_all(&mut self) {
+    /// Waits for room in the kernel, which may come or not. `meanwhile`: while it has the out-pump.
+    fn write_all(&mut self, meanwhile: impl FnOnce()) {
         let link = &*self.link;
-        let visit = link.output.try_visit(|pump| match pump.run(link) {
-            OutOutcome::Blocked => {
+        let visit = link.output.try_visit(|pump| {
+            if pump.run(link) == OutOutcome::Blocked {
                 link.reading.want_write(link, false);
                 thread::yield_now();
-                pump.run_for_sender(link)
             }
-            _ => pump.run_for_sender(link),
+            let outcome = pump.run_for_sender(link);
+            meanwhile();
+            outcome
         });
         let Some((outcome, missed)) = visit else {
             return;
@@ -815,7 +821,7 @@ fn messages_are_written_by_who_waits(preemptions: usize, goes_on: bool) {
         };
         sender.send(true);
         sender.send(true);
-        sender.write_all();
+        sender.write_all(|| {});
         let mut messages = 2;
         if goes_on {
             sender.send(true);
@@ -832,6 +838,28 @@ fn messages_are_written_by_who_waits(preemptions: usize, goes_on: bool) {
 fn loom_messages_are_written_by_who_waits_for_room() {
     messages_are_written_by_who_waits(3, false);
     messages_are_written_by_who_waits(2, true);
+}
+
+/// The I/O thread looks at everything, such as control frames to send, meanwhile: what it leaves to the sender and what
+/// the sender leaves to it is written.
+#[test]
+fn loom_messages_are_written_though_the_io_thread_looks_at_the_connection() {
+    check(3, || {
+        let (socket, io, mut sender) = sending(4, false);
+        let home = Arc::clone(&io.home);
+        let io = thread::spawn(move || io.run());
+        sender.send(true);
+        sender.write_all(|| {
+            // The I/O thread finds it at work, and sleeps until it is asked to look.
+            thread::yield_now();
+            thread::yield_now();
+            home.post(Command::Attend(1));
+        });
+        sender.send(true);
+        socket.1.wait_for(2);
+        home.post(Command::Stop);
+        io.join().unwrap();
+    });
 }
 
 /// The kernel takes one message at a time.

@@ -155,6 +155,11 @@ impl OutPump {
         self.reader.as_mut().is_some_and(Reader::arm)
     }
 
+    /// Whether who sends next sees to it. Also if there is nothing that could be sent.
+    pub(super) fn is_asleep(&self) -> bool {
+        self.reader.as_ref().map_or(true, Reader::is_asleep)
+    }
+
     /// After [`OutPump::arm`] and a barrier: whether there is something after all.
     pub(super) fn stay_awake(&mut self) -> bool {
         self.reader.as_mut().is_some_and(Reader::stay_awake)

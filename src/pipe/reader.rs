@@ -344,6 +344,11 @@ impl Reader {
             .store(true, Ordering::Relaxed);
     }
 
+    /// Whether the next publish is one that claims the sleep of this reader, as far as is known.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.shared.sleep.reader_asleep.load(Ordering::Relaxed)
+    }
+
     /// Tells the writer everything that has been read, and signals if it waits for enough of it.
     #[inline(never)]
     pub(crate) fn acknowledge(&mut self) {

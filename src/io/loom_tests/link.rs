@@ -107,6 +107,23 @@ impl Link {
         }
         Some(outcome)
     }
+
+    pub(super) fn run_output_to_the_end(&self) -> Option<OutOutcome> {
+        let mut sleeps = true;
+        let outcome = self.output.run(|pump| {
+            let outcome = pump.run(self);
+            sleeps = pump.is_asleep();
+            outcome
+        })?;
+        match outcome {
+            OutOutcome::Blocked => self.want_write(),
+            OutOutcome::Idle if !sleeps => {
+                let _ = writing::activate(self);
+            }
+            _ => {}
+        }
+        Some(outcome)
+    }
 }
 
 struct InputSignal(Arc<Home>, u8);
@@ -270,6 +287,10 @@ impl OutPump {
             link.writing.rest_after_sender(reader);
         }
         outcome
+    }
+
+    pub(super) fn is_asleep(&self) -> bool {
+        self.reader.as_ref().map_or(true, Reader::is_asleep)
     }
 
     pub(super) fn take_reader(&mut self) -> Option<Reader> {
