@@ -750,7 +750,7 @@ impl IoThread {
         } = this;
         let port = Arc::clone(&link.port);
         // What the protocol has to say last, such as why.
-        let _ = link.run_output();
+        let _ = link.output.run(|pump| pump.run_last(&link));
         link.deregister();
         link.writing.retire();
         let taken = link.output.lock().take_reader();

@@ -213,6 +213,11 @@ impl OutPump {
         self.line.run(link, self.reader.as_mut(), false)
     }
 
+    /// Runs for the I/O thread at the end of the connection: there is no later time.
+    pub(super) fn run_last(&mut self, link: &Link) -> OutOutcome {
+        self.line.run(link, self.reader.as_mut(), true)
+    }
+
     /// Writes what is in the pipe of `writer`, and then the message of one frame with this payload, straight
     /// from there. What the kernel does not take is copied into the pipe. `room` waits for the kernel to take
     /// more, or says that it is not to be waited for. `None`: the pipe has passed to another connection.
