@@ -33,7 +33,7 @@
 use std::time::{Duration, Instant};
 
 use crate::pipe::Reader;
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU8, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use crate::sync::{barrier, Arc};
 
 /// How a run of the out-pump ended.
@@ -83,10 +83,11 @@ pub(super) struct Writing {
     state: AtomicU8,
     /// On the [`HotList`]. The I/O thread's own: no order needed.
     listed: AtomicBool,
-    /// How often the sender has written what filled the pipe. No order needed: it tells what is likely.
-    filled: AtomicU32,
+    /// How often the sender has written what filled the pipe. No order needed: it tells what is likely, and is as small as
+    /// it can be, since every connection has one.
+    filled: AtomicU8,
     /// Of these, those that the I/O thread knows of.
-    known: AtomicU32,
+    known: AtomicU8,
 }
 
 /// Nobody runs it: its pipe is asleep, or an event will tell.
@@ -101,8 +102,8 @@ impl Writing {
         Writing {
             state: AtomicU8::new(COLD),
             listed: AtomicBool::new(false),
-            filled: AtomicU32::new(0),
-            known: AtomicU32::new(0),
+            filled: AtomicU8::new(0),
+            known: AtomicU8::new(0),
         }
     }
 
