@@ -1,10 +1,8 @@
-//! A hash table whose growth never stops the world, and whose look-ups wait for memory once: extendible hashing
-//! (Fagin et al., 1979) over small tables in which every entry has two places to choose from (Azar et al.,
-//! "Balanced allocations", 1999).
+//! A hash table whose growth never stops the world, and whose look-ups wait for memory once: a [`Directory`] of small
+//! tables in which every entry has two places to choose from (Azar et al., "Balanced allocations", 1999).
 //!
-//! A directory is indexed by the highest bits of a hash and names segments. A segment that is full grows by a
-//! quarter while it is small, then is split into two by the next bit: what one insertion moves is a thousand
-//! entries at most, where doubling one table of a million would keep all who wait for it for tens of
+//! A segment that is full grows by a quarter while it is small, then is split into two: what one insertion moves is a
+//! thousand entries at most, where doubling one table of a million would keep all who wait for it for tens of
 //! milliseconds.
 //!
 //! A bucket is a cache line. An entry is in one of two, of which other bits of its hash name the one, and how far the
@@ -23,16 +21,13 @@
 //!
 //! Entries are found by hash, and may be equal in it.
 
+use super::directory::Directory;
 use super::prefix_hash::PrefixHash;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct HashIndex<V> {
-    /// Segments by the highest bits of a hash: 2^depth of them, and the same segment at neighbouring places if
-    /// it tells apart fewer bits than that.
-    directory: Vec<u32>,
-    depth: u32,
-    segments: Vec<Segment<V>>,
+    segments: Directory<Segment<V>>,
     /// Those for whom a segment has no room though it is half empty, until it is made anew. There are hardly any, unless
     /// more have one hash than fit into two buckets; in a segment of a few buckets it may happen (in one of two thousand).
     strays: Vec<Entry<V>>,
@@ -42,8 +37,6 @@ pub(super) struct HashIndex<V> {
 
 #[derive(Debug)]
 struct Segment<V> {
-    /// Highest bits of a hash that all entries have in common.
-    depth: u32,
     len: usize,
     /// One at least.
     buckets: Box<[Bucket<V>]>,
@@ -95,15 +88,10 @@ const REACH: usize = 16;
 /// Slots of a segment that is split when it is full.
 const LARGEST: usize = 1024;
 
-/// A bound for the directory. What is full at this depth goes on growing instead.
-const DEEPEST: u32 = 20;
-
 impl<V: Copy> HashIndex<V> {
     pub(super) fn new() -> Self {
         HashIndex {
-            directory: vec![0],
-            depth: 0,
-            segments: vec![Segment::new(0, 1)],
+            segments: Directory::new(Segment::new(1)),
             strays: Vec::new(),
             len: 0,
             vacant: Bucket::VACANT,
@@ -124,7 +112,7 @@ impl<V: Copy> HashIndex<V> {
     /// Begins to look for an entry of this hash: where it may be, without having looked.
     #[inline(always)]
     pub(super) fn seek(&self, hash: PrefixHash) -> Sought<'_, V> {
-        let segment = &self.segments[self.segment_of(hash)];
+        let segment = self.segments.at(self.segments.number_of(hash));
         let buckets = segment.homes(hash).map(|at| &segment.buckets[at]);
         Sought { hash, buckets }
     }
@@ -166,7 +154,7 @@ impl<V: Copy> HashIndex<V> {
                 segment,
                 bucket,
                 slot,
-            } => self.segments[segment].buckets[bucket].values[slot],
+            } => self.segments.at(segment).buckets[bucket].values[slot],
         }
     }
 
@@ -182,15 +170,16 @@ impl<V: Copy> HashIndex<V> {
                 segment,
                 bucket,
                 slot,
-            } => self.segments[segment].buckets[bucket].values[slot].as_mut(),
+            } => self.segments.at_mut(segment).buckets[bucket].values[slot].as_mut(),
         }
     }
 
     pub(super) fn insert(&mut self, hash: PrefixHash, value: V) {
         let entry = Entry { hash, value };
         loop {
-            let at = self.segment_of(hash);
-            let segment = &mut self.segments[at];
+            let at = self.segments.number_of(hash);
+            let can_split = self.segments.can_split(at);
+            let segment = self.segments.at_mut(at);
             if !segment.is_full() && segment.put(entry) {
                 break;
             }
@@ -198,7 +187,7 @@ impl<V: Copy> HashIndex<V> {
                 self.strays.push(entry);
                 break;
             }
-            if segment.slots() >= LARGEST && segment.depth < DEEPEST {
+            if segment.slots() >= LARGEST && can_split {
                 self.split(at, hash);
             } else {
                 let buckets = segment.buckets.len();
@@ -216,7 +205,7 @@ impl<V: Copy> HashIndex<V> {
                 bucket,
                 slot,
             } => {
-                let segment = &mut self.segments[at];
+                let segment = self.segments.at_mut(at);
                 let value = segment.buckets[bucket].take(slot)?;
                 segment.len -= 1;
                 let buckets = segment.buckets.len();
@@ -234,9 +223,9 @@ impl<V: Copy> HashIndex<V> {
     }
 
     fn find(&self, hash: PrefixHash, mut is_it: impl FnMut(&V) -> bool) -> Option<Place> {
-        let segment = self.segment_of(hash);
-        let buckets = &self.segments[segment].buckets;
-        for bucket in self.segments[segment].homes(hash) {
+        let segment = self.segments.number_of(hash);
+        let buckets = &self.segments.at(segment).buckets;
+        for bucket in self.segments.at(segment).homes(hash) {
             for slot in 0..WIDTH {
                 let entry = buckets[bucket].get(slot);
                 if entry.is_some_and(|entry| entry.hash == hash && is_it(&entry.value)) {
@@ -253,31 +242,13 @@ impl<V: Copy> HashIndex<V> {
         stray.map(Place::Stray)
     }
 
-    #[inline]
-    fn segment_of(&self, hash: PrefixHash) -> usize {
-        let at = u64::from(hash.high()) >> (u32::BITS - self.depth);
-        self.directory[at as usize] as usize
-    }
-
     /// Moves the entries whose next bit is set to a segment of their own.
     fn split(&mut self, at: usize, hash: PrefixHash) {
-        let depth = self.segments[at].depth + 1;
-        if depth > self.depth {
-            let twice = self.directory.iter().flat_map(|segment| [*segment; 2]);
-            self.directory = twice.collect();
-            self.depth += 1;
-        }
-        let is_upper = |entry: &Entry<V>| entry.hash.high() >> (u32::BITS - depth) & 1 == 1;
         let entries = self.take_entries(at).into_iter();
+        let new = self.segments.split(hash, Segment::new(1));
+        let is_upper = |entry: &Entry<V>| self.segments.number_of(entry.hash) == new;
         let (upper, lower): (Vec<_>, Vec<_>) = entries.partition(is_upper);
-        let id = self.segments.len();
-        // The places whose highest bits are those of the split segment, and a one.
-        let width = 1 << (self.depth - depth);
-        let prefix = (hash.high() >> (u32::BITS - depth)) as usize | 1;
-        self.directory[prefix * width..][..width].fill(id as u32);
-        self.segments.push(Segment::new(depth, 1));
-        for (at, entries) in [(id, upper), (at, lower)] {
-            self.segments[at].depth = depth;
+        for (at, entries) in [(new, upper), (at, lower)] {
             self.rebuild(at, buckets_for(entries.len()), &entries);
         }
     }
@@ -290,9 +261,9 @@ impl<V: Copy> HashIndex<V> {
     /// The entries of a segment that is made anew, and those for whom it had no room: as long as there is one of these,
     /// every look-up takes the longer way.
     fn take_entries(&mut self, at: usize) -> Vec<Entry<V>> {
-        let mut entries: Vec<_> = self.segments[at].entries().collect();
+        let mut entries: Vec<_> = self.segments.at(at).entries().collect();
         for stray in std::mem::take(&mut self.strays) {
-            match self.segment_of(stray.hash) == at {
+            match self.segments.number_of(stray.hash) == at {
                 true => entries.push(stray),
                 false => self.strays.push(stray),
             }
@@ -303,12 +274,12 @@ impl<V: Copy> HashIndex<V> {
     /// Makes a segment of so many buckets, or as many more as it takes, and these entries.
     fn rebuild(&mut self, at: usize, mut buckets: usize, entries: &[Entry<V>]) {
         loop {
-            let mut segment = Segment::new(self.segments[at].depth, buckets);
+            let mut segment = Segment::new(buckets);
             let put = |entry: &&Entry<V>| !segment.put(**entry);
             let mut left: Vec<_> = entries.iter().filter(put).copied().collect();
             let is_crowded = segment.len * 8 > segment.slots() * 7;
             if left.is_empty() && !is_crowded || segment.is_sparse() {
-                self.segments[at] = segment;
+                *self.segments.at_mut(at) = segment;
                 self.strays.append(&mut left);
                 return;
             }
@@ -341,9 +312,8 @@ fn buckets_for(entries: usize) -> usize {
 }
 
 impl<V: Copy> Segment<V> {
-    fn new(depth: u32, buckets: usize) -> Self {
+    fn new(buckets: usize) -> Self {
         Segment {
-            depth,
             len: 0,
             buckets: vec![Bucket::VACANT; buckets].into_boxed_slice(),
         }
@@ -467,22 +437,20 @@ impl<V: Copy> HashIndex<V> {
 
     /// Slots there is memory for.
     pub(super) fn capacity(&self) -> usize {
-        self.segments.iter().map(Segment::slots).sum()
+        self.segments.segments().map(Segment::slots).sum()
     }
 
     pub(super) const BUCKET_SIZE: usize = std::mem::size_of::<Bucket<V>>();
 
     /// Fails if an entry is where it cannot be found.
     pub(super) fn check(&self) {
-        assert_eq!(self.directory.len(), 1 << self.depth);
+        self.segments.check();
         let mut len = self.strays.len();
-        for (id, segment) in self.segments.iter().enumerate() {
-            let named = self.directory.iter().filter(|at| **at as usize == id);
-            assert_eq!(named.count(), 1 << (self.depth - segment.depth));
+        for (id, segment) in self.segments.segments().enumerate() {
             assert!(segment.len * 8 <= segment.slots() * 7);
             for (at, bucket) in segment.buckets.iter().enumerate() {
                 for entry in (0..WIDTH).filter_map(|slot| bucket.get(slot)) {
-                    assert_eq!(self.segment_of(entry.hash), id);
+                    assert_eq!(self.segments.number_of(entry.hash), id);
                     assert!(segment.homes(entry.hash).contains(&at));
                 }
             }
@@ -513,7 +481,8 @@ mod tests {
             }
         }
         index.check();
-        assert!(index.segments.len() >= 16, "{}", index.segments.len());
+        let segments = index.segments.segments().len();
+        assert!(segments >= 16, "{segments}");
         assert!(index.capacity() < 2 * ENTRIES as usize);
         assert_eq!(index.strays.len(), 0);
         for n in 0..ENTRIES {
@@ -525,7 +494,7 @@ mod tests {
             assert_eq!(index.remove(hash(n), |known| *known == n), Some(n));
         }
         index.check();
-        let segments = index.segments.len();
+        let segments = index.segments.segments().len();
         assert!(
             index.capacity() <= 4 * segments + 80,
             "{}",
@@ -535,7 +504,7 @@ mod tests {
             assert_eq!(index.remove(hash(n), |_| true), Some(n));
         }
         index.check();
-        assert_eq!((index.len(), index.directory.len()), (0, 1));
+        assert_eq!((index.len(), index.segments.segments().len()), (0, 1));
     }
 
     #[test]
@@ -580,7 +549,7 @@ mod tests {
     #[test]
     fn an_entry_makes_room_for_another() {
         let of = |distance: u32, high: u32| PrefixHash::new(high, 1 << 31, (distance - 1) << 31);
-        let mut segment = Segment::new(0, 2);
+        let mut segment = Segment::new(2);
         assert_eq!(
             [1, 2].map(|distance| segment.homes(of(distance, 0))),
             [[1, 0], [1, 1]]
@@ -604,7 +573,7 @@ mod tests {
     fn the_places_of_an_entry_are_near_each_other() {
         let key = HashKey::random();
         for buckets in [1, 2, 3, 15, 16, 17, 18, 250] {
-            let segment = Segment::<u32>::new(0, buckets);
+            let segment = Segment::<u32>::new(buckets);
             let mut seconds = vec![0; buckets];
             for n in 0..100 * buckets as u32 {
                 let [first, second] = segment.homes(key.hash(&n.to_be_bytes()));

@@ -14,6 +14,7 @@
 //! What is not here: pipes, high-water marks, and the decision to wait. A part never asks whether a
 //! peer can take a message; the socket tells it.
 
+mod directory;
 mod hash_index;
 mod id_table;
 mod outstanding;
