@@ -9,7 +9,9 @@
 //! are made of parts, `site/07/rack/003/host12/m`, and such as have nothing in common, 24 random octets. Of either kind
 //! there are a thousand, and a million; and of the messages, too: among a million topics there are those of the first
 //! thousand, so that what makes the difference is the other subscriptions, and those of all of them, so that what each
-//! needs was last needed a million messages ago. Messages come at random, one by one and in batches, and are made in
+//! needs was last needed a million messages ago. A thousand are matched twice: by the tree, as so few are, and by the index
+//! that many have, which a publisher keeps for some time if it had many before; the faster of the two is what the others
+//! are held against. Messages come at random, one by one and in batches, and are made in
 //! places of memory that the processor has at hand. A row is begun with as many messages as are timed then.
 //!
 //! Among a million a match may take twice as long as among a thousand; but for messages one by one of all topics that
@@ -52,6 +54,8 @@ const INDEX: usize = 20 << 20;
 const LEAST: usize = MANY * (46 + 7) / 8;
 
 const FEW: usize = 1_000;
+/// So many that they have an index, and what is left when some have gone: few, and they have it still.
+const INDEXED: std::ops::Range<usize> = 1_100..5_000;
 const MANY: usize = 1_000_000;
 
 /// A topic, or a message of it.
@@ -113,16 +117,25 @@ struct Stage {
 
 impl Stage {
     fn new(kind: Kind, topics: usize) -> Result<Self, Box<dyn std::error::Error>> {
+        Stage::after(kind, topics, topics)
+    }
+
+    /// With so many topics, when there have been more.
+    fn after(kind: Kind, topics: usize, most: usize) -> Result<Self, Box<dyn std::error::Error>> {
         let mut publisher = Pub::builder().send_hwm(1).build()?;
-        let endpoint = publisher.bind(format!("inproc://subscriptions-{kind:?}-{topics}"))?;
+        let endpoint = publisher.bind(format!("inproc://subscriptions-{kind:?}-{most}"))?;
         let mut subs = Vec::new();
         for first in 0..SUBSCRIBERS {
             let mut sub = Sub::builder().recv_hwm(1).connect(&endpoint)?;
-            for n in (first..topics).step_by(SUBSCRIBERS) {
+            for n in (first..most).step_by(SUBSCRIBERS) {
                 let (topic, len) = kind.topic(n);
                 sub.subscribe(&topic[..len])?;
             }
             subs.push(sub);
+        }
+        for n in topics..most {
+            let (topic, len) = kind.topic(n);
+            assert!(subs[n % SUBSCRIBERS].unsubscribe(&topic[..len]));
         }
         assert_eq!(publisher.topic_count(), topics);
         Ok(Stage {
@@ -155,8 +168,8 @@ enum How {
 }
 
 impl<'a> Row<'a> {
-    /// Few topics, the same messages among many, and of all of these.
-    fn three(few: &'a Stage, many: &'a Stage, how: How) -> [Self; 3] {
+    /// Few topics in a tree and in an index, the same messages among many, and of all of these.
+    fn four([few, indexed, many]: [&'a Stage; 3], how: How) -> [Self; 4] {
         let what = match how {
             How::Counted => "",
             How::CountedInBatches => ", in batches",
@@ -174,6 +187,11 @@ impl<'a> Row<'a> {
         };
         [
             row(format!("among {FEW} topics{kind}{what}"), few, FEW),
+            row(
+                format!("among {}, with an index{what}", INDEXED.start),
+                indexed,
+                FEW,
+            ),
             row(format!("among {MANY}, the same messages{what}"), many, FEW),
             row(
                 format!("among {MANY}, of all of their topics{what}"),
@@ -347,41 +365,47 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         for kind in [Kind::OfParts, Kind::Random] {
             let stage = Stage::new(kind, FEW)?;
             for how in ALL {
-                let [mut row, ..] = Row::three(&stage, &stage, how);
+                let [mut row, ..] = Row::four([&stage; 3], how);
                 row.round();
             }
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let [few, many] = [FEW, MANY].map(|topics| Stage::new(Kind::OfParts, topics));
-    let [few_random, many_random] = [FEW, MANY].map(|topics| Stage::new(Kind::Random, topics));
-    let (few, many, few_random, many_random) = (few?, many?, few_random?, many_random?);
-    let mut of_parts = ALL.map(|how| Row::three(&few, &many, how));
+    let stages = |kind| -> Result<_, Box<dyn std::error::Error>> {
+        let few = Stage::new(kind, FEW)?;
+        let indexed = Stage::after(kind, INDEXED.start, INDEXED.end)?;
+        Ok([few, indexed, Stage::new(kind, MANY)?])
+    };
+    let (of_parts, unlike) = (stages(Kind::OfParts)?, stages(Kind::Random)?);
+    let [few_random, ..] = &unlike;
+    let mut smallest = Least::new(few_random);
+    let mut of_parts = ALL.map(|how| Row::four(of_parts.each_ref(), how));
     let counted = [How::Counted, How::CountedInBatches];
-    let mut unlike = counted.map(|how| Row::three(&few_random, &many_random, how));
+    let mut unlike = counted.map(|how| Row::four(unlike.each_ref(), how));
     let mut memory = Memory::new();
-    let mut smallest = Least::new(&few_random);
     for _ in 0..ROUNDS {
         let rows = of_parts.iter_mut().chain(&mut unlike).flatten();
         rows.for_each(Row::rounds);
         memory.rounds();
-        let [few, _, all] = &mut unlike[0];
+        let [few, _, _, all] = &mut unlike[0];
         smallest.rounds(few, all);
     }
     let mut code = ExitCode::SUCCESS;
+    // Of few, the faster.
+    let least = |rows: &[Row; 4]| rows[0].best.min(rows[1].best);
     let one_by_one = unlike[0][0].best;
     let with_read = MOST_WITH_READ * (one_by_one + memory.best);
-    for (at, three) in of_parts.iter().chain(&unlike).enumerate() {
-        let least = three[0].best;
-        let is_bound = matches!(three[0].how, How::Counted | How::CountedInBatches);
+    for (at, rows) in of_parts.iter().chain(&unlike).enumerate() {
+        let least = least(rows);
+        let is_bound = matches!(rows[0].how, How::Counted | How::CountedInBatches);
         let reads_memory = at == of_parts.len();
-        for (n, Row { name, best, .. }) in three.iter().enumerate() {
+        for (n, Row { name, best, .. }) in rows.iter().enumerate() {
             println!("{name}: {best:.0} ns per match, {:.2} x", best / least);
-            let bound = match reads_memory && n == 2 {
+            let bound = match reads_memory && n == 3 {
                 true => with_read.max(MOST * least),
                 false => MOST * least,
             };
-            if is_bound && *best > bound {
+            if is_bound && n > 1 && *best > bound {
                 eprintln!("too slow: {name} took {best:.0} ns, expected at most {bound:.0}");
                 code = ExitCode::FAILURE;
             }
@@ -396,7 +420,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         "one read in {:.1} MiB, then a match among {FEW}: {:.0} ns, {:.2} x",
         LEAST as f64 / f64::from(1 << 20),
         smallest.best,
-        smallest.best / one_by_one
+        smallest.best / least(&unlike[0])
     );
     Ok(code)
 }

@@ -18,6 +18,7 @@ mod directory;
 mod hash_index;
 mod id_table;
 mod outstanding;
+mod page_table;
 mod peer_key;
 mod prefix_grid;
 mod prefix_hash;

@@ -53,6 +53,12 @@ impl PrefixHash {
         [self.low, self.more]
     }
 
+    /// Never zero.
+    #[inline]
+    pub(super) fn more(self) -> u32 {
+        self.more
+    }
+
     #[inline]
     pub(super) fn whole(self) -> u64 {
         u64::from(self.high) << 32 | u64::from(self.low)
