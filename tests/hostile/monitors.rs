@@ -31,6 +31,9 @@ fn storm(topic: usize, reads: usize) -> usize {
     let mut good = Sub::builder().connect(&endpoint).unwrap();
     good.subscribe("good").unwrap();
     publisher.wait_for_subscribers(1, WATCHDOG).unwrap();
+    // Which is told when the subscription has effect, perhaps later than the next does.
+    let is_good = |event: &SocketEvent| matches!(event, SocketEvent::SubscriptionAdded(of) if of.topic == "good");
+    monitor.wait_for(WATCHDOG, is_good).unwrap();
     let mut raw = Raw::shake_hands(&endpoint, "SUB");
     let topic = vec![7; topic];
     let both = [command("SUBSCRIBE", &topic), command("CANCEL", &topic)].concat();
