@@ -104,9 +104,10 @@ impl PageTable {
                 segment.resize((lines * 5 / 4).max(lines + 2));
                 continue;
             }
-            // For half of them each, and as many again to come.
-            let half = Segment::new(lines * 3 / 4);
-            let whole = std::mem::replace(segment, Segment::new(lines * 3 / 4));
+            // For half of them each, and as many again to come; and for all of them, if the next bit tells none apart.
+            let lines = (lines * 3 / 4).max(segment.pages + 1);
+            let half = Segment::new(lines);
+            let whole = std::mem::replace(segment, Segment::new(lines));
             let new = self.segments.split(hash, half);
             for (line, upper) in whole.into_pages() {
                 let number = self.segments.number_of(line.hash());
@@ -418,6 +419,29 @@ mod tests {
             assert_eq!((table.capacity(), table.cells()), (1, 0));
             assert!(table.is_empty());
         }
+    }
+
+    /// The directory does not grow without end for pages that it hardly tells apart: their segment does. And there is room
+    /// for all of them in one half of what is split.
+    #[test]
+    fn pages_that_begin_alike_share_a_segment() {
+        const PAGES: u32 = 1_000;
+        let of = |n: u32| PrefixHash::new(0xabcd_e000 | n, n << 20, n << 1);
+        let mut table = PageTable::new();
+        for n in 0..PAGES {
+            table.add(of(n), 7, Cell::MAX);
+        }
+        table.check();
+        // One for each bit that they have in common.
+        assert_eq!(table.segments.segments().len(), 1 + 20);
+        for n in 0..PAGES {
+            assert_eq!(table.get(of(n), 7), Some(Cell::MAX));
+            assert_eq!(table.get(of(PAGES + n), 7), None);
+        }
+        for n in 0..PAGES {
+            assert_eq!(table.take(of(n), 7), Cell::MAX);
+        }
+        assert_eq!((table.len(), table.segments.segments().len()), (0, 1));
     }
 
     /// Most look-ups end in the line in which they begin, or the next.
