@@ -114,9 +114,11 @@ pub(super) struct PrefixIndex {
     /// The lengths that occur in the first block, and how often.
     lengths: u64,
     counts: [u32; BLOCK],
-    /// By octet, the lengths of which a key ends with it. Cleared with the last key of that length: what is set for one
-    /// that has gone before costs a look.
+    /// By octet, the lengths of which a key ends with it.
     ends: Box<[u64; 256]>,
+    /// And how many keys do, by length and octet (64 KiB): of lengths that stay set for keys that have gone there would be
+    /// too many to look for, as soon as a peer has come with many topics and gone.
+    ending: Box<[[u32; 256]]>,
 }
 
 /// The lengths that a key of a frame may have, see [`PrefixIndex::likely`].
@@ -139,6 +141,7 @@ impl PrefixIndex {
             lengths: 0,
             counts: [0; BLOCK],
             ends: Box::new([0; 256]),
+            ending: vec![[0; 256]; BLOCK].into_boxed_slice(),
         }
     }
 
@@ -165,7 +168,9 @@ impl PrefixIndex {
             let bit = key.len() - 1;
             self.counts[bit] += 1;
             self.lengths |= 1 << bit;
-            self.ends[usize::from(key[bit])] |= 1 << bit;
+            let last = usize::from(key[bit]);
+            self.ends[last] |= 1 << bit;
+            self.ending[bit][last] += 1;
         }
         let put = |slot| self.grid.put(self.secret, key, slot);
         let put = met.only().map_or(Put::Elsewhere, put);
@@ -200,7 +205,11 @@ impl PrefixIndex {
             self.counts[bit] -= 1;
             if self.counts[bit] == 0 {
                 self.lengths &= !(1 << bit);
-                self.ends.iter_mut().for_each(|ends| *ends &= !(1 << bit));
+            }
+            let last = usize::from(key[bit]);
+            self.ending[bit][last] -= 1;
+            if self.ending[bit][last] == 0 {
+                self.ends[last] &= !(1 << bit);
             }
         }
         if let Some(slot) = met.only() {
@@ -681,11 +690,9 @@ impl PrefixIndex {
         assert_eq!(self.counts, counts);
         for (bit, count) in counts.into_iter().enumerate() {
             assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
-            assert!(count > 0 || self.ends.iter().all(|ends| ends >> bit & 1 == 0));
+            assert_eq!(self.ending[bit].iter().sum::<u32>(), count);
         }
-        for (known, ends) in self.ends.iter().zip(ends) {
-            assert_eq!(known & ends, ends);
-        }
+        assert_eq!(*self.ends, ends);
         assert_eq!(self.markers.len(), marked.len());
         for (prefix, (keys, lengths)) in marked {
             let marker = self.markers.get(self.secret.hash(prefix)).unwrap();
@@ -782,11 +789,11 @@ mod tests {
             work::take()
         };
         assert_eq!(looks(&index), 1);
-        // What is set for a key that has gone costs a look, until the last of its length has gone.
+        // A key that has gone costs nothing, though others of its length are left.
         index.insert(b"s", met(3));
         assert_eq!(holders(&index, frame), [met(3), met(0)]);
         index.remove(b"s", met(3));
-        assert_eq!(looks(&index), 2);
+        assert_eq!(looks(&index), 1);
         index.remove(&[255], met(2));
         index.insert(&[254], met(2));
         assert_eq!(looks(&index), 1);
@@ -825,6 +832,27 @@ mod tests {
         assert!(index.likely(&[b'o'; 100]).is_some());
         index.remove(&frame[..40], met(40));
         assert!(index.likely(&frame).is_some());
+    }
+
+    /// Whoever comes with keys of all lengths that end in any octet, and goes, leaves the index of as much use as before.
+    #[test]
+    fn keys_that_have_gone_do_not_make_lengths_likely() {
+        let keys = |octet: u8| (1..=100).map(move |len| vec![octet; len]);
+        let mut index = PrefixIndex::new();
+        // Which keep each length.
+        for key in keys(b'o') {
+            index.insert(&key, met(0));
+        }
+        let others = || (0..=255).filter(|octet| *octet != b'o').flat_map(keys);
+        for key in others() {
+            index.insert(&key, met(1));
+        }
+        assert!(index.likely(&[b'm'; 100]).is_none());
+        others().for_each(|key| index.remove(&key, met(1)));
+        let likely = index.likely(&[b'm'; 100]);
+        assert!(matches!(likely, Some(Likely(0))), "{likely:?}");
+        let all = keys(b'o').collect::<Vec<_>>();
+        index.check(all.iter().map(|key| (&key[..], met(0))));
     }
 
     #[test]
@@ -968,6 +996,7 @@ mod tests {
             most_tails in prop::sample::select(vec![1, 2, 9, 1_000]),
             // In the last, slots that a cell has no room for among others.
             slots in prop::sample::select(vec![0, 65_400]),
+            is_touched in any::<bool>(),
         ) {
             let mut index = PrefixIndex::with_tails(most_tails);
             let mut model = BTreeMap::<Vec<u8>, Met>::new();
@@ -999,7 +1028,9 @@ mod tests {
             };
             let mut ahead = index.ahead();
             let begun: Vec<_> = probes.iter().map(|probe| ahead.begin(probe, likely(&index, probe))).collect();
-            ahead.touch();
+            if is_touched {
+                ahead.touch();
+            }
             for (probe, begun) in probes.iter().zip(begun) {
                 let together: Vec<Met> = ahead.prefixes_of(begun, probe).collect();
                 prop_assert_eq!(together, expected(probe));
