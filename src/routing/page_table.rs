@@ -6,7 +6,8 @@
 //! unasked. A table apart that tells where a page is, as there was, is another trip to memory before: of a million topics
 //! by 20 000 pages each match took 70 to 100 ns that takes 46 to 50 now (AMD EPYC, 1 MiB of second-level cache).
 //!
-//! A cell has eight bits, and what more it needs is beside the segment, which has such only if one of its cells does.
+//! A cell has eight bits, and what more it needs is beside the segment: which has such from when one of its cells does,
+//! until it is made anew.
 
 use super::directory::Directory;
 use super::prefix_hash::PrefixHash;

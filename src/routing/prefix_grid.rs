@@ -691,6 +691,24 @@ mod tests {
         }
     }
 
+    /// Of these some are told in an octet, some in two.
+    #[test]
+    fn slots_are_told_apart() {
+        let mut grid = grid(50, PAGE);
+        let slots = [0, 1, 253, 254, 255, 256, 257, 510, 511, 512, 65_533, 65_534];
+        for (tail, slot) in slots.into_iter().enumerate() {
+            assert!(grid.change(SECRET, &key(9, tail), slot));
+            assert!(grid.remove(SECRET, &key(10, tail)));
+            assert_eq!(grid.put(SECRET, &key(10, tail), slot), Put::Here);
+        }
+        for head in [9, 10] {
+            let held = (0..slots.len()).map(|tail| holder(&grid, &key(head, tail)));
+            assert!(held.eq(slots.map(Some)));
+            assert_eq!(holder(&grid, &key(head, slots.len())), Some(7));
+        }
+        grid.check();
+    }
+
     #[test]
     fn a_census_counts_and_forgets() {
         let mut census = Census::default();

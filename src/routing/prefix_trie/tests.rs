@@ -528,13 +528,17 @@ proptest! {
 /// Made of a few heads and a few tails, of lengths at which keys are cut in different places, some the prefixes of others.
 fn topics_of_parts() -> impl Strategy<Value = Vec<u8>> {
     let more = prop::sample::select(vec![0, 0, 0, 8, 16, 48]);
-    (0..10u8, more, 0..16usize).prop_map(|(head, more, tail)| {
-        let mut topic = vec![head; 8];
-        topic.extend(vec![b'x'; more]);
-        topic.extend(&b"tail/octets/of-it"[..tail + 1]);
-        topic
-    })
+    (0..4u8, more, 0..TAILS).prop_map(|(head, more, tail)| topic_of_parts(head, more, tail))
 }
+
+fn topic_of_parts(head: u8, more: usize, tail: usize) -> Vec<u8> {
+    let mut topic = vec![head; 8];
+    topic.extend(vec![b'x'; more]);
+    topic.extend(&b"tail/octets/of-it"[..tail + 1]);
+    topic
+}
+
+const TAILS: usize = 16;
 
 proptest! {
     /// Pages come and go, and the topics in them have one holder or more.
@@ -548,6 +552,12 @@ proptest! {
         trie.many = many;
         let mut model = std::collections::BTreeMap::<Vec<u8>, Vec<u32>>::new();
         let last = ops.len().saturating_sub(1);
+        // So that each tail is common.
+        let others = (4..12).flat_map(|head| (0..TAILS).map(move |tail| topic_of_parts(head, 0, tail)));
+        for topic in others {
+            trie.subscribe(peer(0), &topic).unwrap();
+            model.insert(topic, vec![0]);
+        }
         for (step, (op, p, topic)) in ops.into_iter().enumerate() {
             match op {
                 0 if step % 10 == 0 => {
