@@ -7,11 +7,11 @@
 //!
 //! Matching walks the tree along the first frame and hands out the holders of each node it meets; among
 //! thousands of topics it asks a [`PrefixIndex`] instead, which also tells the only holder, as most topics
-//! have; unless topics have so many lengths that there would be more to ask than to walk. As long as there is
-//! one such topic, which is nearly always, its list is read from front to back and nothing else is touched: a
-//! peer is in a list once. (If everybody subscribes to everything that is the root's list.) From the second
-//! topic on, peers are told apart by a stamp in a table by slot number. The number of other topics does not
-//! matter.
+//! have; unless topics have so many lengths that there would be more to ask than to walk. As long as a
+//! message begins with one topic only, which is nearly always so, its list is read from front to back and
+//! nothing else is touched: a peer is in a list once. (If everybody subscribes to everything that is the
+//! root's list.) From the second topic on, peers are told apart by a stamp in a table by slot number. The
+//! number of other topics does not matter.
 //!
 //! # A set, or counted
 //!
