@@ -5,14 +5,15 @@
 //! cargo bench --bench subscriptions
 //! ```
 //!
-//! A hundred subscribers over inproc hold all topics between them, each topic once. The topics are of two kinds: such as
-//! are made of parts, `site/07/rack/003/host12/m`, and such as have nothing in common, 24 random octets. Of either kind
+//! A hundred subscribers over inproc hold all topics between them, each topic once. The topics are of three kinds: such as
+//! are made of parts, `site/07/rack/003/host12/m`, such as have nothing in common, 24 random octets, and such as have many
+//! lengths, 8 to 24 letters. Of each kind
 //! there are a thousand, and a million; and of the messages, too: among a million topics there are those of the first
 //! thousand, so that what makes the difference is the other subscriptions, and those of all of them, so that what each
 //! needs was last needed a million messages ago. A thousand are matched twice: by the tree, as so few are, and by the index
 //! that many have, which a publisher keeps for some time if it had many before; the faster of the two is what the others
-//! are held against. Messages come at random, one by one and in batches, and are made in
-//! places of memory that the processor has at hand. A row is begun with as many messages as are timed then.
+//! are held against. Messages come at random, one by one and in batches, and are made in places of memory that the
+//! processor has at hand. A row is begun with as many messages as are timed then.
 //!
 //! Among a million a match may take twice as long as among a thousand; but for messages one by one of all topics that
 //! have nothing in common. These may take half as long again as a match among a thousand and one read of as much memory
@@ -21,6 +22,9 @@
 //! little memory as a million such topics can be known by. What takes octets that are no topic for one once in 2⁴⁶ times
 //! has to keep 46 bits for each topic at least (Carter et al., "Exact and approximate membership testers", 1978), and 7
 //! more to name one of a hundred subscribers: 6.3 MiB.
+//!
+//! Topics of many lengths have no bound: twice is far from true of them. They are matched by a walk along the tree, which
+//! waits for memory again and again; to look for each length would take longer.
 //!
 //! Of each, the best of some rounds counts, which take turns: what else the machine does at the time is in
 //! the others.
@@ -68,6 +72,7 @@ const RANDOM: usize = 24;
 enum Kind {
     OfParts,
     Random,
+    OfManyLengths,
 }
 
 impl Kind {
@@ -75,6 +80,7 @@ impl Kind {
         match self {
             Kind::OfParts => "",
             Kind::Random => " with nothing in common",
+            Kind::OfManyLengths => " of many lengths",
         }
     }
 
@@ -94,6 +100,13 @@ impl Kind {
                     octets.copy_from_slice(&random((3 * n + at) as u64).to_le_bytes());
                 }
                 (octets, RANDOM)
+            }
+            Kind::OfManyLengths => {
+                let len = 8 + random(n as u64) as usize % 17;
+                for (at, octet) in octets[..len].iter_mut().enumerate() {
+                    *octet = b'a' + (random((25 * n + at) as u64) % 26) as u8;
+                }
+                (octets, len)
             }
         }
     }
@@ -362,7 +375,7 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     ];
     // Run as a test it only shows that it works.
     if std::env::args().any(|argument| argument == "--test") {
-        for kind in [Kind::OfParts, Kind::Random] {
+        for kind in [Kind::OfParts, Kind::Random, Kind::OfManyLengths] {
             let stage = Stage::new(kind, FEW)?;
             for how in ALL {
                 let [mut row, ..] = Row::four([&stage; 3], how);
@@ -377,14 +390,17 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
         Ok([few, indexed, Stage::new(kind, MANY)?])
     };
     let (of_parts, unlike) = (stages(Kind::OfParts)?, stages(Kind::Random)?);
+    let long_and_short = stages(Kind::OfManyLengths)?;
     let [few_random, ..] = &unlike;
     let mut smallest = Least::new(few_random);
     let mut of_parts = ALL.map(|how| Row::four(of_parts.each_ref(), how));
     let counted = [How::Counted, How::CountedInBatches];
     let mut unlike = counted.map(|how| Row::four(unlike.each_ref(), how));
+    let mut long_and_short = counted.map(|how| Row::four(long_and_short.each_ref(), how));
     let mut memory = Memory::new();
     for _ in 0..ROUNDS {
-        let rows = of_parts.iter_mut().chain(&mut unlike).flatten();
+        let rows = of_parts.iter_mut().chain(&mut unlike);
+        let rows = rows.chain(&mut long_and_short).flatten();
         rows.for_each(Row::rounds);
         memory.rounds();
         let [few, _, _, all] = &mut unlike[0];
@@ -395,9 +411,11 @@ fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
     let least = |rows: &[Row; 4]| rows[0].best.min(rows[1].best);
     let one_by_one = unlike[0][0].best;
     let with_read = MOST_WITH_READ * (one_by_one + memory.best);
-    for (at, rows) in of_parts.iter().chain(&unlike).enumerate() {
+    let all = of_parts.iter().chain(&unlike).chain(&long_and_short);
+    for (at, rows) in all.enumerate() {
         let least = least(rows);
-        let is_bound = matches!(rows[0].how, How::Counted | How::CountedInBatches);
+        let is_bound = matches!(rows[0].how, How::Counted | How::CountedInBatches)
+            && rows[0].stage.kind != Kind::OfManyLengths;
         let reads_memory = at == of_parts.len();
         for (n, Row { name, best, .. }) in rows.iter().enumerate() {
             println!("{name}: {best:.0} ns per match, {:.2} x", best / least);
