@@ -42,7 +42,7 @@ type Cells = [u8; PAGE];
 #[derive(Debug)]
 struct Segment {
     pages: usize,
-    /// A third of them vacant at least.
+    /// A third of them vacant as a rule, and one at least.
     lines: Box<[Line]>,
     /// The upper halves of the cells of each line, if there are some that are not zero.
     upper: Box<[Cells]>,

@@ -38,7 +38,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use super::prefix_index::{self, Begun, Met, PrefixIndex, Prefixes, LONGEST, LONGEST_TAIL};
+use super::prefix_index::{self, Begun, Likely, Met, PrefixIndex, Prefixes, LONGEST, LONGEST_TAIL};
 use super::radix::{self, NodeId, RadixTree, Value, ROOT};
 use super::PeerKey;
 
@@ -435,9 +435,7 @@ impl SubscriptionTrie {
                 return;
             }
         }
-        let leads_on = self.tree.leads_on(first_frame);
-        let others = leads_on.then(|| index.prefixes_of(first_frame, likely));
-        let topics = Indexed::new(&self.tree, &self.peers, first_frame, others);
+        let topics = Indexed::among(&self.tree, &self.peers, index, first_frame, likely);
         hand_out(topics, &mut self.stamps, &mut self.stamp, matched);
     }
 
@@ -465,9 +463,7 @@ impl SubscriptionTrie {
         let Some(likely) = index.likely(first_frame) else {
             return walk();
         };
-        let leads_on = self.tree.leads_on(first_frame);
-        let others = leads_on.then(|| index.prefixes_of(first_frame, likely));
-        let mut topics = Indexed::new(&self.tree, &self.peers, first_frame, others);
+        let mut topics = Indexed::among(&self.tree, &self.peers, index, first_frame, likely);
         topics.next().is_some()
     }
 
@@ -661,6 +657,19 @@ struct Indexed<'a> {
 }
 
 impl<'a> Indexed<'a> {
+    #[inline(always)]
+    fn among(
+        tree: &'a RadixTree<Holders>,
+        peers: &'a [Held],
+        index: &'a PrefixIndex,
+        frame: &'a [u8],
+        likely: Likely,
+    ) -> Self {
+        let leads_on = tree.leads_on(frame);
+        let others = leads_on.then(|| index.prefixes_of(frame, likely));
+        Indexed::new(tree, peers, frame, others)
+    }
+
     /// With what the index tells of all but the empty one.
     #[inline(always)]
     fn new(
