@@ -17,6 +17,7 @@
 mod directory;
 mod hash_index;
 mod id_table;
+mod length_filter;
 mod outstanding;
 mod page_table;
 mod peer_key;

@@ -21,6 +21,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher, Hasher};
 
+use super::length_filter::{LengthFilter, StemKey};
 use super::page_table::{self, Cell, PageTable, PAGE};
 use super::prefix_hash::{HashKey, PrefixHash};
 
@@ -37,6 +38,9 @@ pub(super) struct PrefixGrid {
     /// By the hashes of heads, to which is added for which tails a page is. In a cell is the slot number of the peer that
     /// holds a key, and one more.
     pages: PageTable,
+    /// Which lengths keys have, by their heads.
+    filter: LengthFilter<WORD>,
+    stems: StemKey,
     census: Census,
     mixer: Mixer,
 }
@@ -115,16 +119,19 @@ pub(super) const LONGEST_TAIL: usize = 2 * WORD - 1;
 const LENGTHS: std::ops::RangeInclusive<usize> = WORD + 1..=8 * WORD;
 
 impl PrefixGrid {
-    pub(super) fn new() -> Self {
-        PrefixGrid::mixed_by(Mixer::random())
+    /// That knows heads by this key as well.
+    pub(super) fn new(stems: StemKey) -> Self {
+        PrefixGrid::mixed_by(Mixer::random(), stems)
     }
 
-    fn mixed_by(mixer: Mixer) -> Self {
+    fn mixed_by(mixer: Mixer, stems: StemKey) -> Self {
         PrefixGrid {
             tails: HashMap::with_hasher(mixer),
             uses: Vec::new(),
             free_tails: Vec::new(),
             pages: PageTable::new(),
+            filter: LengthFilter::new(),
+            stems,
             most_tails: MOST_TAILS,
             census: Census::default(),
             mixer,
@@ -135,6 +142,19 @@ impl PrefixGrid {
     #[inline(always)]
     pub(super) fn is_empty(&self) -> bool {
         self.pages.is_empty()
+    }
+
+    /// The lengths of the keys with a head of so many octets and this hash, that of one octet in the lowest bit.
+    #[inline(always)]
+    pub(super) fn lengths(&self, head: PrefixHash, octets: usize) -> u64 {
+        if octets == 0 || octets % WORD != 0 || self.is_empty() {
+            return 0;
+        }
+        let mut lengths = self.filter.lengths(head) << (octets + WORD - 1);
+        if octets == WORD {
+            lengths |= self.filter.lengths(head.with(SHORT)) << octets;
+        }
+        lengths
     }
 
     /// Whether such a key may have a place.
@@ -164,14 +184,14 @@ impl PrefixGrid {
         let hash = page_of(secret, parts, tail);
         if self.pages.get(hash, cell_at(tail)).is_some() {
             self.pages.set(hash, cell_at(tail), holder);
-            self.uses[usize::from(tail)] += 1;
+            self.came(parts, tail);
             return Put::Here;
         }
         if self.census.add(hash.whole()) < PAGES_FROM {
             return Put::Elsewhere;
         }
         self.pages.add(hash, cell_at(tail), holder);
-        self.uses[usize::from(tail)] += 1;
+        self.came(parts, tail);
         self.census.settle(hash.whole());
         Put::HereWithOthers {
             head: parts.head.len(),
@@ -180,14 +200,15 @@ impl PrefixGrid {
 
     /// Adds a key that is kept elsewhere, if there is a place for it by now.
     pub(super) fn put_known(&mut self, secret: HashKey, key: &[u8], holder: u32) -> bool {
-        let (Some((tail, hash)), Some(holder)) = (self.look_up(secret, key), cell_of(holder))
+        let (Some((parts, tail, hash)), Some(holder)) =
+            (self.look_up(secret, key), cell_of(holder))
         else {
             return false;
         };
         let is_vacant = self.pages.get(hash, cell_at(tail)) == Some(0);
         if is_vacant {
             self.pages.set(hash, cell_at(tail), holder);
-            self.uses[usize::from(tail)] += 1;
+            self.came(parts, tail);
             self.census.leave();
         }
         is_vacant
@@ -209,13 +230,15 @@ impl PrefixGrid {
 
     /// Takes a key out, if it is here.
     pub(super) fn remove(&mut self, secret: HashKey, key: &[u8]) -> bool {
-        let Some((tail, hash)) = self.look_up(secret, key) else {
+        let Some((parts, tail, hash)) = self.look_up(secret, key) else {
             return false;
         };
         if self.pages.take(hash, cell_at(tail)) == 0 {
             return false;
         }
         self.uses[usize::from(tail)] -= 1;
+        let (stem, length) = parts.end(self.stems);
+        self.filter.remove(stem, length);
         if self.pages.is_empty() {
             self.give_back();
         }
@@ -224,7 +247,7 @@ impl PrefixGrid {
 
     /// Another peer holds a key, if it is here.
     pub(super) fn change(&mut self, secret: HashKey, key: &[u8], holder: u32) -> bool {
-        let (Some((tail, hash)), Some(holder)) = (self.look_up(secret, key), cell_of(holder))
+        let (Some((_, tail, hash)), Some(holder)) = (self.look_up(secret, key), cell_of(holder))
         else {
             return false;
         };
@@ -236,11 +259,18 @@ impl PrefixGrid {
         is_here
     }
 
-    /// A key's tail, and what its page is found by.
-    fn look_up(&self, secret: HashKey, key: &[u8]) -> Option<(Tail, PrefixHash)> {
+    /// A key with this tail is here now.
+    fn came(&mut self, parts: Parts<'_>, tail: Tail) {
+        self.uses[usize::from(tail)] += 1;
+        let (stem, length) = parts.end(self.stems);
+        self.filter.add(stem, length);
+    }
+
+    /// The number of a key's tail, and what its page is found by.
+    fn look_up<'a>(&self, secret: HashKey, key: &'a [u8]) -> Option<(Parts<'a>, Tail, PrefixHash)> {
         let parts = Parts::of(key)?;
         let tail = *self.tails.get(&parts.tail)?;
-        Some((tail, page_of(secret, parts, tail)))
+        Some((parts, tail, page_of(secret, parts, tail)))
     }
 
     /// The number of a tail, which it may be given now.
@@ -285,6 +315,7 @@ impl PrefixGrid {
         self.tails = HashMap::with_hasher(self.mixer);
         self.uses = Vec::new();
         self.free_tails = Vec::new();
+        self.filter = LengthFilter::new();
     }
 }
 
@@ -305,7 +336,20 @@ fn cell_of(holder: u32) -> Option<Cell> {
     Cell::try_from(holder.checked_add(1)?).ok()
 }
 
+/// Told apart from other keys with the same head, of eight octets, are those with a tail of less than these.
+const SHORT: u32 = 1;
+
 impl<'a> Parts<'a> {
+    /// What the filter knows a key by.
+    fn end(self, stems: StemKey) -> (PrefixHash, usize) {
+        let head = stems.hash(self.head);
+        let tail = (self.tail >> 120) as usize - self.head.len();
+        match tail.checked_sub(WORD) {
+            Some(length) => (head, length),
+            None => (head.with(SHORT), tail - 1),
+        }
+    }
+
     #[inline(always)]
     fn of(key: &'a [u8]) -> Option<Self> {
         if !PrefixGrid::has_place_for(key) {
@@ -443,10 +487,10 @@ impl Hasher for Mixed {
 #[cfg(test)]
 impl PrefixGrid {
     /// With so few numbers for tails.
-    pub(super) fn with_tails(most: usize) -> Self {
+    pub(super) fn with_tails(most: usize, stems: StemKey) -> Self {
         PrefixGrid {
             most_tails: most,
-            ..PrefixGrid::new()
+            ..PrefixGrid::new(stems)
         }
     }
 
@@ -458,6 +502,12 @@ impl PrefixGrid {
     /// Whether this may be here, if it is held by one peer.
     pub(super) fn counts(key: &[u8], slot: u32) -> bool {
         PrefixGrid::has_place_for(key) && cell_of(slot).is_some()
+    }
+
+    /// Fails if its filter does not know just these keys.
+    pub(super) fn check_filter<'a>(&self, keys: impl Iterator<Item = &'a [u8]>) {
+        let ends = keys.map(|key| Parts::of(key).unwrap().end(self.stems));
+        self.filter.check(ends.collect());
     }
 
     /// Fails if its parts contradict each other, or if it does not count as many keys that are elsewhere.
@@ -487,7 +537,10 @@ mod tests {
     const SECRET: HashKey = HashKey::fixed(1, 2);
 
     fn unmixed() -> PrefixGrid {
-        PrefixGrid::mixed_by(Mixer([0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3]))
+        PrefixGrid::mixed_by(
+            Mixer([0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3]),
+            StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15),
+        )
     }
 
     fn key(head: usize, tail: usize) -> Vec<u8> {

@@ -11,8 +11,12 @@
 //! look-up; of keys that end in any octet, it costs a few instructions per length.) For a later one there is
 //! a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a
 //! match looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever
-//! adds keys of many lengths slows down only the messages that begin as they do, as with a tree. Of the first block it
-//! looks for four at most; if there are more, [`PrefixIndex::likely`] says that the tree is better asked.
+//! adds keys of many lengths slows down only the messages that begin as they do, as with a tree.
+//!
+//! In the first block a match looks for four lengths, if the last octets leave no more. Otherwise it asks a
+//! [`LengthFilter`] which lengths keys have that begin as the frame does, for each four octets of it; that is to wait for a
+//! cache once more, and leaves one or two as a rule. If it leaves many, or there are not that many keys,
+//! [`PrefixIndex::likely`] says that the tree is better asked.
 //!
 //! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only
 //! tells that there are such keys, and they are looked for in the tree. With a marker for each 64 octets a
@@ -38,10 +42,18 @@ use std::hint::black_box;
 use std::num::NonZeroU32;
 
 use super::hash_index::{self, HashIndex};
+use super::length_filter::{LengthFilter, StemKey, PART};
 pub(super) use super::prefix_grid::LONGEST_TAIL;
 use super::prefix_grid::{self, PrefixGrid, Put};
 use super::prefix_hash::{HashKey, PrefixHash, PrefixHasher};
 use super::radix::NodeId;
+
+mod ends;
+mod likely;
+
+use ends::Ends;
+use likely::Length;
+pub(super) use likely::Likely;
 
 /// Who holds a key that is a prefix of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,20 +122,15 @@ pub(super) struct PrefixIndex {
     grid: PrefixGrid,
     /// The others.
     keys: HashIndex<Met>,
+    /// Which lengths these have.
+    filter: LengthFilter<PART>,
+    stems: StemKey,
+    /// With how many keys that end in the first block the filters are asked.
+    filtered_from: usize,
     markers: HashIndex<Marker>,
-    /// The lengths that occur in the first block, and how often.
-    lengths: u64,
-    counts: [u32; BLOCK],
-    /// By octet, the lengths of which a key ends with it.
-    ends: Box<[u64; 256]>,
-    /// And how many keys do, by length and octet (64 KiB): of lengths that stay set for keys that have gone there would be
-    /// too many to look for, as soon as a peer has come with many topics and gone.
-    ending: Box<[[u32; 256]]>,
+    /// Of the keys that end in the first block.
+    ends: Ends,
 }
-
-/// The lengths that a key of a frame may have, see [`PrefixIndex::likely`].
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Likely(u64);
 
 /// Octets in which lengths are told apart by a bit.
 const BLOCK: usize = 64;
@@ -132,16 +139,18 @@ const BLOCK: usize = 64;
 pub(super) const LONGEST: usize = 16 * BLOCK;
 
 impl PrefixIndex {
-    pub(super) fn new() -> Self {
+    /// Which asks [filters](LengthFilter) what lengths a key may have from so many keys on.
+    pub(super) fn new(filtered_from: usize) -> Self {
+        let stems = StemKey::random();
         PrefixIndex {
             secret: HashKey::random(),
-            grid: PrefixGrid::new(),
+            grid: PrefixGrid::new(stems),
             keys: HashIndex::new(),
+            filter: LengthFilter::new(),
+            stems,
+            filtered_from,
             markers: HashIndex::new(),
-            lengths: 0,
-            counts: [0; BLOCK],
-            ends: Box::new([0; 256]),
-            ending: vec![[0; 256]; BLOCK].into_boxed_slice(),
+            ends: Ends::new(),
         }
     }
 
@@ -164,18 +173,11 @@ impl PrefixIndex {
         if is_long {
             return None;
         }
-        if (1..=BLOCK).contains(&key.len()) {
-            let bit = key.len() - 1;
-            self.counts[bit] += 1;
-            self.lengths |= 1 << bit;
-            let last = usize::from(key[bit]);
-            self.ends[last] |= 1 << bit;
-            self.ending[bit][last] += 1;
-        }
+        self.ends.add(key);
         let put = |slot| self.grid.put(self.secret, key, slot);
         let put = met.only().map_or(Put::Elsewhere, put);
         if put == Put::Elsewhere {
-            self.keys.insert(hasher.prefix(key.len()), met);
+            self.keep(key, met);
         }
         put.others()
     }
@@ -188,7 +190,7 @@ impl PrefixIndex {
         let hash = self.secret.hash(key);
         let is_it = |known: &Met| *known == met;
         if self.keys.get_mut(hash, is_it).is_some() && self.grid.put_known(self.secret, key, slot) {
-            self.keys.remove(hash, is_it);
+            self.drop(key, met);
         }
     }
 
@@ -200,26 +202,14 @@ impl PrefixIndex {
         if key.len() > LONGEST {
             return;
         }
-        if (1..=BLOCK).contains(&key.len()) {
-            let bit = key.len() - 1;
-            self.counts[bit] -= 1;
-            if self.counts[bit] == 0 {
-                self.lengths &= !(1 << bit);
-            }
-            let last = usize::from(key[bit]);
-            self.ending[bit][last] -= 1;
-            if self.ending[bit][last] == 0 {
-                self.ends[last] &= !(1 << bit);
-            }
-        }
+        self.ends.remove(key);
         if let Some(slot) = met.only() {
             if self.grid.remove(self.secret, key) {
                 return;
             }
             self.grid.forget(self.secret, key, slot);
         }
-        self.keys
-            .remove(hasher.prefix(key.len()), |known| *known == met);
+        self.drop(key, met);
     }
 
     /// Changes what is known of a key. Returns what [`PrefixIndex::insert`] does.
@@ -236,7 +226,7 @@ impl PrefixIndex {
                 return None;
             }
             if self.grid.remove(self.secret, key) {
-                self.keys.insert(hash, to);
+                self.keep(key, to);
                 return None;
             }
             self.grid.forget(self.secret, key, slot);
@@ -245,11 +235,40 @@ impl PrefixIndex {
         let put = to.only().map_or(Put::Elsewhere, put);
         let is_it = |known: &Met| *known == from;
         if put != Put::Elsewhere {
-            self.keys.remove(hash, is_it);
+            self.drop(key, from);
         } else if let Some(known) = self.keys.get_mut(hash, is_it) {
             *known = to;
         }
         put.others()
+    }
+
+    /// Adds a key to the table.
+    fn keep(&mut self, key: &[u8], met: Met) {
+        self.keys.insert(self.secret.hash(key), met);
+        if let Some((stem, length)) = self.end_of(key) {
+            self.filter.add(stem, length);
+        }
+    }
+
+    /// Takes a key out of the table, if it is there.
+    fn drop(&mut self, key: &[u8], met: Met) {
+        let hash = self.secret.hash(key);
+        if self.keys.remove(hash, |known| *known == met).is_none() {
+            return;
+        }
+        if let Some((stem, length)) = self.end_of(key) {
+            self.filter.remove(stem, length);
+        }
+        if self.keys.is_empty() {
+            self.filter = LengthFilter::new();
+        }
+    }
+
+    /// What the filter knows a key of the table by: the hash of its stem, which is as many parts as are before its end, and
+    /// how far it goes on.
+    fn end_of(&self, key: &[u8]) -> Option<(PrefixHash, usize)> {
+        let beyond = (1..=BLOCK).contains(&key.len()).then(|| key.len() - 1)?;
+        Some((self.stems.hash(&key[..beyond]), beyond % PART))
     }
 
     /// The keys that are prefixes of `frame`, the shortest first; of those longer than [`LONGEST`],
@@ -257,8 +276,7 @@ impl PrefixIndex {
     #[inline(always)]
     pub(super) fn prefixes_of<'a>(&'a self, frame: &'a [u8], likely: Likely) -> Prefixes<'a> {
         let hasher = PrefixHasher::new(self.secret, frame);
-        let Likely(lengths) = likely;
-        let (found, hasher, lengths) = self.look_up(frame, hasher, 0, lengths);
+        let (found, hasher, lengths) = self.look_up(frame, hasher, 0, likely);
         Prefixes {
             index: self,
             found,
@@ -273,18 +291,35 @@ impl PrefixIndex {
     /// As [`PrefixIndex::prefixes_of`], if there is no more to look for than one length, as is the rule; or `None`.
     #[inline(always)]
     pub(super) fn only_prefix_of(&self, frame: &[u8], likely: Likely) -> Option<Option<Met>> {
-        let Likely(lengths) = likely;
-        if lengths & lengths.wrapping_sub(1) != 0 || !self.is_short(frame) {
+        let mut lengths = likely;
+        if !lengths.rest().is_empty() || !self.is_short(frame) {
             return None;
         }
-        if lengths == 0 {
+        let Some(length) = lengths.take() else {
             return Some(None);
-        }
+        };
+        let key = &frame[..length.octets];
+        Some(self.look_for(key, length, || self.secret.hash(key)))
+    }
+
+    /// What is known of a key, with its hash if it comes to that.
+    #[inline(always)]
+    fn look_for(
+        &self,
+        key: &[u8],
+        length: Length,
+        hash: impl FnOnce() -> PrefixHash,
+    ) -> Option<Met> {
         #[cfg(test)]
         super::radix::work::add(1);
-        let key = &frame[..lengths.trailing_zeros() as usize + 1];
-        let met = self.in_grid(key);
-        Some(met.or_else(|| self.keys.get(self.secret.hash(key))))
+        let mut met = None;
+        if length.in_grid {
+            met = self.in_grid(key);
+        }
+        if length.in_table {
+            met = met.or_else(|| self.keys.get(hash()));
+        }
+        met
     }
 
     /// Where the grid would have this key.
@@ -318,25 +353,48 @@ impl PrefixIndex {
         }
     }
 
-    /// The lengths within the first block that a key of this frame may have, as far as its last octet tells; `None` if these
-    /// are so many that a walk along the tree takes less time than to look for each: of ten thousand keys a look-up takes
-    /// 13 ns and the walk 50 to 100, of a million 140 and 1000 to 3000 (AMD EPYC).
+    /// The lengths within the first block that a key of this frame may have; `None` if these are so many that a walk along
+    /// the tree takes less time than to look for each.
     #[inline(always)]
     pub(super) fn likely(&self, frame: &[u8]) -> Option<Likely> {
-        let mut lengths = self.lengths & up_to(frame.len());
-        let mut likely = 0;
-        let mut count = 0;
-        while lengths != 0 {
-            let bit = lengths.trailing_zeros();
-            lengths &= lengths - 1;
-            let is_likely = self.ends[usize::from(frame[bit as usize])] >> bit & 1;
-            likely |= is_likely << bit;
-            count += is_likely as usize;
-            if count > AHEAD {
-                return None;
-            }
+        let lengths = self.ends.lengths() & up_to(frame.len());
+        match self.ends.among(frame, lengths, AHEAD as u32) {
+            Some(likely) => Some(Likely::anywhere(likely)),
+            None if self.ends.keys() < self.filtered_from => None,
+            None => self.likely_by_stems(frame, lengths),
         }
-        Some(Likely(likely))
+    }
+
+    /// As [`PrefixIndex::likely`], if the last octets alone tell too little: to ask the filters is to wait for memory before
+    /// the look-ups do.
+    #[inline(never)]
+    fn likely_by_stems(&self, frame: &[u8], lengths: u64) -> Option<Likely> {
+        let likely = self.that_begin(frame, lengths);
+        let lengths = self.ends.among(frame, likely.all(), 2 * MOST)?;
+        let likely = likely.among(lengths);
+        // In the grid it takes no memory to find out that there is no such tail.
+        (likely.in_table.count_ones() <= MOST).then_some(likely)
+    }
+
+    /// Of these lengths, those that keys have that begin as the frame does.
+    #[inline(always)]
+    fn that_begin(&self, frame: &[u8], lengths: u64) -> Likely {
+        let mut likely = Likely::default();
+        let mut hasher = self.stems.hasher();
+        let mut parts = frame.chunks_exact(PART);
+        for stem in (0..BLOCK).step_by(PART) {
+            let beyond = lengths >> stem;
+            let hash = hasher.hash();
+            if beyond % (1 << PART) != 0 {
+                likely.in_table |= self.filter.lengths(hash) << stem;
+            }
+            likely.in_grid |= self.grid.lengths(hash, stem);
+            let Some(part) = parts.next().filter(|_| beyond >> PART != 0) else {
+                break;
+            };
+            hasher.add(part);
+        }
+        likely.among(lengths)
     }
 
     /// Looks for the next few of these lengths in a block. What it is given it gives back, less what it used up,
@@ -347,20 +405,15 @@ impl PrefixIndex {
         frame: &[u8],
         mut hasher: PrefixHasher<'a>,
         block: usize,
-        mut lengths: u64,
-    ) -> (Found, PrefixHasher<'a>, u64) {
+        mut lengths: Likely,
+    ) -> (Found, PrefixHasher<'a>, Likely) {
         let mut found = Found(0);
         for at in 0..AHEAD {
-            if lengths == 0 {
+            let Some(length) = lengths.take() else {
                 break;
-            }
-            #[cfg(test)]
-            super::radix::work::add(1);
-            let len = block + lengths.trailing_zeros() as usize + 1;
-            lengths &= lengths - 1;
-            let in_grid = self.in_grid(&frame[..len]);
-            let met = in_grid.or_else(|| self.keys.get(hasher.prefix(len)));
-            found.set(at, met);
+            };
+            let key = &frame[..block + length.octets];
+            found.set(at, self.look_for(key, length, || hasher.prefix(key.len())));
         }
         (found, hasher, lengths)
     }
@@ -419,7 +472,7 @@ pub(super) struct Prefixes<'a> {
     /// Where the block begins that is looked at.
     block: usize,
     /// Of this block, without those looked for already.
-    lengths: u64,
+    lengths: Likely,
     /// There is no later block.
     is_short: bool,
 }
@@ -435,13 +488,14 @@ pub(super) struct Ahead<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Where<'a> {
     InTable(hash_index::Sought<'a, Met>),
-    /// And if it is not there, it may be in the table all the same.
+    /// And if it is not there, it may be in the table.
     InGrid {
         sought: prefix_grid::Sought<'a>,
         key: &'a [u8],
+        in_table: bool,
     },
-    /// Found in the grid.
-    Met(Met),
+    /// It has been looked for.
+    Known(Option<Met>),
 }
 
 /// What [`Ahead`] knows of one frame.
@@ -451,7 +505,7 @@ pub(super) struct Begun {
     first: usize,
     count: usize,
     /// The lengths in the first block that are to be looked for later.
-    lengths: u64,
+    lengths: Likely,
 }
 
 /// Look-ups that are begun together: more than a processor can wait for at once, few enough for what they read to stay in
@@ -468,26 +522,30 @@ impl<'a> Ahead<'a> {
     /// Begins to look for the keys that are prefixes of `frame`; for no more than there is room for.
     #[inline(always)]
     pub(super) fn begin(&mut self, frame: &'a [u8], likely: Likely) -> Begun {
-        let Likely(lengths) = likely;
         let mut hasher = PrefixHasher::new(self.index.secret, frame);
         let mut begun = Begun {
             first: self.len,
             count: 0,
-            lengths,
+            lengths: likely,
         };
         let room = &mut self.sought[self.len..];
         for sought in room.iter_mut().take(AHEAD) {
-            if begun.lengths == 0 {
+            let Some(length) = begun.lengths.take() else {
                 break;
-            }
+            };
             #[cfg(test)]
             super::radix::work::add(1);
-            let len = begun.lengths.trailing_zeros() as usize + 1;
-            begun.lengths &= begun.lengths - 1;
-            let key = &frame[..len];
-            *sought = match self.index.seek_in_grid(key) {
-                Some(sought) => Where::InGrid { sought, key },
-                None => Where::InTable(self.index.keys.seek(hasher.prefix(len))),
+            let key = &frame[..length.octets];
+            let in_table = length.in_table;
+            let in_grid = length.in_grid.then(|| self.index.seek_in_grid(key));
+            *sought = match in_grid.flatten() {
+                Some(sought) => Where::InGrid {
+                    sought,
+                    key,
+                    in_table,
+                },
+                None if in_table => Where::InTable(self.index.keys.seek(hasher.prefix(key.len()))),
+                None => Where::Known(None),
             };
             begun.count += 1;
         }
@@ -501,15 +559,20 @@ impl<'a> Ahead<'a> {
         touch_each(&self.sought[..self.len]);
         let mut is_done = true;
         for sought in &mut self.sought[..self.len] {
-            let Where::InGrid { sought: seat, key } = sought else {
+            let Where::InGrid {
+                sought: seat,
+                key,
+                in_table,
+            } = sought
+            else {
                 continue;
             };
             *sought = match seat.holder().and_then(Met::by_only) {
-                Some(met) => Where::Met(met),
-                None => {
+                None if *in_table => {
                     is_done = false;
                     Where::InTable(index.keys.seek(index.secret.hash(key)))
                 }
+                met => Where::Known(met),
             };
         }
         if !is_done {
@@ -526,11 +589,11 @@ impl<'a> Ahead<'a> {
             let met = match sought {
                 Where::InTable(sought) => self.index.keys.found(sought),
                 // Not touched before.
-                Where::InGrid { sought, key } => {
+                Where::InGrid { sought, key, .. } => {
                     let met = sought.holder().and_then(Met::by_only);
                     met.or_else(|| self.index.keys.get(self.index.secret.hash(key)))
                 }
-                Where::Met(met) => Some(*met),
+                Where::Known(met) => *met,
             };
             found.set(at, met);
         }
@@ -553,7 +616,7 @@ fn touch_each(sought: &[Where<'_>]) {
         sum ^ match sought {
             Where::InTable(sought) => sought.touch(),
             Where::InGrid { sought, .. } => sought.touch(),
-            Where::Met(_) => 0,
+            Where::Known(_) => 0,
         }
     }));
 }
@@ -583,12 +646,16 @@ impl Found {
 /// Lengths that are looked for at once: what is met takes part in no decision before all are on their way.
 const AHEAD: usize = 4;
 
+/// And that are looked for at all in the first block and the table, and half of those that are looked for anywhere: more take
+/// as long as a walk down a tree of a million keys.
+const MOST: u32 = 8;
+
 impl Iterator for Prefixes<'_> {
     type Item = Met;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Met> {
-        if self.found.0 == 0 && (self.lengths != 0 || !self.is_short) {
+        if self.found.0 == 0 && (!self.lengths.is_empty() || !self.is_short) {
             self.look_on();
         }
         self.found.take()
@@ -607,7 +674,7 @@ impl Prefixes<'_> {
     #[inline(never)]
     fn look_on(&mut self) {
         while self.found.0 == 0 {
-            if self.lengths == 0 && self.next_block().is_none() {
+            if self.lengths.is_empty() && self.next_block().is_none() {
                 self.is_short = true;
                 break;
             }
@@ -629,7 +696,10 @@ impl Prefixes<'_> {
         let hash = self.hasher.prefix(self.block + BLOCK);
         let marker = self.index.markers.get(hash)?;
         self.block += BLOCK;
-        self.lengths = marker.lengths() & up_to(self.frame.len() - self.block);
+        self.lengths = Likely {
+            in_grid: 0,
+            in_table: marker.lengths() & up_to(self.frame.len() - self.block),
+        };
         Some(())
     }
 }
@@ -637,10 +707,11 @@ impl Prefixes<'_> {
 #[cfg(test)]
 impl PrefixIndex {
     /// In which so few tails have a number.
-    pub(super) fn with_tails(most: usize) -> Self {
+    pub(super) fn with_tails(most: usize, filtered_from: usize) -> Self {
+        let index = PrefixIndex::new(filtered_from);
         PrefixIndex {
-            grid: PrefixGrid::with_tails(most),
-            ..PrefixIndex::new()
+            grid: PrefixGrid::with_tails(most, index.stems),
+            ..index
         }
     }
 
@@ -656,13 +727,14 @@ impl PrefixIndex {
     }
 
     /// Fails if this is not what these keys make.
-    pub(super) fn check<'a>(&self, all: impl Iterator<Item = (&'a [u8], Met)>) {
+    pub(super) fn check<'a>(&self, all: impl Iterator<Item = (&'a [u8], Met)> + Clone) {
+        self.ends.check(all.clone().map(|(key, _)| key));
         self.keys.check();
         self.markers.check();
         let mut len = 0;
         let mut counted = 0;
-        let mut counts = [0; BLOCK];
-        let mut ends = [0; 256];
+        let mut filtered = Vec::new();
+        let mut in_grid = Vec::new();
         let mut marked = std::collections::HashMap::<&[u8], (u32, u64)>::new();
         for (key, met) in all {
             let is_long = key.len() > LONGEST;
@@ -670,11 +742,12 @@ impl PrefixIndex {
             assert_eq!(known, (!is_long).then_some(met), "{key:?}");
             len += usize::from(!is_long);
             counted += usize::from(met.only().is_some_and(|slot| PrefixGrid::counts(key, slot)));
-            let last = key.len() - 1;
-            if last < BLOCK {
-                counts[last] += 1;
-                ends[usize::from(key[last])] |= 1_u64 << last;
+            if self.in_grid(key).is_some() {
+                in_grid.push(key);
+            } else if !is_long {
+                filtered.extend(self.end_of(key));
             }
+            let last = key.len() - 1;
             for block in blocks(key) {
                 let (keys, lengths) = marked.entry(&key[..block]).or_default();
                 *keys += 1;
@@ -687,12 +760,8 @@ impl PrefixIndex {
         // Each in one of the two.
         assert_eq!(self.keys.len() + self.grid.len(), len);
         self.grid.check_beside(counted - self.grid.len());
-        assert_eq!(self.counts, counts);
-        for (bit, count) in counts.into_iter().enumerate() {
-            assert_eq!(self.lengths >> bit & 1 == 1, count > 0);
-            assert_eq!(self.ending[bit].iter().sum::<u32>(), count);
-        }
-        assert_eq!(*self.ends, ends);
+        self.grid.check_filter(in_grid.into_iter());
+        self.filter.check(filtered);
         assert_eq!(self.markers.len(), marked.len());
         for (prefix, (keys, lengths)) in marked {
             let marker = self.markers.get(self.secret.hash(prefix)).unwrap();

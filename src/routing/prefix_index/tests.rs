@@ -17,7 +17,7 @@ fn holders(index: &PrefixIndex, frame: &[u8]) -> Vec<Met> {
 
 /// The lengths to look for, also if they are many.
 fn likely(index: &PrefixIndex, frame: &[u8]) -> Likely {
-    let all = Likely(index.lengths & up_to(frame.len()));
+    let all = Likely::anywhere(index.ends.lengths() & up_to(frame.len()));
     index.likely(frame).unwrap_or(all)
 }
 
@@ -48,7 +48,7 @@ fn a_bucket_is_a_cache_line_or_two() {
 fn keys_of_every_length_are_met_in_order() {
     let frame: Vec<u8> = (0..=255).cycle().take(400).collect();
     let keys = |from: usize| (from..300).map(|len| (&frame[..len], met(len)));
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     for (key, met) in keys(1) {
         index.insert(key, met);
     }
@@ -73,7 +73,7 @@ fn keys_of_every_length_are_met_in_order() {
 #[test]
 fn lengths_at_whose_end_no_key_ends_are_not_looked_for() {
     let frame = b"site/07/rack/003/host12/m and more";
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     index.insert(b"site/07/rack/003/host12/m", met(0));
     index.insert(b"site/07/rack/003/host1/m", met(1));
     for len in (1..24).chain(26..34) {
@@ -97,7 +97,7 @@ fn lengths_at_whose_end_no_key_ends_are_not_looked_for() {
 
 #[test]
 fn a_frame_with_one_likely_length_is_looked_for_once() {
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     index.insert(b"host1/m", met(0));
     index.insert(b"host12/m", met(1));
     let long = [b'm'; BLOCK + 1];
@@ -116,7 +116,7 @@ fn a_frame_with_one_likely_length_is_looked_for_once() {
 #[test]
 fn a_frame_with_many_likely_lengths_is_not_for_the_index() {
     let frame = [b'm'; 100];
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     for len in 1..=AHEAD {
         index.insert(&frame[..len], met(len));
         index.insert(&[b'o'; 30][..10 + len], met(len));
@@ -130,11 +130,68 @@ fn a_frame_with_many_likely_lengths_is_not_for_the_index() {
     assert!(index.likely(&frame).is_some());
 }
 
+/// Keys of forty lengths with one last octet, of which the first part tells the one.
+#[test]
+fn a_filter_tells_which_of_many_lengths_to_look_for() {
+    const LENGTHS: std::ops::Range<usize> = 5..45;
+    let key = |len: usize| [&(len as u32).to_be_bytes()[..], &[b'm'; 41][..len - 4]].concat();
+    let keys: Vec<_> = LENGTHS.map(|len| (key(len), met(len))).collect();
+    // Which stems meet is not to be left to chance.
+    let mut index = PrefixIndex {
+        stems: StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15),
+        ..PrefixIndex::new(0)
+    };
+    for (key, met) in &keys {
+        index.insert(key, *met);
+    }
+    index.check(keys.iter().map(|(key, met)| (&key[..], *met)));
+    let frame = |len: usize| [&key(len)[..], &[b'm'; 50]].concat();
+    // A part of the frame each, up to the longest key.
+    let stems = LENGTHS.end / PART;
+    let mut looks = 0;
+    for len in LENGTHS {
+        work::take();
+        assert_eq!(holders(&index, &frame(len)), [met(len)]);
+        looks += work::take();
+    }
+    // Nearly always one length is left of the forty.
+    assert!(looks <= LENGTHS.len() * (stems + 1) + 5, "{looks}");
+    for (at, (key, met)) in keys.iter().enumerate() {
+        index.remove(key, *met);
+        index.check(keys[at + 1..].iter().map(|(key, met)| (&key[..], *met)));
+        assert_eq!(
+            index
+                .likely(&frame(key.len()))
+                .map(|likely| likely.all() & 1 << (key.len() - 1)),
+            Some(0)
+        );
+    }
+}
+
+/// Of one stem there are more lengths than are worth looking for.
+#[test]
+fn what_a_filter_leaves_may_still_be_too_much() {
+    let frame = [b'm'; 100];
+    let mut index = PrefixIndex::new(0);
+    for len in 1..=MOST as usize {
+        index.insert(&frame[..len], met(len));
+        let expected: Vec<_> = (1..=len).map(met).collect();
+        let likely = index.likely(&frame).unwrap();
+        assert_eq!(
+            index.prefixes_of(&frame, likely).collect::<Vec<_>>(),
+            expected
+        );
+    }
+    index.insert(&frame[..40], met(40));
+    assert!(index.likely(&frame).is_none());
+    assert!(index.likely(&frame[..39]).is_some());
+}
+
 /// Whoever comes with keys of all lengths that end in any octet, and goes, leaves the index of as much use as before.
 #[test]
 fn keys_that_have_gone_do_not_make_lengths_likely() {
     let keys = |octet: u8| (1..=100).map(move |len| vec![octet; len]);
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     // Which keep each length.
     for key in keys(b'o') {
         index.insert(&key, met(0));
@@ -146,14 +203,14 @@ fn keys_that_have_gone_do_not_make_lengths_likely() {
     assert!(index.likely(&[b'm'; 100]).is_none());
     others().for_each(|key| index.remove(&key, met(1)));
     let likely = index.likely(&[b'm'; 100]);
-    assert!(matches!(likely, Some(Likely(0))), "{likely:?}");
+    assert_eq!(likely, Some(Likely::default()));
     let all = keys(b'o').collect::<Vec<_>>();
     index.check(all.iter().map(|key| (&key[..], met(0))));
 }
 
 #[test]
 fn a_change_is_told() {
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     for (slot, key) in [&b"a"[..], &[b'a'; 100]].into_iter().enumerate() {
         index.insert(key, met(slot));
         index.change(key, met(slot), met(10 + slot));
@@ -171,7 +228,7 @@ fn keys_that_go_another_way_are_not_looked_for() {
         assert_eq!(holders(index, &message).len(), 1);
         work::take()
     };
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     index.insert(&message[..200], met(0));
     assert_eq!(steps(&index), 5);
     let mut other = message.clone();
@@ -191,7 +248,7 @@ fn keys_that_go_another_way_are_not_looked_for() {
 #[test]
 fn of_long_keys_it_is_told_that_there_are_some() {
     let key = vec![b'k'; 64 * 1024];
-    let mut index = PrefixIndex::new();
+    let mut index = PrefixIndex::new(usize::MAX);
     index.insert(&key[..LONGEST], met(1));
     for len in [LONGEST + 1, LONGEST + BLOCK, LONGEST + BLOCK + 1, key.len()] {
         work::take();
@@ -307,9 +364,10 @@ proptest! {
         most_tails in prop::sample::select(vec![1, 9, 1_000, 1_000]),
         // In the last, slots that a cell has no room for among others.
         slots in prop::sample::select(vec![0, 65_400]),
+        filtered_from in prop::sample::select(vec![0, usize::MAX]),
         is_touched in any::<bool>(),
     ) {
-        let mut index = PrefixIndex::with_tails(most_tails);
+        let mut index = PrefixIndex::with_tails(most_tails, filtered_from);
         let mut model = BTreeMap::<Vec<u8>, Met>::new();
         for (step, (op, key)) in ops.into_iter().enumerate() {
             let after = match op {

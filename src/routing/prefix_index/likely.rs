@@ -1,0 +1,69 @@
+//! Which lengths are to be looked for, and where.
+
+/// Lengths within a block that a key of a frame may have: a bit for each, the shortest in the lowest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(in super::super) struct Likely {
+    pub(super) in_grid: u64,
+    pub(super) in_table: u64,
+}
+
+/// One of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Length {
+    pub(super) octets: usize,
+    pub(super) in_grid: bool,
+    pub(super) in_table: bool,
+}
+
+impl Likely {
+    /// Wherever the key is.
+    #[inline(always)]
+    pub(super) fn anywhere(lengths: u64) -> Self {
+        Likely {
+            in_grid: lengths,
+            in_table: lengths,
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn all(self) -> u64 {
+        self.in_grid | self.in_table
+    }
+
+    #[inline(always)]
+    pub(super) fn is_empty(self) -> bool {
+        self.all() == 0
+    }
+
+    /// Without the shortest.
+    #[inline(always)]
+    pub(super) fn rest(self) -> Self {
+        let all = self.all();
+        self.among(all & all.wrapping_sub(1))
+    }
+
+    /// Those of them that are among these.
+    #[inline(always)]
+    pub(super) fn among(self, lengths: u64) -> Self {
+        Likely {
+            in_grid: self.in_grid & lengths,
+            in_table: self.in_table & lengths,
+        }
+    }
+
+    /// Takes the shortest.
+    #[inline(always)]
+    pub(super) fn take(&mut self) -> Option<Length> {
+        if self.is_empty() {
+            return None;
+        }
+        let rest = self.rest();
+        let length = Length {
+            octets: self.all().trailing_zeros() as usize + 1,
+            in_grid: self.in_grid != rest.in_grid,
+            in_table: self.in_table != rest.in_table,
+        };
+        *self = rest;
+        Some(length)
+    }
+}
