@@ -8,7 +8,8 @@
 //!
 //! Exact in what it holds, so that it may go on for ever: of each stem and length it is counted how many keys have it, and a
 //! bit is cleared with the last of its cell. That takes 8 to 11 octets more for each, which a match does not read. Growth
-//! never stops the world, see [`Directory`].
+//! never stops the world, see [`Directory`]. When keys go, their cells stay, 3 octets for each that there was, until there is
+//! none left.
 //!
 //! A peer cannot choose stems that meet, but it can come with topics of all lengths of one stem. These are found all the
 //! same; whoever sends what begins as they do has more to look for, up to what a walk along the tree takes.
@@ -102,8 +103,7 @@ impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
         if segment.counts[known] > 0 {
             return;
         }
-        segment.ends.swap_remove(known);
-        segment.counts.swap_remove(known);
+        segment.take(known);
         // Others may need its bit.
         let (octet, _) = Self::cell_of(end);
         let cells = &mut self.cells[at / CHUNK][at % CHUNK];
@@ -175,6 +175,16 @@ impl Segment {
         let first = chunk * AT_ONCE;
         let within = self.ends[first..].iter().position(|known| *known == end);
         within.map(|at| first + at)
+    }
+
+    /// Takes the one at this place out, and gives memory back if most are gone.
+    fn take(&mut self, at: usize) {
+        self.ends.swap_remove(at);
+        self.counts.swap_remove(at);
+        if self.ends.len() < self.ends.capacity() / 4 {
+            self.ends.shrink_to(2 * self.ends.len());
+            self.counts.shrink_to(2 * self.ends.len());
+        }
     }
 }
 
@@ -295,6 +305,11 @@ mod tests {
             }
         }
         filter.check(Vec::new());
+        let kept = filter
+            .segments
+            .segments()
+            .map(|segment| segment.ends.capacity() + segment.counts.capacity());
+        assert_eq!(kept.sum::<usize>(), 0, "memory of what has gone");
     }
 
     #[test]

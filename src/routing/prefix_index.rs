@@ -177,7 +177,7 @@ impl PrefixIndex {
         let put = |slot| self.grid.put(self.secret, key, slot);
         let put = met.only().map_or(Put::Elsewhere, put);
         if put == Put::Elsewhere {
-            self.keep(key, met);
+            self.put_in_table(key, met);
         }
         put.others()
     }
@@ -190,7 +190,7 @@ impl PrefixIndex {
         let hash = self.secret.hash(key);
         let is_it = |known: &Met| *known == met;
         if self.keys.get_mut(hash, is_it).is_some() && self.grid.put_known(self.secret, key, slot) {
-            self.drop(key, met);
+            self.take_from_table(key, met);
         }
     }
 
@@ -209,7 +209,7 @@ impl PrefixIndex {
             }
             self.grid.forget(self.secret, key, slot);
         }
-        self.drop(key, met);
+        self.take_from_table(key, met);
     }
 
     /// Changes what is known of a key. Returns what [`PrefixIndex::insert`] does.
@@ -226,7 +226,7 @@ impl PrefixIndex {
                 return None;
             }
             if self.grid.remove(self.secret, key) {
-                self.keep(key, to);
+                self.put_in_table(key, to);
                 return None;
             }
             self.grid.forget(self.secret, key, slot);
@@ -235,7 +235,7 @@ impl PrefixIndex {
         let put = to.only().map_or(Put::Elsewhere, put);
         let is_it = |known: &Met| *known == from;
         if put != Put::Elsewhere {
-            self.drop(key, from);
+            self.take_from_table(key, from);
         } else if let Some(known) = self.keys.get_mut(hash, is_it) {
             *known = to;
         }
@@ -243,7 +243,7 @@ impl PrefixIndex {
     }
 
     /// Adds a key to the table.
-    fn keep(&mut self, key: &[u8], met: Met) {
+    fn put_in_table(&mut self, key: &[u8], met: Met) {
         self.keys.insert(self.secret.hash(key), met);
         if let Some((stem, length)) = self.end_of(key) {
             self.filter.add(stem, length);
@@ -251,7 +251,7 @@ impl PrefixIndex {
     }
 
     /// Takes a key out of the table, if it is there.
-    fn drop(&mut self, key: &[u8], met: Met) {
+    fn take_from_table(&mut self, key: &[u8], met: Met) {
         let hash = self.secret.hash(key);
         if self.keys.remove(hash, |known| *known == met).is_none() {
             return;
