@@ -102,8 +102,7 @@ impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
         if segment.counts[known] > 0 {
             return;
         }
-        segment.ends.swap_remove(known);
-        segment.counts.swap_remove(known);
+        segment.take(known);
         // Others may need its bit.
         let (octet, _) = Self::cell_of(end);
         let cells = &mut self.cells[at / CHUNK][at % CHUNK];
@@ -176,6 +175,17 @@ impl Segment {
         let within = self.ends[first..].iter().position(|known| *known == end);
         within.map(|at| first + at)
     }
+
+    /// Takes out what is at this place, and gives memory back after a burst.
+    fn take(&mut self, at: usize) {
+        self.ends.swap_remove(at);
+        self.counts.swap_remove(at);
+        let len = self.ends.len();
+        if len < self.ends.capacity() / 4 {
+            self.ends.shrink_to(2 * len);
+            self.counts.shrink_to(2 * len);
+        }
+    }
 }
 
 /// Hashes the stems of a frame, each of which is longer by some octets than the one before, for less time than it takes to
@@ -238,6 +248,13 @@ impl StemHasher {
 
 #[cfg(test)]
 impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
+    /// Segments, and how many ends they have memory for.
+    pub(super) fn sizes(&self) -> [usize; 2] {
+        let segments = self.segments.segments();
+        let ends = segments.map(|segment| segment.ends.capacity().max(segment.counts.capacity()));
+        [self.segments.segments().len(), ends.sum()]
+    }
+
     /// Fails if this is not what keys with these stems and lengths make.
     pub(super) fn check(&self, keys: Vec<(PrefixHash, usize)>) {
         self.segments.check();
@@ -301,6 +318,16 @@ mod tests {
     fn lengths_are_told_as_long_as_there_are_such_keys() {
         all::<4>(20_000);
         all::<8>(20_000);
+    }
+
+    #[test]
+    fn the_memory_of_what_has_gone_is_given_back() {
+        let mut filter = LengthFilter::<4>::new();
+        (0..20_000).for_each(|n| filter.add(stem(n), 1));
+        (10..20_000).for_each(|n| filter.remove(stem(n), 1));
+        filter.check((0..10).map(|n| (stem(n), 1)).collect());
+        let [_, ends] = filter.sizes();
+        assert!(ends <= 4 * 10, "{ends}");
     }
 
     #[test]
