@@ -360,6 +360,8 @@ mod tests {
             filter.add(stem, length);
         }
         filter.check(all().collect());
+        // One more for each bit that chooses one.
+        assert_eq!(filter.sizes()[0], 1 + 20);
         for (stem, length) in all() {
             assert_eq!(filter.lengths(stem), 1 << length);
             filter.remove(stem, length);
