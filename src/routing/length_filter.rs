@@ -10,8 +10,11 @@
 //! bit is cleared with the last of its cell. That takes 8 to 11 octets more for each, which a match does not read. Growth
 //! never stops the world, see [`Directory`].
 //!
-//! A peer cannot choose stems that meet, but it can come with topics of all lengths of one stem. These are found all the
-//! same; whoever sends what begins as they do has more to look for, up to what a walk along the tree takes.
+//! A peer cannot choose stems that meet, but it can come with topics of all lengths. They are found all the same; but if they
+//! end in any octet, a match of whatever frame asks for each of its stems, looks for what these have in common with others by
+//! chance, up to eight lengths, and walks along the tree if these are more. With 16 384 such topics, and a frame of 64 octets
+//! or more, it took 211 ns among 20 000 topics of one length (110 by the walk alone), and 956 among a million of 8 to 24
+//! letters (664); beside a million such topics up to 692 (192). Among a million topics made of parts it took 249 (674).
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
