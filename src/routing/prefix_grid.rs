@@ -692,6 +692,11 @@ mod tests {
         for tail in 0..PAGES_FROM.into() {
             assert_eq!(holder(&grid, &key(9, tail)), Some(7));
         }
+        assert!(grid.filter.sizes()[0] > 1);
+        for head in 0..10 {
+            (0..PAGES_FROM.into()).for_each(|tail| assert!(grid.remove(SECRET, &key(head, tail))));
+        }
+        assert_eq!(grid.filter.sizes(), [1, 0]);
     }
 
     #[test]

@@ -168,6 +168,52 @@ fn a_filter_tells_which_of_many_lengths_to_look_for() {
     }
 }
 
+/// Of each length that a key may have which is cut, from the first to the last: a filter tells it if the key is kept by its
+/// parts.
+#[test]
+fn a_filter_tells_each_length_of_keys_of_parts() {
+    const HEADS: u8 = 12;
+    for len in 9..=BLOCK {
+        let key = |head: u8, tail: u8| [&[head], &[b'x'; BLOCK][..len - 2], &[tail]].concat();
+        let mut index = PrefixIndex::new(0);
+        let mut model = BTreeMap::new();
+        for (head, tail) in (0..HEADS).flat_map(|head| (0..20).map(move |tail| (head, tail))) {
+            let (key, met) = (key(head, tail), met(head.into()));
+            let others = index.insert(&key, met);
+            settle(&mut index, others, &key, &model);
+            model.insert(key, met);
+        }
+        index.check(model.iter().map(|(key, met)| (&key[..], *met)));
+        let [in_grid, _] = index.sizes();
+        assert!(in_grid >= 20, "{in_grid} of {len} octets");
+        for key in model.keys() {
+            let bit = 1 << (len - 1);
+            let likely = index.that_begin(&[&key[..], b"and more"].concat(), bit);
+            let where_it_is = match index.in_grid(key) {
+                Some(_) => likely.in_grid,
+                None => likely.in_table,
+            };
+            assert_eq!(where_it_is, bit, "{len}");
+        }
+    }
+}
+
+#[test]
+fn the_memory_of_a_filter_is_given_back_with_the_last_key() {
+    let keys = || {
+        (0..2_000_u32)
+            .map(|n| n.to_be_bytes())
+            .map(|first| [first; 2].concat())
+    };
+    let mut index = PrefixIndex::new(0);
+    for key in keys() {
+        index.insert(&key, met(0));
+    }
+    assert!(index.filter.sizes()[0] > 1);
+    keys().for_each(|key| index.remove(&key, met(0)));
+    assert_eq!(index.filter.sizes(), [1, 0]);
+}
+
 /// Of one stem there are more lengths than are worth looking for.
 #[test]
 fn what_a_filter_leaves_may_still_be_too_much() {

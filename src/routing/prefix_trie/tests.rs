@@ -328,6 +328,30 @@ fn an_index_comes_with_many_topics_and_goes_with_them() {
     assert_eq!(trie.matches(b"sensor/40"), [8, 9]);
 }
 
+/// Topics of many lengths, which end in one octet, and begin with one that tells the length.
+#[test]
+fn filters_are_asked_from_four_times_as_many_topics_on() {
+    let mut trie = unlimited();
+    trie.many = 8;
+    let topic = |n: usize| [&[n as u8], &[b'm'; 40][..4 + n]].concat();
+    let message = [&topic(5)[..], &[b'm'; 50]].concat();
+    let is_for_the_index = |trie: &SubscriptionTrie| {
+        let index = trie.index.as_ref();
+        index.is_some_and(|index| index.likely(&message).is_some())
+    };
+    for n in 0..32 {
+        // Up to four lengths it needs no filter.
+        assert!(n < 8 || !is_for_the_index(&trie), "{n}");
+        trie.subscribe(peer(n as u32), &topic(n)).unwrap();
+        assert_eq!(trie.matches(&message).is_empty(), n < 5);
+    }
+    assert!(is_for_the_index(&trie));
+    assert_eq!(trie.matches(&message), [5]);
+    trie.cancel(peer(31), &topic(31));
+    assert!(!is_for_the_index(&trie));
+    assert_eq!(trie.matches(&message), [5]);
+}
+
 /// Whatever the order in which they come, and though those who hold them change.
 #[test]
 fn topics_with_parts_in_common_are_kept_by_these() {
