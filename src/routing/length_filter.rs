@@ -3,12 +3,12 @@
 //!
 //! A key is known here by its *stem*, some of the octets it begins with, and by how many more it has. Stems fall into cells
 //! by their hashes, and a cell has a bit for each of these lengths. A million topics of letters that have stems of their own
-//! take 3 MiB, of which a match reads one octet for each stem that the frame has. Of 17 lengths that leaves two, the one that
+//! take 2 to 3 MiB, of which a match reads one octet for each stem that the frame has. Of 17 lengths that leaves two, the one that
 //! there is and one that another topic in one of these cells has.
 //!
 //! Exact in what it holds, so that it may go on for ever: of each stem and length it is counted how many keys have it, and a
 //! bit is cleared with the last of its cell. That takes 8 to 11 octets more for each, which a match does not read. Growth
-//! never stops the world, see [`Directory`]. When keys go, their cells stay, 3 octets for each that there was, until there is
+//! never stops the world, see [`Directory`]. When keys go, their cells stay, 2 or 3 octets for each that there was, until there is
 //! none left.
 //!
 //! A peer cannot choose stems that meet, but it can come with topics of all lengths. They are found all the same; but if they

@@ -10,8 +10,8 @@
 //! words, so that of many lengths a frame has an octet in that place at which no key ends. (That spares it a
 //! look-up; of keys that end in any octet, it costs a few instructions per length.) For a later one there is
 //! a *marker* under the hash of all octets before it, if a key goes on there, with a bit per length. So a
-//! match looks for at most 64 lengths per block, and only in blocks that a key shares up to there: whoever
-//! adds keys of many lengths slows down only the messages that begin as they do, as with a tree.
+//! match looks for at most 64 lengths per block, and only in blocks that a key shares up to there: beyond the first block,
+//! whoever adds keys of many lengths slows down only the messages that begin as they do, as with a tree.
 //!
 //! In the first block a match looks for four lengths, if the last octets leave no more. Otherwise it asks a
 //! [`LengthFilter`] which lengths keys have that begin as the frame does, for each four octets of it; that is to wait for a
@@ -646,8 +646,8 @@ impl Found {
 /// Lengths that are looked for at once: what is met takes part in no decision before all are on their way.
 const AHEAD: usize = 4;
 
-/// And that are looked for at all in the first block and the table, and half of those that are looked for anywhere: more take
-/// as long as a walk down a tree of a million keys.
+/// And that are looked for at all, of those in the first block: so many in the table, since more take as long as a walk down
+/// a tree of a million keys, and with those in the grid twice as many.
 const MOST: u32 = 8;
 
 impl Iterator for Prefixes<'_> {

@@ -181,8 +181,8 @@ impl SubscriptionTrie {
     /// 4 to 40 letters); among ten thousand less, or about the same (AMD EPYC).
     const MANY: usize = 4096;
 
-    /// Topics from which on the index asks filters which lengths a topic may have, as a multiple of those it begins with. A
-    /// walk among fewer is as fast, or faster: among 10 000 topics of 4 to 40 letters it takes 73 ns, and the filters with
+    /// Topics of up to 64 octets from which on the index asks filters which lengths a topic may have, as a multiple of those
+    /// that it begins with. A walk among fewer is as fast, or faster: among 10 000 topics of 4 to 40 letters it takes 73 ns, and the filters with
     /// what they leave to look for 107; among 100 000 it is 326 and 195. Of 8 to 24 letters it is 73 and 64, 352 and 83.
     const FILTERED: usize = 4;
 
