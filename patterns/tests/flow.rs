@@ -79,11 +79,10 @@ fn a_token_server_that_ends_and_comes_back() {
         open.take(1, LONG).unwrap();
     }
     drop(server);
-    // What was granted is good for its lease; after that each does what it was told.
-    while closed.tokens() > 0 {
-        closed.try_take(1).unwrap();
-    }
-    assert!(closed.take(1, Duration::from_millis(20)).is_err());
+    // What was granted is good for its lease, and some of it may only be on its way here; after that each does what it was
+    // told.
+    let mut takes = (0..100_000).map(|_| closed.take(1, Duration::from_millis(20)));
+    assert!(takes.any(|taken| taken.is_err()));
     for _ in 0..100 {
         open.take(1, LONG).unwrap();
     }
