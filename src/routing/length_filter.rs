@@ -11,6 +11,8 @@
 //! never stops the world, see [`Directory`]. When keys go, their cells stay, 2 or 3 octets for each that there was, until there is
 //! none left.
 //!
+//! Of keys that are made of parts it takes less, since they share stems.
+//!
 //! A peer cannot choose stems that meet, but it can come with topics of all lengths. They are found all the same; but if they
 //! end in any octet, a match of whatever frame asks for each of its stems, looks for what these have in common with others by
 //! chance, up to eight lengths, and walks along the tree if these are more. With 16 384 such topics, and a frame of 64 octets
@@ -23,7 +25,7 @@ use std::hash::BuildHasher;
 use super::directory::Directory;
 use super::prefix_hash::PrefixHash;
 
-/// See the module. Tells apart so many lengths of keys with the same stem, 4 or 8.
+/// See the module. Tells apart so many lengths of keys with the same stem: 4, 8, 16 or 32.
 #[derive(Debug)]
 pub(super) struct LengthFilter<const LENGTHS: usize> {
     segments: Directory<Segment>,
@@ -67,10 +69,14 @@ impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
     pub(super) fn lengths(&self, stem: PrefixHash) -> u64 {
         #[cfg(test)]
         super::radix::work::add(1);
-        let (octet, bit) = Self::cell_of(stem.high());
+        let first = Self::cell_of(stem.high());
         let number = self.segments.number_of(stem);
         let cells = &self.cells[number / CHUNK][number % CHUNK];
-        u64::from(cells[octet] >> bit) & ((1 << LENGTHS) - 1)
+        if LENGTHS <= 8 {
+            return u64::from(cells[first / 8] >> (first % 8)) & ((1 << LENGTHS) - 1);
+        }
+        let octets = cells[first / 8..][..LENGTHS / 8].iter().rev();
+        octets.fold(0, |lengths, octet| lengths << 8 | u64::from(*octet))
     }
 
     /// A key has come that has this of the lengths.
@@ -108,10 +114,10 @@ impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
         }
         segment.take(known);
         // Others may need its bit.
-        let (octet, _) = Self::cell_of(end);
+        let octet = Self::bit_of(end) / 8;
         let cells = &mut self.cells[at / CHUNK][at % CHUNK];
         cells[octet] = 0;
-        let of_octet = |known: &&u32| Self::cell_of(**known).0 == octet;
+        let of_octet = |known: &&u32| Self::bit_of(**known) / 8 == octet;
         segment
             .ends
             .iter()
@@ -149,21 +155,25 @@ impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
         stem.high() / lengths * lengths + length as u32
     }
 
-    /// The octet in which the bits of a hash are, and the lowest of them.
+    /// The lowest of the bits of a hash.
     #[inline(always)]
-    fn cell_of(high: u32) -> (usize, usize) {
-        let bit = high as usize / LENGTHS % Self::CELLS * LENGTHS;
-        (bit / 8, bit % 8)
+    fn cell_of(high: u32) -> usize {
+        high as usize / LENGTHS % Self::CELLS * LENGTHS
+    }
+
+    /// The one for the length in it.
+    fn bit_of(end: u32) -> usize {
+        Self::cell_of(end) + end as usize % LENGTHS
     }
 
     fn set(cells: &mut Cells, end: u32) {
-        let (octet, bit) = Self::cell_of(end);
-        cells[octet] |= 1 << (bit + end as usize % LENGTHS);
+        let bit = Self::bit_of(end);
+        cells[bit / 8] |= 1 << (bit % 8);
     }
 
     fn is_set(cells: &Cells, end: u32) -> bool {
-        let (octet, bit) = Self::cell_of(end);
-        cells[octet] >> (bit + end as usize % LENGTHS) & 1 == 1
+        let bit = Self::bit_of(end);
+        cells[bit / 8] >> (bit % 8) & 1 == 1
     }
 }
 
@@ -327,6 +337,7 @@ mod tests {
     fn lengths_are_told_as_long_as_there_are_such_keys() {
         all::<4>(20_000);
         all::<8>(20_000);
+        all::<32>(5_000);
     }
 
     #[test]

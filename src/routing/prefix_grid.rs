@@ -7,8 +7,10 @@
 //! it (two if there are more than 255 peers). Of a million topics with ten thousand heads and a hundred tails that is
 //! 2 MiB. A match looks for the page by the hash of the head, and has its cell where it has found it, see [`PageTable`].
 //!
-//! A key of nine octets or more is cut before its last eight to fifteen (after eight octets, if there are no more), where
-//! the hash of a head has whole words. It depends on nothing else, so that a key has one place.
+//! A key is cut where a reader would, by its last fifteen octets: before the last two digits of the last number of two or
+//! more, or the last digit, so that `sensor/123456/temperature` is one of a hundred keys of its head and one of ten thousand
+//! of its tail; or else behind the last separator; or else, if it has nine octets or more, before its last eight to fifteen.
+//! It depends on nothing but the key, so that a key has one place.
 //!
 //! Most keys of other kinds have a head or a tail of their own, for which a page or a number would be a waste. So these are
 //! made for what has been seen often, which a [`Census`] tells: a page takes no more memory than the keys that it was made
@@ -25,6 +27,11 @@ use super::length_filter::{LengthFilter, StemKey};
 use super::page_table::{self, Cell, PageTable, PAGE};
 use super::prefix_hash::{HashKey, PrefixHash};
 
+mod parts;
+
+pub(super) use parts::LONGEST_TAIL;
+use parts::{Parts, FILTERED};
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct PrefixGrid {
@@ -39,7 +46,7 @@ pub(super) struct PrefixGrid {
     /// holds a key, and one more.
     pages: PageTable,
     /// Which lengths keys have, by their heads.
-    filter: LengthFilter<WORD>,
+    filter: LengthFilter<FILTERED>,
     stems: StemKey,
     census: Census,
     mixer: Mixer,
@@ -47,14 +54,6 @@ pub(super) struct PrefixGrid {
 
 /// The number of a tail.
 type Tail = u16;
-
-/// What a key consists of.
-#[derive(Debug, Clone, Copy)]
-struct Parts<'a> {
-    head: &'a [u8],
-    /// Its octets, and in the highest how long the key is.
-    tail: u128,
-}
 
 /// What became of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,14 +109,6 @@ const PAGES_FROM: u8 = 10;
 /// Tails there may be: so many that those in use stay in a cache.
 const MOST_TAILS: usize = 1 << 14;
 
-const WORD: usize = 8;
-
-/// Octets of the longest tail.
-pub(super) const LONGEST_TAIL: usize = 2 * WORD - 1;
-
-/// Lengths of keys that are cut.
-const LENGTHS: std::ops::RangeInclusive<usize> = WORD + 1..=8 * WORD;
-
 impl PrefixGrid {
     /// That knows heads by this key as well.
     pub(super) fn new(stems: StemKey) -> Self {
@@ -144,22 +135,14 @@ impl PrefixGrid {
         self.pages.is_empty()
     }
 
-    /// The lengths of the keys with a head of so many octets and this hash, that of one octet in the lowest bit.
+    /// The lengths of the keys whose heads have so many octets in whole parts, with this hash; that of one octet in the
+    /// lowest bit.
     #[inline(always)]
-    pub(super) fn lengths(&self, head: PrefixHash, octets: usize) -> u64 {
-        if octets == 0 || octets % WORD != 0 || self.is_empty() {
+    pub(super) fn lengths(&self, stem: PrefixHash, octets: usize) -> u64 {
+        if self.is_empty() {
             return 0;
         }
-        let mut lengths = self.filter.lengths(head) << (octets + WORD - 1);
-        if octets == WORD {
-            lengths |= self.filter.lengths(head.with(SHORT)) << octets;
-        }
-        lengths
-    }
-
-    /// Whether such a key may have a place.
-    pub(super) fn has_place_for(key: &[u8]) -> bool {
-        LENGTHS.contains(&key.len())
+        self.filter.lengths(stem) << octets
     }
 
     /// Where to look for this key; `None` if it is not here.
@@ -322,7 +305,7 @@ impl PrefixGrid {
 /// What the page is found by on which this head and tail are.
 #[inline(always)]
 fn page_of(secret: HashKey, parts: Parts<'_>, tail: Tail) -> PrefixHash {
-    let head = secret.hash_words(parts.head);
+    let head = secret.hash(parts.head);
     head.with(u32::from(tail) / PAGE as u32)
 }
 
@@ -334,43 +317,6 @@ fn cell_at(tail: Tail) -> usize {
 
 fn cell_of(holder: u32) -> Option<Cell> {
     Cell::try_from(holder.checked_add(1)?).ok()
-}
-
-/// Told apart from other keys with the same head, of eight octets, are those with a tail of less than these.
-const SHORT: u32 = 1;
-
-impl<'a> Parts<'a> {
-    /// What the filter knows a key by.
-    fn end(self, stems: StemKey) -> (PrefixHash, usize) {
-        let head = stems.hash(self.head);
-        let tail = (self.tail >> 120) as usize - self.head.len();
-        match tail.checked_sub(WORD) {
-            Some(length) => (head, length),
-            None => (head.with(SHORT), tail - 1),
-        }
-    }
-
-    #[inline(always)]
-    fn of(key: &'a [u8]) -> Option<Self> {
-        if !PrefixGrid::has_place_for(key) {
-            return None;
-        }
-        let cut = (key.len() - WORD) / WORD * WORD;
-        let (head, tail) = key.split_at(cut.max(WORD));
-        let last = u64::from_le_bytes(*key.last_chunk()?);
-        let beyond = WORD.wrapping_sub(tail.len());
-        let [low, high] = match tail.first_chunk() {
-            // Of the last eight octets, those which are not among the first eight.
-            Some(first) => {
-                let rest = tail.len() - WORD;
-                let high = last >> (8 * (WORD - 1 - rest)) >> 8;
-                [u64::from_le_bytes(*first), high]
-            }
-            None => [last >> (8 * beyond), 0],
-        };
-        let tail = u128::from(key.len() as u64) << 120 | u128::from(high) << 64 | u128::from(low);
-        Some(Parts { head, tail })
-    }
 }
 
 /// How often heads that have no page and tails that have no number were seen, roughly: since it last had another size, and
@@ -501,7 +447,7 @@ impl PrefixGrid {
 
     /// Whether this may be here, if it is held by one peer.
     pub(super) fn counts(key: &[u8], slot: u32) -> bool {
-        PrefixGrid::has_place_for(key) && cell_of(slot).is_some()
+        Parts::of(key).is_some() && cell_of(slot).is_some()
     }
 
     /// Fails if its filter does not know just these keys.
@@ -543,8 +489,10 @@ mod tests {
         )
     }
 
+    /// Which is cut behind the stroke.
     fn key(head: usize, tail: usize) -> Vec<u8> {
-        format!("h{head:07}tail/{tail:06}").into_bytes()
+        let letters = (0..14).map(|at| (b'a' + (tail >> (2 * at) & 3) as u8) as char);
+        format!("h{head:07}/{}", letters.collect::<String>()).into_bytes()
     }
 
     /// The slot number of who holds a key that is here.
@@ -573,27 +521,6 @@ mod tests {
         }
         grid.check();
         grid
-    }
-
-    #[test]
-    fn keys_are_cut_by_their_length_alone() {
-        let octets: Vec<u8> = (1..=100).collect();
-        for len in 0..=100 {
-            let parts = Parts::of(&octets[..len]);
-            assert_eq!(parts.is_some(), (9..=64).contains(&len), "{len}");
-            let Some(Parts { head, tail }) = parts else {
-                continue;
-            };
-            assert_eq!(head.len() % 8, 0);
-            assert!(head.len() >= 8);
-            let rest = len - head.len();
-            assert!((1..=15).contains(&rest));
-            assert!(rest >= 8 || head.len() == 8);
-            let mut expected = [0; 16];
-            expected[..rest].copy_from_slice(&octets[head.len()..len]);
-            expected[15] = len as u8;
-            assert_eq!(tail.to_le_bytes(), expected);
-        }
     }
 
     #[test]
@@ -642,7 +569,7 @@ mod tests {
             assert_eq!(grid.put(SECRET, &key, 7), Put::Elsewhere, "{tail}");
         }
         let put = grid.put(SECRET, &key(3, 0), 7);
-        assert_eq!(put, Put::HereWithOthers { head: 8 });
+        assert_eq!(put, Put::HereWithOthers { head: 9 });
         // The page that was there before.
         assert_eq!(grid.pages.len(), 50);
         grid.check();

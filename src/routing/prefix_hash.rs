@@ -90,16 +90,6 @@ impl HashKey {
         HashKey([a, b])
     }
 
-    /// As [`HashKey::hash`], of whole words; the octets behind them are left out.
-    #[inline(always)]
-    pub(super) fn hash_words(self, key: &[u8]) -> PrefixHash {
-        let mut state = State::new(self);
-        let words = key.chunks_exact(WORD);
-        let len = words.len() * WORD;
-        words.for_each(|octets| state.absorb(word(octets)));
-        state.finish((len as u64) << 56)
-    }
-
     /// The hash of all of `key`.
     #[inline]
     pub(super) fn hash(self, key: &[u8]) -> PrefixHash {

@@ -13,9 +13,9 @@
 //! match looks for at most 64 lengths per block, and only in blocks that a key shares up to there: beyond the first block,
 //! whoever adds keys of many lengths slows down only the messages that begin as they do, as with a tree.
 //!
-//! In the first block a match looks for four lengths, if the last octets leave no more. Otherwise it asks a
-//! [`LengthFilter`] which lengths keys have that begin as the frame does, for each four octets of it; that is to wait for a
-//! cache once more, and leaves one or two as a rule. If it leaves many, or there are not that many keys,
+//! In the first block a match looks for four lengths, or two among few keys, if the last octets leave no more. Otherwise it
+//! asks a [`LengthFilter`] which lengths keys have that begin as the frame does, for each four octets of it; that is to wait
+//! for a cache once more, and leaves one or two as a rule. If it leaves many, or there are not that many keys,
 //! [`PrefixIndex::likely`] says that the tree is better asked.
 //!
 //! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only
@@ -184,7 +184,7 @@ impl PrefixIndex {
 
     /// A key that may be here, and for which there may be a better place by now.
     pub(super) fn settle(&mut self, key: &[u8], met: Met) {
-        let Some(slot) = met.only().filter(|_| PrefixGrid::has_place_for(key)) else {
+        let Some(slot) = met.only() else {
             return;
         };
         let hash = self.secret.hash(key);
@@ -358,9 +358,15 @@ impl PrefixIndex {
     #[inline(always)]
     pub(super) fn likely(&self, frame: &[u8]) -> Option<Likely> {
         let lengths = self.ends.lengths() & up_to(frame.len());
-        match self.ends.among(frame, lengths, AHEAD as u32) {
+        let are_few = self.ends.keys() < self.filtered_from;
+        let most = if are_few {
+            MOST_AMONG_FEW
+        } else {
+            AHEAD as u32
+        };
+        match self.ends.among(frame, lengths, most) {
             Some(likely) => Some(Likely::anywhere(likely)),
-            None if self.ends.keys() < self.filtered_from => None,
+            None if are_few => None,
             None => self.likely_by_stems(frame, lengths),
         }
     }
@@ -642,6 +648,10 @@ impl Found {
         Some(Met(number))
     }
 }
+
+/// Lengths that are looked for among few keys. Of 10 000 topics `topic/0` to `topic/9999` a match takes 84 ns like that, 94 if
+/// it looks for three and 173 if for four, and of 8 to 24 letters 61, 67 and 73.
+const MOST_AMONG_FEW: u32 = 2;
 
 /// Lengths that are looked for at once: what is met takes part in no decision before all are on their way.
 const AHEAD: usize = 4;

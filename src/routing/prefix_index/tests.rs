@@ -117,7 +117,7 @@ fn a_frame_with_one_likely_length_is_looked_for_once() {
 fn a_frame_with_many_likely_lengths_is_not_for_the_index() {
     let frame = [b'm'; 100];
     let mut index = PrefixIndex::new(usize::MAX);
-    for len in 1..=AHEAD {
+    for len in 1..=MOST_AMONG_FEW as usize {
         index.insert(&frame[..len], met(len));
         index.insert(&[b'o'; 30][..10 + len], met(len));
         assert!(index.likely(&frame).is_some());
@@ -128,6 +128,23 @@ fn a_frame_with_many_likely_lengths_is_not_for_the_index() {
     assert!(index.likely(&[b'o'; 100]).is_some());
     index.remove(&frame[..40], met(40));
     assert!(index.likely(&frame).is_some());
+}
+
+/// Also if there is a filter to be asked.
+#[test]
+fn a_frame_with_few_likely_lengths_is_looked_for_at_once() {
+    let frame = [b'm'; 100];
+    let mut index = PrefixIndex::new(0);
+    for len in 1..=AHEAD {
+        index.insert(&frame[..len], met(len));
+        work::take();
+        assert_eq!(index.likely(&frame), Some(Likely::anywhere((1 << len) - 1)));
+        assert_eq!(work::take(), 0);
+    }
+    index.insert(&frame[..AHEAD + 1], met(0));
+    let likely = index.likely(&frame);
+    assert_eq!(likely.map(Likely::all), Some((2 << AHEAD) - 1));
+    assert!(work::take() > 0, "no filter was asked");
 }
 
 /// Keys of forty lengths with one last octet, of which the first part tells the one.
@@ -168,13 +185,27 @@ fn a_filter_tells_which_of_many_lengths_to_look_for() {
     }
 }
 
-/// Of each length that a key may have which is cut, from the first to the last: a filter tells it if the key is kept by its
-/// parts.
+/// Of each length that a key may have which is cut, from the first to the last, and each way to cut it: a filter tells it
+/// if the key is kept by its parts.
 #[test]
 fn a_filter_tells_each_length_of_keys_of_parts() {
     const HEADS: u8 = 12;
-    for len in 9..=BLOCK {
-        let key = |head: u8, tail: u8| [&[head], &[b'x'; BLOCK][..len - 2], &[tail]].concat();
+    let all = (9..=BLOCK).map(|len| (len, [b'x', b'a']));
+    let all = all.chain((3..=BLOCK).map(|len| (len, [b'/', b'a'])));
+    let all = all.chain((4..=BLOCK).map(|len| (len, [b'1', b'a'])));
+    // A separator or a number so far before the end of a long one that it is still seen.
+    let all = all.chain((17..=BLOCK).map(|len| (len, [b'2', b'a'])));
+    for (len, [how, first]) in all {
+        let key = |head: u8, tail: u8| {
+            let mut key = [&[first + head], &[b'x'; BLOCK][..len - 2], &[first + tail]].concat();
+            match how {
+                b'/' => key[len - 2] = how,
+                b'1' => key[len - 3..len - 1].fill(how),
+                b'2' => key[len - LONGEST_TAIL..][..2].fill(how),
+                _ => {}
+            }
+            key
+        };
         let mut index = PrefixIndex::new(0);
         let mut model = BTreeMap::new();
         for (head, tail) in (0..HEADS).flat_map(|head| (0..20).map(move |tail| (head, tail))) {
@@ -323,20 +354,38 @@ fn of_long_keys_it_is_told_that_there_are_some() {
 /// Keys that have heads and tails in common, of lengths at which they are cut in different places.
 fn keys_of_parts() -> impl Strategy<Value = Vec<u8>> {
     let more = prop::sample::select(vec![0, 0, 0, 1, 6]);
-    (0..4u8, 0..TAILS, more).prop_map(|(head, tail, more)| key_of_parts(head, tail, more))
+    let style = prop::sample::select(vec![Style::Letters, Style::Words, Style::Numbers]);
+    (style, 0..4u8, 0..TAILS, more)
+        .prop_map(|(style, head, tail, more)| key_of_parts(style, head, tail, more))
 }
 
 const TAILS: u8 = 30;
 
-fn key_of_parts(head: u8, tail: u8, more: usize) -> Vec<u8> {
-    let mut key = vec![head; 8];
+/// What a key is cut by.
+#[derive(Debug, Clone, Copy)]
+enum Style {
+    Letters,
+    Words,
+    Numbers,
+}
+
+fn key_of_parts(style: Style, head: u8, tail: u8, more: usize) -> Vec<u8> {
+    let letter = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcd"[usize::from(tail)];
+    let mut key = vec![b'a' + head; 8];
     key.extend(vec![b'x'; 8 * more]);
-    match tail {
-        // Prefixes of one another, from 9 octets to 16, or from 17 to 24.
-        0..8 => key.extend(vec![b't'; usize::from(tail) + 1]),
-        _ => key.extend([tail; 8]),
+    match style {
+        // Of which some are prefixes of others.
+        Style::Words => key.extend([&b"."[..], &[letter; 9][..1 + usize::from(tail) % 9]].concat()),
+        Style::Numbers => key.extend(format!("/{}", 5 * u16::from(tail)).into_bytes()),
+        Style::Letters => {
+            match tail {
+                // Prefixes of one another, from 9 octets to 16, or from 17 to 24.
+                0..8 => key.extend(vec![b't'; usize::from(tail) + 1]),
+                _ => key.extend([letter; 8]),
+            }
+            key.extend(vec![letter; usize::from(tail % 3) * usize::from(tail / 8)]);
+        }
     }
-    key.extend(vec![tail; usize::from(tail % 3) * usize::from(tail / 8)]);
     key
 }
 
@@ -344,9 +393,13 @@ fn key_of_parts(head: u8, tail: u8, more: usize) -> Vec<u8> {
 fn ops_of_parts() -> impl Strategy<Value = Vec<(Op, Vec<u8>)>> {
     let ops = prop::collection::vec((op(), keys_of_parts()), 0..400);
     ops.prop_map(|ops| {
-        let heads = 10..18;
-        let keys = heads.flat_map(|head| (0..TAILS).map(move |tail| (head, tail)));
-        let first = keys.map(|(head, tail)| (Op::Insert, key_of_parts(head, tail, 0)));
+        let styles = [Style::Letters, Style::Words, Style::Numbers];
+        let keys = styles.into_iter().flat_map(|style| {
+            let heads = 10..18;
+            heads.flat_map(move |head| (0..TAILS).map(move |tail| (style, head, tail)))
+        });
+        let first =
+            keys.map(|(style, head, tail)| (Op::Insert, key_of_parts(style, head, tail, 0)));
         first.chain(ops).collect()
     })
 }
