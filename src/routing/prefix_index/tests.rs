@@ -264,6 +264,37 @@ fn what_a_filter_leaves_may_still_be_too_much() {
     assert!(index.likely(&frame[..39]).is_some());
 }
 
+/// Of keys that are kept by their parts, more lengths are looked for than of others.
+#[test]
+fn of_keys_of_parts_more_lengths_are_looked_for() {
+    const LENGTHS: std::ops::Range<usize> = 2..15;
+    let key = |head: u8, len: usize| [&[head, b'1'], &[b'm'; 13][..len - 2]].concat();
+    // Which stems meet is not to be left to chance.
+    let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
+    let mut index = PrefixIndex {
+        grid: PrefixGrid::new(stems),
+        stems,
+        ..PrefixIndex::new(0)
+    };
+    let mut model = BTreeMap::new();
+    for (head, len) in (b'a'..=b'z').flat_map(|head| LENGTHS.map(move |len| (head, len))) {
+        let key = key(head, len);
+        let others = index.insert(&key, met(len));
+        settle(&mut index, others, &key, &model);
+        model.insert(key, met(len));
+    }
+    let frame = [&key(b'z', LENGTHS.end - 1)[..], &[b'm'; 80]].concat();
+    // Of each part up to the longest key both filters are asked, and all heads are shorter than a part.
+    let all = LENGTHS.fold(0, |all, len| all | 1 << (len - 1));
+    work::take();
+    assert_eq!(index.that_begin(&frame, u64::MAX >> 50).in_grid, all);
+    assert_eq!(work::take(), 2 * 4);
+    let likely = index.likely(&frame).unwrap();
+    let lengths = likely.all().count_ones();
+    assert!(MOST < lengths && lengths <= 2 * MOST, "{lengths}");
+    assert!(holders(&index, &frame).into_iter().eq(LENGTHS.map(met)));
+}
+
 /// Whoever comes with keys of all lengths that end in any octet, and goes, leaves the index of as much use as before.
 #[test]
 fn keys_that_have_gone_do_not_make_lengths_likely() {
