@@ -3,15 +3,14 @@
 //!
 //! A key is known here by its *stem*, some of the octets it begins with, and by how many more it has. Stems fall into cells
 //! by their hashes, and a cell has a bit for each of these lengths. A million topics of letters that have stems of their own
-//! take 2 to 3 MiB, of which a match reads one octet for each stem that the frame has. Of 17 lengths that leaves two, the one that
+//! take 2 to 3 MiB, of which a match reads one octet for each stem that the frame has (four of keys that are made of parts,
+//! which share stems and so are few). Of 17 lengths that leaves two, the one that
 //! there is and one that another topic in one of these cells has.
 //!
 //! Exact in what it holds, so that it may go on for ever: of each stem and length it is counted how many keys have it, and a
 //! bit is cleared with the last of its cell. That takes 8 to 11 octets more for each, which a match does not read. Growth
 //! never stops the world, see [`Directory`]. When keys go, their cells stay, 2 or 3 octets for each that there was, until there is
 //! none left.
-//!
-//! Of keys that are made of parts it takes less, since they share stems.
 //!
 //! A peer cannot choose stems that meet, but it can come with topics of all lengths. They are found all the same; but if they
 //! end in any octet, a match of whatever frame asks for each of its stems, looks for what these have in common with others by
@@ -51,11 +50,16 @@ const OCTETS: usize = 1024;
 /// Segments whose cells have memory together, so that these never move.
 const CHUNK: usize = 16;
 
-/// Of how many stems and lengths a segment is split: as many as one goes through in 100 ns.
-const LARGEST: usize = OCTETS / 2;
-
 impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
     const CELLS: usize = OCTETS * 8 / LENGTHS;
+
+    /// Of how many stems and lengths a segment is split: as many as one goes through in 100 ns, and no more than half as many
+    /// as there are cells, or what a frame has in common with others by chance would be too many lengths.
+    const LARGEST: usize = if LENGTHS <= 8 {
+        OCTETS / 2
+    } else {
+        Self::CELLS / 2
+    };
 
     pub(super) fn new() -> Self {
         LengthFilter {
@@ -93,7 +97,7 @@ impl<const LENGTHS: usize> LengthFilter<LENGTHS> {
                 segment.counts[known] = segment.counts[known].saturating_add(1);
                 return;
             }
-            if segment.ends.len() < LARGEST || !can_split {
+            if segment.ends.len() < Self::LARGEST || !can_split {
                 return self.put(at, end, 1);
             }
             self.split(at, stem);
@@ -310,8 +314,11 @@ mod tests {
         }
         filter.check(keys().collect());
         let segments = filter.segments.segments().len();
-        assert!(segments * LARGEST >= stems as usize);
-        assert!(segments * LARGEST < 3 * stems as usize, "{segments}");
+        assert!(segments * LengthFilter::<LENGTHS>::LARGEST >= stems as usize);
+        assert!(
+            segments * LengthFilter::<LENGTHS>::LARGEST < 3 * stems as usize,
+            "{segments}"
+        );
         for (stem, length) in keys() {
             assert_eq!(filter.lengths(stem) >> length & 1, 1);
         }
@@ -374,7 +381,7 @@ mod tests {
     fn what_cannot_be_split_is_kept_all_the_same() {
         let alike = |n: u32| PrefixHash::new(0xabcd_e000 | n << 2, 0, 0);
         let all = || (0..1024).map(|n| (alike(n), n as usize % 4));
-        assert!(all().len() > LARGEST);
+        assert!(all().len() > LengthFilter::<4>::LARGEST);
         let mut filter = LengthFilter::<4>::new();
         for (stem, length) in all() {
             filter.add(stem, length);

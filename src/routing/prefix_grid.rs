@@ -7,10 +7,11 @@
 //! it (two if there are more than 255 peers). Of a million topics with ten thousand heads and a hundred tails that is
 //! 2 MiB. A match looks for the page by the hash of the head, and has its cell where it has found it, see [`PageTable`].
 //!
-//! A key is cut where a reader would, by its last fifteen octets: before the last two digits of the last number of two or
-//! more, or the last digit, so that `sensor/123456/temperature` is one of a hundred keys of its head and one of ten thousand
-//! of its tail; or else behind the last separator; or else, if it has nine octets or more, before its last eight to fifteen.
-//! It depends on nothing but the key, so that a key has one place.
+//! A key is cut where a reader would, so that its tail has fifteen octets at most and its head four at least: before the last
+//! two digits of the last number of two or more, or before the last digit, so that `sensor/123456/temperature` is one of a
+//! hundred keys of its head and one of ten thousand of its tail; or else behind the last separator that is not its last
+//! octet; or else, if it has nine octets or more, before its last eight to fifteen (after eight octets, if there are fewer
+//! than sixteen). It depends on nothing but the key, so that a key has one place.
 //!
 //! Most keys of other kinds have a head or a tail of their own, for which a page or a number would be a waste. So these are
 //! made for what has been seen often, which a [`Census`] tells: a page takes no more memory than the keys that it was made
@@ -143,6 +144,19 @@ impl PrefixGrid {
             return 0;
         }
         self.filter.lengths(stem) << octets
+    }
+
+    /// Those of these lengths of which a key may be here, since its tail has a number: that takes no trip to memory.
+    pub(super) fn known(&self, frame: &[u8], mut lengths: u64) -> u64 {
+        let mut known = 0;
+        while lengths != 0 {
+            let len = lengths.trailing_zeros() as usize;
+            lengths &= lengths - 1;
+            let parts = frame.get(..=len).and_then(Parts::of);
+            let is_known = parts.is_some_and(|parts| self.tails.contains_key(&parts.tail));
+            known |= u64::from(is_known) << len;
+        }
+        known
     }
 
     /// Where to look for this key; `None` if it is not here.

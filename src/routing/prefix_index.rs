@@ -376,10 +376,14 @@ impl PrefixIndex {
     #[inline(never)]
     fn likely_by_stems(&self, frame: &[u8], lengths: u64) -> Option<Likely> {
         let likely = self.that_begin(frame, lengths);
-        let lengths = self.ends.among(frame, likely.all(), 2 * MOST)?;
-        let likely = likely.among(lengths);
-        // In the grid it takes no memory to find out that there is no such tail.
-        (likely.in_table.count_ones() <= MOST).then_some(likely)
+        let lengths = self.ends.among(frame, likely.all(), u64::BITS)?;
+        let mut likely = likely.among(lengths);
+        if likely.all().count_ones() > 2 * MOST {
+            // Whoever comes with keys that begin as others do has tails of its own.
+            likely.in_grid = self.grid.known(frame, likely.in_grid);
+        }
+        let are_few = likely.all().count_ones() <= 2 * MOST;
+        (are_few && likely.in_table.count_ones() <= MOST).then_some(likely)
     }
 
     /// Of these lengths, those that keys have that begin as the frame does.

@@ -191,10 +191,10 @@ fn a_filter_tells_which_of_many_lengths_to_look_for() {
 fn a_filter_tells_each_length_of_keys_of_parts() {
     const HEADS: u8 = 12;
     let all = (9..=BLOCK).map(|len| (len, [b'x', b'a']));
-    let all = all.chain((3..=BLOCK).map(|len| (len, [b'/', b'a'])));
-    let all = all.chain((4..=BLOCK).map(|len| (len, [b'1', b'a'])));
+    let all = all.chain((6..=BLOCK).map(|len| (len, [b'/', b'a'])));
+    let all = all.chain((7..=BLOCK).map(|len| (len, [b'1', b'a'])));
     // A separator or a number so far before the end of a long one that it is still seen.
-    let all = all.chain((17..=BLOCK).map(|len| (len, [b'2', b'a'])));
+    let all = all.chain((20..=BLOCK).map(|len| (len, [b'2', b'a'])));
     for (len, [how, first]) in all {
         let key = |head: u8, tail: u8| {
             let mut key = [&[first + head], &[b'x'; BLOCK][..len - 2], &[first + tail]].concat();
@@ -267,8 +267,9 @@ fn what_a_filter_leaves_may_still_be_too_much() {
 /// Of keys that are kept by their parts, more lengths are looked for than of others.
 #[test]
 fn of_keys_of_parts_more_lengths_are_looked_for() {
-    const LENGTHS: std::ops::Range<usize> = 2..15;
-    let key = |head: u8, len: usize| [&[head, b'1'], &[b'm'; 13][..len - 2]].concat();
+    const LENGTHS: std::ops::Range<usize> = 5..18;
+    let key =
+        |head: u8, len: usize| [&[head, b'e', b'a', b'd', b'1'], &[b'm'; 13][..len - 5]].concat();
     // Which stems meet is not to be left to chance.
     let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
     let mut index = PrefixIndex {
@@ -284,15 +285,49 @@ fn of_keys_of_parts_more_lengths_are_looked_for() {
         model.insert(key, met(len));
     }
     let frame = [&key(b'z', LENGTHS.end - 1)[..], &[b'm'; 80]].concat();
-    // Of each part up to the longest key both filters are asked, and all heads are shorter than a part.
+    // Of each part up to the longest key both filters are asked, and all heads are one part.
     let all = LENGTHS.fold(0, |all, len| all | 1 << (len - 1));
     work::take();
-    assert_eq!(index.that_begin(&frame, u64::MAX >> 50).in_grid, all);
-    assert_eq!(work::take(), 2 * 4);
+    assert_eq!(index.that_begin(&frame, u64::MAX >> 47).in_grid, all);
+    assert_eq!(work::take(), 2 * 5);
     let likely = index.likely(&frame).unwrap();
     let lengths = likely.all().count_ones();
     assert!(MOST < lengths && lengths <= 2 * MOST, "{lengths}");
     assert!(holders(&index, &frame).into_iter().eq(LENGTHS.map(met)));
+}
+
+/// Keys of many lengths that begin as a frame does, and end otherwise.
+#[test]
+fn lengths_of_tails_that_a_frame_has_not_are_not_looked_for() {
+    // Which stems meet is not to be left to chance.
+    let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
+    let mut index = PrefixIndex {
+        grid: PrefixGrid::new(stems),
+        stems,
+        ..PrefixIndex::new(0)
+    };
+    let mut model = BTreeMap::new();
+    for (head, octets, tail) in (0..26)
+        .flat_map(|head| [4, 8].map(|octets| (head, octets)))
+        .flat_map(|(head, octets)| (0..LONGEST_TAIL).map(move |tail| (head, octets, tail)))
+    {
+        let head = [&[b'a' + head], &[b'a'; 7][..octets - 1]].concat();
+        let key = [&head[..], b"1", &[b'a'; LONGEST_TAIL][..tail]].concat();
+        let others = index.insert(&key, met(0));
+        settle(&mut index, others, &key, &model);
+        model.insert(key, met(0));
+    }
+    // As the last keys do, which have pages.
+    let frame = [&b"z"[..], &[b'a'; 59]].concat();
+    let begin = index.that_begin(&frame, u64::MAX).in_grid;
+    assert!(begin.count_ones() > 2 * MOST, "{begin:b}");
+    let likely = index.likely(&frame);
+    assert_eq!(likely.map(|likely| likely.in_grid), Some(0));
+    for key in model.keys() {
+        let frame = [&key[..], &[b'b'; 60]].concat();
+        let begin: Vec<_> = model.keys().filter(|key| frame.starts_with(key)).collect();
+        assert_eq!(holders(&index, &frame).len(), begin.len());
+    }
 }
 
 /// Whoever comes with keys of all lengths that end in any octet, and goes, leaves the index of as much use as before.
