@@ -85,8 +85,10 @@ impl Rough {
         let mut next = STEP;
         let mut strikes = 0;
         while !threads.iter().all(JoinHandle::is_finished) {
-            if done() >= next {
-                next += STEP;
+            let so_far = done();
+            if so_far >= next {
+                // Not twice at once, if this thread was kept waiting: nobody promises that a call outlives all strikes.
+                next = so_far + STEP;
                 strikes += 1;
                 self.strike(proxy);
             }

@@ -147,17 +147,23 @@ fn a_frame_with_few_likely_lengths_is_looked_for_at_once() {
     assert!(work::take() > 0, "no filter was asked");
 }
 
+/// Which asks filters, and in which it is not left to chance what stems meet.
+fn with_known_stems() -> PrefixIndex {
+    let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
+    PrefixIndex {
+        grid: PrefixGrid::new(stems),
+        stems,
+        ..PrefixIndex::new(0)
+    }
+}
+
 /// Keys of forty lengths with one last octet, of which the first part tells the one.
 #[test]
 fn a_filter_tells_which_of_many_lengths_to_look_for() {
     const LENGTHS: std::ops::Range<usize> = 5..45;
     let key = |len: usize| [&(len as u32).to_be_bytes()[..], &[b'm'; 41][..len - 4]].concat();
     let keys: Vec<_> = LENGTHS.map(|len| (key(len), met(len))).collect();
-    // Which stems meet is not to be left to chance.
-    let mut index = PrefixIndex {
-        stems: StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15),
-        ..PrefixIndex::new(0)
-    };
+    let mut index = with_known_stems();
     for (key, met) in &keys {
         index.insert(key, *met);
     }
@@ -270,13 +276,7 @@ fn of_keys_of_parts_more_lengths_are_looked_for() {
     const LENGTHS: std::ops::Range<usize> = 5..18;
     let key =
         |head: u8, len: usize| [&[head, b'e', b'a', b'd', b'1'], &[b'm'; 13][..len - 5]].concat();
-    // Which stems meet is not to be left to chance.
-    let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
-    let mut index = PrefixIndex {
-        grid: PrefixGrid::new(stems),
-        stems,
-        ..PrefixIndex::new(0)
-    };
+    let mut index = with_known_stems();
     let mut model = BTreeMap::new();
     for (head, len) in (b'a'..=b'z').flat_map(|head| LENGTHS.map(move |len| (head, len))) {
         let key = key(head, len);
@@ -299,13 +299,7 @@ fn of_keys_of_parts_more_lengths_are_looked_for() {
 /// Keys of many lengths that begin as a frame does, and end otherwise.
 #[test]
 fn lengths_of_tails_that_a_frame_has_not_are_not_looked_for() {
-    // Which stems meet is not to be left to chance.
-    let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
-    let mut index = PrefixIndex {
-        grid: PrefixGrid::new(stems),
-        stems,
-        ..PrefixIndex::new(0)
-    };
+    let mut index = with_known_stems();
     let mut model = BTreeMap::new();
     for (head, octets, tail) in (0..26)
         .flat_map(|head| [4, 8].map(|octets| (head, octets)))
