@@ -202,13 +202,18 @@ fn broker_with(context: &Context, at: &Endpoint, config: BrokerConfig) -> Broker
     Broker::bind(context, &[at], BrokerEngine::new(config)).unwrap()
 }
 
+/// A worker that sends heartbeats has all the time it wants.
+pub(crate) fn policy(heartbeat: Heartbeat) -> ServicePolicy {
+    ServicePolicy {
+        lease: Lease::WhileHeartbeating(heartbeat.patience()),
+        ..ServicePolicy::default()
+    }
+}
+
 fn broker_config(heartbeat: Heartbeat) -> BrokerConfig {
     BrokerConfig {
         heartbeat,
-        policy: ServicePolicy {
-            lease: Lease::WhileHeartbeating(heartbeat.patience()),
-            ..ServicePolicy::default()
-        },
+        policy: policy(heartbeat),
         cache: Some(CacheConfig::default()),
         ..BrokerConfig::default()
     }

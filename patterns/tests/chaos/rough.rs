@@ -10,11 +10,12 @@ use sinew::{Context, Endpoint, Message};
 use sinew_patterns::flow::{
     CreditReceiver, CreditSender, TokenClient, TokenConfig, TokenMint, TokenServer,
 };
+use sinew_patterns::mdp::ServicePolicy;
 
 use crate::majordomo::{self, any_port};
 use crate::network::{key, serve};
 use crate::proxy::{Proxy, Spoil};
-use crate::remote::{broker, Remote, Victim};
+use crate::remote::{broker, heartbeat, policy, Remote, Victim};
 use crate::requests::{client, plain_client, LONG};
 
 /// What is wrong with the network.
@@ -85,10 +86,8 @@ impl Rough {
         let mut next = STEP;
         let mut strikes = 0;
         while !threads.iter().all(JoinHandle::is_finished) {
-            let so_far = done();
-            if so_far >= next {
-                // Not twice at once, if this thread was kept waiting: nobody promises that a call outlives all strikes.
-                next = so_far + STEP;
+            if done() >= next {
+                next += STEP;
                 strikes += 1;
                 self.strike(proxy);
             }
@@ -146,6 +145,12 @@ fn requests() {
 /// MDP-01, MDP-07: each call has its own reply, and in the end the broker holds nothing.
 fn services(rough: Rough, between_workers: bool) {
     let broker = broker(&Context::default(), &any_port());
+    // A call may lose all the workers that it is given by default, if strikes follow upon another fast enough.
+    let policy = ServicePolicy {
+        max_deliveries: u32::MAX,
+        ..policy(heartbeat())
+    };
+    broker.handle().set_policy("work", policy);
     let at = broker.endpoints()[0].clone();
     let proxy = Proxy::to(&at);
     let (ours, theirs) = match between_workers {
