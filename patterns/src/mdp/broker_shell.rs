@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sinew::{Context, Endpoint, ToEndpoint};
 
@@ -176,8 +176,9 @@ impl BrokerHandle {
         let _ = self.running.sender().send(Command::Stop);
     }
 
-    /// Waits until the broker has ended and its socket is closed, at most a second after its last message; of one that drains,
-    /// not beyond its [`linger`](super::BrokerConfig::linger).
+    /// Waits until the broker has ended and its socket is closed: of one that was stopped, at most a second after its last
+    /// message; of one that drains, within its [`linger`](super::BrokerConfig::linger), all of which clients have to read what
+    /// they are told.
     pub fn join(&self) {
         self.running.join();
     }
@@ -208,13 +209,18 @@ struct Counter {
 }
 
 impl Counter {
-    fn ends(&self, driver: &mut Driver<BrokerEngine, Command>) -> ControlFlow<()> {
+    /// What its socket has is sent as long as there is time: all that is left of it, if the broker has drained.
+    fn ends(
+        &self,
+        driver: &mut Driver<BrokerEngine, Command>,
+        at_most: Duration,
+    ) -> ControlFlow<()> {
         let _ = self.last.set(driver.engine.counters());
         let ends = driver.engine.ends();
         if let (Some(ends), Some(router)) = (ends, driver.sockets.router(PORT)) {
             let left = ends.saturating_duration_since(Instant::now());
             // It has a linger time as it is.
-            let _ = router.set_linger(left.min(LINGER));
+            let _ = router.set_linger(left.min(at_most));
         }
         ControlFlow::Break(())
     }
@@ -230,7 +236,7 @@ impl Desk for Counter {
         event: BrokerEvent,
     ) -> ControlFlow<()> {
         match event {
-            BrokerEvent::Drained => return self.ends(driver),
+            BrokerEvent::Drained => return self.ends(driver, Duration::MAX),
             dead @ BrokerEvent::Dead { .. } => (self.on_dead)(dead),
         }
         ControlFlow::Continue(())
@@ -244,7 +250,7 @@ impl Desk for Counter {
         match command {
             Command::With(with) => with(&mut driver.engine),
             Command::Drain => driver.engine.handle_drain(Instant::now()),
-            Command::Stop => return self.ends(driver),
+            Command::Stop => return self.ends(driver, LINGER),
         }
         ControlFlow::Continue(())
     }

@@ -29,7 +29,8 @@ pub struct BrokerConfig {
     /// Replies kept for requests with a key. `None`: such requests are declined with 500. Default: `None`.
     pub cache: Option<CacheConfig>,
     /// How long the broker stays when it is told to drain, all in all: what workers have is finished, and everybody is told.
-    /// Of that the last quarter, a second at most, is for telling. What workers have not finished before is dead
+    /// Of that the last quarter, a second at most, is kept for telling, and whatever workers leave of the rest is for it as well.
+    /// What workers have not finished before is dead
     /// ([`DeadReason::Ended`]): its client is told so with 500, since it may have been done, and its worker is disconnected.
     /// With 0 nothing is waited for, and who hears of it is left to chance. At most 30 days. Default: 30 s.
     pub linger: Duration,

@@ -159,14 +159,12 @@ fn what_workers_do_not_finish_is_given_up() {
 }
 
 /// A client that reads nothing, and has more to read than connections hold, is not waited for either.
-#[test]
-fn who_reads_nothing_is_not_waited_for() {
-    const REQUESTS: usize = 8;
+fn who_reads_nothing(requests: usize, body: usize) {
     let (mut broker, at) = Remote::bound("draining broker", &any_port());
     let mut worker = Plain::registered(&at, &client(&at), "work");
     let mut deaf = Dealer::builder().recv_hwm(1).connect(&at).unwrap();
-    let body = Frame::from(vec![0; 4 << 20]);
-    for _ in 0..REQUESTS {
+    let body = Frame::from(vec![0; body]);
+    for _ in 0..requests {
         deaf.send(Message::multipart(["", "MDPC01", "work", "x"]))
             .unwrap();
         worker.reply(&body);
@@ -181,5 +179,17 @@ fn who_reads_nothing_is_not_waited_for() {
     println!("not read: ended after {took:?}, where a thread that only waits was {stall:?} late");
     assert!(took >= LINGER - FAREWELL, "it had its time: {took:?}");
     assert!(took <= LINGER + stall, "{took:?}");
-    assert_eq!(counted, "8 8 0");
+    assert_eq!(counted, format!("{requests} {requests} 0"));
+}
+
+/// The broker itself still has some of it.
+#[test]
+fn who_reads_nothing_is_not_waited_for() {
+    who_reads_nothing(8, 4 << 20);
+}
+
+/// Its socket has all of it: one reply is read, since it was there when nothing was, and the other one is not.
+#[test]
+fn who_does_not_read_what_was_sent_has_as_long() {
+    who_reads_nothing(2, 16 << 20);
 }
