@@ -41,8 +41,10 @@ pub(super) struct PrefixGrid {
     uses: Vec<u32>,
     /// See [`MOST_TAILS`].
     most_tails: usize,
-    /// Numbers below that no tail has.
-    free_tails: Vec<Tail>,
+    /// See [`FIRST_TAILS`].
+    first_tails: usize,
+    /// Numbers below that no tail has, the next one last, by [`kind_of`] the tails that are to have them.
+    free_tails: [Vec<Tail>; KINDS],
     /// By the hashes of heads, to which is added for which tails a page is. In a cell is the slot number of the peer that
     /// holds a key, and one more.
     pages: PageTable,
@@ -102,6 +104,10 @@ impl Sought<'_> {
 /// How many keys must have been seen of a tail, this one included, for it to have a number.
 const TAILS_FROM: u8 = 8;
 
+/// But for so many tails, which have one at once: or else those keys would stay elsewhere that came before their tail was
+/// common, as `topic/100` does if `topic/200` comes later, and each match would look for them there.
+const FIRST_TAILS: usize = 1 << 10;
+
 /// And of a head, with tails of one page, for it to have this page. Ten keys take 210 octets elsewhere; a page takes some
 /// 107, and 87 more where there are more than 255 peers. Of fewer, a census takes others for them too often: of 300
 /// publishers with 5000 heads of one tail, 274 had a page with six, 12 with eight; and each match looked for one.
@@ -120,11 +126,12 @@ impl PrefixGrid {
         PrefixGrid {
             tails: HashMap::with_hasher(mixer),
             uses: Vec::new(),
-            free_tails: Vec::new(),
+            free_tails: Default::default(),
             pages: PageTable::new(),
             filter: LengthFilter::new(),
             stems,
             most_tails: MOST_TAILS,
+            first_tails: FIRST_TAILS,
             census: Census::default(),
             mixer,
         }
@@ -275,22 +282,33 @@ impl PrefixGrid {
         if let Some(number) = self.tails.get(&tail) {
             return Some(*number);
         }
+        let is_first = self.tails.len() < self.first_tails;
         let hash = self.mixer.hash_one(tail);
-        if self.census.add(hash) < TAILS_FROM {
+        if !is_first && self.census.add(hash) < TAILS_FROM {
             return None;
         }
         if self.tails.len() == self.most_tails {
             self.drop_tails();
         }
-        let number = self.free_tails.pop().or_else(|| {
-            let number = self.uses.len();
-            let is_free = number < self.most_tails;
-            self.uses.extend(is_free.then_some(0));
-            is_free.then_some(number as Tail)
-        })?;
+        let number = self.free_number(kind_of(tail))?;
         self.tails.insert(tail, number);
-        self.census.settle(hash);
+        if !is_first {
+            self.census.settle(hash);
+        }
         Some(number)
+    }
+
+    /// A number for a tail of this kind, `None` if there is none left.
+    fn free_number(&mut self, kind: usize) -> Option<Tail> {
+        if self.free_tails[kind].is_empty() {
+            let first = self.uses.len();
+            // Those of a page.
+            let end = (first + PAGE).min(self.most_tails);
+            self.uses.resize(end, 0);
+            self.free_tails[kind].extend((first..end).rev().map(|number| number as Tail));
+        }
+        let own = self.free_tails[kind].pop();
+        own.or_else(|| self.free_tails.iter_mut().find_map(Vec::pop))
     }
 
     /// Takes the numbers from tails that need none, if there may be many.
@@ -300,9 +318,9 @@ impl PrefixGrid {
         if uses.iter().filter(|uses| **uses == 0).count() < self.most_tails / 8 {
             return;
         }
-        self.tails.retain(|_, number| {
+        self.tails.retain(|tail, number| {
             let is_used = uses[usize::from(*number)] > 0;
-            self.free_tails.extend((!is_used).then_some(*number));
+            self.free_tails[kind_of(*tail)].extend((!is_used).then_some(*number));
             is_used
         });
     }
@@ -311,10 +329,22 @@ impl PrefixGrid {
     fn give_back(&mut self) {
         self.tails = HashMap::with_hasher(self.mixer);
         self.uses = Vec::new();
-        self.free_tails = Vec::new();
+        self.free_tails = Default::default();
         self.filter = LengthFilter::new();
     }
 }
+
+/// Tails of one kind are those of the same heads as a rule, and should be on the same pages: by the digits that they begin
+/// with, of which they have two, or one, or none.
+fn kind_of(tail: u128) -> usize {
+    let octets = tail.to_le_bytes();
+    octets[..2]
+        .iter()
+        .take_while(|octet| octet.is_ascii_digit())
+        .count()
+}
+
+const KINDS: usize = 3;
 
 /// What the page is found by on which this head and tail are.
 #[inline(always)]
@@ -446,10 +476,11 @@ impl Hasher for Mixed {
 
 #[cfg(test)]
 impl PrefixGrid {
-    /// With so few numbers for tails.
-    pub(super) fn with_tails(most: usize, stems: StemKey) -> Self {
+    /// With so few numbers for tails, so many of them for the first.
+    pub(super) fn with_tails(most: usize, first: usize, stems: StemKey) -> Self {
         PrefixGrid {
             most_tails: most,
+            first_tails: first,
             ..PrefixGrid::new(stems)
         }
     }
@@ -479,13 +510,15 @@ impl PrefixGrid {
     /// Fails if its parts contradict each other.
     fn check(&self) {
         self.pages.check();
-        assert!(self
-            .tails
-            .values()
-            .all(|tail| !self.free_tails.contains(tail)));
+        assert!(self.tails.values().all(|tail| !self
+            .free_tails
+            .iter()
+            .flatten()
+            .any(|free| free == tail)));
         let uses: u32 = self.uses.iter().sum();
         assert_eq!(uses as usize, self.len());
-        assert_eq!(self.tails.len() + self.free_tails.len(), self.uses.len());
+        let free: usize = self.free_tails.iter().map(Vec::len).sum();
+        assert_eq!(self.tails.len() + free, self.uses.len());
     }
 }
 
@@ -496,11 +529,14 @@ mod tests {
     /// The same in each run: what a census takes for another depends on it.
     const SECRET: HashKey = HashKey::fixed(1, 2);
 
+    /// And in which no tail has a number before it is common.
     fn unmixed() -> PrefixGrid {
-        PrefixGrid::mixed_by(
-            Mixer([0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3]),
-            StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15),
-        )
+        let mixer = Mixer([0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3]);
+        let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
+        PrefixGrid {
+            first_tails: 0,
+            ..PrefixGrid::mixed_by(mixer, stems)
+        }
     }
 
     /// Which is cut behind the stroke.
@@ -571,6 +607,57 @@ mod tests {
             assert!(grid.len() <= 10, "{} of {heads} heads", grid.len());
             assert!(grid.pages.len() <= 10 && grid.tails.len() <= 10);
         }
+    }
+
+    /// `topic/0` to `topic/999`, in whatever order: none has to be looked for elsewhere.
+    #[test]
+    fn the_first_tails_have_a_number_at_once() {
+        for reverse in [false, true] {
+            let mut grid = unmixed();
+            grid.first_tails = FIRST_TAILS;
+            let mut all: Vec<_> = (0..1_000)
+                .map(|n| format!("topic/{n}").into_bytes())
+                .collect();
+            if reverse {
+                all.reverse();
+            }
+            for key in &all {
+                grid.put(SECRET, key, 7);
+            }
+            for key in &all {
+                let is_here = holder(&grid, key).is_some();
+                assert!(is_here || grid.put_known(SECRET, key, 7), "{key:?}");
+            }
+            grid.check();
+            // Ten of one digit and a hundred of two.
+            assert_eq!((grid.len(), grid.tails.len()), (1_000, 110));
+            // Ten heads with those of two digits on two pages each, and one of them with those of one on another.
+            assert_eq!(grid.pages.len(), 10 * 2 + 1);
+        }
+    }
+
+    /// Of two kinds in turn, and such as are words.
+    #[test]
+    fn tails_of_one_kind_are_on_the_same_pages() {
+        let mut grid = unmixed();
+        grid.first_tails = FIRST_TAILS;
+        let tails = |n: usize| {
+            let word = char::from(b'a' + n as u8 % 26);
+            [
+                format!("{}/x", n % 10),
+                format!("{n:02}/x"),
+                format!("{word}{word:?}"),
+            ]
+        };
+        let mut pages = [(); 3].map(|()| std::collections::BTreeSet::new());
+        for n in 0..PAGE {
+            for (tail, pages) in tails(n).iter().zip(&mut pages) {
+                let key = [b"head", tail.as_bytes()].concat();
+                let tail = Parts::of(&key).unwrap().tail;
+                pages.insert(usize::from(grid.number_of(tail).unwrap()) / PAGE);
+            }
+        }
+        assert_eq!(pages.map(Vec::from_iter), [[0], [1], [2]]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ use super::radix::NodeId;
 mod ends;
 mod likely;
 
-use ends::Ends;
+use ends::{Ends, Place};
 use likely::Length;
 pub(super) use likely::Likely;
 
@@ -173,11 +173,12 @@ impl PrefixIndex {
         if is_long {
             return None;
         }
-        self.ends.add(key);
         let put = |slot| self.grid.put(self.secret, key, slot);
         let put = met.only().map_or(Put::Elsewhere, put);
         if put == Put::Elsewhere {
             self.put_in_table(key, met);
+        } else {
+            self.ends.add(key, Place::Grid);
         }
         put.others()
     }
@@ -191,6 +192,7 @@ impl PrefixIndex {
         let is_it = |known: &Met| *known == met;
         if self.keys.get_mut(hash, is_it).is_some() && self.grid.put_known(self.secret, key, slot) {
             self.take_from_table(key, met);
+            self.ends.add(key, Place::Grid);
         }
     }
 
@@ -202,9 +204,8 @@ impl PrefixIndex {
         if key.len() > LONGEST {
             return;
         }
-        self.ends.remove(key);
         if let Some(slot) = met.only() {
-            if self.grid.remove(self.secret, key) {
+            if self.take_from_grid(key) {
                 return;
             }
             self.grid.forget(self.secret, key, slot);
@@ -225,7 +226,7 @@ impl PrefixIndex {
             {
                 return None;
             }
-            if self.grid.remove(self.secret, key) {
+            if self.take_from_grid(key) {
                 self.put_in_table(key, to);
                 return None;
             }
@@ -236,15 +237,26 @@ impl PrefixIndex {
         let is_it = |known: &Met| *known == from;
         if put != Put::Elsewhere {
             self.take_from_table(key, from);
+            self.ends.add(key, Place::Grid);
         } else if let Some(known) = self.keys.get_mut(hash, is_it) {
             *known = to;
         }
         put.others()
     }
 
+    /// Takes a key out of the grid. Whether it was there.
+    fn take_from_grid(&mut self, key: &[u8]) -> bool {
+        let was_there = self.grid.remove(self.secret, key);
+        if was_there {
+            self.ends.remove(key, Place::Grid);
+        }
+        was_there
+    }
+
     /// Adds a key to the table.
     fn put_in_table(&mut self, key: &[u8], met: Met) {
         self.keys.insert(self.secret.hash(key), met);
+        self.ends.add(key, Place::Table);
         if let Some((stem, length)) = self.end_of(key) {
             self.filter.add(stem, length);
         }
@@ -256,6 +268,7 @@ impl PrefixIndex {
         if self.keys.remove(hash, |known| *known == met).is_none() {
             return;
         }
+        self.ends.remove(key, Place::Table);
         if let Some((stem, length)) = self.end_of(key) {
             self.filter.remove(stem, length);
         }
@@ -358,26 +371,22 @@ impl PrefixIndex {
     #[inline(always)]
     pub(super) fn likely(&self, frame: &[u8]) -> Option<Likely> {
         let lengths = self.ends.lengths() & up_to(frame.len());
-        let are_few = self.ends.keys() < self.filtered_from;
-        let most = if are_few {
-            MOST_AMONG_FEW
-        } else {
-            AHEAD as u32
-        };
-        match self.ends.among(frame, lengths, most) {
-            Some(likely) => Some(Likely::anywhere(likely)),
-            None if are_few => None,
-            None => self.likely_by_stems(frame, lengths),
+        if self.ends.keys() < self.filtered_from {
+            return self
+                .ends
+                .among(frame, lengths, MOST_AMONG_FEW, MOST_AMONG_FEW);
         }
+        let likely = self.ends.among(frame, lengths, MOST, MOST_UNASKED);
+        likely.or_else(|| self.likely_by_stems(frame, lengths))
     }
 
     /// As [`PrefixIndex::likely`], if the last octets alone tell too little: to ask the filters is to wait for memory before
     /// the look-ups do.
     #[inline(never)]
     fn likely_by_stems(&self, frame: &[u8], lengths: u64) -> Option<Likely> {
-        let likely = self.that_begin(frame, lengths);
-        let lengths = self.ends.among(frame, likely.all(), u64::BITS)?;
-        let mut likely = likely.among(lengths);
+        let begin = self.that_begin(frame, lengths);
+        let end = self.ends.among(frame, begin.all(), u64::BITS, u64::BITS)?;
+        let mut likely = begin.and(end);
         if likely.all().count_ones() > 2 * MOST {
             // Whoever comes with keys that begin as others do has tails of its own.
             likely.in_grid = self.grid.known(frame, likely.in_grid);
@@ -657,6 +666,9 @@ impl Found {
 /// it looks for three and 173 if for four, and of 8 to 24 letters 61, 67 and 73.
 const MOST_AMONG_FEW: u32 = 2;
 
+/// And among many, in the table, if the filters have not been asked.
+const MOST_UNASKED: u32 = 4;
+
 /// Lengths that are looked for at once: what is met takes part in no decision before all are on their way.
 const AHEAD: usize = 4;
 
@@ -724,7 +736,7 @@ impl PrefixIndex {
     pub(super) fn with_tails(most: usize, filtered_from: usize) -> Self {
         let index = PrefixIndex::new(filtered_from);
         PrefixIndex {
-            grid: PrefixGrid::with_tails(most, index.stems),
+            grid: PrefixGrid::with_tails(most, most / 16, index.stems),
             ..index
         }
     }
@@ -742,7 +754,12 @@ impl PrefixIndex {
 
     /// Fails if this is not what these keys make.
     pub(super) fn check<'a>(&self, all: impl Iterator<Item = (&'a [u8], Met)> + Clone) {
-        self.ends.check(all.clone().map(|(key, _)| key));
+        let places = all.clone().filter(|(key, _)| key.len() <= LONGEST);
+        self.ends
+            .check(places.map(|(key, _)| match self.in_grid(key) {
+                Some(_) => (key, Place::Grid),
+                None => (key, Place::Table),
+            }));
         self.keys.check();
         self.markers.check();
         let mut len = 0;

@@ -16,15 +16,6 @@ pub(super) struct Length {
 }
 
 impl Likely {
-    /// Wherever the key is.
-    #[inline(always)]
-    pub(super) fn anywhere(lengths: u64) -> Self {
-        Likely {
-            in_grid: lengths,
-            in_table: lengths,
-        }
-    }
-
     #[inline(always)]
     pub(super) fn all(self) -> u64 {
         self.in_grid | self.in_table
@@ -48,6 +39,15 @@ impl Likely {
         Likely {
             in_grid: self.in_grid & lengths,
             in_table: self.in_table & lengths,
+        }
+    }
+
+    /// Those that are among these as well.
+    #[inline(always)]
+    pub(super) fn and(self, others: Likely) -> Self {
+        Likely {
+            in_grid: self.in_grid & others.in_grid,
+            in_table: self.in_table & others.in_table,
         }
     }
 

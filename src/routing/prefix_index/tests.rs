@@ -17,7 +17,11 @@ fn holders(index: &PrefixIndex, frame: &[u8]) -> Vec<Met> {
 
 /// The lengths to look for, also if they are many.
 fn likely(index: &PrefixIndex, frame: &[u8]) -> Likely {
-    let all = Likely::anywhere(index.ends.lengths() & up_to(frame.len()));
+    let all = index.ends.lengths() & up_to(frame.len());
+    let all = Likely {
+        in_grid: all,
+        in_table: all,
+    };
     index.likely(frame).unwrap_or(all)
 }
 
@@ -135,23 +139,55 @@ fn a_frame_with_many_likely_lengths_is_not_for_the_index() {
 fn a_frame_with_few_likely_lengths_is_looked_for_at_once() {
     let frame = [b'm'; 100];
     let mut index = PrefixIndex::new(0);
-    for len in 1..=AHEAD {
+    let in_table = |in_table: u64| Likely {
+        in_grid: 0,
+        in_table,
+    };
+    for len in 1..=MOST_UNASKED as usize {
         index.insert(&frame[..len], met(len));
         work::take();
-        assert_eq!(index.likely(&frame), Some(Likely::anywhere((1 << len) - 1)));
+        assert_eq!(index.likely(&frame), Some(in_table((1 << len) - 1)));
         assert_eq!(work::take(), 0);
     }
-    index.insert(&frame[..AHEAD + 1], met(0));
+    index.insert(&frame[..MOST_UNASKED as usize + 1], met(0));
     let likely = index.likely(&frame);
-    assert_eq!(likely.map(Likely::all), Some((2 << AHEAD) - 1));
+    assert_eq!(likely, Some(in_table((2 << MOST_UNASKED) - 1)));
     assert!(work::take() > 0, "no filter was asked");
 }
 
-/// Which asks filters, and in which it is not left to chance what stems meet.
+/// Keys that are kept by their parts are not looked for elsewhere, and more of them at once.
+#[test]
+fn topics_that_begin_one_another_are_looked_for_where_they_are() {
+    let mut index = PrefixIndex::new(0);
+    let mut model = BTreeMap::new();
+    for n in 0..20_000 {
+        let key = format!("topic/{n}").into_bytes();
+        let others = index.insert(&key, met(n));
+        settle(&mut index, others, &key, &model);
+        model.insert(key, met(n));
+    }
+    work::take();
+    for n in [12_345, 9_999, 10_000, 7, 42] {
+        let topic = format!("topic/{n}");
+        let likely = index.likely(topic.as_bytes()).unwrap();
+        let lengths = (7..=topic.len()).fold(0, |all, len| all | 1 << (len - 1));
+        assert_eq!(
+            (likely.in_grid, likely.in_table & !(1 << 6)),
+            (lengths, 0),
+            "{topic}"
+        );
+        assert_eq!(work::take(), 0, "a filter was asked");
+        let expected = (7..=topic.len()).map(|len| model[&topic.as_bytes()[..len]]);
+        assert!(holders(&index, topic.as_bytes()).into_iter().eq(expected));
+        work::take();
+    }
+}
+
+/// Which asks filters, in which it is not left to chance what stems meet, and no tail has a number before it is common.
 fn with_known_stems() -> PrefixIndex {
     let stems = StemKey::fixed(0x0123_4567_89ab_cdef, 0x9e37_79b9_7f4a_7c15);
     PrefixIndex {
-        grid: PrefixGrid::new(stems),
+        grid: PrefixGrid::with_tails(1 << 14, 0, stems),
         stems,
         ..PrefixIndex::new(0)
     }
