@@ -6,29 +6,29 @@
 //! ```
 //!
 //! A hundred subscribers over inproc hold all topics between them, each topic once. The topics are of six kinds: such as
-//! are made of parts, `site/07/rack/003/host12/m`, such as have a number, `sensor/123456/temperature`, such as have nothing in
-//! common, 24 random octets, such as have many lengths, 8 to 24 letters, such as are of three words with dots, a hundred in
-//! each place, of 11 to 32 octets, and such as begin one another, `topic/123456`, of which a message has six or so among a
-//! million, and three among a thousand. Of each kind there are a thousand, and a million; and of the messages, too: among a million topics there are those of the first
-//! thousand, so that what makes the difference is the other subscriptions, and those of all of them, so that what each
-//! needs was last needed a million messages ago. A thousand are matched twice: by the tree, as so few are, and by the index
-//! that many have, which a publisher keeps for some time if it had many before; the faster of the two is what the others
-//! are held against. Messages come at random, one by one and in batches, and are made in places of memory that the
-//! processor has at hand. A row is begun with as many messages as are timed then.
+//! are made of parts, `site/07/rack/003/host12/m`, such as have a number, `sensor/123456/temperature`, such as have nothing
+//! in common, 24 random octets, such as have many lengths, 8 to 24 letters, such as are of three words with dots, a hundred
+//! in each place, of 11 to 32 octets, and such as begin one another, `topic/123456`, of which a message has six or so among
+//! a million, and three among a thousand. Of each kind there are a thousand, and a million; and of the messages, too: among
+//! a million topics there are those of the first thousand, so that what makes the difference is the other subscriptions,
+//! and those of all of them, so that what each needs was last needed a million messages ago. A thousand are matched twice:
+//! by the tree, as so few are, and by the index that many have, which a publisher keeps for some time if it had many before;
+//! the faster of the two is what the others are held against. Messages come at random, one by one and in batches, and are
+//! made in places of memory that the processor has at hand. A row is begun with as many messages as are timed then.
 //!
 //! Among a million a match may take twice as long as among a thousand. That is so for topics of parts and with a number, and
-//! for those that have nothing in common, but for messages one by one of all topics of these. They may take twice as long as a match among
-//! a thousand and one read of as much memory as their index takes, if that is more. Whether twice can be had for them at
-//! all is measured beside it, as the least that any index would take: a match among a thousand, and before it one read of a
-//! place that the message tells, in as little memory as a million such topics can be known by. What takes octets that are no
-//! topic for one once in 2⁴⁶ times has to keep 46 bits for each topic at least (Carter et al., "Exact and approximate
-//! membership testers", 1978), and 7 more to name one of a hundred subscribers: 6.3 MiB.
+//! for those that have nothing in common, but for messages one by one of all topics of these. They may take twice as long
+//! as a match among a thousand and one read of as much memory as their index takes, if that is more. Whether twice can be
+//! had for them at all is measured beside it, as the least that any index would take: a match among a thousand, and before
+//! it one read of a place that the message tells, in as little memory as a million such topics can be known by. What takes
+//! octets that are no topic for one once in 2⁴⁶ times has to keep 46 bits for each topic at least (Carter et al., "Exact and
+//! approximate membership testers", 1978), and 7 more to name one of a hundred subscribers: 6.3 MiB.
 //!
 //! Of topics of many lengths, which the last three kinds are, twice is not true. A match has to find out first which lengths
-//! are to be looked for, and then wait for memory a second time. So their bounds are wider, and only there for it to be
-//! noticed if it were a walk along the tree again: twice a match among a thousand and two reads of memory (three if topics are
-//! of words, of which some are looked for in two places), for messages one by one of all topics, and ten times a match
-//! among a thousand for others.
+//! are to be looked for, and then wait for memory a second time; of those that begin one another it has to find twice as
+//! many. So their bounds are wider, and only there for it to be noticed if it were a walk along the tree again: twice a match
+//! among a thousand and two reads of memory (three if topics are of words, of which some are looked for in two places), for
+//! messages one by one of all topics, and ten times a match among a thousand for others.
 //!
 //! Of each, the best of some rounds counts, which take turns: what else the machine does at the time is in
 //! the others.

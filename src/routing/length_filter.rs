@@ -9,8 +9,8 @@
 //!
 //! Exact in what it holds, so that it may go on for ever: of each stem and length it is counted how many keys have it, and a
 //! bit is cleared with the last of its cell. That takes 8 to 11 octets more for each, which a match does not read. Growth
-//! never stops the world, see [`Directory`]. When keys go, their cells stay, 2 or 3 octets for each that there was, until there is
-//! none left.
+//! never stops the world, see [`Directory`]. When keys go, their cells stay, 2 or 3 octets for each that there was, until
+//! there is none left.
 //!
 //! A peer cannot choose stems that meet, but it can come with topics of all lengths, that begin as those of others do. They
 //! are found all the same; but if they end in any octet, a match of whatever frame asks for each of its stems, looks for what

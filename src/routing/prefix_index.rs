@@ -13,10 +13,10 @@
 //! match looks for at most 64 lengths per block, and only in blocks that a key shares up to there: beyond the first block,
 //! whoever adds keys of many lengths slows down only the messages that begin as they do, as with a tree.
 //!
-//! In the first block a match looks for four lengths, or two among few keys, if the last octets leave no more. Otherwise it
-//! asks a [`LengthFilter`] which lengths keys have that begin as the frame does, for each four octets of it; that is to wait
-//! for a cache once more, and leaves one or two as a rule. If it leaves many, or there are not that many keys,
-//! [`PrefixIndex::likely`] says that the tree is better asked.
+//! In the first block a match looks for eight lengths, four of them in the table, or two among few keys, if the last octets
+//! leave no more. Otherwise it asks a [`LengthFilter`] which lengths keys have that begin as the frame does, for each four
+//! octets of it; that is to wait for a cache once more, and leaves one or two as a rule. If it leaves many, or there are not
+//! that many keys, [`PrefixIndex::likely`] says that the tree is better asked.
 //!
 //! A key of more than [`LONGEST`] octets leaves its markers up to there and is not found itself: a match only
 //! tells that there are such keys, and they are looked for in the tree. With a marker for each 64 octets a
@@ -315,6 +315,27 @@ impl PrefixIndex {
         Some(self.look_for(key, length, || self.secret.hash(key)))
     }
 
+    /// More than are looked for at once, in a frame that [is short](PrefixIndex::is_short).
+    #[inline(always)]
+    pub(super) fn has_several(&self, frame: &[u8], likely: Likely) -> bool {
+        likely.is_more_than(AHEAD) && self.is_short(frame)
+    }
+
+    /// As [`PrefixIndex::prefixes_of`] for a frame that [is short](PrefixIndex::is_short), each when it is asked for: less work
+    /// if several are there.
+    #[inline(always)]
+    pub(super) fn prefixes_in_turn<'a>(
+        &'a self,
+        frame: &'a [u8],
+        mut likely: Likely,
+    ) -> impl Iterator<Item = Met> + 'a {
+        let lengths = std::iter::from_fn(move || likely.take());
+        lengths.filter_map(move |length| {
+            let key = &frame[..length.octets];
+            self.look_for(key, length, || self.secret.hash(key))
+        })
+    }
+
     /// What is known of a key, with its hash if it comes to that.
     #[inline(always)]
     fn look_for(
@@ -353,7 +374,7 @@ impl PrefixIndex {
 
     /// No key goes on beyond the first block of this frame.
     #[inline(always)]
-    fn is_short(&self, frame: &[u8]) -> bool {
+    pub(super) fn is_short(&self, frame: &[u8]) -> bool {
         frame.len() <= BLOCK || self.markers.is_empty()
     }
 

@@ -26,6 +26,12 @@ impl Likely {
         self.all() == 0
     }
 
+    #[inline(always)]
+    pub(super) fn is_more_than(self, lengths: usize) -> bool {
+        let without_shortest = |all: u64, _| all & all.wrapping_sub(1);
+        (0..lengths).fold(self.all(), without_shortest) != 0
+    }
+
     /// Without the shortest.
     #[inline(always)]
     pub(super) fn rest(self) -> Self {
