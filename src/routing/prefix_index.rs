@@ -315,14 +315,16 @@ impl PrefixIndex {
         Some(self.look_for(key, length, || self.secret.hash(key)))
     }
 
-    /// More than are looked for at once, in a frame that [is short](PrefixIndex::is_short).
+    /// Whether [`PrefixIndex::prefixes_in_turn`] is for this frame: it is short, and more lengths are likely than are looked
+    /// for at once, of which the table has one at most. It is in no cache, so that of several each would be waited for.
     #[inline(always)]
-    pub(super) fn has_several(&self, frame: &[u8], likely: Likely) -> bool {
-        likely.is_more_than(AHEAD) && self.is_short(frame)
+    pub(super) fn is_for_turns(&self, frame: &[u8], likely: Likely) -> bool {
+        likely.is_more_than(AHEAD)
+            && likely.in_table.wrapping_sub(1) & likely.in_table == 0
+            && self.is_short(frame)
     }
 
-    /// As [`PrefixIndex::prefixes_of`] for a frame that [is short](PrefixIndex::is_short), each when it is asked for: less work
-    /// if several are there.
+    /// As [`PrefixIndex::prefixes_of`], each looked for when it is asked for: less work if several are there.
     #[inline(always)]
     pub(super) fn prefixes_in_turn<'a>(
         &'a self,
@@ -374,7 +376,7 @@ impl PrefixIndex {
 
     /// No key goes on beyond the first block of this frame.
     #[inline(always)]
-    pub(super) fn is_short(&self, frame: &[u8]) -> bool {
+    fn is_short(&self, frame: &[u8]) -> bool {
         frame.len() <= BLOCK || self.markers.is_empty()
     }
 
