@@ -300,6 +300,47 @@ fn messages_matched_together_go_to_the_same_peers_in_the_same_order() {
     }
 }
 
+/// More of them than are looked for at once, all of which are there, and each peer has several: one by one, together with
+/// messages of other topics, and with one that is held by more than one peer.
+#[test]
+fn topics_that_begin_one_another_are_matched() {
+    let holder = |n: usize| n as u32 % 3;
+    let mut trie = unlimited();
+    trie.many = 1_000;
+    for n in 0..20_000 {
+        let topic = format!("topic/{n}");
+        trie.subscribe(peer(holder(n)), topic.as_bytes()).unwrap();
+    }
+    for holds_more in [false, true] {
+        if holds_more {
+            trie.subscribe(peer(7), b"topic/123").unwrap();
+        }
+        let numbers = [12_345, 10_000, 19_999, 123, 7, 12_300, 15_000];
+        let frames = numbers.map(|n| format!("topic/{n}"));
+        let frames = frames.each_ref().map(|frame| frame.as_bytes());
+        for frame in frames {
+            let digits = &frame[6..];
+            let begin = (1..=digits.len()).map(|len| std::str::from_utf8(&digits[..len]).unwrap());
+            let mut expected: Vec<_> = begin.map(|n| holder(n.parse().unwrap())).collect();
+            if holds_more && digits.starts_with(b"123") {
+                expected.push(7);
+            }
+            expected.sort_unstable();
+            expected.dedup();
+            assert_eq!(trie.matches(frame), expected, "{frame:?}");
+        }
+        let one_by_one = one_by_one(&mut trie, &frames);
+        assert_eq!(together(&mut trie, &frames), one_by_one);
+    }
+    // One that goes on beyond what is looked for like that.
+    let long = format!("topic/12345{}", "x".repeat(70));
+    trie.subscribe(peer(8), long.as_bytes()).unwrap();
+    assert_eq!(trie.matches(long.as_bytes()), [0, 1, 7, 8]);
+    let index = trie.index.as_ref().unwrap();
+    let turns = |frame: &[u8]| index.is_for_turns(frame, index.likely(frame).unwrap());
+    assert!(turns(b"topic/15000") && !turns(b"topic/150"));
+}
+
 /// What a message that nobody wants costs is the same, and less if it begins otherwise.
 #[test]
 fn an_index_comes_with_many_topics_and_goes_with_them() {
