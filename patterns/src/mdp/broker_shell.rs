@@ -171,7 +171,8 @@ impl BrokerHandle {
         let _ = self.running.sender().send(Command::Drain);
     }
 
-    /// Ends the broker now. What it holds is lost; clients ask again.
+    /// Ends the broker now. What it holds is lost; clients ask again. One that has drained, and only waits for clients to read
+    /// what its socket has, ends no sooner for this.
     pub fn stop(&self) {
         let _ = self.running.sender().send(Command::Stop);
     }
