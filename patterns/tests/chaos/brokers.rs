@@ -66,7 +66,7 @@ pub(crate) fn call_by_orders(at: &[Endpoint]) {
     }
 }
 
-fn calling(at: &Endpoint) -> Remote {
+pub(crate) fn calling(at: &Endpoint) -> Remote {
     Remote::start("client of a broker", std::slice::from_ref(at))
 }
 

@@ -7,7 +7,7 @@ use sinew::{Context, Dealer, Endpoint, Frame, Message};
 use sinew_patterns::common::{CallError, RetryPolicy, Status};
 use sinew_patterns::mdp::{Client, ClientConfig};
 
-use crate::brokers::until_state;
+use crate::brokers::{self, until_state};
 use crate::majordomo::any_port;
 use crate::remote::Remote;
 use crate::requests::LONG;
@@ -66,9 +66,10 @@ impl Plain {
         }
     }
 
-    /// Carries a request out.
-    fn reply(&mut self, body: &Frame) {
+    /// Carries a request out, and does this before it replies.
+    fn reply(&mut self, body: &Frame, before: impl FnOnce()) {
         let client = self.told(REQUEST).swap_remove(0);
+        before();
         let frames = ["", "MDPW01", "\x03"].map(Frame::from).into_iter();
         let reply = frames.chain([client, "".into(), body.clone()]);
         self.0.send(Message::multipart(reply)).unwrap();
@@ -158,19 +159,8 @@ fn what_workers_do_not_finish_is_given_up() {
     assert_eq!(counted, "2 0 2");
 }
 
-/// A client that reads nothing, and has more to read than connections hold, is not waited for either.
-fn who_reads_nothing(requests: usize, body: usize) {
-    let (mut broker, at) = Remote::bound("draining broker", &any_port());
-    let mut worker = Plain::registered(&at, &client(&at), "work");
-    let mut deaf = Dealer::builder().recv_hwm(1).connect(&at).unwrap();
-    let body = Frame::from(vec![0; body]);
-    for _ in 0..requests {
-        deaf.send(Message::multipart(["", "MDPC01", "work", "x"]))
-            .unwrap();
-        worker.reply(&body);
-    }
-    // The last one is there, too.
-    until_state(&mut broker, [0, 0, 1]);
+/// Drains, and has its time for who reads nothing.
+fn has_its_time(mut broker: Remote, expected: &str) {
     let stalls = Stalls::watch();
     let begin = Instant::now();
     broker.tell("drain");
@@ -179,18 +169,36 @@ fn who_reads_nothing(requests: usize, body: usize) {
     println!("not read: ended after {took:?}, where a thread that only waits was {stall:?} late");
     assert!(took >= LINGER - FAREWELL, "it had its time: {took:?}");
     assert!(took <= LINGER + stall, "{took:?}");
-    assert_eq!(counted, format!("{requests} {requests} 0"));
+    assert_eq!(counted, expected);
 }
 
-/// The broker itself still has some of it.
+/// A client that reads nothing, and has more to read than connections hold, is not waited for either.
 #[test]
 fn who_reads_nothing_is_not_waited_for() {
-    who_reads_nothing(8, 4 << 20);
+    const REQUESTS: usize = 16;
+    let (mut broker, at) = Remote::bound("draining broker", &any_port());
+    let mut worker = Plain::registered(&at, &client(&at), "work");
+    let mut deaf = Dealer::builder().recv_hwm(1).connect(&at).unwrap();
+    let body = Frame::from(vec![0; 4 << 20]);
+    for _ in 0..REQUESTS {
+        deaf.send(Message::multipart(["", "MDPC01", "work", "x"]))
+            .unwrap();
+        worker.reply(&body, || ());
+    }
+    // The last one is there, too.
+    until_state(&mut broker, [0, 0, 1]);
+    has_its_time(broker, "16 16 0");
 }
 
-/// Its socket has all of it: one reply is read, since it was there when nothing was, and the other one is not, and has no room
-/// in what systems keep for a connection.
+/// As long as if the broker itself still had some of it: its socket has all, of which a process that is frozen reads no more
+/// than systems keep for a connection.
 #[test]
 fn who_does_not_read_what_was_sent_has_as_long() {
-    who_reads_nothing(2, 32 << 20);
+    let (mut broker, at) = Remote::bound("draining broker", &any_port());
+    let mut worker = Plain::registered(&at, &client(&at), "work");
+    let mut frozen = brokers::calling(&at);
+    frozen.tell("hang 1");
+    worker.reply(&Frame::from(vec![0; 64 << 20]), || frozen.freeze());
+    until_state(&mut broker, [0, 0, 1]);
+    has_its_time(broker, "1 1 0");
 }
