@@ -145,12 +145,14 @@ fn requests() {
 /// MDP-01, MDP-07: each call has its own reply, and in the end the broker holds nothing.
 fn services(rough: Rough, between_workers: bool) {
     let broker = broker(&Context::default(), &any_port());
-    // A call may lose all the workers that it is given by default, if strikes follow upon another fast enough.
-    let policy = ServicePolicy {
-        max_deliveries: u32::MAX,
-        ..policy(heartbeat())
-    };
-    broker.handle().set_policy("work", policy);
+    if between_workers {
+        // A call may lose all the workers that it is given by default, if strikes follow upon another fast enough.
+        let policy = ServicePolicy {
+            max_deliveries: u32::MAX,
+            ..policy(heartbeat())
+        };
+        broker.handle().set_policy("work", policy);
+    }
     let at = broker.endpoints()[0].clone();
     let proxy = Proxy::to(&at);
     let (ours, theirs) = match between_workers {
